@@ -15,14 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import logsumexp
 
 from flows.conditionals.distillation import Distilled
-from flows.conditionals.unknowns import ENOUGH, FIRST, MOST, Intervals, Posterior
+from flows.conditionals.unknowns import ENOUGH, MOST, Intervals, Posterior
 from flows.core.arrays import Array, Whole
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
-from flows.networks.population import ensemble_log_prob
 from flows.networks.target_population import TargetPopulation
 
 COMPLETIONS = 16  # draws of a context with gaps, if the targets are unknown
@@ -104,27 +102,22 @@ class TargetUnknowns:
 
         Raises ``UserError`` if no draw of several targets lies inside the intervals.
         """
-        context, count = self.population.network.context, FIRST
+        context = self.population.network.context
         of_context = {d: own for d, own in intervals.items() if d < context}
-        values, log_weights = list[Array](), list[Array]()
-        while True:
+
+        def draw(count: int) -> tuple[Array, Array]:
             x, log_w = self.population.restricted(row[:context], of_context, count, generator)
             y, log_p = self._inside(x, intervals, generator)
-            values.append(np.column_stack([x, y]))
-            log_weights.append(log_w[:, None] + log_p)
-            total = sum(map(len, values))
-            each = np.concatenate(log_weights)
-            if np.isfinite(each).any():
-                found = self._posterior(np.concatenate(values), each - np.log(total))
-                if found.error <= error or total >= most:
-                    return found
-            elif total >= most:
-                names = [self.population.columns[d].name for d in intervals if d >= context]
-                raise UserError(
-                    f"none of {total:,} draws of {', '.join(names)} is inside the ranges; widen "
-                    "the ranges, or fit one target alone"
-                )
-            count = min(total, most - total)
+            return np.column_stack([x, y]), log_w[:, None] + log_p
+
+        found = Posterior.doubled(draw, self._weights, lambda each: each.error <= error, most)
+        if not np.isfinite(found.log_weights).any():
+            names = [self.population.columns[d].name for d in intervals if d >= context]
+            raise UserError(
+                f"none of {len(found.values):,} draws of {', '.join(names)} is inside the ranges; "
+                "widen the ranges, or fit one target alone"
+            )
+        return found
 
     def _inside(
         self, x: Array, intervals: Intervals, generator: np.random.Generator
@@ -194,19 +187,18 @@ class TargetUnknowns:
 
         The number of completions is doubled until ``ENOUGH`` are effective.
         """
-        context, count = self.population.network.context, FIRST
-        rows, log_q = list[Array](), list[Array]()
-        while True:
+        context = self.population.network.context
+
+        def draw(count: int) -> tuple[Array, Array]:
             x = self.population.complete(row[None, :context], count, generator)
-            rows.append(np.column_stack([x, np.tile(row[context:], (count, 1))]))
-            log_q.append(self.log_prob(rows[-1]))
-            count = sum(map(len, rows))
-            log_weights = np.concatenate(log_q) - np.log(count)
-            found = self._posterior(np.concatenate(rows), log_weights)
-            if found.effective >= ENOUGH or count >= MOST:
-                return found
+            rows = np.column_stack([x, np.tile(row[context:], (count, 1))])
+            return rows, self.log_prob(rows)
+
+        return Posterior.doubled(draw, self._weights, lambda each: each.effective >= ENOUGH, MOST)
+
+    @property
+    def _weights(self) -> Array:
+        return self.population.member_weights.numpy()
 
     def _posterior(self, values: Array, log_weights: Array, **kind: Any) -> Posterior:
-        log_w = ensemble_log_prob(log_weights, self.population.member_weights)
-        weights = np.exp(log_w - logsumexp(log_w))
-        return Posterior(values, log_weights, weights, **kind)
+        return Posterior.of(values, log_weights, self._weights, **kind)

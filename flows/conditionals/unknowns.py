@@ -19,7 +19,9 @@ integrated out. The unknown columns have the conditional density::
 A known label stands for a cell of its column, so importance sampling draws a point of the cell.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +73,52 @@ class Posterior:
     is_exact: bool = False
     along: int | None = None
     log_own: float = np.nan
+
+    @classmethod
+    def of(cls, values: Array, log_weights: Array, member_weights: Array, **kind: Any) -> Posterior:
+        """Return the posterior of draws with the members' log-weights ``(N, M)``.
+
+        Args:
+            values: complete rows, ``(N, D)``.
+            log_weights: the logarithms of the members' weights, ``(N, M)``.
+            member_weights: the weights of the members in the ensemble, ``(M,)``.
+            kind: other fields.
+        """
+        log_w = ensemble_log_prob(log_weights, member_weights)
+        weights = np.exp(log_w - log_w.max())
+        return cls(values, log_weights, weights / weights.sum(), **kind)
+
+    @classmethod
+    def doubled(
+        cls,
+        draw: Callable[[int], tuple[Array, Array]],
+        member_weights: Array,
+        is_enough: Callable[[Posterior], bool],
+        most: int,
+    ) -> Posterior:
+        """Draw until ``is_enough(posterior)``, with twice as many draws each time.
+
+        Args:
+            draw: returns a number of complete rows ``(N, D)``, and their log importance weights
+                ``(N, M)``.
+            member_weights: the weights of the members in the ensemble, ``(M,)``.
+            is_enough: whether drawing ends.
+            most: the number of draws, at most.
+        """
+        values, log_weights, count, total = list[Array](), list[Array](), FIRST, 0
+        while True:
+            drawn, log_w = draw(count)
+            values.append(drawn)
+            log_weights.append(log_w)
+            total += count
+            each = np.concatenate(log_weights)
+            # Without a draw of positive weight there is no posterior yet
+            if np.isfinite(each).any() or total >= most:
+                with np.errstate(invalid="ignore"):
+                    found = cls.of(np.concatenate(values), each - np.log(total), member_weights)
+                if total >= most or is_enough(found):
+                    return found
+            count = min(total, most - total)
 
     @property
     def log_evidence(self) -> Array:
@@ -188,20 +236,16 @@ class Unknowns:
         places = np.flatnonzero(unknown).tolist()
         boxes = {places.index(d): self.distilled.ends(d, own) for d, own in intervals.items()}
         proposal = TruncatedMixture(mixture, boxes)
-        values, log_weights = list[Array](), list[Array]()
-        count = FIRST
-        while True:
-            for size in [POINTS] * (count // POINTS) + [count % POINTS]:
-                drawn = self._restricted_draws(row, places, proposal, size, generator)
-                values.append(drawn[0])
-                log_weights.append(drawn[1])
-            total = sum(map(len, values))
-            found = self._posterior(
-                np.concatenate(values), np.concatenate(log_weights) - np.log(total)
-            )
-            if found.error <= error or total >= most:
-                return found
-            count = min(total, most - total)
+
+        def draw(count: int) -> tuple[Array, Array]:
+            sizes = [POINTS] * (count // POINTS) + [count % POINTS]
+            pieces = [self._restricted_draws(row, places, proposal, n, generator) for n in sizes]
+            values, log_weights = zip(*pieces, strict=True)
+            return np.concatenate(values), np.concatenate(log_weights)
+
+        return Posterior.doubled(
+            draw, self.member_weights, lambda found: found.error <= error, most
+        )
 
     def _restricted_draws(
         self,
@@ -330,6 +374,4 @@ class Unknowns:
         return np.stack(columns, axis=1)
 
     def _posterior(self, values: Array, log_weights: Array, **kind: Any) -> Posterior:
-        log_w = ensemble_log_prob(log_weights, self.member_weights)
-        weights = np.exp(log_w - log_w.max())
-        return Posterior(values, log_weights, weights / weights.sum(), **kind)
+        return Posterior.of(values, log_weights, self.member_weights, **kind)

@@ -71,7 +71,7 @@ class Probability(NamedTuple):
 
 @dataclass(frozen=True)
 class Conditions:
-    """What is known of rows.
+    """Conditions that rows meet: known values, and intervals of unknown values.
 
     Args:
         row: the known values in the user's units, ``(D,)``, with codes for labels and ``NaN`` for

@@ -19,7 +19,41 @@ from flows.density.frame_density import Density
 from flows.networks.architecture import Architecture
 
 
-class DensityEstimator(DensityMixin, BaseEstimator):
+class TableEstimator(BaseEstimator):
+    """What ``DensityEstimator`` and ``DensityRegressor`` share.
+
+    A subclass sets these parameters, which its docstring describes.
+    """
+
+    recipe: str
+    epochs: int | None
+    missing: Literal["learn", "drop", "stop"]
+    settings: Mapping[str, Any] | None
+
+    def _training(self) -> dict[str, Any]:
+        """Return the ``settings`` for ``flows.fit``."""
+        settings = dict(self.settings or {})
+        for name in ("recipe", "epochs"):
+            if name in settings:
+                raise UserError(
+                    f"settings: {name} is a parameter of the estimator; write "
+                    f"{type(self).__name__}({name}={settings[name]!r})"
+                )
+        settings["recipe"] = self.recipe
+        if self.epochs is not None:
+            settings["epochs"] = self.epochs
+        return {name: plain(value) for name, value in settings.items()}
+
+    def _takes_gaps(self) -> bool:
+        return self.missing == "drop" or (self.missing == "learn" and self.recipe == "auto")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self._takes_gaps()
+        return tags
+
+
+class DensityEstimator(DensityMixin, TableEstimator):
     """A scikit-learn estimator of the density of a table, fitted with ``flows.fit``.
 
     Columns of a data frame are found by name, in any order, and samples are data frames. Columns of
@@ -155,20 +189,6 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         drawn = self.density_.sample(n_samples, seed_of(random_state))
         return drawn if hasattr(self, "feature_names_in_") else drawn.to_numpy()
 
-    def _training(self) -> dict[str, Any]:
-        """Return the ``settings`` for ``flows.fit``."""
-        settings = dict(self.settings or {})
-        for name in ("recipe", "epochs"):
-            if name in settings:
-                raise UserError(
-                    f"settings: {name} is a parameter of the estimator; write "
-                    f"DensityEstimator({name}={settings[name]!r})"
-                )
-        settings["recipe"] = self.recipe
-        if self.epochs is not None:
-            settings["epochs"] = self.epochs
-        return {name: plain(value) for name, value in settings.items()}
-
     def _rows(self, X: Any, *, reset: bool) -> Any:
         """Return a data frame unchanged, and anything else as a checked array.
 
@@ -182,14 +202,6 @@ class DensityEstimator(DensityMixin, BaseEstimator):
         finite = "allow-nan" if self._takes_gaps() else True
         how: Any = {"dtype": np.float64, "ensure_min_samples": least, "ensure_all_finite": finite}
         return validate_data(self, X, reset=reset, **how)
-
-    def _takes_gaps(self) -> bool:
-        return self.missing == "drop" or (self.missing == "learn" and self.recipe == "auto")
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = self._takes_gaps()
-        return tags
 
 
 def seed_of(random_state: Any) -> int:

@@ -7,13 +7,12 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils import Tags
+from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from flows.core.arrays import Array, plain
 from flows.core.errors import UserError
-from flows.density.estimator import seed_of
+from flows.density.estimator import TableEstimator, seed_of
 from flows.density.fitting import fit
 from flows.density.frame_density import QUANTILES, Density
 from flows.networks.architecture import Architecture
@@ -21,7 +20,7 @@ from flows.networks.architecture import Architecture
 TARGET = "target"  # the name of the target in the fitted table; underscores are added if needed
 
 
-class DensityRegressor(RegressorMixin, BaseEstimator):
+class DensityRegressor(RegressorMixin, TableEstimator):
     """A scikit-learn regressor that learns the whole distribution p(y | X), with ``flows.fit``.
 
     ``predict`` returns conditional means; ``predict_quantiles``, ``log_prob`` and ``sample`` use
@@ -103,9 +102,6 @@ class DensityRegressor(RegressorMixin, BaseEstimator):
                 "flows.fit(frame, target=...) takes labels and dates"
             )
         frame, target = self._frame(X, y)
-        settings = {**(self.settings or {}), "recipe": self.recipe}
-        if self.epochs is not None:
-            settings["epochs"] = self.epochs
         self.target_ = TARGET
         while self.target_ in map(str, frame.columns):
             self.target_ += "_"
@@ -117,7 +113,7 @@ class DensityRegressor(RegressorMixin, BaseEstimator):
                 target=self.target_,
                 members=plain(self.members),
                 columns={**(self.columns or {}), self.target_: self.kind},
-                settings={name: plain(value) for name, value in settings.items()},
+                settings=self._training(),
                 seed=seed_of(self.random_state),
                 missing=self.missing,
                 weights=self.weights,
@@ -182,9 +178,6 @@ class DensityRegressor(RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         return self.density_.predict(self._frame(X)[0], quantiles=quantiles)
 
-    def _takes_gaps(self) -> bool:
-        return self.missing == "drop" or (self.missing == "learn" and self.recipe == "auto")
-
     def _frame(self, X: Any, y: Any = None) -> tuple[pd.DataFrame, Any]:
         """Return X as a data frame whose rows are numbered, and the checked ``y`` of a fit."""
         finite = "allow-nan" if self._takes_gaps() else True
@@ -205,8 +198,3 @@ class DensityRegressor(RegressorMixin, BaseEstimator):
             rows, target = validate_data(self, X, y, ensure_min_samples=2, y_numeric=True, **how)
         names = [f"x{d}" for d in range(rows.shape[1])]
         return pd.DataFrame(rows, columns=names), target
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = self._takes_gaps()
-        return tags
