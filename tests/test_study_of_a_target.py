@@ -188,6 +188,18 @@ def test_our_joint_density_gives_conditionals_on_a_gaussian_truth() -> None:
     assert (found.interval(x[160:164]) @ [-1, 1] > 0).all()
 
 
+def test_means_are_over_the_splits_that_every_method_has() -> None:
+    names = ["table", "method", "split"]
+    keys = [("a", "ours", 0), ("a", "ours", 1), ("a", "peer", 0)]
+    keys += [("b", "ours", 0), ("b", "peer", 0)]
+    scores = pd.DataFrame(
+        {"gap": [1.0, 9.0, 2.0, 3.0, 4.0], "seconds": 1.0},
+        index=pd.MultiIndex.from_tuples(keys, names=names),
+    )
+    found = report.means(report.common_splits(scores), "gap")
+    assert found.to_dict("index") == {"a": {"ours": 1, "peer": 2}, "b": {"ours": 3, "peer": 4}}
+
+
 # The tables
 
 

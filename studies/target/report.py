@@ -49,7 +49,7 @@ def report(study: Study) -> None:
     scores = read(study)
     study.write("tables.md", document(study, scores))
     draw_figures(study, scores)
-    largest = scores["synthetic"].loc[max(study.params["synthetic"])]
+    largest = common_splits(scores["synthetic"]).loc[max(study.params["synthetic"])]
     known = published().index.unique("set")
     for method, gap in means(largest, "gap").loc[known].mean().items():
         print(f"{study.params['names'][method]}: {gap:.3f} nat behind the truth")
@@ -86,6 +86,17 @@ def published() -> pd.DataFrame:
     return pd.read_csv(path, index_col=["set", "method"])
 
 
+def common_splits(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the scores on the splits that every method of a place has been scored on.
+
+    Means of two methods can be compared only if they are over the same splits.
+    """
+    places = [name for name in scores.index.names if name not in ("method", "split")]
+    counts = scores.groupby([*places, "method"])["seconds"].transform("size")
+    fewest = counts.groupby(level=places).transform("min")
+    return scores[scores.index.get_level_values("split") < fewest]
+
+
 def means(scores: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return the mean over splits: one row per place, one column per method, in their order."""
     methods = scores.index.unique("method")
@@ -115,8 +126,9 @@ def document(study: Study, scores: dict[str, pd.DataFrame]) -> str:
     """Return the text of ``tables.md``."""
     first = own(scores["synthetic"])
     real, labels = scores["real"], scores["labels"]
+    same = {family: common_splits(found) for family, found in scores.items()}
     gaps = {
-        f"gaps_{size}": gaps_table(study, scores["synthetic"].loc[size])
+        f"gaps_{size}": gaps_table(study, same["synthetic"].loc[size])
         for size in study.params["synthetic"]
     }
     return study.template().format(
@@ -125,10 +137,10 @@ def document(study: Study, scores: dict[str, pd.DataFrame]) -> str:
         margin=study.params["margin"],
         metrics=metrics_table(study, scores["synthetic"].loc[max(study.params["synthetic"])]),
         against=against_published(study, scores["synthetic"], first),
-        real=means_table(study, real, "log_likelihood", best="max"),
+        real=means_table(study, same["real"], "log_likelihood", best="max"),
         real_losses=losses(study, behind(real, "log_likelihood", own(real)), -1),
-        real_cover=means_table(study, real, "coverage", best=None),
-        labels=means_table(study, labels, "log_loss", best="min"),
+        real_cover=means_table(study, same["real"], "coverage", best=None),
+        labels=means_table(study, same["labels"], "log_loss", best="min"),
         labels_losses=losses(study, behind(labels, "log_loss", own(labels)), 1),
         seconds=seconds(study, scores),
     )
@@ -309,8 +321,9 @@ def draw_figures(study: Study, scores: dict[str, pd.DataFrame]) -> None:
     sizes = study.params["synthetic"]
     figure = Figure(figsize=(WIDTH, 6.6))
     axes = figure.subplots(1, len(sizes), sharey=True)
+    same = common_splits(scores["synthetic"])
     for axis, size in zip(axes, sizes, strict=True):
-        draw_gaps(axis, scores["synthetic"].loc[size])
+        draw_gaps(axis, same.loc[size])
         if size == max(sizes):
             draw_published(axis, scores["synthetic"].loc[size])
         rows = size - round(truths.TEST * size)
