@@ -171,20 +171,11 @@ def data_sets_in_short() -> str:
     return f"KL\u00b1sd over {count} data sets, one network each: {', '.join(each)}."
 
 
-CLAIMS = "studies/claims/claims.md"
 SECTIONS: dict[str, Callable[[], str]] = {
     "results": table,
     "data sets": data_sets,
     "data sets in short": data_sets_in_short,
-    "claims": partial(section, CLAIMS, "Verdicts"),
-    "control": partial(section, CLAIMS, "Depth"),
-    "baselines": partial(section, CLAIMS, "Models of equal size, at the pipeline's settings"),
-    "other data": partial(section, CLAIMS, "The same recipe on other data"),
-    "mixtures": partial(section, CLAIMS, "Random mixtures"),
-    "refits": partial(section, CLAIMS, "Refits"),
-    "tables": partial(section, "studies/tables/tables.md"),
-    "target": partial(section, "studies/target/tables.md"),
-    "digits": partial(section, "studies/digits/tables.md"),
+    "claims": partial(section, "studies/claims/claims.md", "Verdicts"),
     "scale": partial(section, "benchmarks/scale.md"),
     "speed": speed,
     "seconds": seconds,
