@@ -43,10 +43,10 @@ bench: .venv-bench/ready  ## time this library and five others (up to an hour; r
 claims tables target digits: .venv/ready-studies
 	@$(RUN) FLOWS_WORKERS="$${FLOWS_WORKERS-$$(getconf _NPROCESSORS_ONLN)}" dvc repro studies/$@/dvc.yaml
 
-claims:  ## study: test claims about flows, in the plane and on images (over an hour on two cores)
-tables:  ## study: compare flows with eight other densities on nine tables (one to two and a half hours on two cores)
-target:  ## study: compare conditional densities of one column (half an hour on two cores)
-digits:  ## study: compare flows of images with other densities, a VAE and a GAN on 8x8 digits (over an hour on two cores)
+claims:  ## study: test claims about flows, in the plane and on images (takes hours)
+tables:  ## study: compare densities of real tables (takes hours)
+target:  ## study: compare conditional densities of one column (takes hours)
+digits:  ## study: compare flows of images with other densities, a VAE and a GAN on 8x8 digits (takes hours)
 
 check: .venv/ready-studies  ## repeat the quickest runs of each study, and compare them with the committed results
 	@$(RUN) sh -c 'for study in claims tables target digits; do python -m studies check $$study || exit 1; done'

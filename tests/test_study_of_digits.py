@@ -200,6 +200,6 @@ def test_a_tiny_study_has_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for name in ("training", "samples", "interpolations", "scales"):
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000
     text = (tmp_path / "tables.md").read_text(encoding="utf-8")
-    assert "Contiguous split, 120 training and 40 test images" in text
+    assert "## Contiguous split\n\n120 training and 40 test images" in text
     lines = [line for line in text.splitlines() if line.startswith("| Gaussian mixture | 1 | ")]
     assert len(lines) == 2

@@ -286,7 +286,7 @@ def test_the_report_shows_wins_and_losses_and_counts_failures(tmp_path: Path) ->
     assert re.search(r"^\| NSF \| *\*\*\u22123\.0", ranking, re.M)
     assert "\u2212\u221e" in ranking
     assert "not finite: 8.\n" in text
-    alike = text.split("**Same treatment**")[1].split("Tables set aside")[0]
+    alike = text.split("## Same treatment")[1].split("Tables set aside")[0]
     assert re.search(r"^\| NSF, treated \| *\*\*\u22123\.5", alike, re.M)
     assert re.search(r"^\| NSF, plain \| *\u22125\.0", alike, re.M)
     numbers = {

@@ -132,8 +132,8 @@ def seconds() -> str:
     return report.seconds(Study("tables"))
 
 
-def kl_over_data_sets() -> dict[str, pd.Series]:
-    """Return the KL of one network per data set of the study of claims in nats, by model.
+def scores_over_data_sets() -> dict[str, pd.DataFrame]:
+    """Return the scores of one network per data set of the study of claims, by model.
 
     The first data set is the pipeline's. Models without a density are left out.
     """
@@ -145,14 +145,14 @@ def kl_over_data_sets() -> dict[str, pd.Series]:
         for name in study.params["equal"]
         if storage.read_json(files.headline(name))["kl"] is not None
     ]
-    return {model: study.table("equal", model)["kl"] for model in models}
+    return {model: study.table("equal", model) for model in models}
 
 
 def data_sets() -> str:
     """Return the table of the KL on the pipeline's data set and over data sets."""
-    rows, found = [], kl_over_data_sets()
-    for model, kl in found.items():
-        here = storage.read_json(files.headline(model))
+    rows, found = [], scores_over_data_sets()
+    for model, scores in found.items():
+        kl, here = scores["kl"], storage.read_json(files.headline(model))
         cells = [_number(here["kl"], here["kl_sd"], 3), _number(kl.mean(), kl.std(), 3)]
         rows.append([label_and_color(model)[0], *cells, f"{kl.min():.3f} to {kl.max():.3f}"])
     count = len(next(iter(found.values())))
@@ -161,30 +161,22 @@ def data_sets() -> str:
 
 
 def data_sets_in_short() -> str:
-    """Return one line with the KL over data sets."""
-    found = kl_over_data_sets()
+    """Return one line with the KL over data sets, and the sizes that differ from the pipeline's."""
+    found, each = scores_over_data_sets(), []
     count = len(next(iter(found.values())))
-    each = [
-        f"{label_and_color(model)[0]} {_number(kl.mean(), kl.std(), 3)}"
-        for model, kl in found.items()
-    ]
+    for model, scores in found.items():
+        kl, size = scores["kl"], scores["parameters"][0]
+        here = storage.read_table(files.members(model))["parameters"][0]
+        text = f"{label_and_color(model)[0]} {_number(kl.mean(), kl.std(), 3)}"
+        each.append(text if size == here else f"{text} ({size:,.0f} weights, {here:,} above)")
     return f"KL\u00b1sd over {count} data sets, one network each: {', '.join(each)}."
 
 
-CLAIMS = "studies/claims/claims.md"
 SECTIONS: dict[str, Callable[[], str]] = {
     "results": table,
     "data sets": data_sets,
     "data sets in short": data_sets_in_short,
-    "claims": partial(section, CLAIMS, "Verdicts"),
-    "control": partial(section, CLAIMS, "Depth"),
-    "baselines": partial(section, CLAIMS, "Models of equal size, at the pipeline's settings"),
-    "other data": partial(section, CLAIMS, "The same recipe on other data"),
-    "mixtures": partial(section, CLAIMS, "Random mixtures"),
-    "refits": partial(section, CLAIMS, "Refits"),
-    "tables": partial(section, "studies/tables/tables.md"),
-    "target": partial(section, "studies/target/tables.md"),
-    "digits": partial(section, "studies/digits/tables.md"),
+    "claims": partial(section, "studies/claims/claims.md", "Verdicts"),
     "scale": partial(section, "benchmarks/scale.md"),
     "speed": speed,
     "seconds": seconds,

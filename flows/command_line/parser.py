@@ -23,7 +23,7 @@ VERBS = {
     "impute": "Fill the missing values of a table, given the other values of each row. A number "
     "becomes the conditional median, a category the most probable label.",
     "predict": "Write the rows of a table with the distribution of a column, given the other "
-    "values of each row.",
+    "values of each row; or the distribution given conditions.",
     "probability": "Print the probability of an event, such as age=60.. or ward=A,B, with its "
     "standard error.",
     "export": "Write a density to another file, for example without values of single rows.",
@@ -114,11 +114,11 @@ def _add_fit(verb: argparse.ArgumentParser) -> None:
         "nsf (default), realnvp, glow, vae or flow_matching; with --target: conditional (default), "
     )
     add("--model", help=text + "nsf or realnvp")
-    text = "the number of networks: up to 5, or a multiple of 5 (10)"
-    add("--members", type=int, default=10, help=text)
+    text = "the number of networks; with the automatic recipe up to 5, or a multiple of 5 up to "
+    add("--members", type=int, default=10, help=text + "50 (10)")
     text = "the number of mixtures per fold beside the networks: 0, 1 or 2 (2)"
     add("--mixtures", type=int, default=2, help=text)
-    text = "the time that the fit may take (no limit)"
+    text = "the time that the fit may take, in minutes (no limit)"
     add("--minutes", metavar="M", type=float, help=text)
     text = "a setting of training or of the model" + REPEATS
     add("-S", dest="settings", metavar="KEY=VALUE", type=_setting, help=text, **REPEATED)
@@ -160,7 +160,7 @@ def _add_columns(verb: argparse.ArgumentParser) -> None:
 def _add_sample(verb: argparse.ArgumentParser) -> None:
     add = verb.add_argument
     add("-n", type=_whole(1), help="the number of rows or images (1000)")
-    _add_given(verb, "what all rows have")
+    _add_given(verb, "a condition that all rows meet")
     text = "a table; draw one row for each row of the table, given its values"
     add("--given-rows", metavar="TABLE", type=Path, help=text)
 
@@ -177,18 +177,18 @@ def _add_predict(verb: argparse.ArgumentParser) -> None:
     add = verb.add_argument
     text = "the column to predict; the default is the target of a fit with --target"
     add("--column", metavar="NAME", help=text)
-    _add_given(verb, "in place of a table, a condition")
+    _add_given(verb, "a condition instead of a table")
     text = "the levels of quantiles, between 0 and 1 (0.05,0.5,0.95)"
     add("--quantiles", metavar="Q,Q", type=_levels, help=text)
 
 
 def _add_given(verb: argparse.ArgumentParser, what: str) -> None:
-    text = f"{what}: a value, a range 60..70 or 60.., or a set A,B" + REPEATS
+    text = f"{what}: a value, a range 60..70, 60.. or ..70, or a set A,B" + REPEATS
     verb.add_argument("--given", metavar="NAME=CONDITION", type=_pair, help=text, **REPEATED)
 
 
 def _add_probability(verb: argparse.ArgumentParser) -> None:
-    text = "a range 60..70 or 60.., a set A,B, or a label; all of the events must hold"
+    text = "a range 60..70, 60.. or ..70, a set A,B, or a label; all must hold"
     verb.add_argument("event", metavar="NAME=RANGE", type=_pair, nargs="+", help=text)
     _add_given(verb, "a condition")
 

@@ -62,7 +62,8 @@ class DensityEstimator(DensityMixin, TableEstimator):
     Args:
         model: an architecture of tables, such as ``flows.NSF(couplings=4)``, or its name, as in
             ``flows.fit``.
-        members: the number of networks in the ensemble: up to 5, or a multiple of 5.
+        members: the number of networks in the ensemble; with the automatic recipe up to 5, or a
+            multiple of 5 up to 50.
         mixtures: the number of mixtures per fold, as in ``flows.fit``.
         recipe: how training is done: ``"auto"`` chooses the regularisation and the number of steps
             by cross-validation, ``"fixed"`` trains for a number of epochs.
@@ -72,7 +73,7 @@ class DensityEstimator(DensityMixin, TableEstimator):
         na: further marks of missing values, as in ``flows.fit``.
         group: the name of a column with the subject of each row, as in ``flows.fit``.
         weights: the name of a column with the weight of each row, as in ``flows.fit``.
-        minutes: the time that a fit may take, as in ``flows.fit``.
+        minutes: the minutes that a fit may take, as in ``flows.fit``.
         strict: whether to refuse columns that would not be learned, as in ``flows.fit``.
         settings: other settings of training (``TrainingSettings``) and, if ``model`` is a name, of
             the architecture.

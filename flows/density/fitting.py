@@ -59,10 +59,10 @@ def fit(
 ) -> Density:
     """Fit the density of a table, or of a target given the other columns.
 
-    The density is the weighted mean of the densities of several networks, the ensemble. By default,
-    the automatic recipe trains the networks with cross-validation: it chooses the regularisation
-    and the number of steps, and scores each training row with networks that were trained without
-    the row (out-of-fold).
+    The density is the weighted mean of the densities of several networks and mixtures, the
+    ensemble. By default, the automatic recipe trains its members with cross-validation: it chooses
+    the regularisation and the number of steps, and scores each training row with members that were
+    trained without the row (out-of-fold).
 
     Args:
         frame: a data frame, or an array ``(n, D)``.
@@ -72,7 +72,8 @@ def fit(
             target, ``"nsf"`` or ``"realnvp"``.
         target: a column y, or several columns, to learn given all other columns x: the density is
             then p(y | x). Rows without a value of y are left out.
-        members: the number of networks in the ensemble: up to 5, or a multiple of 5.
+        members: the number of networks in the ensemble; with the automatic recipe up to 5, or a
+            multiple of 5 up to 50.
         mixtures: the number of mixtures per fold that the automatic recipe stacks together with
             the networks: 2 (one after the margins, one without), 1 (the better one) or 0. They are
             mixtures of Gaussians or, in a table with labels, of latent classes. With a target,
@@ -89,11 +90,12 @@ def fit(
             raises an error for a missing value.
         na: further marks of missing values, numbers or text, such as ``[-999, "unknown"]``.
         group: a column that names the subject of each row. All rows of a subject are in one fold,
-            so no network is scored on a subject that it learned from. The column is not learned.
+            so no member is scored on a subject that it learned from. The column is not learned.
         weights: a column of weights, numbers of at least 0. A weight is a frequency: a row with the
             weight 2 counts as two rows in training and in the out-of-fold score. The column is not
             learned. Only the automatic recipe takes weights.
-        minutes: the time that the fit may take, with 10% tolerance, only for the automatic recipe.
+        minutes: the minutes that the fit may take, with 10% tolerance, only for the automatic
+            recipe.
             ``Density.network.record.cuts`` then holds the places at which the recipe was cut, and
             ``settings={"cuts": ...}`` gives the same fit without the clock. A fit that takes longer
             than its limit is as short as possible, and a notice says so.

@@ -119,7 +119,7 @@ class Density:
 
         For a row with missing values, this is the marginal log-density of its known values. It is
         minus infinity for a row with a value that its column does not allow, and for a label that
-        the fitted table did not hold.
+        the fitted table did not hold, unless rare labels of its column are pooled.
 
         Args:
             frame: rows of the table.
@@ -169,7 +169,7 @@ class Density:
         """Return the probability that a row of the table has at most this density, ``(n,)``.
 
         The probability is estimated from the out-of-fold log-densities of the training rows: the
-        log-densities under the networks that were trained without the row. It is ``NaN`` if the
+        log-densities under the members that were trained without the row. It is ``NaN`` if the
         record has none. ``ArrayDensity.tail_probability`` has the formula.
 
         Args:

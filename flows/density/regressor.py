@@ -28,7 +28,8 @@ class DensityRegressor(RegressorMixin, TableEstimator):
 
     Args:
         model: ``"conditional"``, ``"nsf"``, ``"realnvp"``, or an architecture that takes a context.
-        members: the number of networks in the ensemble: up to 5, or a multiple of 5.
+        members: the number of networks in the ensemble; with the automatic recipe up to 5, or a
+            multiple of 5 up to 50.
         recipe: how training is done, as in ``DensityEstimator``.
         epochs: passes over the rows, only for the fixed recipe; ``None`` is the default number.
         columns: kinds of the columns of X, by name, as in ``flows.fit``.
@@ -36,7 +37,7 @@ class DensityRegressor(RegressorMixin, TableEstimator):
         missing: the treatment of rows with missing values in X, as in ``flows.fit``.
         weights: the name of a column of X with the weight of each row, as in ``flows.fit``. It is
             not learned.
-        minutes: the time that a fit may take, as in ``flows.fit``.
+        minutes: the minutes that a fit may take, as in ``flows.fit``.
         settings: other settings of training and, if ``model`` is a name, of the architecture.
         random_state: the seed of all random numbers: a whole number, or any ``random_state`` of
             scikit-learn.

@@ -44,8 +44,7 @@ def inspect(
         strict: whether to refuse columns without a density, as in ``fit``.
         target: the column or columns to learn given all others, as in ``fit``.
 
-    Example::
-
+    Examples:
         >>> import pandas as pd, flows
         >>> frame = pd.DataFrame({"visits": [0, 1, 2, 1] * 5, "ward": "B"})
         >>> flows.inspect(frame)[["use", "kind"]]

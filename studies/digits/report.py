@@ -26,6 +26,10 @@ BITS = {
 LEFT = 0.5  # inches beside a panel of images, for words
 SIDE, INK = 8, 16  # pixels along a side of an image, and the darkest level
 VIEW = 0.9  # bits above the lowest curve that are shown
+TITLE = """# Results on 8x8 digits
+
+`make digits` writes this page; the protocol is in [README.md](README.md).
+"""
 LABELS = read_yaml(Path(__file__).with_name("params.yaml"))["labels"]
 # Colour-blind readers tell these from the library's.
 COLORS = {"vector": "#999933", "glow_published": "#D55E00"}
@@ -50,7 +54,7 @@ def cells(study: Study, split: str) -> dict[str, str]:
 
 def document(study: Study) -> str:
     """Return the tables, split by split."""
-    parts = []
+    parts = [TITLE]
     for split in study.params["splits"]:
         tables = {name: study.table(cell) for name, cell in cells(study, split).items()}
         text = study.template().format(
