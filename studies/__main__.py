@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="studies", description=__doc__, formatter_class=form)
     verbs = parser.add_subparsers(dest="verb", required=True)
     run = verbs.add_parser("run", help="score the missing and outdated cells")
-    run.add_argument("--fresh", action="store_true", help="drop existing rows first")
+    run.add_argument("--fresh", action="store_true", help="drop the rows of the cells, and score them again")
     report = verbs.add_parser("report", help="write the tables and figures from the rows")
     check = verbs.add_parser("check", help="score cells again, and compare them with the rows")
     for verb in (run, report, check):

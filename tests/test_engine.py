@@ -101,6 +101,9 @@ def test_a_cell_whose_arrays_were_overwritten_is_missing(toy: ModuleType, tmp_pa
     engine.run(Study("toy", tmp_path), ["power/2"])
     write(tmp_path, exponent=2)
     assert Study("toy", tmp_path).missing() == ["power/2"]  # its arrays were overwritten
+    toy.FAMILIES = {"power": Family(lambda base, exponent: {"value": 0})}
+    engine.run(Study("toy", tmp_path), ["power/2"])
+    assert Study("toy", tmp_path).arrays("power/2") == {}  # no arrays of other settings
     toy.FAMILIES = {}
     with pytest.raises(UserError, match=r"cells\.py has power/2, and no family power in FAMILIES"):
         Study("toy", tmp_path)
@@ -264,6 +267,10 @@ def test_cells_are_selected_by_a_seed_or_by_name(toy: ModuleType, tmp_path: Path
         ("bases: [2]\n", "params.yaml: power is missing"),
         ("bases: [2, 2]\npower: {exponent: 2}\n", "params.yaml: two cells are called power/2"),
         (
+            "bases: [a/b, a_b]\npower: {exponent: 2}\n",
+            "params.yaml: power/a/b and power/a_b would have the same power_a_b.npz",
+        ),
+        (
             "bases: [2]\npower: {exponent: 2, epxonent: 3}\n",
             "params.yaml: got an unexpected keyword argument 'epxonent'",
         ),
@@ -291,11 +298,14 @@ def test_an_invalid_setting_of_another_file_is_reported_with_the_name_of_that_fi
         Study("toy", tmp_path)
 
 
-def test_a_damaged_results_csv_is_named(toy: ModuleType, tmp_path: Path) -> None:
-    (tmp_path / "results.csv").write_text("cell,replicate\npower/2,0\n", encoding="utf-8")
+@pytest.mark.parametrize(
+    "text", ["cell,replicate\npower/2,0\n", "digest,replicate\na,0\n", "cell,digest\n,a\n"]
+)
+def test_a_damaged_results_csv_is_named(toy: ModuleType, tmp_path: Path, text: str) -> None:
+    (tmp_path / "results.csv").write_text(text, encoding="utf-8")
     with pytest.raises(
         UserError,
-        match=r"results\.csv: a row has no cell, no digest, or not one value per column",
+        match=r"results\.csv: line 2: it has no cell, no digest, or not one value per column",
     ):
         Study("toy", tmp_path).missing()
 
