@@ -12,8 +12,8 @@ A study is a folder of ``studies/``:
 
 A row is keyed by the cell, a digest, and the replicate. The digest covers the cell's settings and
 the version of its family. A cell is scored again if one of them changes, but not if only the code
-changes. If the definition of single columns changes (``Family.changed``), the rows of earlier versions are
-outdated: reports show them, and a run scores their cells again.
+changes. If the definition of single columns changes (``Family.changed``), the rows of earlier
+versions are outdated: reports show them, and a run scores their cells again.
 """
 
 from __future__ import annotations
@@ -23,12 +23,10 @@ import hashlib
 import io
 import json
 import math
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from importlib import import_module
 from inspect import signature
 from itertools import chain
@@ -408,9 +406,14 @@ def _write(path: Path, columns: Sequence[str], rows: Rows) -> None:
 
 
 def _commit() -> str:
-    """Return the commit of the running code, with a + if the code has uncommitted changes."""
+    """Return the commit of the running code, with a + if the code has uncommitted changes.
+
+    Without a commit, the text is empty.
+    """
     code = (":/*.py", ":/*.[ch]", ":/*.yaml")
-    git = partial(subprocess.run, cwd=HERE, capture_output=True, text=True)
-    commit = git(["git", "rev-parse", "--short", "HEAD"]).stdout.strip()
-    changed = git(["git", "diff", "--quiet", "HEAD", "--", *code]).returncode == 1
-    return commit + "+" * changed
+    try:
+        commit = command.git("rev-parse", "--short", "HEAD", cwd=HERE).strip()
+        changed = command.git("diff", "--name-only", "HEAD", "--", *code, cwd=HERE)
+    except UserError:
+        return ""
+    return commit + "+" * bool(changed)

@@ -131,7 +131,7 @@ def is_stale(clone: Path) -> bool:
 
 
 def failures(clone: Path) -> Iterator[str]:
-    """Yield changes of tracked files that rounding cannot explain, and print each changed ``kl``."""
+    """Yield changes of files that rounding cannot explain, and print each changed ``kl``."""
     for line in command.git("status", "--porcelain", cwd=clone).splitlines():
         if line[:2] != " M":
             yield f"{line[3:]} is {'missing' if line[1] == 'D' else 'new'}"
