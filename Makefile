@@ -44,7 +44,7 @@ claims tables target digits: .venv/ready-studies
 	@$(RUN) FLOWS_WORKERS="$${FLOWS_WORKERS-$$(getconf _NPROCESSORS_ONLN)}" dvc repro studies/$@/dvc.yaml
 
 claims:  ## study: test claims about flows, in the plane and on images (over an hour on two cores)
-tables:  ## study: compare flows with eight other densities on nine tables (one to two and a half hours on two cores)
+tables:  ## study: compare flows with eleven other densities on nine tables (one to two and a half hours on two cores)
 target:  ## study: compare conditional densities of one column (half an hour on two cores)
 digits:  ## study: compare flows of images with other densities, a VAE and a GAN on 8x8 digits (over an hour on two cores)
 
@@ -55,7 +55,7 @@ check: .venv/ready-studies  ## repeat the quickest runs of each study, and compa
 site: .venv-site/ready  ## build the documentation as web pages in build/site; a broken link or an undocumented argument is an error
 	NO_MKDOCS_2_WARNING=1 .venv-site/bin/python -m mkdocs build
 
-clean:  ## remove files that the pipeline and the tests wrote, and that Git does not track
+clean:  ## remove the environments, the caches of the tools, and outputs of the pipeline that Git does not track
 	rm -rf .venv .venv-bench .venv-site build *.egg-info .pytest_cache .mypy_cache .ruff_cache dvc_plots
 	git clean -d -f -q -X data/raw.csv data/target.json data/prepared data/plots models
 

@@ -26,8 +26,9 @@ from flows.networks.population import Population, chunked_log_prob, ensemble_log
 from flows.tables import splits
 from flows.training.train import train
 
-ROWS, TEST = 1000, 200  # of a data set, as in the pipeline
-BANDWIDTHS, FOLDS = 60, 5  # of the kernel density, as in the pipeline
+# As in the pipeline when the study was first run
+ROWS, TEST = 1000, 200  # of a data set
+BANDWIDTHS, FOLDS = 60, 5  # of the kernel density
 Settings = dict[str, Any]
 
 
