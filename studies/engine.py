@@ -25,7 +25,8 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from importlib import import_module
 from inspect import signature
@@ -378,6 +379,19 @@ def as_rows(scores: Scores) -> Rows:
         {"replicate": str(r), **{name: f"{values[r]:.6g}" for name, values in columns.items()}}
         for r in range(count)
     ]
+
+
+def check_names(names: Iterable[str], known: Collection[str], key: str) -> None:
+    """Raise ``ValueError`` for an unknown name; ``key`` is the place of the names in the file."""
+    if wrong := [name for name in names if name not in known]:
+        raise ValueError(f"{key}: {wrong[0]!r} is not known; known are: {', '.join(known)}")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Suppress the notices of the library on a table."""
+    with redirect_stderr(io.StringIO()):
+        yield
 
 
 def _family(cell: str) -> str:

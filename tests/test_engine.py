@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -333,3 +334,28 @@ def test_an_unknown_study_gives_a_message_of_one_line(
     with pytest.raises(SystemExit):
         __main__.main(["run", "claim"])
     assert "invalid choice: 'claim'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "allowed"),
+    [
+        ("claims", ("matching", "references"), "independent, gaussian, gmm, kde, sharpened_kde"),
+        ("tables", ("peers",), "independent, gaussian, kernel"),
+        ("tables", ("treated",), "nsf, mixture, kernel, noise"),
+        ("tables", ("realistic", "peers"), "independent, gaussian, mixture, margins, stacked"),
+        ("target", ("small", "methods"), "joint, ours, linear, forest"),
+        ("digits", ("peers",), "normflows, independent"),
+    ],
+)
+def test_an_unknown_method_in_the_settings_is_rejected_before_any_cell_runs(
+    tmp_path: Path, name: str, keys: tuple[str, ...], allowed: str
+) -> None:
+    params = yaml.safe_load((engine.HERE / name / "params.yaml").read_text(encoding="utf-8"))
+    section = params
+    for key in keys[:-1]:
+        section = section[key]
+    section[keys[-1]] = ["forst"]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    where = re.escape(f"params.yaml: {'.'.join(keys)}: 'forst' is not known; known are: {allowed}")
+    with pytest.raises(UserError, match=where):
+        Study(name, tmp_path)

@@ -18,6 +18,7 @@ from scipy.stats import ks_2samp
 import flows
 from flows.core.errors import UserError
 from flows.tables.columns import Column
+from studies.engine import quiet
 from studies.tables.sources import folder
 
 ROWS, COLUMNS = (60, 20_000), (3, 40)  # fewest and most of a table in the census
@@ -76,7 +77,7 @@ def count(seed: int, place: int) -> dict[str, float]:
     """
     table = load(seed, place)
     size = {"rows": len(table), "columns": table.shape[1]}
-    with contextlib.redirect_stderr(io.StringIO()):
+    with quiet():
         try:
             uses = flows.inspect(table)["use"]
         except UserError:
@@ -93,7 +94,7 @@ def fit(seed: int, place: int, members: int) -> dict[str, float]:
     finite.
     """
     table = load(seed, place)
-    with contextlib.redirect_stderr(io.StringIO()):
+    with quiet():
         density = flows.fit(table, members=members)
         drawn = density.sample(DRAWN)
         scores = density.log_prob(table[:SCORED])
