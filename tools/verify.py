@@ -7,7 +7,7 @@ with the compiled kernels and the pinned libraries.
 Case 2: some bytes changed. Without the kernels, or with another version of a library, the last bits
 of results differ, and training amplifies the differences. The new ``kl`` of each model must then be
 within three standard errors of the difference of two means, 3 sqrt(2) kl_sd / sqrt(members), of the
-committed ``kl``, or within 0.001 nat if there is no ``kl_sd``, as for a fitted reference.
+committed ``kl``, or within 0.001 nat if ``kl_sd`` is null or 0, as for a reference.
 Case 3, failure: a ``kl`` changed by more, or a file, or a key of a file, is missing or new.
 
 ``git diff --stat`` lists the changed files. With ``--same``, case 2 is a failure, too.
@@ -30,7 +30,7 @@ from pathlib import Path
 from flows.core.errors import INTERRUPTED
 from tools import command
 
-TOLERANCE = 0.001  # nat, for a `kl` without `kl_sd`
+TOLERANCE = 0.001  # nat, if `kl_sd` is null or 0
 BITS = "other bits, as expected without the kernels or with other libraries"
 STALE = "dvc.lock belongs to other code or settings, so run `dvc repro` and commit"
 
