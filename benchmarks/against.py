@@ -29,7 +29,8 @@ from sklearn.datasets import make_blobs
 from benchmarks import FOLDER, PARAMS
 from common import storage
 from common.settings import read_yaml
-from flows.core.errors import UserError, errors_in_one_line
+from flows.core.arrays import rounded
+from flows.core.errors import UserError
 from tools import command
 
 OUTPUT = FOLDER / "against.json"
@@ -81,7 +82,7 @@ def main(
             turns = [[measure(clone) for clone in clones] for _ in range(rounds)]
             if turns:
                 readings = pd.DataFrame(turns, columns=["old", "new"]).eval("ratio = new / old")
-                found[name] = {key: float(f"{x:.4g}") for key, x in readings.median().items()}
+                found[name] = {key: float(rounded(x, 4)) for key, x in readings.median().items()}
                 print(name, found[name], flush=True)
     storage.write_json(output, found)
 
@@ -129,5 +130,4 @@ def run(clone: Path, *words: str, **variables: str) -> str:
 
 
 if __name__ == "__main__":
-    with errors_in_one_line("against"):
-        main()
+    command.run("against", main)

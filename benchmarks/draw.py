@@ -16,21 +16,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks import FOLDER, RESULTS
+from benchmarks.peers import MODELS
 from common import storage
 from common.labels import label_and_color
 from flows.plotting.style import STYLE, WIDTH, save
-from tools import markdown
+from tools import command, markdown
 
 Row = dict[str, Any]
 NONE = "\u2013"
 RECIPES = ("ours", "usual")
-MODELS = {
-    "ours": "realnvp",
-    "ours-glow": "glow",
-    "ours-nsf": "nsf",
-    "ours-matching": "flow_matching",
-}
-VARIANTS = {"": "", "-avx2": ", AVX2", "-plain": ", no kernels"}
+VARIANTS = {"": "", "-avx2": ", AVX2", "-plain": ", no kernels"}  # in words, the keys of BUILDS
 OURS = {
     model + suffix: (f"our {label_and_color(name)[0]}{words}", label_and_color(name)[1])
     for model, name in MODELS.items()
@@ -80,19 +75,21 @@ def document(results: Row) -> str:
 def summary(results: Row) -> str:
     """Return a table with one row per library, for the documents.
 
-    It has the milliseconds per epoch of ten networks and of one, with the fastest number of
-    threads, and the seconds to quality with two recipes.
+    It has the milliseconds per epoch of the largest and the smallest number of networks, with the
+    fastest number of threads, and the seconds to quality with two recipes.
     """
     ms, _ = fastest(results)
+    networks = ms.index.unique("networks")
+    counts = [int(networks.max()), int(networks.min())]
     until = {(row["library"], row["recipe"]): row["seconds"] for row in results["quality"]}
     times = {key: "never" if value is None else number(value) for key, value in until.items()}
     rows = []
     for library in dict.fromkeys(library for library, _ in until):
         seconds = (times.get((library, recipe), NONE) for recipe in RECIPES)
-        rows.append([library, f"{ms[library, 10]:.1f}", f"{ms[library, 1]:.1f}", *seconds])
+        rows.append([library, *(f"{ms[library, count]:.1f}" for count in counts), *seconds])
     kl = results["settings"]["quality_kl"]
-    head = ["", "ten networks (ms per epoch)", "one network (ms per epoch)"]
-    head += [f"seconds to KL {kl}, our recipe", "its usual recipe"]
+    head = [f"{count} network{'s' * (count > 1)} (ms per epoch)" for count in counts]
+    head = ["", *head, f"seconds to KL {kl}, our recipe", "its usual recipe"]
     return markdown.table(head, rows, "lr")
 
 
@@ -169,4 +166,4 @@ def bars(axis: Axes, values: pd.Series, ends: Iterable[str]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run("draw", main)

@@ -30,19 +30,20 @@ from common import storage
 from common.settings import read_yaml
 from flows import targets
 from flows.core.arrays import Array
-from flows.core.errors import errors_in_one_line
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.mixtures.bandwidth import likelihood_bandwidth
 from flows.tables.splits import draw_split
 from flows.training.smoothing import sharpen
+from tools import command
 
 Row = dict[str, Any]  # also a plan: the section ``run`` of ``params.yaml``
 DIGITS = 4  # significant digits of a timing
 VERSIONS = ("torch", "numpy", "zuko", "normflows", "nflows", "FrEIA", "flowjax", "jax", "equinox")
 NEVER_ENDS = 1_000_000  # epochs of a schedule that is longer than any timing
 TRUTH = targets.make("ring")
-ROWS, TEST_ROWS, NOISE_FACTOR = 1_000, 200, 1.5  # of the main pipeline
+# Of the main pipeline when the benchmark was written, as the recipe of ``until_good``
+ROWS, TEST_ROWS, NOISE_FACTOR = 1_000, 200, 1.5
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -55,8 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if absent := set(options.libraries).difference(libraries):
         how = "pip install -r benchmarks/requirements.txt"
         print(f"not installed, so left out ({how}): {', '.join(sorted(absent))}", file=sys.stderr)
-    with errors_in_one_line("benchmarks"):
-        measure(read_yaml(PARAMS)["run"], options.only, libraries, RESULTS)
+    measure(read_yaml(PARAMS)["run"], options.only, libraries, RESULTS)
 
 
 def measure(plan: Row, sections: Sequence[str], libraries: Sequence[str], output: Path) -> None:
@@ -94,7 +94,7 @@ def machine() -> Row:
 
 
 def ring(data_seed: int, fresh: int = 1) -> tuple[Array, Array, Array]:
-    """Return the main pipeline's 800 training rows for a seed, and fresh draws of the true density.
+    """Return the 800 training rows of a seed, and fresh draws of the true density.
 
     Both are standardised; the third array is the log-density of the draws, in nats.
     """
@@ -105,7 +105,7 @@ def ring(data_seed: int, fresh: int = 1) -> tuple[Array, Array, Array]:
     return scaler.scale(rows), scaler.scale(draws), log_p
 
 
-def spread(key: str, values: Sequence[float]) -> Row:
+def extremes(key: str, values: Sequence[float]) -> Row:
     """Return the median, the lowest and the highest reading."""
     return {key: median(values), f"{key}_min": min(values), f"{key}_max": max(values)}
 
@@ -130,7 +130,7 @@ def epoch(plan: Row, libraries: Sequence[str]) -> list[Row]:
                 readings = interleaved(runners, plan)
                 for worker, count, times in zip(runners, parameters, readings, strict=True):
                     row = {"library": worker.library, "threads": threads, "batch": batch, **sizes}
-                    rows.append({**row, "parameters": count, **spread("ms", times)})
+                    rows.append({**row, "parameters": count, **extremes("ms", times)})
     return rows
 
 
@@ -165,9 +165,11 @@ def quality(plan: Row, libraries: Sequence[str]) -> list[Row]:
                 seconds, epochs, best = zip(*outcomes, strict=True)
                 row = {"library": library, "recipe": recipe, "networks_trained": networks}
                 if library in OURS:
-                    row |= spread("sample_ms", [worker.sample() for _ in range(plan["repeats"])])
+                    row |= extremes("sample_ms", [worker.sample() for _ in range(plan["repeats"])])
                 times = [plan["networks"] / networks * each for each in seconds]
-                rows.append({**row, "epochs": epochs, "best_kl": best, **spread("seconds", times)})
+                rows.append(
+                    {**row, "epochs": epochs, "best_kl": best, **extremes("seconds", times)}
+                )
     return rows
 
 
@@ -203,4 +205,4 @@ SECTIONS = {"epoch": epoch, "quality": quality}
 
 
 if __name__ == "__main__":
-    main()
+    command.run("benchmarks", main)

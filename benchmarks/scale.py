@@ -24,9 +24,8 @@ from benchmarks.worker import Process
 from common import storage
 from common.labels import label_and_color
 from common.settings import read_yaml
-from flows.core.errors import errors_in_one_line
 from flows.plotting.style import STYLE, panels, save
-from tools import markdown
+from tools import command, markdown
 
 PLAN = read_yaml(PARAMS)["scale"]
 BASE, SIZES, SHARED = PLAN["base"], PLAN["sizes"], PLAN["shared"]
@@ -133,5 +132,4 @@ def draw_speed(table: pd.DataFrame) -> None:
 
 
 if __name__ == "__main__":
-    with errors_in_one_line("scale"):
-        main()
+    command.run("scale", main)

@@ -51,7 +51,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+    """Write a JSON file. Raises ``ValueError`` for a number that is not finite: JSON has none."""
+    write_bytes(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
 def write_csv(path: Path, columns: Mapping[str, Any], float_format: str) -> None:

@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.core.errors import UserError
 from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
-from flows.networks.network import Network
 from stages.pipeline import files, runner, schema
 from stages.pipeline.models import read_model
 from stages.pipeline.report import write_report
@@ -18,11 +16,6 @@ def main(model: str) -> None:
     params = schema.load()
     architecture = params.architecture(model)  # raises a clear error for an unknown name
     network = read_model(model)
-    if not isinstance(network, Network) or "epoch" not in network.history:
-        raise UserError(
-            f"{files.checkpoint(model)}: holds no trained network; "
-            f"`dvc repro train@{model}` writes it again"
-        )
     problem = files.read_prepared().problem
     epoch, nll = network.history["epoch"], network.history.get("test_nll")
     if nll is None or np.isnan(nll[:-1]).all():  # no curve, or only its end

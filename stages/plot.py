@@ -16,9 +16,10 @@ def main() -> None:
     truth, entropy, columns = files.read_target()
     names, data = read_numbers(files.RAW)
     columns = columns or [Column(name) for name in names]
-    # Next to the true density, the simplest references would only stretch the axes.
-    apart = ["truth"] if truth is None else ["independent", "gaussian"]
-    references = [name for name in schema.References.model_fields if name not in apart]
+    # The truth of a table is unknown; beside a truth, the simplest references would only stretch
+    # the axes.
+    left_out = {"truth"} if truth is None else {"independent", "gaussian"}
+    references = [name for name in schema.References.model_fields if name not in left_out]
     shown = (*references, *params.models)
     rows = [read_row(name, is_model=name in params.models) for name in shown]
     if truth is None:
@@ -32,11 +33,11 @@ def main() -> None:
     for name in figures:
         with storage.writing(files.FIGURES / name):
             plotting.draw_figure(name, scene, files.FIGURES / name)
-    left_out: dict[str, list[str]] = {}
+    lacking: dict[str, list[str]] = {}
     for name, needs in missing.items():
         (files.FIGURES / name).unlink(missing_ok=True)  # it may show other data
-        left_out.setdefault(" and no ".join(needs), []).append(name)
-    reasons = "".join(f"; no {needs}: no {', '.join(own)}" for needs, own in left_out.items())
+        lacking.setdefault(" and no ".join(needs), []).append(name)
+    reasons = "".join(f"; no {needs}: no {', '.join(own)}" for needs, own in lacking.items())
     print(f"{len(figures)} figures in {files.FIGURES}/{reasons}")
 
 

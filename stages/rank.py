@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from common import storage
 from flows.core import seeds
-from flows.core.arrays import Array, rounded
+from flows.core.arrays import Array
 from flows.evaluation.statistics import mean_ci95
 from stages.pipeline import files, runner, schema
 
@@ -27,23 +29,23 @@ def main() -> None:
     ordered = sorted(scores, key=mean, reverse=True)
     best = next(name for name in ordered if name in schema.TABLE_REFERENCES)
     print("log-likelihood per test row (nat), and the ensemble's gain over the best reference:")
-    ranking = {}
+    ranking: dict[str, dict[str, Any]] = {}
+    words: dict[str, str] = {}  # of the gains
     for name in ordered:
         text = "  the best reference" if name == best else ""
         if name in params.models:
             gains = scores[name] - scores[best]  # paired differences, on the same rows
+            gain = gains.mean()
             half = mean_ci95(gains, seeds.numpy_generator(params.evaluate.seed, "metric", 3))
-            ranking[name] = {
-                "gain": float(rounded(gains.mean(), files.DIGITS)),
-                "gain_ci95": float(rounded(half, files.DIGITS)),
-                "gain_over": best,
-            }
-            text = f"  {gains.mean():+.3g} \u00b1 {half:.2g}"
+            numbers = {"gain": files.number(gain), "gain_ci95": files.number(half)}
+            ranking[name] = {**numbers, "gain_over": best}
+            words[name] = f"{gain:+.3g} \u00b1 {half:.2g}"
+            text = f"  {words[name]}"
         print(f"{name:12} {scores[name].mean():10.4g}{text}")
     storage.write_json(files.RANKING, ranking)
-    for name, found in [*ranking.items()][:1]:
-        gain = f"{found['gain']:+.3g} \u00b1 {found['gain_ci95']:.2g} nat over {best}"
-        print(f"{name} has the highest log-likelihood of the models: {gain}, the best reference")
+    if words:
+        name, text = next(iter(words.items()))
+        print(f"best model: {name}, {text} nat relative to {best}, the best reference")
 
 
 if __name__ == "__main__":

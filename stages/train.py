@@ -16,7 +16,7 @@ from stages.pipeline.models import write_model
 def main(model: str) -> None:
     params = schema.load()
     architecture, training = params.architecture(model), params.training(model)
-    problem, names = files.read_prepared(with_truth=False)
+    problem, names, _ = files.read_prepared(with_truth=False)
     try:
         network = build(
             architecture,
@@ -28,7 +28,7 @@ def main(model: str) -> None:
     except ValueError as error:
         alone = f"; {names[0]} is the only column" if len(names) == 1 else ""
         raise UserError(f"{files.PARAMS}: models.{model}: {error}{alone}") from None
-    history: list[dict[str, float]] = []  # a row a logged epoch
+    history: list[dict[str, float]] = []  # one row per logged epoch
 
     def log(epoch: int, curves: dict[str, Array]) -> None:
         """Write the history up to ``epoch``, so that users can plot it during training."""

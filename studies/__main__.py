@@ -7,14 +7,13 @@ processes; tcp://host:port, the workers of a Dask cluster (docs/scale.md).
 from __future__ import annotations
 
 import argparse
-import sys
 
 from matplotlib import rc_context
 
-from flows.core.errors import errors_in_one_line
 from flows.plotting.style import STYLE
 from studies import engine
 from studies.engine import NAMES, Study
+from tools import command
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,7 +21,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="studies", description=__doc__, formatter_class=form)
     verbs = parser.add_subparsers(dest="verb", required=True)
     run = verbs.add_parser("run", help="score the missing and outdated cells")
-    run.add_argument("--fresh", action="store_true", help="drop existing rows first")
+    run.add_argument(
+        "--fresh",
+        action="store_true",
+        help="also score cells that have rows; these rows are dropped",
+    )
     report = verbs.add_parser("report", help="write the tables and figures from the rows")
     check = verbs.add_parser("check", help="score cells again, and compare them with the rows")
     for verb in (run, report, check):
@@ -52,5 +55,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     stopped = "stopped; finished cells are kept; a run without --fresh continues with the others"
-    with errors_in_one_line("studies", stopped):
-        sys.exit(main())
+    command.run("studies", main, stopped)

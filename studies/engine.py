@@ -10,10 +10,10 @@ A study is a folder of ``studies/``:
 - ``runs.csv``, the seconds of each cell, the commit that ran it and the version of its family then:
   no lock records this file.
 
-A row is keyed by the cell, a digest, and the replicate. The digest is of the cell's settings and
-the version of its family: a cell is scored again if either changes, and not if only source changes.
-If the definition of single columns changes (``Family.changed``), the rows of earlier versions are
-outdated: reports show them, and a run scores their cells again.
+A row is keyed by the cell, a digest, and the replicate. The digest covers the cell's settings and
+the version of its family. A cell is scored again if one of them changes, but not if only the code
+changes. If the definition of single columns changes (``Family.changed``), the rows of earlier
+versions are outdated: reports show them, and a run scores their cells again.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ import hashlib
 import io
 import json
 import math
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
-from functools import partial
 from importlib import import_module
 from inspect import signature
 from itertools import chain
@@ -64,9 +63,8 @@ class Family:
         score: takes a cell's settings as keywords; returns ``Scores``, or ``Scores`` and arrays by
             name.
         version: to be raised when the definition of the scores changes. All rows become invalid.
-        changed: if only the definition of some columns changes: by column, the version of its
-            definition, 1 above all of ``version`` and ``changed`` so far. Rows stay valid, and
-            become outdated.
+        changed: ``{column: version}``. If the definition of a column changes, set its version to
+            ``newest + 1``. Rows stay valid, and become outdated.
         tolerance: for comparing a second run, by column (``"*"``: all others): a number may differ
             by ``tolerance max(1, |number|)``. Without a tolerance, all digits must agree.
     """
@@ -93,10 +91,13 @@ class Study:
         path = self.folder / "params.yaml"
         self.params = read_yaml(path)
         self.cells: dict[str, Mapping[str, Any]] = {}  # settings by name
+        files: dict[str, str] = {}  # names by the file of their arrays
         try:
             for cell, settings in self.code.cells(self.params):
                 if cell in self.cells:
                     raise ValueError(f"two cells are called {cell}")
+                if (other := files.setdefault(_file(cell), cell)) != cell:
+                    raise ValueError(f"{other} and {cell} would have the same {_file(cell)}")
                 if (family := _family(cell)) not in self.code.FAMILIES:
                     raise ValueError(f"cells.py has {cell}, and no family {family} in FAMILIES")
                 signature(self.family(cell).score).bind(**settings)
@@ -104,7 +105,8 @@ class Study:
         except UserError:  # it names its own file, such as the pipeline's settings
             raise
         except KeyError as error:
-            raise UserError(f"{path}: {error.args[0]} is missing") from None
+            reader = "cells.py reads this key from the file or from one of its sections"
+            raise UserError(f"{path}: {error.args[0]} is missing; {reader}") from None
         except (TypeError, ValueError, LookupError, AttributeError) as error:
             raise UserError(f"{path}: {one_line(error)}") from None
         self.stored = Stored(self.folder)
@@ -191,8 +193,9 @@ class Stored:
 
         The rows are written last: if a write fails, the cell counts as missing.
         """
+        path = self.folder / ARTEFACTS / _file(key[0])
+        path.unlink(missing_ok=True)  # it has the arrays of other settings
         if arrays and SMALL not in key[0].split("/"):
-            path = self.folder / ARTEFACTS / _file(key[0])
             np.savez_compressed(buffer := io.BytesIO(), **arrays)
             storage.write_bytes(path, buffer.getvalue())
         self.drop(lambda other: other[0] == key[0])
@@ -232,14 +235,15 @@ def run(study: Study, names: Sequence[str] | None = None, *, fresh: bool = False
     Returns whether all cells succeeded.
     """
     chosen, commit, failed = list(study.cells) if names is None else list(names), _commit(), []
+    to_drop = fresh
     busy = f"another run of {study.name} is in progress; wait for it to end"
     with command.alone(study.folder / "params.yaml", busy):
         study.stored = Stored(study.folder)  # read again: another run may have added rows
         due = {*study.missing(), *study.outdated()}
         for name, outcome in scored(study, [name for name in chosen if fresh or name in due]):
-            if fresh:  # after the first result, so that a run without workers drops no rows
+            if to_drop:  # after the first result: if no worker answers, nothing is lost
                 study.stored.drop(lambda key: key[0] in chosen)
-                fresh = False
+                to_drop = False
             if isinstance(outcome, str):
                 failed.append(name)
                 tqdm.write(f"{name}: {outcome}", file=sys.stderr)
@@ -377,6 +381,19 @@ def as_rows(scores: Scores) -> Rows:
     ]
 
 
+def check_names(names: Iterable[str], known: Collection[str], key: str) -> None:
+    """Raise ``ValueError`` for an unknown name; ``key`` is the place of the names in the file."""
+    if wrong := [name for name in names if name not in known]:
+        raise ValueError(f"{key}: {wrong[0]!r} is not known; known are: {', '.join(known)}")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Suppress the notices of the library on a table."""
+    with redirect_stderr(io.StringIO()):
+        yield
+
+
 def _family(cell: str) -> str:
     return cell.partition("/")[0]
 
@@ -390,8 +407,10 @@ def _read(path: Path) -> Rows:
         return []
     with storage.reading(path), path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    if any(not row.get("digest") or None in row or None in row.values() for row in rows):
-        raise UserError(f"{path}: a row has no cell, no digest, or not one value per column")
+    for line, row in enumerate(rows, 2):
+        if not (row.get("cell") and row.get("digest")) or None in row or None in row.values():
+            wrong = "it has no cell, no digest, or not one value per column"
+            raise UserError(f"{path}: line {line}: {wrong}")
     return rows
 
 
@@ -401,9 +420,14 @@ def _write(path: Path, columns: Sequence[str], rows: Rows) -> None:
 
 
 def _commit() -> str:
-    """Return the commit of the running code, with a + if the code has uncommitted changes."""
+    """Return the commit of the running code, with a + if the code has uncommitted changes.
+
+    Without a commit, the text is empty.
+    """
     code = (":/*.py", ":/*.[ch]", ":/*.yaml")
-    git = partial(subprocess.run, cwd=HERE, capture_output=True, text=True)
-    commit = git(["git", "rev-parse", "--short", "HEAD"]).stdout.strip()
-    changed = git(["git", "diff", "--quiet", "HEAD", "--", *code]).returncode == 1
-    return commit + "+" * changed
+    try:
+        commit = command.git("rev-parse", "--short", "HEAD", cwd=HERE).strip()
+        changed = command.git("diff", "--name-only", "HEAD", "--", *code, cwd=HERE)
+    except UserError:
+        return ""
+    return commit + "+" * bool(changed)

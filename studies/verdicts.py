@@ -38,8 +38,9 @@ class Metric:
 def compare(kind: Metric, margin: float, first: Array, second: Array) -> dict[str, Any]:
     """Compare paired replicates ``(R,)``: return the effect ``first - second`` and its tests.
 
-    The effect and its intervals are over the finite pairs (95% by bootstrap, 90% by t), the two
-    p-values over all pairs. The margin is returned in the metric's unit.
+    The effect and its intervals are over the finite pairs (95% by bootstrap, 90% by t), and p
+    over all pairs. ``p_equivalence`` is 1 if a replicate failed. The margin is returned in the
+    metric's unit.
     """
     one, two = np.isfinite(first), np.isfinite(second)
     failed = ~(one & two)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,6 +102,9 @@ def test_a_cell_whose_arrays_were_overwritten_is_missing(toy: ModuleType, tmp_pa
     engine.run(Study("toy", tmp_path), ["power/2"])
     write(tmp_path, exponent=2)
     assert Study("toy", tmp_path).missing() == ["power/2"]  # its arrays were overwritten
+    toy.FAMILIES = {"power": Family(lambda base, exponent: {"value": 0})}
+    engine.run(Study("toy", tmp_path), ["power/2"])
+    assert Study("toy", tmp_path).arrays("power/2") == {}  # no arrays of other settings
     toy.FAMILIES = {}
     with pytest.raises(UserError, match=r"cells\.py has power/2, and no family power in FAMILIES"):
         Study("toy", tmp_path)
@@ -264,6 +268,10 @@ def test_cells_are_selected_by_a_seed_or_by_name(toy: ModuleType, tmp_path: Path
         ("bases: [2]\n", "params.yaml: power is missing"),
         ("bases: [2, 2]\npower: {exponent: 2}\n", "params.yaml: two cells are called power/2"),
         (
+            "bases: [a/b, a_b]\npower: {exponent: 2}\n",
+            "params.yaml: power/a/b and power/a_b would have the same power_a_b.npz",
+        ),
+        (
             "bases: [2]\npower: {exponent: 2, epxonent: 3}\n",
             "params.yaml: got an unexpected keyword argument 'epxonent'",
         ),
@@ -291,11 +299,14 @@ def test_an_invalid_setting_of_another_file_is_reported_with_the_name_of_that_fi
         Study("toy", tmp_path)
 
 
-def test_a_damaged_results_csv_is_named(toy: ModuleType, tmp_path: Path) -> None:
-    (tmp_path / "results.csv").write_text("cell,replicate\npower/2,0\n", encoding="utf-8")
+@pytest.mark.parametrize(
+    "text", ["cell,replicate\npower/2,0\n", "digest,replicate\na,0\n", "cell,digest\n,a\n"]
+)
+def test_a_damaged_results_csv_is_named(toy: ModuleType, tmp_path: Path, text: str) -> None:
+    (tmp_path / "results.csv").write_text(text, encoding="utf-8")
     with pytest.raises(
         UserError,
-        match=r"results\.csv: a row has no cell, no digest, or not one value per column",
+        match=r"results\.csv: line 2: it has no cell, no digest, or not one value per column",
     ):
         Study("toy", tmp_path).missing()
 
@@ -323,3 +334,28 @@ def test_an_unknown_study_gives_a_message_of_one_line(
     with pytest.raises(SystemExit):
         __main__.main(["run", "claim"])
     assert "invalid choice: 'claim'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "allowed"),
+    [
+        ("claims", ("matching", "references"), "independent, gaussian, gmm, kde, sharpened_kde"),
+        ("tables", ("peers",), "independent, gaussian, kernel"),
+        ("tables", ("treated",), "nsf, mixture, kernel, noise"),
+        ("tables", ("realistic", "peers"), "independent, gaussian, mixture, margins, stacked"),
+        ("target", ("small", "methods"), "joint, ours, linear, forest"),
+        ("digits", ("peers",), "normflows, independent"),
+    ],
+)
+def test_an_unknown_method_in_the_settings_is_rejected_before_any_cell_runs(
+    tmp_path: Path, name: str, keys: tuple[str, ...], allowed: str
+) -> None:
+    params = yaml.safe_load((engine.HERE / name / "params.yaml").read_text(encoding="utf-8"))
+    section = params
+    for key in keys[:-1]:
+        section = section[key]
+    section[keys[-1]] = ["forst"]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    where = re.escape(f"params.yaml: {'.'.join(keys)}: 'forst' is not known; known are: {allowed}")
+    with pytest.raises(UserError, match=where):
+        Study(name, tmp_path)

@@ -10,7 +10,7 @@ from scipy.stats import norm
 from flows.core.errors import UserError
 from flows.mixtures.fitting import fit_mixture
 from flows.mixtures.latent_classes import LatentClasses, Rows
-from studies import engine
+from studies import engine, selection
 from studies.tables import (
     anomalies,
     imputation,
@@ -43,19 +43,19 @@ def drawn(n: int, gaps: float = 0.0, seed: int = 0) -> Rows:
 @pytest.mark.slow
 def test_the_rule_selects_the_tables_of_the_study() -> None:
     own = PARAMS["realistic"]
-    chosen = realistic.select(own["seed"])
+    chosen = selection.select_tables(own["seed"])
     assert list(chosen) == own["tables"]
     counts = pd.Series(list(chosen.values())).value_counts()
-    assert counts.to_dict() == {quota.name: quota.places for quota in realistic.QUOTAS}
+    assert counts.to_dict() == {quota.name: quota.places for quota in selection.QUOTAS}
 
 
 def test_the_tables_meet_the_quotas_and_every_label_is_common() -> None:
     tables = [realistic.load(name) for name in PARAMS["realistic"]["tables"]]
     assert len(tables) == 11
-    for quota in realistic.QUOTAS:
+    for quota in selection.QUOTAS:
         assert sum(quota.condition(table) for table in tables) >= quota.places, quota.name
     for table in tables:
-        assert realistic.is_suitable(table)
+        assert selection.is_suitable(table)
         for label in realistic.labels(table):
             counts = table[label].value_counts()
             assert counts.min() >= max(10, realistic.RARE * counts.sum())

@@ -127,7 +127,7 @@ def test_the_density_of_a_peer_is_in_levels(monkeypatch: pytest.MonkeyPatch) -> 
     train, _, test, _ = digits.split("random", 0, 1350, 447)
     monkeypatch.setitem(densities.FITS, "normal", lambda _: lambda z: -(z**2).sum(1) / 2)
     log_q: Any = peers.fit("normal", train, 0).log_q
-    rows = digits.spread(train, 0)
+    rows = digits.dequantised(train, 0)
     mean, deviation = rows.mean(0), rows.std(0)
     expected = (-(((test - mean) / deviation) ** 2) / 2 - np.log(deviation)).sum(1)
     assert log_q(test)[:, 0] == pytest.approx(expected)

@@ -127,7 +127,7 @@ def test_the_stages_print_notices_on_a_table(of_a_table: tuple[Clone, str]):
     assert lines[2].startswith("column temperature holds ")
     assert lines[3] == "90 rows of 6 columns from table, density unknown"
     assert [line for line in lines if "truth: the true density of a table is unknown" in line]
-    assert lines[-2].startswith("realnvp has the highest log-likelihood of the models: ")
+    assert lines[-2].startswith("best model: realnvp, ")
     assert lines[-2].endswith(", the best reference")
     assert "8 rows" not in said
 
@@ -322,7 +322,7 @@ def test_prepared_rows_map_back_to_the_files_of_prepare(
     Path("params.yaml").write_text(settings(target="table"), encoding="utf-8")
     generate.main()
     prepare.main()
-    problem, _ = files.read_prepared()
+    problem = files.read_prepared().problem
     _, scaler = files.read_scaler()
     real = to_real(problem.columns, problem.train)
     np.testing.assert_allclose(scaler.scale(real), storage.read_npy(files.TRAIN), rtol=0, atol=1e-6)
@@ -463,3 +463,16 @@ def test_a_reference_with_a_nan_score_is_ranked_last(
     assert 0.01 < ranking["realnvp"]["gain_ci95"] < 0.1
     order = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:-1]]
     assert order == ["realnvp", "gaussian", "independent", "kde", "sharpened_kde", "gmm"]
+
+
+def test_a_gain_that_is_not_finite_is_null(source: Path, capsys: pytest.CaptureFixture[str]):
+    Path("params.yaml").write_text(settings(target="table"), encoding="utf-8")
+    for name in ("realnvp", "gan", *REFERENCES):
+        scores = np.zeros(20)
+        scores[3] = -np.inf if name in ("realnvp", "gan") else 0
+        storage.write_npz(files.plot_data(name), {"test_log_density_ensemble": scores})
+    with np.errstate(invalid="ignore"):
+        rank.main()
+    gain = json.loads(files.RANKING.read_text(), parse_constant=pytest.fail)["realnvp"]
+    assert (gain["gain"], gain["gain_ci95"]) == (None, None)
+    assert "best model: realnvp, -inf" in capsys.readouterr().out

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tools import command, compare, markdown, verify
+from flows.core.errors import UserError
+from tools import command, compare, markdown, table, verify
 
 ROOT = Path(__file__).resolve().parents[1]
 FULL = Path("/dev/full")  # every write fails as on a full disk, also for root
@@ -72,6 +73,23 @@ def test_the_error_names_missing_files_and_programs(
 def test_a_repository_without_a_commit_cannot_be_verified(folder: Path):
     command.git("init", "--quiet")
     assert said("verify").startswith("verify: git log: your current branch")
+
+
+@pytest.mark.parametrize("after", ["", "text\n<!-- other: a comment -->\n<!-- end -->\n"])
+def test_a_document_without_an_end_mark_is_rejected(tmp_path: Path, after: str):
+    path = tmp_path / "page.md"
+    mark = table.MARK.format("tables")
+    path.write_text(f"before\n{mark}\nold\n{after}", encoding="utf-8")
+    with pytest.raises(UserError, match=r"page\.md: <!-- end --> is missing after <!-- tables: "):
+        table.updated(path)
+
+
+def test_a_missing_section_of_a_file_is_rejected(tmp_path: Path):
+    path = tmp_path / "page.md"
+    path.write_text("# Page\n\n### Old\n\nText\n\n### New\n", encoding="utf-8")
+    assert table.section(str(path), "Old") == "Text"
+    with pytest.raises(UserError, match=r"page\.md: the section 'Other' is missing"):
+        table.section(str(path), "Other")
 
 
 def test_make_prints_help_with_all_targets():

@@ -45,15 +45,19 @@ def environment() -> dict[str, str]:
 
 
 def output(*arguments: str, cwd: Path | None = None) -> str:
+    """Return the output of a command as text. Raises the errors of ``content``."""
+    return content(*arguments, cwd=cwd).decode()
+
+
+def content(*arguments: str, cwd: Path | None = None) -> bytes:
     """Return the output of a command. Raises ``UserError`` with its last line if it fails."""
     # Without optional locks of Git, because a lock file left by a full disk blocks later commands
     variables = {**environment(), "GIT_OPTIONAL_LOCKS": "0"}
-    done = subprocess.run(
-        arguments, cwd=cwd, env=variables, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(arguments, cwd=cwd, env=variables, capture_output=True, check=False)
     if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise UserError(f"{arguments[0]} {arguments[1]}: {lines[-1].removeprefix('fatal: ')}")
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        last = lines[-1].removeprefix("fatal: ") if lines else f"exit status {done.returncode}"
+        raise UserError(f"{arguments[0]} {arguments[1]}: {last}")
     return done.stdout
 
 

@@ -11,7 +11,6 @@ import argparse
 import base64
 import html
 import io
-import subprocess
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -26,6 +25,7 @@ from ruamel.yaml import YAML
 
 from common import storage
 from common.labels import label_and_color
+from flows.core.errors import UserError
 from flows.evaluation.statistics import LEVEL, holm
 from stages.pipeline import schema
 from tools import command, markdown
@@ -94,12 +94,11 @@ def read(revision: str) -> Side:
     """
     try:
         commit = command.git("rev-parse", "--short", "--verify", f"{revision}^{{commit}}").strip()
-    except command.UserError:
+    except UserError:
         branches = ", ".join(command.git("branch", "--format", "%(refname:short)").split())
         unknown = f"{revision!r} is not a branch, tag or commit of this repository"
-        raise command.UserError(f"{unknown}; the branches are: {branches}") from None
-    arguments = ["git", "archive", "--format", "zip", "-0", revision]
-    stored = subprocess.run(arguments, capture_output=True, check=True).stdout
+        raise UserError(f"{unknown}; the branches are: {branches}") from None
+    stored = command.content("git", "archive", "--format", "zip", "-0", revision)
     params, members, figures = {}, {}, {}
     with zipfile.ZipFile(io.BytesIO(stored)) as archive:
         for name in archive.namelist():
@@ -112,7 +111,7 @@ def read(revision: str) -> Side:
                 elif name.startswith("figures/") and not name.endswith("/"):
                     figures[Path(name).name] = archive.read(name)
     if not params or not members:
-        raise command.UserError(
+        raise UserError(
             f"{revision} has no results: it must hold params.yaml and metrics/*/members.csv "
             "(`dvc repro`, then commit)"
         )

@@ -25,6 +25,7 @@ from types import FrameType
 
 from tqdm import tqdm
 
+from flows.core.errors import UserError
 from stages.pipeline import schema
 from tools import command
 
@@ -66,7 +67,7 @@ def look(file: str) -> tuple[dict[str, list[str]], set[str]]:
             needs = {each.addressing: [its.addressing for its in graph[each]] for each in stages}
             changed = {each.addressing for each in stages if each.changed()}
     except DvcException as error:
-        raise command.UserError(f"{error}; see `dvc status {file}`") from None
+        raise UserError(f"{error}; see `dvc status {file}`") from None
     return needs, changed
 
 
@@ -77,16 +78,21 @@ def side_by_side(needs: Mapping[str, Sequence[str]], changed: Container[str]) ->
     A stage that depends on a failed stage is not run.
     """
     cores, width = os.cpu_count() or 1, max(map(len, needs))
-    ready, outcomes = list[str](), dict[str, str]()
+    ready: list[str] = []
+    outcomes: dict[str, str] = {}
     running: dict[Future[tuple[str, list[str]]], tuple[str, float]] = {}  # name and start time
     sorter = TopologicalSorter(needs)
     sorter.prepare()
 
     def finish(stage: str, outcome: str, lines: Sequence[str] = (), more: str = "") -> None:
-        """Print the outcome and the stage's last line, which is its result, then other lines."""
+        """Print the outcome and the stage's last line, which is its result, then other lines.
+
+        A failed stage has no result.
+        """
         outcomes[stage] = outcome
         sorter.done(stage)
-        *others, result = (*lines, "") if outcome == "failed" or not lines else lines
+        result = lines[-1] if lines and outcome != "failed" else ""
+        others = lines[:-1] if result else lines
         with bar.external_write_mode():
             print(f"{stage:{width}}  {outcome + more:14}  {result}".rstrip())
             print(*(f"  {line}\n" for line in others), sep="", end="", flush=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from common import storage
 from common.labels import label_and_color
+from flows.core.errors import UserError
 from stages.pipeline import files, schema
 from tools import command, markdown
 
@@ -35,13 +36,24 @@ def main() -> None:
     if not arguments.parse_args().readme:
         print(table())
         return
-    for path in DOCUMENTS:
-        text = path.read_text(encoding="utf-8")
-        for name, make in SECTIONS.items():
-            before, mark, rest = text.partition(MARK.format(name))
-            if mark:
-                text = f"{before}{mark}\n{make()}\n{END}{rest.partition(END)[2]}"
+    for path, text in {path: updated(path) for path in DOCUMENTS}.items():
         storage.write_bytes(path, text.encode())
+
+
+def updated(path: Path) -> str:
+    """Return the text of a document with new results between its marks.
+
+    Raises ``UserError`` if a start mark has no end mark before the next comment.
+    """
+    text = path.read_text(encoding="utf-8")
+    for name, make in SECTIONS.items():
+        before, mark, rest = text.partition(MARK.format(name))
+        if mark:
+            old, end, after = rest.partition(END)
+            if not end or "<!--" in old:
+                raise UserError(f"{path}: {END} is missing after {mark}")
+            text = f"{before}{mark}\n{make()}\n{END}{after}"
+    return text
 
 
 def table() -> str:
@@ -107,10 +119,16 @@ def _number(value: float | None, spread: float | None, digits: int) -> str:
 
 
 def section(file: str, heading: str = "") -> str:
-    """Return the content of a file, or its section with the given heading, without pictures."""
+    """Return the content of a file, or its section with the given heading, without pictures.
+
+    Raises ``UserError`` if the file has no such section.
+    """
     text = Path(file).read_text(encoding="utf-8")
     if heading:
-        text = text.partition(f"\n### {heading}\n")[2].partition("\n#")[0]
+        _, found, rest = text.partition(f"\n### {heading}\n")
+        if not found:
+            raise UserError(f"{file}: the section {heading!r} is missing")
+        text = rest.partition("\n#")[0]
     return "\n".join(line for line in text.splitlines() if not line.startswith("![")).strip()
 
 

@@ -6,8 +6,8 @@ Case 1: every tracked file is the same, byte for byte. This is the expected case
 with the compiled kernels and the pinned libraries.
 Case 2: some bytes changed. Without the kernels, or with another version of a library, the last bits
 of results differ, and training amplifies the differences. The new ``kl`` of each model must then be
-within 3 sqrt(2) kl_sd / sqrt(members) of the committed ``kl``, and within 0.001 nat for a
-reference.
+within three standard errors of the difference of two means, 3 sqrt(2) kl_sd / sqrt(members), of the
+committed ``kl``, or within 0.001 nat if ``kl_sd`` is null or 0, as for a reference.
 Case 3, failure: a ``kl`` changed by more, or a file, or a key of a file, is missing or new.
 
 ``git diff --stat`` lists the changed files. With ``--same``, case 2 is a failure, too.
@@ -30,7 +30,7 @@ from pathlib import Path
 from flows.core.errors import INTERRUPTED
 from tools import command
 
-REFERENCE_TOLERANCE = 0.001  # nat
+TOLERANCE = 0.001  # nat, if `kl_sd` is null or 0
 BITS = "other bits, as expected without the kernels or with other libraries"
 STALE = "dvc.lock belongs to other code or settings, so run `dvc repro` and commit"
 
@@ -131,11 +131,7 @@ def is_stale(clone: Path) -> bool:
 
 
 def failures(clone: Path) -> Iterator[str]:
-    """Yield changes of tracked files that rounding cannot explain, and print each changed ``kl``.
-
-    The tolerance of a ``kl`` is three standard errors of the difference of two means, or 0.001 nat
-    for a reference.
-    """
+    """Yield changes of files that rounding cannot explain, and print each changed ``kl``."""
     for line in command.git("status", "--porcelain", cwd=clone).splitlines():
         if line[:2] != " M":
             yield f"{line[3:]} is {'missing' if line[1] == 'D' else 'new'}"
@@ -150,7 +146,7 @@ def failures(clone: Path) -> Iterator[str]:
         elif json.dumps(before.get("kl")) != json.dumps(after.get("kl")):  # not in the ranking
             table = command.git("show", f"HEAD:metrics/{name}/members.csv", cwd=clone)
             error = before["kl_sd"] and before["kl_sd"] / math.sqrt(len(table.splitlines()) - 1)
-            tolerance = 3 * math.sqrt(2) * error if error else REFERENCE_TOLERANCE
+            tolerance = 3 * math.sqrt(2) * error if error else TOLERANCE
             change = f"kl of {name}: {before['kl']} -> {after['kl']}, tolerance {tolerance:.2g}"
             print(f"  {change}")
             kls = [math.nan if each["kl"] is None else each["kl"] for each in (before, after)]

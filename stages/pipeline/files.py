@@ -1,7 +1,11 @@
-"""The files that stages exchange: their paths, and functions that several stages use for them."""
+"""The files that stages exchange: their paths, and functions that need no torch.
+
+``models.py`` reads and writes models, with torch.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -11,6 +15,7 @@ import numpy as np
 
 from common import storage
 from flows import targets
+from flows.core.arrays import rounded
 from flows.core.errors import UserError
 from flows.core.scaler import Scaler
 from flows.evaluation.problem import Problem
@@ -52,6 +57,13 @@ def plot_data(name: str) -> Path:
     return Path(f"data/plots/{name}.npz")
 
 
+def number(value: float | None) -> float | None:
+    """Return a number for a JSON file of metrics; ``None`` if it is unknown or not finite."""
+    if value is None or not math.isfinite(value):
+        return None
+    return float(rounded(value, DIGITS))
+
+
 def write_target(
     truth: Truth | None,
     entropy: tuple[float, float] | None,
@@ -91,12 +103,6 @@ def read_target() -> tuple[Truth | None, float | None, list[Column]]:
     return *_truth_and_entropy(content), columns
 
 
-def target_name() -> str:
-    """Return the name of a target that is no mixture."""
-    with storage.reading(TARGET, WRONG_TARGET):
-        return str(storage.read_json(TARGET)["name"])
-
-
 def read_columns() -> list[Column]:
     """Return the columns of the user's table; none for drawn data."""
     return _read_target()[1]
@@ -130,10 +136,12 @@ class Prepared(NamedTuple):
             columns of a table. The training rows of a table are dequantised. In its test rows,
             integers and counts are whole, as in samples.
         names: the names of the columns, also of drawn data.
+        target: the name of a target that is no mixture; else empty.
     """
 
     problem: Problem
     names: list[str]
+    target: str
 
 
 def read_prepared(*, with_truth: bool = True) -> Prepared:
@@ -154,7 +162,7 @@ def read_prepared(*, with_truth: bool = True) -> Prepared:
     train, test = scaler.restore(train), scaler.restore(test)
     if columns:
         train, test = from_real(columns, train), from_real(columns, test, whole=True)
-    return Prepared(Problem(train, test, truth, columns), names)
+    return Prepared(Problem(train, test, truth, columns), names, content.get("name", ""))
 
 
 def read_scaler() -> tuple[list[str], Scaler]:

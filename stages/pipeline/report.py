@@ -11,7 +11,7 @@ import torch
 
 from common import storage
 from flows.core import seeds
-from flows.core.arrays import Array, rounded
+from flows.core.arrays import Array
 from flows.evaluation.calibration import LEVELS
 from flows.evaluation.problem import Problem
 from flows.evaluation.report import Report, evaluate
@@ -42,7 +42,7 @@ def write_report(
         evaluation: the settings of the evaluation.
         draws: how often samples are drawn and scored; each draw then counts as a member.
         columns: further columns of the table of members.
-        scored: how many points of a kind are scored at most; ``None`` for no limit.
+        scored: the largest number of points that are scored for one metric; ``None`` for all.
     """
     limited = evaluation.limited(scored)
     report = evaluate(model, problem, limited, name=name, draws=draws, columns=columns)
@@ -60,10 +60,7 @@ def write_report(
 
 def write_row(name: str, report: Report, arrays: Mapping[str, Array], label: str) -> None:
     """Write the three files of a model's results; ``label`` names the column of member numbers."""
-    headline = {
-        key: None if value is None else float(rounded(value, files.DIGITS))
-        for key, value in report.headline.items()
-    }
+    headline = {key: files.number(value) for key, value in report.headline.items()}
     storage.write_json(files.headline(name), headline)
     members = {label: np.arange(len(report.members["kl"])), **report.members}
     storage.write_csv(files.members(name), members, float_format="%.6g")

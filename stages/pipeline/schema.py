@@ -134,7 +134,7 @@ class Evaluate(EvaluationSettings):
     grid: Annotated[int, Field(ge=10, le=1000)] = 200
 
     def limited(self, scored: int | None) -> Evaluate:
-        """Return these settings for a model that scores at most ``scored`` points of a kind.
+        """Return these settings for a model with at most ``scored`` points for one metric.
 
         ``None`` is no limit.
         """
@@ -194,6 +194,7 @@ def check_all(content: Any, path: Path = PARAMS) -> Settings:
     Raises ``UserError``, which names the ``path`` and the key.
     """
     settings = check(content, Settings, path)
+    # Their classes have defaults for users of the library, but the file must show every setting
     parts: dict[str, Section] = {"train": settings.train, "evaluate": settings.evaluate}
     for part, values in parts.items():
         for key in type(values).model_fields:

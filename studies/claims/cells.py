@@ -7,12 +7,13 @@ from functools import cache
 from itertools import product
 from typing import Any
 
+from common import references
 from common.settings import Train, check, read_yaml
 from flows.core.errors import UserError
 from flows.networks import registry
 from flows.training.workers import PACKAGES as PACKAGES
 from studies.claims import images, matching, mixtures, plane, refits
-from studies.engine import HERE, Cell, Family
+from studies.engine import HERE, Cell, Family, check_names
 
 PIPELINE = HERE.parent / "params.yaml"
 # Images, and flows over a mixture, train in plain torch, whose last bits depend on the processor.
@@ -93,6 +94,7 @@ def of_refits(params: dict[str, Any]) -> Iterator[Cell]:
 def of_matching(params: dict[str, Any]) -> Iterator[Cell]:
     """Yield the cells of flow matching, coupling flows and references."""
     protocol = params["protocol"]
+    check_names(params["references"], references.NAMES, "matching.references")
     own = {name: pipeline_settings(name, changes) for name, changes in params["models"].items()}
     matching = own["flow_matching"]
     for target in params["targets"]:
@@ -116,10 +118,10 @@ def of_matching(params: dict[str, Any]) -> Iterator[Cell]:
 
 def reference_settings(name: str) -> dict[str, Any]:
     """Return the settings that the pipeline's ``params.yaml`` gives a reference."""
-    references = _read(PIPELINE).get("references", {})
-    if name not in references:
-        raise UserError(f"{PIPELINE}: references.{name} is not there")
-    return dict(references[name])
+    sections = _read(PIPELINE).get("references", {})
+    if name not in sections:
+        raise UserError(f"{PIPELINE}: references.{name} is missing")
+    return dict(sections[name] or {})  # YAML reads a key without a value as null
 
 
 def small(params: dict[str, Any]) -> Iterator[Cell]:

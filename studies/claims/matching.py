@@ -5,8 +5,6 @@ Member r of a population learns the data of replicate r. A fitted simple model i
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 from zlib import crc32
 
@@ -16,6 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from common import references
 from flows import targets
 from flows.core import seeds
 from flows.core.arrays import Array
@@ -23,8 +22,6 @@ from flows.core.seeds import Generators, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.evaluation import likelihood, samples
 from flows.evaluation.cost import flops_per_epoch, flops_per_sample
-from flows.mixtures.bandwidth import bandwidths
-from flows.mixtures.fitting import fit_gmm, fit_kde
 from flows.mixtures.mixture import Mixture, Truth
 from flows.networks import registry
 from flows.networks.building import build
@@ -32,13 +29,11 @@ from flows.networks.flow_matching_network import FlowMatchingNetwork
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.network import Network
 from flows.networks.population import Population, chunked_log_prob
-from flows.tables import splits
-from flows.training.smoothing import fit_sharpened_kde
 from flows.training.train import train
 from flows.training.trainer import Trainer
+from studies.claims.replicates import Settings, compared, data
 
 COMPARISONS = ["precision", "recall", "c2st_auc"]
-Settings = dict[str, Any]
 
 
 def network(
@@ -57,7 +52,7 @@ def network(
     marginal velocities.
     """
     truth, count, name = targets.make(target), protocol["replicates"], f"{target} {model}"
-    rows = data(truth, protocol)
+    rows, _ = data(truth, protocol, protocol["train"])
     how, trained = TrainingSettings(**training), built(model, settings, training, count)
     operations = flops_per_epoch(trained, len(rows))
     if cost_of is not None:
@@ -79,22 +74,8 @@ def network(
 def reference(target: str, name: str, settings: Settings, protocol: Settings) -> Settings:
     """Fit a reference to the data of each replicate; return its scores."""
     truth = targets.make(target)
-    rows = data(truth, protocol)
-    fits: dict[str, Callable[[Settings], Callable[[Array], Mixture]]] = {
-        "gmm": lambda own: partial(
-            fit_gmm,
-            components=list(range(1, own["max_components"] + 1)),
-            folds=own["folds"],
-            seed=0,
-        ),
-        "kde": lambda own: partial(
-            fit_kde, bandwidths=bandwidths(own["bandwidths"]), folds=own["folds"], seed=0
-        ),
-        "sharpened_kde": lambda own: partial(
-            fit_sharpened_kde, noise_factor=own["noise_factor"], strength=own["sharpen"]
-        ),
-    }
-    fit = fits[name](settings)
+    rows, _ = data(truth, protocol, protocol["train"])
+    fit = references.fit_of(name, settings, seed=0)
     models = [GaussianMixture.fit(fit, own) for own in rows.swapaxes(0, 1)]
     return scores(truth, models, rows, protocol, f"{target} {name}")
 
@@ -102,16 +83,6 @@ def reference(target: str, name: str, settings: Settings, protocol: Settings) ->
 def built(model: str, settings: Settings, training: Settings, members: int) -> Network:
     architecture = registry.architecture(model, settings)
     return build(architecture, (2,), members=members, seed=training["seed"])
-
-
-def data(truth: Truth, protocol: Settings) -> Array:
-    """Return the training rows of every replicate, ``(rows, R, 2)``, split as in ``prepare``."""
-    held, first = protocol["test"], protocol["first"]
-    drawn = [
-        splits.draw_split(truth, protocol["train"] + held, held, seed=seed, split_seed=0)[0]
-        for seed in range(first, first + protocol["replicates"])
-    ]
-    return np.stack(drawn, axis=1)
 
 
 def scores(truth: Truth, models: list[Any], rows: Array, protocol: Settings, name: str) -> Settings:
@@ -130,27 +101,17 @@ def scores(truth: Truth, models: list[Any], rows: Array, protocol: Settings, nam
     generator = seeds.numpy_generator(first, "sample", crc32(name.encode()))
     drawn = [samples_of(model, protocol["samples"], generator) for model in models]
     points = np.concatenate(drawn, axis=1)
-    # Each replicate has its own fresh points
-    found = [compared(truth, points[:, r], first + r, protocol) for r in range(count)]
+    found = []
+    for r in range(count):
+        found.append(compared(truth, points[:, r], first + r, protocol, COMPARISONS))
+        if isinstance(truth, Mixture):
+            mass = samples.mode_mass(points[:, r], truth)
+            found[r]["mode_tv"] = samples.mode_scores(mass, truth)["mode_tv"]
     return {"kl": kl, "memorised": memorised, **dict(pd.DataFrame(found))}
 
 
 def samples_of(model: Population, count: int, generator: np.random.Generator) -> Array:
     return model.sample((count,), generator=generator).double().numpy()
-
-
-def compared(truth: Truth, points: Array, seed: int, protocol: Settings) -> dict[str, float]:
-    """Return the mean scores of sets of samples, each compared with its own fresh points."""
-    held, draws = protocol["test"], protocol["draws"]
-    real = truth.sample(draws * held, seeds.numpy_generator(seed, "metric"))
-    # The directions and the bandwidth only affect scores that are not reported.
-    given = {"neighbours": protocol["neighbours"], "directions": np.eye(2), "bandwidth": 1.0}
-    sets = [slice(k * held, (k + 1) * held) for k in range(draws)]
-    each = [samples.two_sample_scores(real[k], points[k], **given) for k in sets]
-    found = dict(pd.DataFrame(each)[COMPARISONS].mean(skipna=False))
-    if isinstance(truth, Mixture):
-        found["mode_tv"] = samples.mode_scores(samples.mode_mass(points, truth), truth)["mode_tv"]
-    return found
 
 
 # Exact marginal velocities

@@ -5,19 +5,17 @@ The random mixtures influenced no choice of the recipe.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from common import references
 from flows import fit, targets
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings
 from flows.evaluation import likelihood
-from flows.mixtures.bandwidth import bandwidths
-from flows.mixtures.fitting import fit_kde
 from flows.mixtures.mixture import Mixture, Truth
 from flows.networks import registry
 from flows.networks.building import build
@@ -26,8 +24,9 @@ from flows.networks.population import Population, chunked_log_prob, ensemble_log
 from flows.tables import splits
 from flows.training.train import train
 
-ROWS, TEST = 1000, 200  # of a data set, as in the pipeline
-BANDWIDTHS, FOLDS = 60, 5  # of the kernel density, as in the pipeline
+# As in the pipeline when the study was first run
+ROWS, TEST = 1000, 200  # of a data set
+KDE = {"bandwidths": 60, "folds": 5}
 Settings = dict[str, Any]
 
 
@@ -46,8 +45,7 @@ def other_data(
     points = truth.sample(fresh, numpy_generator(min(seeds), "fresh"))
     log_p = likelihood.true_log_density(truth, points)
     log_q = np.split(chunked_log_prob(population, points), len(seeds), axis=1)
-    grid = bandwidths(BANDWIDTHS)
-    fit = partial(fit_kde, bandwidths=grid, folds=FOLDS, seed=0)
+    fit = references.fit_of("kde", KDE, seed=0)
     kernels = [chunked_log_prob(GaussianMixture.fit(fit, rows), points) for rows in learned]
 
     def kl(parts: list[Array]) -> Array:

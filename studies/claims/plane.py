@@ -24,16 +24,15 @@ from flows.networks import building, registry
 from flows.networks.flow import Flow
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
-from flows.tables import splits
 from flows.targets import ring
 from flows.training.train import train as train_model
-from studies.claims import remedies
+from studies.claims import remedies, replicates
+from studies.claims.replicates import Settings
 
 TRUTH = ring.make()
 DIM = TRUTH.means.shape[1]
 COMPARISONS = ["precision", "recall", "density", "coverage", "c2st_auc"]
 ARCHITECTURE = ("hidden", "transform", "bins")  # keys of ``base``; the others are for training
-Settings = dict[str, Any]
 Table = dict[str, Any]  # a number per replicate (R,), or one for all
 
 
@@ -124,20 +123,12 @@ def ablation(
 
 
 def data(protocol: Settings, rows: int, networks: int = 1) -> tuple[Array, Array]:
-    """Return training ``(rows, M, D)`` and test rows of all replicates, each ``networks`` times.
+    """Return the rows of all replicates, with each replicate ``networks`` times.
 
-    The split is the one of ``prepare`` with its default seed.
+    The other arguments are as in ``replicates.data``.
     """
-    held = protocol["test"]
-    draw = partial(splits.draw_split, TRUTH, rows + held, held, split_seed=0)
-    drawn = [draw(seed=seed) for seed in seeds_of(protocol)]
-    train, test = (np.stack(part, axis=1) for part in zip(*drawn, strict=True))
+    train, test = replicates.data(TRUTH, protocol, rows)
     return train.repeat(networks, axis=1), test.repeat(networks, axis=1)
-
-
-def seeds_of(protocol: Settings) -> range:
-    """Return the data seeds of the replicates."""
-    return range(protocol["first"], protocol["first"] + protocol["replicates"])
 
 
 def training(base: Settings, **changes: Any) -> TrainingSettings:
@@ -179,20 +170,15 @@ def sample_scores(protocol: Settings, model: Population, name: str) -> Table:
 
     The scores of modes use all samples; comparisons are means over ``draws`` sets of samples.
     """
-    total, held, count = protocol["samples"], protocol["test"], protocol["replicates"]
+    total, count = protocol["samples"], protocol["replicates"]
     generator = seeds.numpy_generator(protocol["first"], "sample", crc32(name.encode()))
     shape = (total,) if model.members == count else (total, count)
     points = model.sample(shape, generator=generator).double().numpy().reshape(total, count, DIM)
     # A single sample that is not finite makes the replicate fail.
     points = np.where(np.isfinite(points).all(axis=(0, 2), keepdims=True), points, np.nan)
-    # The directions and the bandwidth are for scores that are not reported.
-    given = {"neighbours": protocol["neighbours"], "directions": np.eye(DIM), "bandwidth": 1.0}
     rows = []
-    for r, seed in enumerate(seeds_of(protocol)):
-        real = TRUTH.sample(protocol["draws"] * held, seeds.numpy_generator(seed, "metric"))
-        sets = [slice(k * held, (k + 1) * held) for k in range(protocol["draws"])]
-        scores = [samples.two_sample_scores(real[k], points[k, r], **given) for k in sets]
-        means = pd.DataFrame(scores)[COMPARISONS].mean(skipna=False)
+    for r, seed in enumerate(replicates.seeds_of(protocol)):
         modes = samples.mode_scores(samples.mode_mass(points[:, r], TRUTH), TRUTH)
+        means = replicates.compared(TRUTH, points[:, r], seed, protocol, COMPARISONS)
         rows.append({**modes, **means})
     return dict(pd.DataFrame(rows))

@@ -102,11 +102,17 @@ def values(study: Study, group: str, metric: str, name: str, depth: int | None =
         depths, limit = study.params["couplings"], study.params["verdicts"]["threshold"]
         kl = np.stack([study.table("depth", name, k)["kl"] for k in depths], axis=1)
         return couplings_needed(depths, kl, limit)
-    own = (depth or study.params["verdicts"]["couplings"],) if group == "depth" else ()
+    found = study.table(*cell_of(study, group, name, depth))[metric].to_numpy()
+    return found / 1e6 if metric in ("flops_per_epoch", "flops_sample") else found
+
+
+def cell_of(study: Study, group: str, name: str, depth: int | None) -> tuple[object, ...]:
+    """Return the parts of the name of a cell; the arguments are as in ``values``."""
+    if group == "depth":
+        return group, name, depth or study.params["verdicts"]["couplings"]
     if name in study.params["matching"]["references"] and group.startswith("matching/"):
         group = group.replace("matching", "matching_reference")
-    found = study.table(group, name, *own)[metric].to_numpy()
-    return found / 1e6 if metric in ("flops_per_epoch", "flops_sample") else found
+    return group, name
 
 
 def couplings_needed(depths: Sequence[int], kl: Array, threshold: float) -> Array:
@@ -160,7 +166,7 @@ def depth_table(study: Study) -> str:
         control = study.table("control", model, couplings)["kl"]
         kls = (table["kl"], control, table["kl"] - control)
         weights, epochs, *scores = table[DEPTH_SCORES].mean()
-        cells = [label(model), str(couplings), f"{weights:,.0f}", *map(interval, kls)]
+        cells = [label(model), str(couplings), f"{weights:,.0f}", *map(with_interval, kls)]
         cells += [f"{epochs:.0f}", *map("{:.3f}".format, scores), failures(kls[2])]
         rows.append(cells)
     head = ["flow", "couplings", "weights", "KL (nat)", "approximation", "estimation"]
@@ -216,7 +222,7 @@ def ablation_table(study: Study) -> str:
     for name, kl in remedies(study).items():
         remedy = study.params["ablation"]["remedies"][name]
         chosen = ", ".join(f"{key} {value}" for key, value in remedy.items())
-        rows.append([name, chosen, *kl.agg(interval), failures(kl)])
+        rows.append([name, chosen, *kl.agg(with_interval), failures(kl)])
     head = ["remedy", "settings", *map(label, study.params["flows"]), "failed"]
     return markdown.table(head, rows, "lr")
 
@@ -327,7 +333,7 @@ def label(name: str) -> str:
     return label_and_color(name)[0]
 
 
-def interval(each: pd.Series) -> str:
+def with_interval(each: pd.Series) -> str:
     """Return the mean and its 95% interval."""
     return INTERVAL.format(*mean_and_interval(each))
 

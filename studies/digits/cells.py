@@ -21,7 +21,7 @@ from flows.networks.population import ensemble_log_prob
 from flows.training import workers
 from studies.digits import digits, latents, networks, peers
 from studies.digits.digits import Fitted, LogDensity, Protocol
-from studies.engine import Cell, Family
+from studies.engine import Cell, Family, check_names
 
 PACKAGES = (*workers.PACKAGES, "normflows", "pyvinecopulib")
 Scored = tuple[dict[str, Any], dict[str, Any]]
@@ -80,6 +80,7 @@ FAMILIES = {
 def cells(params: dict[str, Any]) -> Iterator[Cell]:
     """Yield all cells of ``params.yaml``."""
     shared = {"protocol": params["protocol"]}
+    check_names(params["peers"], peers.NAMES, "peers")
     for split in params["splits"]:
         yield f"held_out/{split}", {"split": split, **shared}
         for name in params["peers"]:

@@ -59,7 +59,7 @@ class Fitted:
     network: Network | None = None
 
 
-def spread(images: Array, seed: int) -> Array:
+def dequantised(images: Array, seed: int) -> Array:
     """Return x + u, with u uniform on [0, 1), drawn once."""
     return images + numpy_generator(seed, "folds").random(images.shape)
 

@@ -17,7 +17,7 @@ from flows.networks.network import Network, Points
 from flows.networks.population import chunked_log_prob
 from flows.networks.vae_network import VAENetwork
 from flows.training.train import train as train_network
-from studies.digits.digits import LEVELS, PIXELS, Fitted, spread
+from studies.digits.digits import LEVELS, PIXELS, Fitted, dequantised
 from studies.digits.vector import vector
 
 Settings = dict[str, Any]
@@ -49,7 +49,7 @@ def fit(
         return images.reshape(*images.shape[:-1], *network.event_shape)
 
     def seen(images: Array) -> Array:
-        return shaped(spread(images, seed) if network.takes_noise else images)
+        return shaped(dequantised(images, seed) if network.takes_noise else images)
 
     held_out = None if test is None else seen(test)
     options = TrainingSettings(**training, seed=seed)

@@ -10,18 +10,19 @@ import torch
 from torch import Tensor
 
 from flows.core.arrays import Array
-from studies.digits.digits import LEVELS, PIXELS, Fitted, spread
+from studies.digits.digits import LEVELS, PIXELS, Fitted, dequantised
 from studies.tables import peers
 
 BLOCKS, HIDDEN, RATE, DECAY = 8, 64, 0.001, 0.00001  # for normflows' Glow
 BATCH, EPOCHS, PATIENCE = 128, 200, 15
+NAMES = ("normflows", *peers.FITS)
 
 
 def fit(name: str, train: Array, seed: int) -> Fitted:
     """Fit ``independent``, ``normflows``, or a peer of the study of tables to x + u, drawn once."""
     if name == "normflows":
         return normflows(train, seed)
-    rows = spread(train, seed)
+    rows = dequantised(train, seed)
     if name == "independent":
         return independent(rows)
     mean, deviation = rows.mean(axis=0), rows.std(axis=0)
@@ -69,7 +70,7 @@ def normflows(train: Array, seed: int) -> Fitted:
         return drawn.double().numpy().reshape(n, 1, PIXELS)
 
     learned, held_out = peers.held(train, 0.1)
-    held_out = spread(held_out, seed)
+    held_out = dequantised(held_out, seed)
     log_q(learned[:BATCH] + 0.5)  # the first batch initialises the ActNorms
 
     def batches() -> list[Array]:

@@ -74,12 +74,12 @@ def bits_table(tables: Mapping[str, pd.DataFrame]) -> str:
     bits = {name: table["bits"].mean() for name, table in tables.items() if "bits" in table}
     rows = []
     for name in sorted(bits, key=bits.__getitem__):
-        cells = [interval(tables[name], key) if key in tables[name] else "" for key in BITS]
+        cells = [with_interval(tables[name], key) if key in tables[name] else "" for key in BITS]
         rows.append([label(name), str(len(tables[name])), *cells])
     return markdown.table(["", "networks", *BITS.values()], rows, "lr")
 
 
-def interval(table: pd.DataFrame, key: str) -> str:
+def with_interval(table: pd.DataFrame, key: str) -> str:
     """Return the mean over networks and images, with its 95% interval over images."""
     low, high = table[f"{key}_low"][0], table[f"{key}_high"][0]
     return f"{table[key].mean():.3f} ({low:.3f} to {high:.3f})"

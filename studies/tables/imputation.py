@@ -10,8 +10,6 @@ estimate without bias is (Zamo and Naveau 2018)::
 
 from __future__ import annotations
 
-import contextlib
-import io
 import warnings
 from collections.abc import Callable
 
@@ -23,6 +21,7 @@ from sklearn.impute import IterativeImputer
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.mixtures.latent_classes import Rows
+from studies.engine import quiet
 from studies.tables import latent_classes, realistic_scores
 from studies.tables.realistic_scores import OURS, Split
 
@@ -52,7 +51,7 @@ def score(table: str, split: int, train: int, members: int, rows: int) -> dict[s
 
     def ours(parts: Split, gaps: Rows) -> Array:
         density = realistic_scores.ours(parts, members)
-        with contextlib.redirect_stderr(io.StringIO()):
+        with quiet():
             drawn = density.impute(parts.frame(gaps), draws=STRATIFIED)[:DRAWS]
         return np.stack([each[parts.numbers].to_numpy(np.float64) for each in drawn])
 

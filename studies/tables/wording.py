@@ -46,8 +46,16 @@ def interval(
     return mean, mean - half, mean + half
 
 
+def verdict(low: float, high: float) -> str:
+    """Return the verdict on a gain with this interval: ``win``, ``loss`` or ``tie``."""
+    return "win" if low > 0 else "loss" if high < 0 else "tie"
+
+
 def losses(gains: pd.DataFrame) -> str:
-    """Return the losses of NSF, the largest first; the first key is a method."""
+    """Return the losses of NSF, the largest first; the first key is a method.
+
+    A loss counts also if its interval includes 0, unless it would be shown as 0.00.
+    """
     each = gains.stack().drop("truth", errors="ignore").sort_values(kind="stable")
     behind = [
         f"{label(method)} on {', '.join(where)} ({number(-gain)})"

@@ -18,7 +18,7 @@ from sklearn.model_selection import GridSearchCV
 
 from flows.core.arrays import Array
 from flows.training import workers
-from studies.engine import SMALL, Cell, Family
+from studies.engine import SMALL, Cell, Family, check_names
 from studies.target import metrics, peers, tables, truths
 from studies.target.conditionals import Conditional, Joint, Known, Numbers, OnNumbers, Ours
 
@@ -148,14 +148,18 @@ FAMILIES = {
 
 def cells(params: dict[str, Any]) -> Iterator[Cell]:
     """Yield all cells of ``params.yaml``, named by method, set or table, and split."""
-    members = params["members"]
+    members, densities = params["members"], [*LIBRARY, *peers.FITS]
+    known = {"real": densities, "labels": ["logistic", *LIBRARY]}
+    check_names(params[SMALL]["methods"], densities, f"{SMALL}.methods")
     for rows, methods in params["synthetic"].items():
+        check_names(methods, ["truth", *densities], f"synthetic.{rows}")
         for (method, splits), name in product(methods.items(), truths.NAMES):
             for split in range(splits):
                 own = {"method": method, "dataset": name, "rows": rows, "split": split}
                 yield f"synthetic/{method}/{name}/{rows}/{split}", {"members": members, **own}
     for family, names in (("real", tables.NUMBERS), ("labels", tables.LABELS)):
         settings = params[family]
+        check_names(settings["methods"], known[family], f"{family}.methods")
         for (method, splits), name in product(settings["methods"].items(), names):
             for split in range(splits):
                 own = {"method": method, "table": name, "split": split, "most": settings["most"]}

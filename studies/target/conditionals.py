@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -14,6 +12,7 @@ from scipy.special import logsumexp
 import flows
 from flows.core.arrays import Array
 from flows.core.errors import UserError
+from studies.engine import quiet
 from studies.target.metrics import TAILS
 from studies.target.peers import Fit, Peer
 from studies.target.truths import Truth
@@ -189,8 +188,3 @@ def repeated(x: pd.DataFrame, target: str, y: Array) -> pd.DataFrame:
     """Return each of the m rows with each of its k values ``y`` ``(m, k)`` as the target."""
     rows = np.repeat(np.arange(len(x)), y.shape[1])
     return x.iloc[rows].assign(**{target: y.ravel()}).reset_index(drop=True)
-
-
-def quiet() -> contextlib.redirect_stderr[io.StringIO]:
-    """Suppress the notices of the library on a table."""
-    return contextlib.redirect_stderr(io.StringIO())

@@ -124,7 +124,7 @@ def behind(scores: pd.DataFrame, column: str, first: str) -> pd.DataFrame:
 
 def document(study: Study, scores: dict[str, pd.DataFrame]) -> str:
     """Return the text of ``tables.md``."""
-    first = own(scores["synthetic"])
+    first = compared_method(scores["synthetic"])
     real, labels = scores["real"], scores["labels"]
     same = {family: common_splits(found) for family, found in scores.items()}
     gaps = {
@@ -138,15 +138,17 @@ def document(study: Study, scores: dict[str, pd.DataFrame]) -> str:
         metrics=metrics_table(study, scores["synthetic"].loc[max(study.params["synthetic"])]),
         against=against_published(study, scores["synthetic"], first),
         real=means_table(study, same["real"], "log_likelihood", best="max"),
-        real_losses=losses(study, behind(real, "log_likelihood", own(real)), -1),
+        real_losses=certain_losses(
+            study, behind(real, "log_likelihood", compared_method(real)), -1
+        ),
         real_cover=means_table(study, same["real"], "coverage", best=None),
         labels=means_table(study, same["labels"], "log_loss", best="min"),
-        labels_losses=losses(study, behind(labels, "log_loss", own(labels)), 1),
+        labels_losses=certain_losses(study, behind(labels, "log_loss", compared_method(labels)), 1),
         seconds=seconds(study, scores),
     )
 
 
-def own(scores: pd.DataFrame) -> str:
+def compared_method(scores: pd.DataFrame) -> str:
     """Return the method of ours that is compared with all others."""
     return next(name for name in OURS if name in scores.index.unique("method"))
 
@@ -285,7 +287,7 @@ def means_table(study: Study, scores: pd.DataFrame, column: str, best: str | Non
     return markdown.table(["table", "training rows", *names], rows, "lr")
 
 
-def losses(study: Study, differences: pd.DataFrame, worse: int) -> str:
+def certain_losses(study: Study, differences: pd.DataFrame, worse: int) -> str:
     """Return where the interval of a difference is on the wrong side of 0, the largest first.
 
     ``worse`` is the sign of a difference that is a loss.

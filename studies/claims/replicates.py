@@ -1,0 +1,58 @@
+"""The data of replicates, and the scores of their samples.
+
+A replicate is a data set with a seed of its own.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from flows.core import seeds
+from flows.core.arrays import Array
+from flows.evaluation import samples
+from flows.mixtures.mixture import Truth
+from flows.tables import splits
+
+Settings = dict[str, Any]
+
+
+def seeds_of(protocol: Settings) -> range:
+    """Return the data seeds of the replicates."""
+    return range(protocol["first"], protocol["first"] + protocol["replicates"])
+
+
+def data(truth: Truth, protocol: Settings, rows: int) -> tuple[Array, Array]:
+    """Return ``rows`` training rows ``(rows, R, D)`` and the test rows of every replicate.
+
+    The split is the one of ``prepare`` with its default seed.
+    """
+    held = protocol["test"]
+    draw = partial(splits.draw_split, truth, rows + held, held, split_seed=0)
+    drawn = [draw(seed=seed) for seed in seeds_of(protocol)]
+    train, test = (np.stack(part, axis=1) for part in zip(*drawn, strict=True))
+    return train, test
+
+
+def compared(
+    truth: Truth, points: Array, seed: int, protocol: Settings, metrics: list[str]
+) -> dict[str, float]:
+    """Return mean scores of sets of samples, each compared with its own fresh points.
+
+    Args:
+        truth: the true density.
+        points: the samples of one replicate, ``(n, D)``.
+        seed: the data seed of the replicate.
+        protocol: the section of that name in ``params.yaml``.
+        metrics: the names of the scores.
+    """
+    held, draws = protocol["test"], protocol["draws"]
+    real = truth.sample(draws * held, seeds.numpy_generator(seed, "metric"))
+    # The directions and the bandwidth only affect scores that are not reported.
+    given = {"neighbours": protocol["neighbours"], "directions": np.eye(2), "bandwidth": 1.0}
+    sets = [slice(k * held, (k + 1) * held) for k in range(draws)]
+    each = [samples.two_sample_scores(real[k], points[k], **given) for k in sets]
+    return dict(pd.DataFrame(each)[metrics].mean(skipna=False))
