@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+from helpers import shortened
 from pipeline import IN_ONE_PROCESS, Clone, make_clone
 from shaking import shake
 from torch import nn
@@ -41,17 +42,10 @@ def perturb() -> Callable[[nn.Module, float], nn.Module]:
 
 
 @pytest.fixture
-def short_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Limit the automatic recipe to a few training steps."""
-    from flows.training.automatic import fold_trainer, recipe
-
-    shorter = {
-        recipe: {"ROUNDS": (5, 10), "MOST_STEPS": 20, "TIMED": 2},
-        fold_trainer: {"LEAST_STEPS": 15},
-    }
-    for module, limits in shorter.items():
-        for name, few in limits.items():
-            monkeypatch.setattr(module, name, few)
+def short_recipe() -> Iterator[None]:
+    """Shorten the automatic recipe within the test."""
+    with shortened():
+        yield
 
 
 @pytest.fixture
