@@ -1,7 +1,7 @@
 """Fixtures that several test modules share.
 
-They set double precision, perturb parameters, shorten the automatic recipe, make pieces of files
-small, and run the pipeline.
+They set double precision, perturb parameters, shorten the automatic recipe and the fits of
+proposals, make pieces of files small, and run the pipeline.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 # waiting threads spin.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import helpers
 import pytest
 import torch
-from helpers import shortened
 from pipeline import IN_ONE_PROCESS, Clone, make_clone
 from shaking import shake
 from torch import nn
@@ -44,7 +44,14 @@ def perturb() -> Callable[[nn.Module, float], nn.Module]:
 @pytest.fixture
 def short_recipe() -> Iterator[None]:
     """Shorten the automatic recipe within the test."""
-    with shortened():
+    with helpers.shortened():
+        yield
+
+
+@pytest.fixture(scope="module")
+def rough_proposals() -> Iterator[None]:
+    """Fit rough proposals of unknown values in all tests of a module."""
+    with helpers.rough_proposals():
         yield
 
 

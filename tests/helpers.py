@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ def shortened(steps: int = 20) -> Iterator[None]:
 
     The folds, both rounds of halving, the cooling and the stacking stay.
     """
-    from flows.mixtures import fitting
+    from flows.mixtures import completion, fitting
     from flows.training.automatic import fold_mixtures, fold_trainer, recipe
 
     limits = {
@@ -30,11 +31,34 @@ def shortened(steps: int = 20) -> Iterator[None]:
         fold_trainer: {"LEAST_STEPS": steps * 3 // 4},
         fold_mixtures: {"MOST": 2, "RESTARTS": 1},
         fitting: {"RIDGES": (1e-3, 1e-2)},
+        completion: {"COUNTS": (1, 2), "ROUNDS": 4},
     }
+    with changed(limits):
+        yield
+
+
+@contextmanager
+def rough_proposals() -> Iterator[None]:
+    """Propose unknown values from a rough mixture, whose fit takes less time.
+
+    A question about few rows takes less time than the fit. The density weights the proposals, so
+    the results stay right, with fewer effective draws.
+    """
+    from flows.conditionals import distillation
+    from flows.density import array_density, target_density
+
+    few = {"SAMPLES": 2_000}
+    with changed({distillation: {"COMPONENTS": 4}, array_density: few, target_density: few}):
+        yield
+
+
+@contextmanager
+def changed(constants: Mapping[ModuleType, Mapping[str, Any]]) -> Iterator[None]:
+    """Give the ``constants`` of modules other values."""
     with pytest.MonkeyPatch.context() as patch:
-        for module, limited in limits.items():
-            for name, few in limited.items():
-                patch.setattr(module, name, few)
+        for module, values in constants.items():
+            for name, value in values.items():
+                patch.setattr(module, name, value)
         yield
 
 

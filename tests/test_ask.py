@@ -12,6 +12,7 @@ from io import StringIO
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import SHORT
 from matplotlib.figure import Figure
 
 import flows
@@ -21,7 +22,7 @@ from flows.density.array_density import ArrayDensity
 from flows.density.chunks import Chunks
 from flows.tables.notices import TableError
 
-SHORT = {"recipe": "fixed", "epochs": 3, "couplings": 2, "hidden": 8}
+pytestmark = pytest.mark.usefixtures("rough_proposals")
 NUMBERS = {"age": "Int64", "bmi": float, "share": float}
 
 

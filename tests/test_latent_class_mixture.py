@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import SMALL
 from scipy.integrate import quad
 from scipy.stats import multivariate_normal
 
@@ -31,8 +32,6 @@ from flows.training.automatic import fold_mixtures, stacking
 from flows.training.automatic.fold import Fold
 from flows.training.automatic.limit import Limit
 from flows.training.automatic.prepared_fold import PreparedFold
-
-SMALL = flows.NSF(couplings=2, hidden=4, bins=3)
 
 
 def category(name: str, count: int) -> Column:

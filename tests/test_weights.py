@@ -16,12 +16,6 @@ from flows.tables.weights import COPIES, counts
 from flows.training.automatic.noise import NeighbourNoise
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.training.automatic.recipe.MOST_STEPS", 8)
-    monkeypatch.setattr("flows.training.automatic.recipe.ROUNDS", (2, 4))
-
-
 def table(n: int = 80, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     x = rng.normal(size=n)
@@ -124,7 +118,8 @@ def scores(density: flows.Density, frame: pd.DataFrame) -> Array:
     return density.log_prob(frame)
 
 
-def test_weights_of_1_are_the_same_as_no_weights(quick: None):
+@pytest.mark.usefixtures("short_recipe")
+def test_weights_of_1_are_the_same_as_no_weights():
     frame = table()
     weighted = flows.fit(frame.assign(w=1), members=5, weights="w", seed=3)
     plain = flows.fit(frame, members=5, seed=3)
@@ -134,7 +129,8 @@ def test_weights_of_1_are_the_same_as_no_weights(quick: None):
         assert values.equal(weighted.network.state_dict()[name])
 
 
-def test_the_column_of_weights_is_not_learned_and_is_1_in_samples(quick: None, tmp_path: Path):
+@pytest.mark.usefixtures("short_recipe")
+def test_the_column_of_weights_is_not_learned_and_is_1_in_samples(tmp_path: Path):
     frame = table().assign(w=[0.5, 1.5] * 40, label=["a", "b"] * 40)
     density = flows.fit(frame, members=5, weights="w")
     density.save(tmp_path / "table.flow")
@@ -149,7 +145,8 @@ def test_the_column_of_weights_is_not_learned_and_is_1_in_samples(quick: None, t
     assert flows.inspect(frame, weights="w").loc["w", "use"] == "excluded"
 
 
-def test_the_out_of_fold_score_is_weighted(quick: None):
+@pytest.mark.usefixtures("short_recipe")
+def test_the_out_of_fold_score_is_weighted():
     frame = table().assign(w=[1, 3] * 40)
     record = flows.fit(frame, members=5, mixtures=0, weights="w").network.record
     first = np.repeat([1, 3] * 40, [1, 3] * 40)
@@ -160,7 +157,8 @@ def test_the_out_of_fold_score_is_weighted(quick: None):
     assert record.held_out_se == pytest.approx(own.std() / np.sqrt(160**2 / (40 + 9 * 40)))
 
 
-def test_a_target_and_the_estimators_take_weights(quick: None):
+@pytest.mark.usefixtures("short_recipe")
+def test_a_target_and_the_estimators_take_weights():
     frame = table().assign(w=[0.5, 2.5] * 40)
     density = flows.fit(frame, members=5, target="y", weights="w")
     assert [column.name for column in density.columns] == ["x", "y"]
@@ -171,7 +169,8 @@ def test_a_target_and_the_estimators_take_weights(quick: None):
     assert regressor.predict(frame[["x", "w"]]).shape == (80,)
 
 
-def test_the_command_line_takes_weights(quick: None, tmp_path: Path, capsys):
+@pytest.mark.usefixtures("short_recipe")
+def test_the_command_line_takes_weights(tmp_path: Path, capsys):
     table().assign(w=[1, 2] * 40).to_csv(tmp_path / "table.csv", index=False)
     command = f"fit {tmp_path}/table.csv -o {tmp_path}/table.flow --members 5 --weights w"
     assert main(command.split()) in (0, None)
