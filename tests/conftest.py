@@ -1,7 +1,7 @@
 """Fixtures that several test modules share.
 
-They set double precision, perturb parameters, shorten the automatic recipe and the fits of
-proposals, make pieces of files small, and run the pipeline.
+They set double precision, perturb parameters, shorten the automatic recipe, draw fewer samples,
+make pieces of files small, and run the pipeline.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def short_recipe() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def rough_proposals() -> Iterator[None]:
-    """Fit rough proposals of unknown values in all tests of a module."""
-    with helpers.rough_proposals():
+def few_samples() -> Iterator[None]:
+    """Draw fewer samples for pictures and proposals in all tests of a module."""
+    with helpers.few_samples():
         yield
 
 

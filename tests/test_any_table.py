@@ -21,7 +21,7 @@ from flows.tables.duplicates import merged_groups
 from flows.tables.layout import count_decimals
 from flows.tables.notices import TableError, python_words
 
-pytestmark = pytest.mark.usefixtures("rough_proposals")
+pytestmark = pytest.mark.usefixtures("few_samples")
 N = 240
 QUICK = {"recipe": "fixed", "epochs": 2}
 

@@ -125,7 +125,7 @@ def test_labels_occur_in_samples_as_often_as_their_probability(density):
 @pytest.mark.usefixtures("short_recipe")
 def test_tail_probabilities_of_rows_with_labels_are_calibrated():
     """New rows and held-out rows are scored in the same way, with integrals over cells."""
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(0)
 
     def draw(n: int) -> pd.DataFrame:
         label = rng.choice(["a", "b", "c"], n)
