@@ -290,13 +290,13 @@ def test_labels_have_the_same_scores_in_frames_and_files_and_after_saving(
 ):
     of_people.save(tmp_path / "m.flow")
     assert flows.load(tmp_path / "m.flow").columns == of_people.columns
-    frame = people()[list(people())[::-1]][:30]
+    frame = people()[list(people())[::-1]][:12]
     table.write(tmp_path / name, [frame.astype({"grade": float})])  # 4.0 is 4
     run("score", tmp_path / "m.flow", tmp_path / name, "-o", tmp_path / "o.parquet")
     found = pd.read_parquet(tmp_path / "o.parquet")
     np.testing.assert_allclose(found["log_density"], of_people.log_prob(frame), rtol=0, atol=1e-6)
     assert found["ward"].tolist() == frame["ward"].tolist()
-    run("sample", tmp_path / "m.flow", "-n", 20, "-o", tmp_path / name)
+    run("sample", tmp_path / "m.flow", "-n", 10, "-o", tmp_path / name)
     run("score", tmp_path / "m.flow", tmp_path / name, "-o", tmp_path / "o.csv")
     assert np.isfinite(pd.read_csv(tmp_path / "o.csv")["log_density"]).all()
     if name == "t.tsv.gz":

@@ -132,7 +132,7 @@ def test_labels_and_missing_values_work_with_mixtures():
     ward = np.where(x + rng.normal(0, 0.5, 150) > 0, "north", "south")
     frame = pd.DataFrame({"x": x, "y": x + rng.normal(0, 0.3, 150), "ward": ward})
     frame.loc[::7, "y"] = np.nan
-    with shortened(steps=100):
+    with shortened(steps=50):
         density = flows.fit(frame, SMALL, members=5)
     assert isinstance(density.network, Composite)
     assert np.isfinite(density.log_prob(frame)).all()

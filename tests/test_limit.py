@@ -86,7 +86,7 @@ def test_a_fit_ends_within_its_limit(clock: list[float]):
 def test_a_longer_limit_trains_longer(clock: list[float]):
     short, long = (
         flows.fit(table(), SMALL, members=5, mixtures=0, minutes=seconds / 60).network.record
-        for seconds in (4, 12)
+        for seconds in (2, 6)
     )
     assert short.cuts["rounds"][0] < long.cuts["rounds"][0]
     assert short.steps < long.steps
@@ -164,7 +164,7 @@ def test_wrong_limits_are_errors(options: dict[str, Any], message: str):
 
 
 def test_the_estimators_take_a_limit(clock: list[float]):
-    estimator = flows.DensityEstimator(SMALL, members=5, minutes=np.float64(0.05)).fit(table())
+    estimator = flows.DensityEstimator(SMALL, members=5, minutes=np.float64(0.02)).fit(table())
     assert estimator.density_.network.record.cuts
-    regressor = flows.DensityRegressor(members=5, minutes=0.05).fit(table()[["x"]], table()["y"])
+    regressor = flows.DensityRegressor(members=5, minutes=0.02).fit(table()[["x"]], table()["y"])
     assert regressor.density_.network.record.cuts

@@ -52,13 +52,13 @@ ARCHITECTURES = [flows.Conditional(), flows.NSF(couplings=3), flows.RealNVP(coup
 
 @pytest.fixture(scope="module")
 def of_number() -> flows.Density:
-    with shortened(steps=300):
+    with shortened(steps=200):
         return flows.fit(table(), target="visits", members=5)
 
 
 @pytest.fixture(scope="module")
 def of_label() -> flows.Density:
-    with shortened(steps=100):
+    with shortened(steps=50):
         return flows.fit(table(), target="state", members=5)
 
 

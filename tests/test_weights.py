@@ -159,7 +159,7 @@ def test_the_out_of_fold_score_is_weighted():
 
 @pytest.mark.usefixtures("short_recipe")
 def test_a_target_and_the_estimators_take_weights():
-    frame = table(40).assign(w=[0.5, 2.5] * 20)
+    frame = table(40).assign(w=[1, 3] * 20)
     density = flows.fit(frame, members=5, target="y", weights="w")
     assert [column.name for column in density.columns] == ["x", "y"]
     estimator = flows.DensityEstimator(members=5, weights="w").fit(frame)
