@@ -1,7 +1,7 @@
 """Fixtures that several test modules share.
 
-They set double precision, perturb parameters, shorten the automatic recipe, make pieces of files
-small, and run the pipeline.
+They set double precision, perturb parameters, shorten the automatic recipe, draw fewer samples,
+make pieces of files small, and run the pipeline.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 # Small computations are faster with one thread, especially if other processes use the cores, since
 # waiting threads spin.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import helpers
 import pytest
 import torch
 from pipeline import IN_ONE_PROCESS, Clone, make_clone
@@ -41,17 +43,17 @@ def perturb() -> Callable[[nn.Module, float], nn.Module]:
 
 
 @pytest.fixture
-def short_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Limit the automatic recipe to a few training steps."""
-    from flows.training.automatic import fold_trainer, recipe
+def short_recipe() -> Iterator[None]:
+    """Shorten the automatic recipe within the test."""
+    with helpers.shortened():
+        yield
 
-    shorter = {
-        recipe: {"ROUNDS": (5, 10), "MOST_STEPS": 20, "TIMED": 2},
-        fold_trainer: {"LEAST_STEPS": 15},
-    }
-    for module, limits in shorter.items():
-        for name, few in limits.items():
-            monkeypatch.setattr(module, name, few)
+
+@pytest.fixture(scope="module")
+def few_samples() -> Iterator[None]:
+    """Draw fewer samples for pictures and proposals in all tests of a module."""
+    with helpers.few_samples():
+        yield
 
 
 @pytest.fixture
@@ -105,4 +107,5 @@ LONGEST = "pipeline workers table_pipeline ask command_line plotting images mode
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the longest files first, because the last file keeps only one process busy."""
     order = {f"test_{name}": place for place, name in enumerate(LONGEST.split())}
+    assert all(Path(__file__).with_name(f"{name}.py").exists() for name in order), "LONGEST"
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import shortened
 
 import flows
 from flows.__main__ import main
@@ -20,6 +21,7 @@ from flows.tables.duplicates import merged_groups
 from flows.tables.layout import count_decimals
 from flows.tables.notices import TableError, python_words
 
+pytestmark = pytest.mark.usefixtures("few_samples")
 N = 240
 QUICK = {"recipe": "fixed", "epochs": 2}
 
@@ -142,9 +144,7 @@ def test_a_density_remembers_the_marks_of_missing_values(tmp_path):
     marked = frame.astype(object)
     marked.loc[:4, "x"] = "unknown"
     settings = {"batch_size": 64}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flows.training.automatic.recipe.MOST_STEPS", 8)
-        patch.setattr("flows.training.automatic.recipe.ROUNDS", (2, 4))
+    with shortened():
         found = flows.fit(marked, members=5, settings=settings, na=["unknown"])
     found.save(tmp_path / "m.flow")
     loaded = flows.load(tmp_path / "m.flow")
@@ -174,26 +174,34 @@ def test_every_column_of_a_table_comes_back_in_samples(density, tmp_path):
     pd.testing.assert_frame_equal(flows.load(tmp_path / "m.flow").sample(500, seed=1), drawn)
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        rng().integers(0, 255, N).astype("uint8"),
-        pd.arrays.SparseArray(rng().poisson(1, N)),
-        pd.array(rng().poisson(3, N), "Int64"),
-        pd.Categorical(rng().choice(list("abc"), N), categories=list("cbad"), ordered=True),
-        pd.Categorical([f"p{k}" for k in range(N)]),
-        pd.cut(rng().uniform(size=N), 40),
-        pd.date_range("2020", periods=N, freq="7h", tz="Europe/Berlin"),
-        pd.period_range("2020-01", periods=N, freq="M"),
-        [True] * N,
-        [pd.NaT] * N,
-        [[1, 2], [3]] * (N // 2),
-    ],
-    ids=lambda values: str(getattr(values, "dtype", type(values[0]).__name__)),
-)
-def test_samples_have_the_type_of_the_column(values):
-    frame = pd.DataFrame({"x": values, "y": rng().normal(size=N)})
-    assert str(fit(frame).sample(20)["x"].dtype) == str(frame["x"].dtype)
+def of_many_types():
+    r = rng()
+    return pd.DataFrame(
+        {
+            "small": r.integers(0, 255, N).astype("uint8"),
+            "sparse": pd.arrays.SparseArray(r.poisson(1, N)),
+            "nullable": pd.array(r.poisson(3, N), "Int64"),
+            "ordered": pd.Categorical(r.choice(list("abc"), N), list("cbad"), ordered=True),
+            "names": pd.Categorical([f"p{k}" for k in range(N)]),
+            "intervals": pd.cut(r.uniform(size=N), 40),
+            "zone": pd.date_range("2020", periods=N, freq="7h", tz="Europe/Berlin"),
+            "months": pd.period_range("2020-01", periods=N, freq="M"),
+            "constant": [True] * N,
+            "never": [pd.NaT] * N,
+            "lists": [[1, 2], [3]] * (N // 2),
+            "y": r.normal(size=N),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def samples_of_many_types():
+    return fit(of_many_types()).sample(20)
+
+
+@pytest.mark.parametrize("name", list(of_many_types()))
+def test_samples_have_the_type_of_the_column(samples_of_many_types, name):
+    assert str(samples_of_many_types[name].dtype) == str(of_many_types()[name].dtype)
 
 
 def test_a_description_lists_learned_carried_and_excluded_columns(density):
@@ -232,7 +240,7 @@ def test_a_redundant_column_changes_no_score():
 
 
 def test_a_carried_column_may_be_missing_or_wrong_in_rows_that_are_scored(density, capsys):
-    frame = mixed()
+    frame = mixed()[:30]
     expected = density.log_prob(frame)
     capsys.readouterr()
     without = frame.drop(columns=["total", "const", "id", "number"])
@@ -362,38 +370,47 @@ def test_decimals_are_counted(x, decimals):
 # Dates
 
 
-@pytest.mark.parametrize(
-    ("form", "unit", "step"),
-    [
-        ("%Y-%m-%d", "days", 1),
-        ("%d/%m/%Y", "days", 1),
-        ("%m/%d/%Y", "days", 1),
-        ("%d.%m.%Y", "days", 1),
-        ("%Y-%m-%d %H:%M", "seconds", 60),
-        ("%Y-%m-%dT%H:%M:%S", "seconds", 60),
-        ("%d %B %Y", "days", 1),
-        (None, "seconds", 60),
-    ],
-)
-def test_dates_are_found_drawn_and_predicted_in_their_format(form, unit, step):
-    when = pd.Timestamp("2021-03-01") + pd.to_timedelta(rng().integers(0, 500_000, N), "min")
-    values = pd.Series(when if form is None else when.strftime(form), name="when")
-    frame = pd.DataFrame({"when": values, "y": rng().normal(size=N)})
-    density = fit(frame)
-    own = density.columns[0]
-    assert (own.kind, own.unit, own.step, own.form) == ("date", unit, step, form)
+FORMATS = {
+    "%Y-%m-%d": ("days", 1),
+    "%d/%m/%Y": ("days", 1),
+    "%m/%d/%Y": ("days", 1),
+    "%d.%m.%Y": ("days", 1),
+    "%Y-%m-%d %H:%M": ("seconds", 60),
+    "%Y-%m-%dT%H:%M:%S": ("seconds", 60),
+    "%d %B %Y": ("days", 1),
+    None: ("seconds", 60),
+}
+
+
+@pytest.fixture(scope="module")
+def dates():
+    """A table with a column of independent dates for each format, and its density."""
+    r, frame = rng(), pd.DataFrame()
+    for form in FORMATS:
+        when = pd.Timestamp("2021-03-01") + pd.to_timedelta(r.integers(0, 500_000, N), "min")
+        frame[str(form)] = when if form is None else when.strftime(form)
+    frame["y"] = r.normal(size=N)
+    return frame, fit(frame)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_dates_are_found_drawn_and_predicted_in_their_format(dates, form):
+    frame, density = dates
+    name = str(form)
+    (own,) = [each for each in density.columns if each.name == name]
+    assert (own.kind, own.unit, own.step, own.form) == ("date", *FORMATS[form], form)
     assert Column.from_dict(own.to_dict()) == own
     drawn = density.sample(50)
     assert drawn.dtypes.equals(frame.dtypes)
-    read = pd.to_datetime(drawn["when"], format=form)
+    read = pd.to_datetime(drawn[name], format=form)
     assert read.between("2018-01-01", "2026-01-01").mean() > 0.9
-    given = values[0]
-    assert (density.sample(3, given={"when": given})["when"] == given).all()
-    found = density.predict(frame[:2], "when", [0.5])
+    given = frame.loc[0, name]
+    assert (density.sample(3, given={name: given})[name] == given).all()
+    found = density.predict(frame[:2], name, [0.5])
     assert pd.to_datetime(found["q0.5"], format=form).between("2018-01-01", "2026-01-01").all()
     gaps = frame[:3].copy()
-    gaps.loc[1, "when"] = None
-    filled = density.impute(gaps)["when"]
+    gaps.loc[1, name] = None
+    filled = density.impute(gaps)[name]
     assert pd.to_datetime(filled, format=form).notna().all()
     assert filled[0] == given
 
@@ -419,7 +436,8 @@ def test_texts_without_a_whole_date_are_labels(words):
 # Groups
 
 
-def test_rows_of_a_group_share_a_fold_and_the_column_is_not_learned(monkeypatch):
+@pytest.mark.usefixtures("short_recipe")
+def test_rows_of_a_group_share_a_fold_and_the_column_is_not_learned():
     n = 60
     frame = pd.DataFrame({"patient": np.repeat(np.arange(n // 3), 3), "x": rng().normal(size=n)})
     frame["y"] = frame["x"] + rng(1).normal(size=n)
@@ -428,8 +446,6 @@ def test_rows_of_a_group_share_a_fold_and_the_column_is_not_learned(monkeypatch)
     assert (rows.groups[::3] == rows.groups[2::3]).all()
     assert len(np.unique(rows.groups)) == 20
     assert "holds the subjects, 20 in 60 rows; all rows of a subject" in said["patient"]
-    monkeypatch.setattr("flows.training.automatic.recipe.MOST_STEPS", 8)
-    monkeypatch.setattr("flows.training.automatic.recipe.ROUNDS", (2, 4))
     density = flows.fit(frame, members=5, group="patient")
     fold = density.network.record.row_scores.fold
     assert (fold[::3] == fold[1::3]).all()

@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import SHORT, one_line
 from safetensors.numpy import load_file
 
 import flows
@@ -22,8 +23,8 @@ from flows.density.fitting import AUTO_SETTINGS
 from flows.networks.record import MemberRecord, RowScores, RowState, TrainingRecord
 from flows.tables import files as table
 
+pytestmark = pytest.mark.usefixtures("few_samples")
 KINDS = {"age": "integer", "share": "interval:0:1", "price": "positive"}
-SHORT = {"recipe": "fixed", "epochs": 3, "couplings": 2, "hidden": 8}
 WORDS = [f"--column={name}={kind}" for name, kind in KINDS.items()]
 WORDS += [*(f"-S{key}={value}" for key, value in SHORT.items()), "--members=3"]
 
@@ -41,11 +42,8 @@ def run(*words):
 
 def error(capsys, *words):
     """Return the error line of a command; check that the exit status is 1."""
-    with pytest.raises(SystemExit) as caught:
-        run(*words)
-    message = str(caught.value)
+    message = one_line(run, *words, error=SystemExit)
     assert message.startswith("flows: ")
-    assert "\n" not in message
     assert capsys.readouterr().out == ""
     return message
 
@@ -80,9 +78,8 @@ def scored(folder, out, table="t.csv", *words):
 
 
 def test_the_same_command_gives_the_same_bytes_for_both_formats(folder, tmp_path):
-    for name in ("t.csv", "t.parquet"):
-        run("fit", folder / name, "-o", tmp_path / "m.flow", *WORDS)
-        assert (tmp_path / "m.flow").read_bytes() == (folder / "m.flow").read_bytes()
+    run("fit", folder / "t.parquet", "-o", tmp_path / "m.flow", *WORDS)
+    assert (tmp_path / "m.flow").read_bytes() == (folder / "m.flow").read_bytes()
 
 
 def test_python_and_the_command_line_give_the_same_fit_and_text(density):
@@ -283,7 +280,7 @@ def test_samples_have_labels_of_the_original_type_and_whole_counts(of_people):
     assert drawn["size"].nunique() == 3
     assert drawn["visits"].dtype == np.int64
     assert drawn["visits"].min() == 0
-    assert np.isfinite(of_people.log_prob(drawn)).all()
+    assert np.isfinite(of_people.log_prob(drawn[:300])).all()
     assert "column ward: category of 2 labels: east, west\n" in str(of_people)
 
 
@@ -293,16 +290,17 @@ def test_labels_have_the_same_scores_in_frames_and_files_and_after_saving(
 ):
     of_people.save(tmp_path / "m.flow")
     assert flows.load(tmp_path / "m.flow").columns == of_people.columns
-    frame = people()[list(people())[::-1]]
+    frame = people()[list(people())[::-1]][:12]
     table.write(tmp_path / name, [frame.astype({"grade": float})])  # 4.0 is 4
     run("score", tmp_path / "m.flow", tmp_path / name, "-o", tmp_path / "o.parquet")
     found = pd.read_parquet(tmp_path / "o.parquet")
     np.testing.assert_allclose(found["log_density"], of_people.log_prob(frame), rtol=0, atol=1e-6)
     assert found["ward"].tolist() == frame["ward"].tolist()
-    run("sample", tmp_path / "m.flow", "-n", 50, "-o", tmp_path / name)
+    run("sample", tmp_path / "m.flow", "-n", 10, "-o", tmp_path / name)
     run("score", tmp_path / "m.flow", tmp_path / name, "-o", tmp_path / "o.csv")
     assert np.isfinite(pd.read_csv(tmp_path / "o.csv")["log_density"]).all()
-    run("plot", tmp_path / "m.flow", tmp_path / name, "-o", tmp_path / "page.png")
+    if name == "t.tsv.gz":
+        run("plot", tmp_path / "m.flow", tmp_path / name, "-o", tmp_path / "page.png")
 
 
 def test_an_unknown_label_has_density_0_and_one_notice_for_all_rows(
@@ -351,12 +349,12 @@ def test_samples_repeat_for_a_seed_and_survive_a_round_trip_through_files(
         pd.testing.assert_frame_equal(frame, density.sample(100), check_exact=True)
 
 
-@pytest.mark.parametrize("model", ["nsf", "vae"])
-def test_zero_samples_keep_the_columns(model):
-    fitted = flows.fit(make(), model, members=1, settings={"recipe": "fixed", "epochs": 1})
-    none = fitted.sample(0)
-    assert len(none) == 0
-    assert (none.dtypes == fitted.sample(1).dtypes).all()
+def test_zero_samples_keep_the_columns(density):
+    settings = {"recipe": "fixed", "epochs": 1, "hidden": 8}
+    for fitted in (density, flows.fit(make(), "vae", members=1, settings=settings)):
+        none = fitted.sample(0)
+        assert len(none) == 0
+        assert (none.dtypes == fitted.sample(1).dtypes).all()
 
 
 def weigh(density, *weights):
@@ -516,7 +514,7 @@ def test_tail_probabilities_are_calibrated_and_info_names_the_recipe():
     The tolerance is three standard deviations of a share of 100 held-out rows.
     """
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(2, 20_100))
+    x, y = rng.normal(size=(2, 5_100))
     frame = pd.DataFrame({"a": x, "b": x**2 + y})
     density = flows.fit(frame[:100], members=5, settings={"couplings": 2, "hidden": 8, "bins": 4})
     found = density.tail_probability(frame[100:])
@@ -612,7 +610,7 @@ def test_help_does_not_import_torch():
 
 
 def test_a_closed_pipe_is_not_an_error_and_pipes_get_no_progress_bar(folder):
-    command = f"{sys.executable} -m flows sample {folder / 'm.flow'} -n 60000 | head -n 1"
+    command = f"{sys.executable} -m flows sample {folder / 'm.flow'} -n 5000 | head -n 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("age,bmi,share,price\n", "")
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import SMALL, shortened
 
 import flows
 from flows.core.arrays import Array
@@ -17,7 +18,6 @@ from flows.mixtures.mixture import Mixture
 from flows.networks.composite import Composite
 from flows.networks.record import RowState
 
-SMALL = flows.NSF(couplings=2, hidden=4, bins=3)
 WEIGHTS = [0.1, 0.2, 0.1, 0.25, 0.35]
 
 
@@ -40,7 +40,8 @@ def rows() -> Array:
 
 @pytest.fixture(scope="module")
 def density(rows: Array) -> flows.Density:
-    return flows.fit(rows, SMALL)
+    with shortened():
+        return flows.fit(rows, SMALL)
 
 
 def test_log_densities_are_those_of_networks_and_mixtures_side_by_side(composite: Composite):
@@ -89,6 +90,7 @@ def test_members_count_networks_and_the_batch_shape_counts_mixtures(density: flo
     assert str(density).count("5 mixtures with preprocessing") == 2
 
 
+@pytest.mark.usefixtures("short_recipe")
 def test_mixtures_do_not_change_the_networks_and_raise_the_stacked_score(
     density: flows.Density, rows: Array
 ):
@@ -130,7 +132,8 @@ def test_labels_and_missing_values_work_with_mixtures():
     ward = np.where(x + rng.normal(0, 0.5, 150) > 0, "north", "south")
     frame = pd.DataFrame({"x": x, "y": x + rng.normal(0, 0.3, 150), "ward": ward})
     frame.loc[::7, "y"] = np.nan
-    density = flows.fit(frame, SMALL, members=5)
+    with shortened(steps=50):
+        density = flows.fit(frame, SMALL, members=5)
     assert isinstance(density.network, Composite)
     assert np.isfinite(density.log_prob(frame)).all()
     assert (density.network.record.row_scores.state == RowState.MISSING_VALUES).sum() == 22
@@ -147,6 +150,7 @@ def test_an_invalid_number_of_mixtures_is_rejected(mixtures: float, rows: Array)
         flows.fit(rows, SMALL, mixtures=mixtures)
 
 
+@pytest.mark.usefixtures("short_recipe")
 def test_one_mixture_per_fold_is_the_better_candidate(density: flows.Density, rows: Array):
     one = flows.fit(rows, SMALL, mixtures=1)
     both = [str(member) for member in density.network.record.members[10:]]

@@ -16,6 +16,7 @@ from flows.mixtures.mixture import Mixture
 from flows.mixtures.truncated_mixture import TruncatedMixture
 from flows.tables.notices import TableError
 
+pytestmark = pytest.mark.usefixtures("few_samples")
 INF = np.inf
 
 

@@ -128,21 +128,20 @@ def test_gaps_are_kept_and_counted(capsys):
 
 @pytest.mark.usefixtures("short_recipe")
 def test_a_fit_keeps_all_rows_and_reports_missing_values(capsys):
-    first, second = (flows.fit(frame(), members=1, columns={"count": "count"}) for _ in range(2))
-    assert "on 59 rows" in str(first)
-    assert "column label: category of 2 labels: down, up, missing in 3 rows" in str(first)
+    density = flows.fit(frame(), members=1, columns={"count": "count"})
+    assert "on 59 rows" in str(density)
+    assert "column label: category of 2 labels: down, up, missing in 3 rows" in str(density)
     assert "values are missing" in capsys.readouterr().err
-    scores = first.network.record.row_scores
+    scores = density.network.record.row_scores
     kept = scores.state == RowState.SCORED
     assert (np.isfinite(scores.log_density) == kept).all()
-    assert np.isfinite(list(first.network.record.references.values())).all()
+    assert np.isfinite(list(density.network.record.references.values())).all()
     rows = frame().dropna()
-    np.testing.assert_array_equal(first.log_prob(rows), second.log_prob(rows))
     # Tail probabilities use scores of complete rows only
     assert 0 < kept.sum() <= len(rows)
-    tail = first.tail_probability(rows)
+    tail = density.tail_probability(rows)
     assert 0.3 < tail.mean() < 0.9
-    assert not first.sample(20).isna().any(axis=None)
+    assert not density.sample(20).isna().any(axis=None)
 
 
 @pytest.mark.parametrize(("model", "settings"), [("nsf", {"recipe": "fixed"}), ("vae", {})])

@@ -91,7 +91,7 @@ def test_the_probabilities_of_twenty_labels_sum_to_the_density_of_the_rest(densi
     x = np.array([-0.5, 1.0, 4.2])
     each = [density.log_prob(pd.DataFrame({"x": x, "ward": label})) for label in column.labels]
     # A grid over the line of codes that is much finer than the cells
-    angle = np.pi * ((np.arange(1_000_000) + 0.5) / 1_000_000 - 0.5)
+    angle = np.pi * ((np.arange(100_000) + 0.5) / 100_000 - 0.5)
     codes, slope = 9.5 + 5 * np.tan(angle), 5 * np.pi / np.cos(angle) ** 2
     for place, value in enumerate(x):
         rows = np.column_stack([codes, np.full(len(codes), value)])
@@ -125,13 +125,13 @@ def test_labels_occur_in_samples_as_often_as_their_probability(density):
 @pytest.mark.usefixtures("short_recipe")
 def test_tail_probabilities_of_rows_with_labels_are_calibrated():
     """New rows and held-out rows are scored in the same way, with integrals over cells."""
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(0)
 
     def draw(n: int) -> pd.DataFrame:
         label = rng.choice(["a", "b", "c"], n)
         return pd.DataFrame({"label": label, "x": rng.normal(size=n) + (label == "c")})
 
     density = flows.fit(draw(300), members=5, settings={"couplings": 2, "hidden": 8})
-    tail = density.tail_probability(draw(2_000))
+    tail = density.tail_probability(draw(1_000))
     for share in (0.05, 0.2, 0.5):
         assert (tail <= share).mean() == pytest.approx(share, abs=0.06)

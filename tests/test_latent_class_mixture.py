@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import SMALL
 from scipy.integrate import quad
 from scipy.stats import multivariate_normal
 
@@ -31,8 +32,6 @@ from flows.training.automatic import fold_mixtures, stacking
 from flows.training.automatic.fold import Fold
 from flows.training.automatic.limit import Limit
 from flows.training.automatic.prepared_fold import PreparedFold
-
-SMALL = flows.NSF(couplings=2, hidden=4, bins=3)
 
 
 def category(name: str, count: int) -> Column:
@@ -175,9 +174,9 @@ def test_a_file_keeps_mixtures_of_latent_classes_to_the_bit(tmp_path: Path):
 def frame() -> pd.DataFrame:
     """Two classes, which differ in a number and in two labels."""
     rng = np.random.default_rng(5)
-    which = rng.random(150) < 0.4
-    ward = np.where(rng.random(150) < np.where(which, 0.9, 0.2), "north", "south")
-    stay = np.where(which, rng.choice(["a", "b"], 150), rng.choice(["b", "c"], 150))
+    which = rng.random(70) < 0.4
+    ward = np.where(rng.random(70) < np.where(which, 0.9, 0.2), "north", "south")
+    stay = np.where(which, rng.choice(["a", "b"], 70), rng.choice(["b", "c"], 70))
     return pd.DataFrame({"ward": ward, "x": rng.normal(3.0 * which, 1.0), "stay": stay})
 
 
@@ -228,7 +227,7 @@ def test_a_table_of_labels_only_with_missing_values(frame: pd.DataFrame):
 @pytest.mark.usefixtures("short_recipe")
 def test_one_label_and_no_complete_row(frame: pd.DataFrame):
     """The weights of the recipe stay, because no row can be scored again."""
-    table = frame[["ward", "x"]].assign(y=frame["x"] + 1.0 + np.arange(150) % 7)
+    table = frame[["ward", "x"]].assign(y=frame["x"] + 1.0 + np.arange(70) % 7)
     table.loc[::2, "x"], table.loc[1::2, "y"] = np.nan, np.nan
     density = flows.fit(table, SMALL, members=5)
     assert (density.network.record.row_scores.state == RowState.MISSING_VALUES).all()
@@ -264,12 +263,12 @@ def test_the_score_of_a_row_without_its_label_is_the_sum_over_the_labels(
     fold, rows = prepared(frame, columns, name)
     own = fold_mixtures._ClassesOfFold(fold, name, rows, columns)
     fitted = own.fit(2, 1e-3, 1_000)
-    [points] = own.pieces(np.arange(30))
+    [points] = own.pieces(np.arange(14))
     scores, model = own.scores(fitted, points), own.model(fitted)
     asked = rows[fold.fold.held_out].repeat(3, axis=0)
     unknown = np.isnan(asked[:, 2])
-    asked[unknown, 2] = np.tile([0.0, 1.0, 2.0], 30)[unknown]
-    log_q = log_probability(lambda x: model.log_prob(x).numpy(), columns, asked).reshape(30, 3)
+    asked[unknown, 2] = np.tile([0.0, 1.0, 2.0], 14)[unknown]
+    log_q = log_probability(lambda x: model.log_prob(x).numpy(), columns, asked).reshape(14, 3)
     expected = np.logaddexp.reduce(log_q, axis=1) - np.log(np.where(unknown[::3], 1, 3))
     np.testing.assert_allclose(scores, expected, rtol=1e-6, atol=1e-6)
 

@@ -67,17 +67,17 @@ def test_one_unknown_column_is_integrated_out(truth, density, rows):
 
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_standard_errors_for_several_unknown_columns_are_honest(truth, density, rows, count):
-    gaps = hidden(rows, count)
+    gaps = hidden(rows[:100], count)
     log_q, error = density.log_prob_and_error(gaps)
     wanted = np.array([exact(truth, row).log_evidence[0] for row in gaps])
     inside = (np.abs(log_q - wanted) < 1.645 * error).sum()
-    low, high = stats.binom.interval(0.999, len(rows), 0.9)
+    low, high = stats.binom.interval(0.999, len(gaps), 0.9)
     assert low <= inside <= high
     assert error.mean() < 0.06
 
 
 def test_the_chain_rule_holds_in_two_orders(density, rows):
-    few, array = rows[:60], ArrayDensity(density.network)
+    few, array = rows[:30], ArrayDensity(density.network)
 
     def joint(first: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
         known = np.where(first, few, np.nan)
@@ -97,7 +97,7 @@ def test_the_chain_rule_holds_in_two_orders(density, rows):
 
 
 def test_conditional_log_densities_are_not_optimistic(truth, density, rows):
-    given = NAMES[:2]
+    given, rows = NAMES[:2], rows[:100]
     found = density.log_prob(rows, given=given)
     gaps = np.where(np.arange(DIM) < 2, rows, np.nan)
     wanted = truth.log_prob(rows) - [exact(truth, row).log_evidence[0] for row in gaps]
@@ -117,7 +117,7 @@ def test_draws_follow_the_conditional(truth, density):
 
 
 def test_redrawing_columns_preserves_the_joint_density(density, rows):
-    whole = density.sample(1000, seed=1)
+    whole = density.sample(300, seed=1)
     again = density.sample(given=pd.DataFrame(hidden(whole.to_numpy(), 3), columns=whole.columns))
     fresh = density.sample(1000, seed=2)
     direction = np.random.default_rng(0).standard_normal((20, DIM))
@@ -129,8 +129,9 @@ def test_redrawing_columns_preserves_the_joint_density(density, rows):
 
 
 def test_predictions_match_the_exact_conditional(truth, density, rows):
-    found = density.predict(rows, "x3", quantiles=[0.05, 0.5])
-    for k, row in enumerate(rows[:50]):
+    few = rows[:50]
+    found = density.predict(few, "x3", quantiles=[0.05, 0.5])
+    for k, row in enumerate(few):
         mixture = exact(truth, np.where(np.arange(DIM) == 3, np.nan, row))
         mean, deviation = (each[0, 0] for each in mixture.moments())
         assert found["mean"].iat[k] == pytest.approx(mean, abs=0.03 * deviation)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import one_line, shortened
 from scipy.stats import norm
+from shaking import shake
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import check_estimator
 
@@ -19,7 +22,6 @@ import flows
 from flows.__main__ import main
 from flows.core.errors import UserError
 from flows.networks.backend import backend
-from flows.networks.base_distribution import TailedNormal
 from flows.networks.target_population import TargetPopulation
 from flows.tables.columns import Column
 from flows.tables.notices import TableError
@@ -29,11 +31,7 @@ QUICK = {"recipe": "fixed", "epochs": 3}
 
 def shaken(architecture: flows.Architecture, features: int, context: int = 2) -> Any:
     """Return a network whose parameters are far from the identity."""
-    network = flows.build(architecture, (features,), members=3, context=context)
-    generator = torch.Generator().manual_seed(0)
-    for p in network.parameters():
-        p.data += 0.1 * torch.randn(p.shape, generator=generator)
-    return network
+    return shake(flows.build(architecture, (features,), members=3, context=context), 0.1, seed=0)
 
 
 def table(n: int = 160, seed: int = 0) -> pd.DataFrame:
@@ -54,12 +52,14 @@ ARCHITECTURES = [flows.Conditional(), flows.NSF(couplings=3), flows.RealNVP(coup
 
 @pytest.fixture(scope="module")
 def of_number() -> flows.Density:
-    return flows.fit(table(), target="visits", members=5)
+    with shortened(steps=200):
+        return flows.fit(table(), target="visits", members=5)
 
 
 @pytest.fixture(scope="module")
 def of_label() -> flows.Density:
-    return flows.fit(table(), target="state", members=5)
+    with shortened(steps=50):
+        return flows.fit(table(), target="state", members=5)
 
 
 # Networks
@@ -180,10 +180,7 @@ def mixed() -> tuple[TargetPopulation, np.ndarray]:
     preprocessing.fit_scaler(rows[:, None])
     scaled = torch.from_numpy(preprocessing.scale(rows[:, None])).expand(-1, 2, -1)
     preprocessing.fit(scaled.movedim(0, -1).contiguous())
-    generator = torch.Generator().manual_seed(0)
-    for p in network.parameters():
-        p.data += 0.05 * torch.randn(p.shape, generator=generator)
-    return TargetPopulation.of(network, rows, 0), rows
+    return TargetPopulation.of(shake(network, 0.05, seed=0), rows, 0), rows
 
 
 def test_the_factors_of_the_chain_rule_multiply_to_the_density():
@@ -196,13 +193,11 @@ def test_the_factors_of_the_chain_rule_multiply_to_the_density():
 
 def test_probabilities_of_cells_and_densities_have_mass_1_together():
     population, rows = mixed()
-    sizes, total = np.linspace(1e-3, 60, 1_500), np.zeros(2)
-    for label in range(3):
-        for count in range(40):
-            asked = np.tile([*rows[0, :2], label, np.nan, count], (len(sizes), 1))
-            asked[:, 3] = sizes
-            total += np.exp(population.log_factors(asked).sum(axis=2)).sum(axis=0)
-    np.testing.assert_allclose(total * (sizes[1] - sizes[0]), 1, atol=1e-3)
+    sizes = np.geomspace(1e-3, 200, 300)
+    cells = [(*rows[0, :2], *each) for each in product(range(3), sizes, range(40))]
+    q = np.exp(population.log_factors(np.array(cells)).sum(axis=2))
+    mass = np.trapezoid(q.reshape(3, 300, 40, 2), sizes, axis=1).sum(axis=(0, 1))
+    np.testing.assert_allclose(mass, 1, atol=1e-3)
 
 
 def test_samples_have_the_probabilities_of_labels():
@@ -212,15 +207,6 @@ def test_samples_have_the_probabilities_of_labels():
     share = np.bincount(drawn[:, 0].numpy().astype(int), minlength=3) / 4_000
     asked = np.array([[*x[0], label, 2.0, 3.0] for label in range(3)])
     np.testing.assert_allclose(share, np.exp(population.log_factors(asked)[:, 0, 0]), atol=0.03)
-
-
-@pytest.mark.parametrize("z", [-40.0, -3.0, 0.0, 3.0])
-def test_the_distribution_function_of_the_base_is_the_integral_of_its_density(z):
-    base = TailedNormal(1, (1,))
-    grid = np.linspace(-400, z, 400_001)
-    density = base.log_prob(torch.from_numpy(grid)[None, None]).exp()[0].numpy()
-    expected = np.trapezoid(density, grid)
-    assert base.log_cdf(np.array(z)) == pytest.approx(np.log(expected), abs=2e-3)
 
 
 # Fits
@@ -299,8 +285,9 @@ def test_rows_without_a_target_are_left_out(capsys):
     frame = table(80)
     frame.loc[:4, "visits"] = np.nan
     density = flows.fit(frame, target="visits", members=2, settings=QUICK, missing="drop")
-    assert density.network.record.rows == len(frame.dropna())
-    learned = flows.fit(frame, target="visits", members=5)
+    assert density.network.record.rows == len(frame.dropna()) < 75
+    with shortened():
+        learned = flows.fit(frame, target="visits", members=2)
     assert learned.network.record.rows == 75
     assert "5 rows without a target value are left out" in capsys.readouterr().err
     found = learned.log_prob(frame)
@@ -426,9 +413,7 @@ def test_a_target_may_be_a_function_of_the_context():
 
 def refused(*words: str) -> str:
     """Return the error line of a command."""
-    with pytest.raises(SystemExit) as caught:
-        main(words)
-    return str(caught.value)
+    return one_line(main, words, error=SystemExit)
 
 
 def test_the_verbs_of_the_command_line_know_the_target(tmp_path, capsys):

@@ -16,12 +16,6 @@ from flows.tables.weights import COPIES, counts
 from flows.training.automatic.noise import NeighbourNoise
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.training.automatic.recipe.MOST_STEPS", 8)
-    monkeypatch.setattr("flows.training.automatic.recipe.ROUNDS", (2, 4))
-
-
 def table(n: int = 80, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     x = rng.normal(size=n)
@@ -124,7 +118,8 @@ def scores(density: flows.Density, frame: pd.DataFrame) -> Array:
     return density.log_prob(frame)
 
 
-def test_weights_of_1_are_the_same_as_no_weights(quick: None):
+@pytest.mark.usefixtures("short_recipe")
+def test_weights_of_1_are_the_same_as_no_weights():
     frame = table()
     weighted = flows.fit(frame.assign(w=1), members=5, weights="w", seed=3)
     plain = flows.fit(frame, members=5, seed=3)
@@ -134,8 +129,9 @@ def test_weights_of_1_are_the_same_as_no_weights(quick: None):
         assert values.equal(weighted.network.state_dict()[name])
 
 
-def test_the_column_of_weights_is_not_learned_and_is_1_in_samples(quick: None, tmp_path: Path):
-    frame = table().assign(w=[0.5, 1.5] * 40, label=["a", "b"] * 40)
+@pytest.mark.usefixtures("short_recipe")
+def test_the_column_of_weights_is_not_learned_and_is_1_in_samples(tmp_path: Path):
+    frame = table(40).assign(w=[0.5, 1.5] * 20, label=["a", "b"] * 20)
     density = flows.fit(frame, members=5, weights="w")
     density.save(tmp_path / "table.flow")
     loaded = flows.load(tmp_path / "table.flow")
@@ -145,11 +141,12 @@ def test_the_column_of_weights_is_not_learned_and_is_1_in_samples(quick: None, t
     assert drawn["w"].tolist() == [1.0, 1.0, 1.0]
     assert np.isfinite(loaded.log_prob(frame.drop(columns="w"))).all()
     assert "column w: the weights of the rows, 1 in samples" in repr(density)
-    assert "on 320 rows (repeated by their weights)" in repr(density)
+    assert "on 160 rows (repeated by their weights)" in repr(density)
     assert flows.inspect(frame, weights="w").loc["w", "use"] == "excluded"
 
 
-def test_the_out_of_fold_score_is_weighted(quick: None):
+@pytest.mark.usefixtures("short_recipe")
+def test_the_out_of_fold_score_is_weighted():
     frame = table().assign(w=[1, 3] * 40)
     record = flows.fit(frame, members=5, mixtures=0, weights="w").network.record
     first = np.repeat([1, 3] * 40, [1, 3] * 40)
@@ -160,18 +157,20 @@ def test_the_out_of_fold_score_is_weighted(quick: None):
     assert record.held_out_se == pytest.approx(own.std() / np.sqrt(160**2 / (40 + 9 * 40)))
 
 
-def test_a_target_and_the_estimators_take_weights(quick: None):
-    frame = table().assign(w=[0.5, 2.5] * 40)
+@pytest.mark.usefixtures("short_recipe")
+def test_a_target_and_the_estimators_take_weights():
+    frame = table(40).assign(w=[1, 3] * 20)
     density = flows.fit(frame, members=5, target="y", weights="w")
     assert [column.name for column in density.columns] == ["x", "y"]
     estimator = flows.DensityEstimator(members=5, weights="w").fit(frame)
     assert len(estimator.density_.columns) == 2
     regressor = flows.DensityRegressor(members=5, weights="w").fit(frame[["x", "w"]], frame["y"])
     assert [column.name for column in regressor.density_.columns] == ["x", "target"]
-    assert regressor.predict(frame[["x", "w"]]).shape == (80,)
+    assert regressor.predict(frame[["x", "w"]]).shape == (40,)
 
 
-def test_the_command_line_takes_weights(quick: None, tmp_path: Path, capsys):
+@pytest.mark.usefixtures("short_recipe")
+def test_the_command_line_takes_weights(tmp_path: Path, capsys):
     table().assign(w=[1, 2] * 40).to_csv(tmp_path / "table.csv", index=False)
     command = f"fit {tmp_path}/table.csv -o {tmp_path}/table.flow --members 5 --weights w"
     assert main(command.split()) in (0, None)

@@ -1,0 +1,74 @@
+"""What several test modules share: small networks, short settings, and errors of one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import flows
+from flows.core.errors import UserError
+
+SMALL = flows.NSF(couplings=2, hidden=4, bins=3)
+# Of the fixed recipe, for tests that do not depend on the quality of the fit
+SHORT = {"recipe": "fixed", "epochs": 3, "couplings": 2, "hidden": 8}
+
+
+@contextmanager
+def shortened(steps: int = 20) -> Iterator[None]:
+    """Limit the automatic recipe to ``steps`` training steps and to small mixtures.
+
+    The folds, both rounds of halving, the cooling and the stacking stay.
+    """
+    from flows.mixtures import completion, fitting
+    from flows.training.automatic import fold_mixtures, fold_trainer, recipe
+
+    limits = {
+        recipe: {"ROUNDS": (steps // 10, steps // 5), "MOST_STEPS": steps, "TIMED": 2},
+        fold_trainer: {"LEAST_STEPS": steps * 3 // 4},
+        fold_mixtures: {"MOST": 2, "RESTARTS": 1},
+        fitting: {"RIDGES": (1e-3, 1e-2)},
+        completion: {"COUNTS": (1, 2), "ROUNDS": 4},
+    }
+    with changed(limits):
+        yield
+
+
+@contextmanager
+def few_samples() -> Iterator[None]:
+    """Draw fewer samples for pictures and for the mixture that proposes unknown values.
+
+    The fit of the mixture takes longer than a question about few rows. The density weights the
+    proposals, so the results of a rough mixture are right, with fewer effective draws.
+    """
+    from flows.conditionals import distillation
+    from flows.density import array_density, pictures, target_density
+
+    few = {"SAMPLES": 2_000}
+    constants = dict.fromkeys((array_density, pictures, target_density), few)
+    with changed({**constants, distillation: {"COMPONENTS": 4}}):
+        yield
+
+
+@contextmanager
+def changed(constants: Mapping[ModuleType, Mapping[str, Any]]) -> Iterator[None]:
+    """Give the ``constants`` of modules other values."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, values in constants.items():
+            for name, value in values.items():
+                patch.setattr(module, name, value)
+        yield
+
+
+def one_line(
+    call: Callable[..., Any], *arguments: Any, error: type[BaseException] = UserError, **named: Any
+) -> str:
+    """Return the message of the ``error`` that ``call`` raises; check that it is one line."""
+    with pytest.raises(error) as caught:
+        call(*arguments, **named)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message

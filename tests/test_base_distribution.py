@@ -1,0 +1,47 @@
+"""The tails of the base distribution."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from flows.networks.base_distribution import StandardNormal, TailedNormal
+
+
+def test_no_point_is_impossible_and_near_the_rows_nothing_changes():
+    tailed, normal = TailedNormal(1, (2,)), StandardNormal(1, (2,))
+    far = torch.tensor([[[8_000.0], [0.0]]], dtype=torch.float64)
+    assert normal.log_prob(far) < -3e7 < -100 < tailed.log_prob(far)
+    generator = torch.Generator().manual_seed(0)
+    near = torch.randn(1, 2, 1_000, generator=generator, dtype=torch.float64).clamp(-3, 3)
+    assert_close(tailed.log_prob(near), normal.log_prob(near), rtol=0, atol=1e-3)
+    axis = torch.linspace(-60, 60, 400_001, dtype=torch.float64)
+    mass = torch.trapezoid(TailedNormal(1, (1,)).log_prob(axis[None, None])[0].exp(), axis)
+    assert abs(float(mass) - 1) < 1e-6
+
+
+class HalfTailedNormal(TailedNormal):
+    """A base with enough points in its tails for a test to count."""
+
+    TRACE = 0.5
+
+
+def test_samples_of_the_base_follow_its_tails():
+    base, axis = HalfTailedNormal(1, (1,)), torch.linspace(-200, 200, 400_001, dtype=torch.float64)
+    density = base.log_prob(axis[None, None])[0].exp()
+    z = base.sample(200_000, np.random.default_rng(0), torch.float64).flatten()
+    for edge in (1.0, 3.0, 6.0):
+        expected = float(torch.trapezoid(density * (axis.abs() > edge), axis))
+        share = float((z.abs() > edge).double().mean())
+        assert abs(share - expected) < 5 * np.sqrt(expected / 200_000) + 0.001
+
+
+@pytest.mark.parametrize("z", [-40.0, -3.0, 0.0, 3.0])
+def test_the_distribution_function_of_the_base_is_the_integral_of_its_density(z):
+    base = TailedNormal(1, (1,))
+    grid = np.linspace(-400, z, 400_001)
+    density = base.log_prob(torch.from_numpy(grid)[None, None]).exp()[0].numpy()
+    expected = np.trapezoid(density, grid)
+    assert base.log_cdf(np.array(z)) == pytest.approx(np.log(expected), abs=2e-3)
