@@ -18,6 +18,7 @@ from flows.tables.columns import Column
 from flows.tables.inspection import inspect
 from flows.tables.notices import python_words
 from flows.tables.preparation import from_real
+from flows.training.automatic import fold_mixtures
 from flows.training.automatic.candidates import Candidate
 from flows.training.automatic.fold_trainer import FoldTrainer
 
@@ -162,3 +163,19 @@ def test_learning_from_gaps_beats_dropping_rows():
         for missing in ("learn", "drop")
     }
     assert score["learn"] > score["drop"] + 0.1
+
+
+@pytest.mark.usefixtures("short_recipe")
+@pytest.mark.parametrize("options", [{}, {"target": "b"}], ids=str)
+@pytest.mark.parametrize("has_labels", [False, True])
+def test_a_column_without_a_value_in_a_subsample_is_learned(monkeypatch, options, has_labels):
+    monkeypatch.setattr(completion, "ROWS", 5)
+    for name in ("SEARCHED", "FITTED"):
+        monkeypatch.setattr(fold_mixtures, name, 5)
+    table = pd.DataFrame(gappy(120)[0], columns=list("abc"))
+    table.loc[~table.index.isin(range(35, 55)), "c"] = np.nan
+    if has_labels:
+        table["label"] = np.where(table["a"] > 0, "up", "down")
+    density = flows.fit(table, members=1, **options)
+    assert "c" in [column.name for column in density.columns]
+    assert np.isfinite(density.log_prob(table.iloc[:5])).all()

@@ -70,6 +70,8 @@ def choose(values: pd.Series, word: str | None = None) -> Choice:
         column = date_column(known, Column(name, "date", step=1.0))
         problem = "is taken as dates" + (f" in the format {column.form}" if column.form else "")
         return Choice(column, Notice(problem, name, advice=(("learn labels", _labels(name)),)))
+    if known.empty and known.dtype != "category":  # all values are in rows that are left out
+        return Choice(Column(name))
     if known.dtype.kind == "f":
         return _of_numbers(known, name)
     return _of_labels(known, name)

@@ -31,7 +31,7 @@ def inspect(
     - ``kind``: the kind of a learned column, or the formula of a carried column;
     - ``notice``: what a fit would say about the column.
 
-    Notices on the whole table are printed on standard error. Raises ``TableError`` and
+    Notices on the whole table, and on columns without a name, are printed on standard error. Raises ``TableError`` and
     ``ValueError`` if ``fit`` would.
 
     Args:
@@ -66,7 +66,7 @@ def inspect(
         targets=target_names(target),
         weights=None if weights is None else str(weights),
     )
-    show(notice for notice in rows.notices if notice.column is None)
+    show(notice for notice in rows.notices if notice.column not in rows.layout.names)
     return overview(rows)
 
 

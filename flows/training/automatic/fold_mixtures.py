@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from flows.core.arrays import Array, Whole, subsample
+from flows.mixtures.completion import few_rows
 from flows.mixtures.fitting import components, fit_mixture, search, to_nine_digits
 from flows.mixtures.latent_classes import LatentClasses, Rows
 from flows.mixtures.mixture import Mixture
@@ -202,13 +203,14 @@ class _ClassesOfFold(_OfFold[LatentClasses, tuple[Rows, Array]]):
             self.of_numbers = self.preprocessing.of_columns(self.numbers)
 
     def fit(self, count: int, ridge: float, most: int, restarts: int = 1) -> LatentClasses:
-        learned = self.learned.take(subsample(np.arange(len(self.learned.codes)), most))
+        learned = self.learned.take(few_rows(self.learned.numbers, most))
         return LatentClasses.fit(learned, count, ridge, restarts).to_nine_digits()
 
     @cached_property
     def learned(self) -> Rows:
         """The training rows."""
-        return self._known(self.rows[subsample(self.fold.train, FITTED)])[0]
+        train = self.rows[self.fold.train]
+        return self._known(train[few_rows(train, FITTED)])[0]
 
     def points(self, places: Whole) -> tuple[Rows, Array]:
         return self._known(self.rows[self.fold.held_out[places]])
