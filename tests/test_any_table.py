@@ -623,7 +623,7 @@ def test_inspect_prints_notices_on_columns_without_a_name(capsys):
 def test_an_output_follows_a_symbolic_link_to_a_new_file(tmp_path):
     pd.DataFrame(NUMBERS).to_csv(tmp_path / "t.csv", index=False)
     (tmp_path / "link.flow").symlink_to(tmp_path / "new.flow")
-    words = "-S recipe=fixed -S epochs=1 --members 1 -o".split()
+    words = ["-S", "recipe=fixed", "-S", "epochs=1", "--members", "1", "-o"]
     main(["fit", str(tmp_path / "t.csv"), *words, str(tmp_path / "link.flow")])
     assert (tmp_path / "link.flow").is_symlink()
     assert (tmp_path / "new.flow").is_file()
@@ -632,12 +632,12 @@ def test_an_output_follows_a_symbolic_link_to_a_new_file(tmp_path):
 def test_an_output_of_a_dash_is_standard_output_or_an_error(tmp_path, capsys, monkeypatch):
     pd.DataFrame(NUMBERS).to_csv(tmp_path / "t.csv", index=False)
     monkeypatch.chdir(tmp_path)
-    main("fit t.csv -S recipe=fixed -S epochs=1 --members 1 -o m.flow".split())
+    main(["fit", "t.csv", "-S", "recipe=fixed", "-S", "epochs=1", "--members", "1", "-o", "m.flow"])
     capsys.readouterr()
-    main("score m.flow t.csv -o -".split())
+    main(["score", "m.flow", "t.csv", "-o", "-"])
     assert capsys.readouterr().out.startswith("a,b,y,log_density")
     with pytest.raises(SystemExit):
-        main("export m.flow -o -".split())
+        main(["export", "m.flow", "-o", "-"])
     assert "argument -o/--output: expected a file; got '-'" in capsys.readouterr().err
 
 

@@ -11,6 +11,7 @@ from scipy.stats import multivariate_normal
 
 import flows
 from flows.__main__ import main
+from flows.conditionals.unknowns import Posterior
 from flows.core.errors import UserError
 from flows.mixtures.mixture import Mixture
 from flows.mixtures.truncated_mixture import TruncatedMixture
@@ -239,3 +240,13 @@ def test_the_command_line_takes_ranges_sets_and_events(density, tmp_path, capsys
     assert capsys.readouterr().out.splitlines()[0] == "mean,sd,q0.05,q0.5,q0.95,effective_draws"
     with pytest.raises(SystemExit, match="either a table or --given"):
         main(["predict", model, "--column", "pressure"])
+
+
+def test_a_probability_without_a_draw_of_positive_weight_is_rough(density, monkeypatch, capsys):
+    array = density._array
+    impossible = Posterior.of(np.zeros((5, 3)), np.full((5, 2), -INF), np.full(2, 0.5))
+    assert (impossible.effective, impossible.error) == (0, INF)
+    monkeypatch.setattr(array, "_restricted", lambda *_: impossible)
+    found = density.probability({"age": (30, 40)})
+    assert found.error == INF
+    assert "the probability is rough" in capsys.readouterr().err

@@ -330,7 +330,8 @@ class ArrayDensity:
             P(E | C) = P(E and C) / P(C)
 
         Both are estimated by importance sampling, until the standard error is below 2% of the
-        probability, or with ``MOST_OF_AN_EVENT`` draws.
+        probability, or with ``MOST_OF_AN_EVENT`` draws. If no draw has a weight above 0, the
+        standard error is infinite; if no draw for C has, the probability is ``NaN``.
 
         Args:
             event: intervals ``(I, 2)`` in the user's units, by column.
@@ -346,12 +347,13 @@ class ArrayDensity:
             )
             for number, each in enumerate((both, given))
         )
-        log_p = logsumexp(joint.log_evidence, b=self._weights)
-        log_p -= logsumexp(conditions.log_evidence, b=self._weights)
-        error = np.hypot(joint.error, conditions.error)
-        p = float(min(1.0, np.exp(log_p)))
+        log_joint = logsumexp(joint.log_evidence, b=self._weights)
+        with np.errstate(invalid="ignore"):
+            log_p = log_joint - logsumexp(conditions.log_evidence, b=self._weights)
+        error = float(np.hypot(joint.error, conditions.error))
+        p = float(np.minimum(1.0, np.exp(log_p)))
         draws = len(joint.values) + len(conditions.values)
-        return Probability(p, float(p * error), draws)
+        return Probability(p, p * error if np.isfinite(error) else error, draws)
 
     @property
     def _weights(self) -> Array:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from flows.conditionals.unknowns import ENOUGH, MOST
+from flows.conditionals.unknowns import ENOUGH
 from flows.core.arrays import Array, Mask, Whole
 from flows.density.array_density import ArrayDensity, Conditions, Estimate, Probability
 from flows.tables.carried import Carried
@@ -506,7 +506,7 @@ def _about_precision(effective: Array, what: str) -> list[Notice]:
         return []
     return [
         Notice(
-            f"the {what} of {len(few)} of {len(effective)} rows are rough: fewer than {ENOUGH} of "
-            f"{MOST:,} draws are effective (at worst {few.min():.0f})"
+            f"the {what} of {len(few)} of {len(effective)} rows are rough: fewer than {ENOUGH} "
+            f"draws are effective (at worst {few.min():.0f})"
         )
     ]

@@ -54,7 +54,7 @@ def of_samples(density: ArrayDensity, rows: Array, source: str) -> Figure:
     """Draw samples over rows ``(n, D)``. Raises ``UserError`` if ``source`` is a reference."""
     from flows.plotting import Row, Scene, draw
 
-    name = density.network.description["model"]
+    name = density.network.description.get("model")
     if name not in registry.names():
         raise UserError(f"{source} is a reference; only models can be drawn")
     drawn = density.sample(max(len(rows), SAMPLES))

@@ -59,7 +59,7 @@ class TargetDensity(ArrayDensity):
         return found
 
     def _log_complete(self, rows: Array, tolerance: float = 0.0) -> Array:
-        return self.unknowns.log_prob(rows)
+        return self.network.log_factors(rows).sum(axis=2)
 
     def sample(
         self, n: int, seed: int = 0, given: Conditions | None = None
@@ -135,7 +135,8 @@ class TargetDensity(ArrayDensity):
         """
         found, effective = np.full(rows.shape, np.nan), np.full(len(rows), np.inf)
         if len(self.targets) == 1:
-            log_q = self.ensemble(self.log_prob(rows, row_numbers).log_q)[:, None]
+            estimate = self.log_prob(rows, row_numbers)
+            log_q, effective = self.ensemble(estimate.log_q)[:, None], estimate.effective
             known = np.flatnonzero(~np.isnan(rows[:, -1]))
         else:
             known = np.flatnonzero(~np.isnan(rows).any(axis=1))
