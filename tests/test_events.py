@@ -14,7 +14,7 @@ from flows.__main__ import main
 from flows.conditionals.unknowns import Posterior
 from flows.core.errors import UserError
 from flows.mixtures.mixture import Mixture
-from flows.mixtures.truncated_mixture import TruncatedMixture
+from flows.mixtures.truncated_mixture import BoxProposal
 from flows.tables.notices import TableError
 
 INF = np.inf
@@ -75,10 +75,10 @@ def of_target() -> flows.Density:
     return flows.fit(table(), target="pressure", members=2, settings=settings, columns=kinds)
 
 
-def test_draws_of_a_truncated_mixture_have_its_density():
+def test_draws_of_a_box_proposal_have_its_density():
     truth, rng = mixture(0, dim=4), np.random.default_rng(0)
     box = {2: np.array([[1.5, INF]]), 0: np.array([[-1.0, 0.0], [0.5, 2.0]])}
-    proposal = TruncatedMixture(truth, box)
+    proposal = BoxProposal(truth, box)
     z = proposal.sample(20_000, rng)
     assert (z[:, 2] >= 1.5).all()
     assert (((z[:, 0] >= -1) & (z[:, 0] <= 0)) | ((z[:, 0] >= 0.5) & (z[:, 0] <= 2))).all()

@@ -36,7 +36,7 @@ from flows.conditionals.quadrature import integrate
 from flows.core.arrays import Array, Mask, Whole
 from flows.core.seeds import numpy_generator
 from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
-from flows.mixtures.truncated_mixture import TruncatedMixture
+from flows.mixtures.truncated_mixture import BoxProposal
 from flows.networks.population import ensemble_log_prob
 from flows.tables.cells import concentrated
 from flows.tables.columns import Column
@@ -250,7 +250,7 @@ class Unknowns:
             mixture = ConditionalMixture.of(mixture, self._scores(row[None]), unknown).mixture_of(0)
         places = np.flatnonzero(unknown).tolist()
         boxes = {places.index(d): self.distilled.ends(d, own) for d, own in intervals.items()}
-        proposal = TruncatedMixture(mixture, boxes)
+        proposal = BoxProposal(mixture, boxes)
 
         def draw(count: int) -> tuple[Array, Array]:
             sizes = [POINTS] * (count // POINTS) + [count % POINTS]
@@ -266,7 +266,7 @@ class Unknowns:
         self,
         row: Array,
         places: Sequence[int],
-        proposal: TruncatedMixture,
+        proposal: BoxProposal,
         count: int,
         generator: np.random.Generator,
     ) -> tuple[Array, Array]:

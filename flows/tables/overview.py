@@ -31,8 +31,8 @@ def inspect(
     - ``kind``: the kind of a learned column, or the formula of a carried column;
     - ``notice``: what a fit would say about the column.
 
-    Notices on the whole table, and on columns without a name, are printed on standard error. Raises ``TableError`` and
-    ``ValueError`` if ``fit`` would.
+    Notices on the whole table, and on columns without a name, are printed on standard error. Raises
+    ``TableError`` and ``ValueError`` if ``fit`` would.
 
     Args:
         frame: a data frame, or an array ``(n, D)``.
