@@ -473,7 +473,9 @@ def test_predict_needs_a_column_without_a_target(tmp_path):
     main(["fit", source, "-o", model, *quick])
     assert "--column is needed" in refused("predict", model, source)
     picture = str(tmp_path / "p.png")
-    assert "has none" in refused("plot", model, source, "-o", picture, "--along", "age")
+    assert "the density has no target" in refused(
+        "plot", model, source, "-o", picture, "--along", "age"
+    )
 
 
 # scikit-learn
@@ -525,7 +527,7 @@ def test_values_that_rest_on_few_completions_of_the_context_are_rough(of_number,
 
 def test_the_surprise_of_a_target_has_the_effective_draws_of_its_log_density(of_number):
     array = of_number._array
-    rows = Chunks(array).numbers(table()[:40])
+    rows, _ = Chunks(array).known(table()[:40])
     numbers = np.arange(len(rows))
     estimate, (_, effective) = array.log_prob(rows, numbers), array.surprise(rows, numbers)
     assert np.isfinite(effective).any()

@@ -425,7 +425,9 @@ class Density:
         """
         from flows.density import pictures
 
-        figure, notices = pictures.plot(self._array, self._frame(frame), row, anomalies, along)
+        figure, notices = pictures.plot(
+            self._array, self._frame(frame), row=row, anomalies=anomalies, along=along
+        )
         show(notices)
         return figure
 

@@ -139,6 +139,13 @@ class Column:
         """Whether all values are whole numbers."""
         return self.kind in WHOLE and (self.step or 0) % 1 == 0
 
+    @property
+    def refusal(self) -> str:
+        """Why the column does not hold a value, as a clause that follows the value."""
+        if self.labels:
+            return f"which is not one of its labels ({', '.join(map(str, self.labels))})"
+        return f"which its kind, {self.word}, does not allow"
+
     def holds(self, x: Array) -> Mask:
         """Return a mask ``(n,)`` of the values ``x`` ``(n,)`` that the kind allows.
 

@@ -495,6 +495,17 @@ def rows_left_out(rows: int, which: str = "with a missing") -> list[Notice]:
     return [Notice(f"{rows} {are.format(which)} left out")]
 
 
+def numbers_of(
+    frame: pd.DataFrame, columns: Sequence[Column], na: Sequence[str] = (), source: str = ""
+) -> Array:
+    """Return the ``columns`` of a data frame as numbers ``(n, D)``, as ``to_numbers``.
+
+    ``na`` are further marks of missing values, and ``source`` is the file that holds the frame.
+    """
+    table = parse(frame, parsing_kinds(columns), source, na=na)
+    return to_numbers(apply_missing_policy(table, "keep"), columns)
+
+
 def to_numbers(table: Table, columns: Sequence[Column]) -> Array:
     """Return the ``columns`` of a table as numbers ``(n, D)``, ``NaN`` for missing values.
 
