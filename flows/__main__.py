@@ -47,6 +47,8 @@ def _run(arguments: argparse.Namespace) -> None:
         ) from None
     except TableError as error:
         raise UserError(error.text(shell_words)) from None
+    except UserError:
+        raise
     except (ValueError, LookupError, NotImplementedError) as error:
         raise UserError(one_line(error)) from None
 

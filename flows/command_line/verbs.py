@@ -182,7 +182,7 @@ def probability(arguments: argparse.Namespace) -> None:
 def export(arguments: argparse.Namespace) -> None:
     """Write a density to another file, perhaps without values of single rows."""
     network = building.load(arguments.model)
-    building.save(network, arguments.output, rows=not arguments.without_record)
+    building.save(network, arguments.output, record=not arguments.without_record)
 
 
 def info(arguments: argparse.Namespace) -> None:

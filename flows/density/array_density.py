@@ -76,15 +76,15 @@ class Conditions:
     Args:
         row: the known values in the user's units, ``(D,)``, with codes for labels and ``NaN`` for
             unknown values.
-        intervals: intervals ``(I, 2)`` in the user's units, by column, in one of which the unknown
-            value lies. They are sorted and do not overlap.
+        intervals: for some columns, intervals ``(I, 2)`` in the user's units; the unknown value
+            lies in one of them. They are sorted and do not overlap.
     """
 
     row: Array
     intervals: Intervals = field(default_factory=dict)
 
     def also(self, event: Intervals) -> Conditions | None:
-        """Return the conditions with those of an ``event``; ``None`` if both cannot hold."""
+        """Return these conditions and the event; ``None`` if they contradict each other."""
         intervals = dict(self.intervals)
         for d, own in event.items():
             if not np.isnan(self.row[d]):
@@ -104,7 +104,7 @@ class Conditions:
 
 
 class ArrayDensity:
-    """The density of a table on arrays: the ensemble of the networks of a population.
+    """The density of a table on arrays: the ensemble of the members of a population.
 
     ``row_numbers`` ``(n,)`` in the methods are the numbers of the rows in their table, from 0. They
     select the random streams, so the results for a row do not depend on the other rows.

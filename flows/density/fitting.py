@@ -59,10 +59,10 @@ def fit(
 ) -> Density:
     """Fit the density of a table, or of a target given the other columns.
 
-    The density is the weighted mean of the densities of several networks, the ensemble. By default,
-    the automatic recipe trains the networks with cross-validation: it chooses the regularisation
-    and the number of steps, and scores each training row with networks that were trained without
-    the row (out-of-fold).
+    The density is the weighted mean of the densities of several networks and mixtures, the members
+    of the ensemble. By default, the automatic recipe trains them with cross-validation: it chooses
+    the regularisation and the number of steps, and scores each training row with members that were
+    trained without the row (out-of-fold).
 
     Args:
         frame: a data frame, or an array ``(n, D)``.
@@ -95,8 +95,8 @@ def fit(
             learned. Only the automatic recipe takes weights.
         minutes: the time that the fit may take, with 10% tolerance, only for the automatic recipe.
             ``Density.network.record.cuts`` then holds the places at which the recipe was cut, and
-            ``settings={"cuts": ...}`` gives the same fit without the clock. A fit that takes longer
-            than its limit is as short as possible, and a notice says so.
+            ``settings={"cuts": ...}`` gives the same fit without the clock. A notice says if a fit
+            took longer than its limit.
         strict: whether to raise an error for columns that would be carried along, excluded or
             pooled.
 
@@ -212,8 +212,8 @@ def fit_table(
     points = dequantise(spread, rows.values, rows.copies, seed, narrow_labels=bool(context))
     name = network.description["model"]
     learned = rows.columns[context:]
-    rounded = any(column.labels or (context and column.step) for column in learned)
-    if rounded or context:
+    is_rounded = any(column.labels or (context and column.step) for column in learned)
+    if is_rounded:
         limit.reserve_rescoring()
     fitted: Population = network
     if learns:
@@ -224,7 +224,7 @@ def fit_table(
         train(network, points, settings=training, name=name)
     if context:
         fitted = TargetPopulation.of(cast(Flow, fitted), rows.values, seed).eval()
-    if fitted.record is not None and rounded:
+    if fitted.record is not None and is_rounded:
         fitted.record = rescored(fitted, fitted.record, rows.values, copies, limit)
     if late := limit.notices():
         on_notices(late)
@@ -408,7 +408,8 @@ def save(model: Density | Population, path: str | Path, *, record: bool = True) 
     Args:
         model: the density or the population.
         path: the file.
-        record: whether to write the out-of-fold score of each training row (``Density.save``).
+        record: whether to write the out-of-fold score of each training row; otherwise, counts of
+            the scores in bins are written (``Density.save``).
 
     Raises ``OSError`` if the file cannot be written, and ``ValueError`` for a network that
     ``build``, ``fit`` or ``load`` did not return.
@@ -426,4 +427,4 @@ def save(model: Density | Population, path: str | Path, *, record: bool = True) 
         >>> loaded.sample(2).equals(density.sample(2))
         True
     """
-    building.save(model.network if isinstance(model, Density) else model, path, rows=record)
+    building.save(model.network if isinstance(model, Density) else model, path, record=record)

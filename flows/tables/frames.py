@@ -51,7 +51,7 @@ class Table(NamedTuple):
     types: Mapping[str, Any] = {}
 
 
-class Rows(NamedTuple):
+class TableRows(NamedTuple):
     """The rows that a density is to learn.
 
     Args:
@@ -176,7 +176,7 @@ def take(
     na: Sequence[str] = (),
     targets: Sequence[str] = (),
     weights: str | None = None,
-) -> Rows:
+) -> TableRows:
     """Return the rows of a table that a density is to learn.
 
     Args:
@@ -261,7 +261,7 @@ def _learnable_rows(
     strict: bool,
     group: str | None,
     weights: str | None,
-) -> Rows:
+) -> TableRows:
     """Return the rows as numbers. Add faults to ``faults``, and raise ``TableError`` with them."""
     is_missing = _missing_mask(frame)
     known = frame.mask(is_missing)
@@ -322,7 +322,7 @@ def _learnable_rows(
     )
     values = np.ascontiguousarray(rows[:, inspection.places])
     notices += inspection.notices
-    found = Rows(inspection.columns, values, inspection.copies, notices, layout, groups)
+    found = TableRows(inspection.columns, values, inspection.copies, notices, layout, groups)
     return found if weights is None else _repeated(found, counts(weights_of(kept[weights])))
 
 
@@ -396,7 +396,7 @@ def _with_weight(
     return frame[kept], notices
 
 
-def _repeated(rows: Rows, count: Whole) -> Rows:
+def _repeated(rows: TableRows, count: Whole) -> TableRows:
     """Return ``rows`` with each row repeated ``count`` ``(n,)`` times."""
     if (count == 1).all():
         return rows
@@ -406,7 +406,7 @@ def _repeated(rows: Rows, count: Whole) -> Rows:
     return rows._replace(values=values, copies=first[1][first[2]], groups=groups, is_weighted=True)
 
 
-def _with_targets(rows: Rows, targets: Sequence[str]) -> Rows:
+def _with_targets(rows: TableRows, targets: Sequence[str]) -> TableRows:
     """Return the rows with the columns ``targets`` at the end, in this order.
 
     Raises ``TableError`` for a target that is named twice or not learned, and if every column is a

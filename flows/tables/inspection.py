@@ -1,7 +1,4 @@
-"""The checks on a table before a fit: rounded columns, copies of rows, and faults.
-
-This module needs neither torch nor pandas.
-"""
+"""The checks on a table before a fit: rounded columns, copies of rows, and faults."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from flows.tables.notices import Notice, ReadAsMissing, SetKind, TableError, lea
 from flows.tables.rounding import DISTINCT, common_step
 
 LEAST_ROWS = 10
-LEAST_VALUES = 8  # in a column with missing values, so that every cross-validation fold has some
+LEAST_VALUES = 8  # in a column with missing values: fewer would hardly be in every fold
 
 
 class NoDensity(NamedTuple):

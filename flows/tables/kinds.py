@@ -1,17 +1,19 @@
 """The kind of a column: the kind that the user names, or the kind that its values suggest.
 
-Without a word of the user, these rules hold, the first that fits:
+Unless the user names a kind, the first rule that fits holds:
 
 - dates of pandas, and text of which each value is a date in one format, are a ``date``;
-- booleans, categories of pandas and text are a ``category``, and so are two different numbers;
-- text with more than 20 different values is a ``category`` in which rare labels are pooled;
+- two different numbers are a ``category``;
+- whole numbers that increase from row to row and use half of all numbers between identify the rows,
+  and are not learned;
 - whole numbers of which fewer than 90% are distinct are an ``integer`` if one is below 0, and else
   a ``count``; their step is the largest number that divides all of them;
 - other numbers above 0 are ``positive`` if the largest is more than ten times the median;
-- all other numbers are ``real``.
-
-A column that identifies the rows is not learned: text of which 90% of the values are distinct, and
-whole numbers that increase from row to row and use half of all numbers between.
+- all other numbers are ``real``;
+- booleans, ordered categories of pandas, and text or categories with at most 20 different values
+  are a ``category``;
+- text of which 90% of the values are distinct identifies the rows, and is not learned;
+- all other text is a ``category`` in which rare labels are pooled.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from flows.tables.frames import Rows, from_user, take, target_names
+from flows.tables.frames import TableRows, from_user, take, target_names
 from flows.tables.notices import Words, python_words, show
 
 
@@ -70,7 +70,7 @@ def inspect(
     return overview(rows)
 
 
-def overview(rows: Rows, words: Words = python_words) -> pd.DataFrame:
+def overview(rows: TableRows, words: Words = python_words) -> pd.DataFrame:
     """Return the result of ``inspect`` for rows, with remedies in the ``words`` of a front end."""
     given = len(rows.columns) - rows.targets if rows.targets else 0
     uses = {
