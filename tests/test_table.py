@@ -484,5 +484,5 @@ def test_a_user_error_with_several_faults_has_one_line_each_in_the_shell(monkeyp
         raise UserError("the first fault\nthe second fault")
 
     monkeypatch.setattr("flows.command_line.overview.inspect", fail)
-    with pytest.raises(SystemExit, match="^flows: the first fault\nthe second fault$"):
+    with pytest.raises(SystemExit, match=r"^flows: the first fault\nthe second fault$"):
         main(["inspect", "t.csv"])

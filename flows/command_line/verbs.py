@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from flows.command_line import image_files
-from flows.command_line.options import column_names, format_of, once, read_table, take_options
+from flows.command_line.options import column_names, format_of, once, read_table
 from flows.command_line.streams import Ask, answers, write
 from flows.command_line.wording import shell_words
 from flows.core.arrays import Array, rounded
@@ -63,18 +63,16 @@ def fit(arguments: argparse.Namespace) -> None:
             "such as table.flow"
         )
     settings = once("-S", arguments.settings)
-    kinds, table = read_table(arguments)
+    options, table = read_table(arguments)
     density = fit_table(
         table,
         arguments.model,
+        options,
         members=arguments.members,
         mixtures=arguments.mixtures,
-        kinds=kinds,
         settings=settings,
         seed=arguments.seed,
-        missing=arguments.missing,
         minutes=arguments.minutes,
-        **take_options(arguments),
         on_notices=partial(show, words=shell_words),
     )
     density.save(arguments.output)

@@ -140,8 +140,12 @@ class ArrayDensity:
         """Return the log-densities of the known values of each row.
 
         A label has a probability, which is the density integrated over the cell of its code
-        (``conditionals/labels.py``). The log-density is minus infinity for a row with a value that
-        its column does not allow.
+        (``conditionals/labels.py``). Other values have these results:
+
+        - A missing value (``NaN``) is integrated out. If the density has a target, a missing value
+          of the context is averaged over, and a row that lacks a target has the result ``NaN``.
+        - A value that its column does not allow gives minus infinity. In the context of a target,
+          such a value counts as missing.
 
         Args:
             rows: the rows, ``(n, D)``.
@@ -152,11 +156,11 @@ class ArrayDensity:
         given = np.zeros(len(self.columns), bool) if given is None else given
         log_q = np.full((len(rows), self.network.members), -np.inf)
         found = Estimate(log_q, np.zeros(len(rows)), np.full(len(rows), np.inf))
-        allowed = ~self.disallowed(rows).any(axis=1)
-        direct = allowed & ~np.isnan(rows).any(axis=1) & (not given.any())
+        rows, is_left_out = self._scorable(rows)
+        direct = ~is_left_out & ~np.isnan(rows).any(axis=1) & (not given.any())
         if direct.any():
             found.log_q[direct] = self._log_complete(rows[direct])
-        places = np.flatnonzero(allowed & ~direct)
+        places = np.flatnonzero(~is_left_out & ~direct)
         if len(places):
             asked = rows[places], row_numbers[places]
             own = (
@@ -165,6 +169,10 @@ class ArrayDensity:
             for part, new in zip(found, own, strict=True):
                 part[places] = new
         return found
+
+    def _scorable(self, rows: Array) -> tuple[Array, Mask]:
+        """Return the rows to score, and a mask ``(n,)`` of the rows that are not scored."""
+        return rows, self.disallowed(rows).any(axis=1)
 
     def deviation(self, log_q: Array) -> Array:
         """Return the standard deviation over the members' log-densities, ``(n,)``.

@@ -42,21 +42,26 @@ class TargetDensity(ArrayDensity):
         self.targets = names[self.context :]
 
     def log_prob(self, rows: Array, row_numbers: Whole, given: Mask | None = None) -> Estimate:
-        """Return log p(y | x) of each row; ``NaN`` for a row that lacks a target.
+        """Return log p(y | x) of each row. Raises ``UserError`` with ``given``.
 
-        Missing values of x, and values that their columns do not allow, are drawn, and p(y | x) is
-        averaged. Raises ``UserError`` with ``given``.
+        ``ArrayDensity.log_prob`` has a table of the results for values that are missing or not
+        allowed.
         """
         if given is not None and given.any():
             raise UserError(
                 f"given: the density of {self._names} is conditional on all other columns already"
             )
-        of_context = np.arange(rows.shape[1]) < self.context
-        rows = np.where(self.disallowed(rows) & of_context, np.nan, rows)
-        lacking: Mask = np.logical_or.reduce(np.isnan(rows[:, self.context :]), axis=1)
-        found = super().log_prob(np.where(lacking[:, None], 0.0, rows), row_numbers)
+        found = super().log_prob(rows, row_numbers)
+        lacking = np.isnan(rows[:, self.context :]).any(axis=1)
         found.log_q[lacking], found.error[lacking] = np.nan, np.nan
         return found
+
+    def _scorable(self, rows: Array) -> tuple[Array, Mask]:
+        wrong, y = self.disallowed(rows), slice(self.context, None)
+        is_left_out = (wrong | np.isnan(rows))[:, y].any(axis=1)
+        return np.where(
+            wrong & (np.arange(rows.shape[1]) < self.context), np.nan, rows
+        ), is_left_out
 
     def _log_complete(self, rows: Array, tolerance: float = 0.0) -> Array:
         return self.network.log_factors(rows).sum(axis=2)

@@ -51,6 +51,32 @@ class Table(NamedTuple):
     types: Mapping[str, Any] = {}
 
 
+class TableOptions(NamedTuple):
+    """The arguments of ``take`` that a user chooses."""
+
+    kinds: Mapping[str, str] = {}
+    missing: str = "learn"
+    strict: bool = False
+    group: str | None = None
+    na: Sequence[str] = ()
+    targets: Sequence[str] = ()
+    weights: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        columns: Mapping[str, str] | None,
+        target: str | Sequence[str] | None,
+        na: Sequence[Any],
+        **others: Any,
+    ) -> TableOptions:
+        """Return the options of ``flows.fit``, with names and marks as text."""
+        kinds = {str(name): str(word) for name, word in (columns or {}).items()}
+        for name in ("group", "weights"):
+            others[name] = None if others[name] is None else str(others[name])
+        return cls(kinds, na=[*map(str, na)], targets=target_names(target), **others)
+
+
 class TableRows(NamedTuple):
     """The rows that a density is to learn.
 

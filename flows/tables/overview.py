@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from flows.tables.frames import TableRows, from_user, take, target_names
+from flows.tables.frames import TableOptions, TableRows, from_user, take
 from flows.tables.notices import Words, python_words, show
 
 
@@ -53,19 +53,10 @@ def inspect(
         visits  learned  count
         ward    carried    'B'
     """
-    kinds = {str(name): str(word) for name, word in (columns or {}).items()}
-    marks = [str(mark) for mark in na]
-    table = from_user(frame, kinds, marks)
-    rows = take(
-        table,
-        kinds,
-        missing,
-        strict=strict,
-        group=None if group is None else str(group),
-        na=marks,
-        targets=target_names(target),
-        weights=None if weights is None else str(weights),
+    options = TableOptions.of(
+        columns, target, na, missing=missing, group=group, weights=weights, strict=strict
     )
+    rows = take(from_user(frame, options.kinds, options.na), **options._asdict())
     show(notice for notice in rows.notices if notice.column not in rows.layout.names)
     return overview(rows)
 
