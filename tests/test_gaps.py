@@ -15,7 +15,7 @@ from flows.mixtures.mixture import Mixture
 from flows.networks.record import RowState
 from flows.tables import frames
 from flows.tables.columns import Column
-from flows.tables.inspection import inspect
+from flows.tables.inspection import check_columns
 from flows.tables.notices import python_words
 from flows.tables.preparation import from_real
 from flows.training.automatic import fold_mixtures
@@ -122,9 +122,9 @@ def test_gaps_are_kept_and_counted(capsys):
     assert "3 in label" in notices[1]
     few = np.where(np.arange(30) < 7, gappy(30)[0][:, 0], np.nan)
     with pytest.raises(UserError, match="column b holds a value in 7 rows; a fit needs 8"):
-        inspect([Column("a"), Column("b")], np.stack([gappy(30)[0][:, 0], few], axis=1))
+        check_columns([Column("a"), Column("b")], np.stack([gappy(30)[0][:, 0], few], axis=1))
     with pytest.raises(UserError, match="column b equals a"):
-        inspect([Column("a"), Column("b")], gappy(60)[1][:, [0, 0]])
+        check_columns([Column("a"), Column("b")], gappy(60)[1][:, [0, 0]])
 
 
 @pytest.mark.usefixtures("short_recipe")

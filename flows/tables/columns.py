@@ -13,7 +13,7 @@ from flows.core.arrays import Array, Mask
 
 WHOLE = ("integer", "count", "category", "date")  # the kinds whose samples are rounded
 HALF_LINE = ("positive", "count")  # the kinds with a lower bound and no upper bound
-LARGEST = 2.0**53  # larger whole numbers are not all floating-point numbers
+LARGEST_WHOLE = 2.0**53  # larger whole numbers are not all floating-point numbers
 Label = str | int | float | bool
 
 

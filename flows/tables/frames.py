@@ -19,7 +19,7 @@ from flows.tables.carried import Carried
 from flows.tables.columns import Column
 from flows.tables.dates import to_times
 from flows.tables.duplicates import merged_groups
-from flows.tables.inspection import inspect
+from flows.tables.inspection import check_columns
 from flows.tables.kinds import Choice, choose
 from flows.tables.layout import Layout, count_decimals, type_of
 from flows.tables.notices import DropIncompleteRows, Notice, TableError, collecting, leave_out
@@ -318,7 +318,7 @@ def _learnable_rows(
         learned = _learned(choices)
 
     columns, rows = _converted(kept, [choices[name].column for name in learned], faults)
-    inspection = inspect(
+    inspection = check_columns(
         columns, rows, kept.index.to_numpy(), faults, strict=strict, targets=targets
     )
 

@@ -29,7 +29,7 @@ class NoDensity(NamedTuple):
 
 
 class Inspection(NamedTuple):
-    """The result of ``inspect``.
+    """The result of ``check_columns``.
 
     Args:
         columns: the K columns that have a density, with the step of each rounded column.
@@ -46,7 +46,7 @@ class Inspection(NamedTuple):
     notices: list[Notice]
 
 
-def inspect(
+def check_columns(
     columns: Sequence[Column],
     values: Array,
     rows: Whole | None = None,

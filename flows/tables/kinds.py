@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 from flows.core.arrays import Array
-from flows.tables.columns import LARGEST, Column, Label
+from flows.tables.columns import LARGEST_WHOLE, Column, Label
 from flows.tables.dates import are_dates, date_column
 from flows.tables.notices import Notice, ReadAsMissing, SetKind, leave_out
 from flows.tables.rounding import DISTINCT
@@ -132,7 +132,7 @@ def _of_numbers(known: pd.Series, name: str) -> Choice:
 
 def are_whole(x: Array) -> bool:
     """Return whether the numbers ``x`` ``(n,)`` are whole."""
-    return bool(len(x)) and bool((np.abs(x) <= LARGEST).all()) and not (x % 1).any()
+    return bool(len(x)) and bool((np.abs(x) <= LARGEST_WHOLE).all()) and not (x % 1).any()
 
 
 def _number_the_rows(x: Array) -> bool:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
 from flows.bijections.bijection import Bijection
-from flows.tables.columns import HALF_LINE, LARGEST, WHOLE, Column
+from flows.tables.columns import HALF_LINE, LARGEST_WHOLE, WHOLE, Column
 
 POWER = 5  # of the map from the largest value to BEND times this value
 BEND = 2.0
@@ -105,7 +105,7 @@ class ToReal(Bijection):
             if column.kind == "category":
                 x[:, d] = x[:, d].clamp(0, len(column.labels) - 1)
             elif column.kind == "count":
-                x[:, d] = x[:, d].clamp(max=LARGEST)
+                x[:, d] = x[:, d].clamp(max=LARGEST_WHOLE)
         return x
 
 
