@@ -172,7 +172,7 @@ class ArrayDensity:
 
     def _scorable(self, rows: Array) -> tuple[Array, Mask]:
         """Return the rows to score, and a mask ``(n,)`` of the rows that are not scored."""
-        return rows, self.disallowed(rows).any(axis=1)
+        return rows, np.logical_or.reduce(self.disallowed(rows), axis=1)
 
     def deviation(self, log_q: Array) -> Array:
         """Return the standard deviation over the members' log-densities, ``(n,)``.

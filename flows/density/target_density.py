@@ -57,11 +57,10 @@ class TargetDensity(ArrayDensity):
         return found
 
     def _scorable(self, rows: Array) -> tuple[Array, Mask]:
-        wrong, y = self.disallowed(rows), slice(self.context, None)
-        is_left_out = (wrong | np.isnan(rows))[:, y].any(axis=1)
-        return np.where(
-            wrong & (np.arange(rows.shape[1]) < self.context), np.nan, rows
-        ), is_left_out
+        wrong, of_context = self.disallowed(rows), np.arange(rows.shape[1]) < self.context
+        lacking = (wrong | np.isnan(rows)) & ~of_context
+        scored = np.where(wrong & of_context, np.nan, rows)
+        return scored, np.logical_or.reduce(lacking, axis=1)
 
     def _log_complete(self, rows: Array, tolerance: float = 0.0) -> Array:
         return self.network.log_factors(rows).sum(axis=2)
