@@ -11,7 +11,7 @@ A flow gives p(y | x) for a complete context x. Missing values of x are drawn fr
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ class TargetUnknowns:
                 yield k, self._weighted(rows[k], generator)
                 continue
             x = self.population.complete(rows[k : k + 1, :context], COMPLETIONS, generator)
-            yield k, self._averaged(x, generator, enough)
+            yield k, replace(self._averaged(x, generator, enough), completions=COMPLETIONS)
         places = np.flatnonzero(plain)
         for start in range(0, len(places), ROWS):
             some = places[start : start + ROWS]
@@ -136,17 +136,13 @@ class TargetUnknowns:
                 log_p[~is_inside] = -np.inf
         return y, log_p
 
-    def log_prob(self, rows: Array) -> Array:
-        """Return log p(y | x) of complete rows ``(n, d + D)``, ``(n, M)``."""
-        return self.population.log_factors(rows).sum(axis=2)
-
     def _of_one(self, x: Array) -> list[Posterior]:
         """Return the distributions of one target given complete contexts ``(n, d)``."""
         if labels := self.population.columns[-1].labels:
             rows = np.column_stack(
                 [x.repeat(len(labels), axis=0), np.tile(range(len(labels)), len(x))]
             )
-            log_p = self.log_prob(rows)
+            log_p = self.population.log_factors(rows)[:, :, 0]
             parts = zip(np.split(rows, len(x)), np.split(log_p, len(x)), strict=True)
             return [self._posterior(*part, is_exact=True) for part in parts]
         values, log_weights = self.population.nodes(x)
@@ -192,7 +188,7 @@ class TargetUnknowns:
         def draw(count: int) -> tuple[Array, Array]:
             x = self.population.complete(row[None, :context], count, generator)
             rows = np.column_stack([x, np.tile(row[context:], (count, 1))])
-            return rows, self.log_prob(rows)
+            return rows, self.population.log_factors(rows).sum(axis=2)
 
         return Posterior.doubled(draw, self._weights, lambda each: each.effective >= ENOUGH, MOST)
 

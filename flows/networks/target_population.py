@@ -17,7 +17,7 @@ from flows.mixtures.completion import draw_missing, fit_with_missing
 from flows.mixtures.conditional_mixture import ConditionalMixture
 from flows.mixtures.mixture import Mixture
 from flows.mixtures.truncated_mixture import (
-    TruncatedMixture,
+    BoxProposal,
     log_interval,
     truncated_normal,
 )
@@ -228,7 +228,7 @@ class TargetPopulation(Population):
             mixture, log_evidence = conditional.mixture_of(0), conditional.log_evidence[0]
         place = {d: u for u, d in enumerate(np.flatnonzero(unknown).tolist())}
         boxes = {place[d]: self._scaled(d, own) for d, own in intervals.items()}
-        proposal = TruncatedMixture(mixture, boxes)
+        proposal = BoxProposal(mixture, boxes)
         drawn = scaled[None].repeat(count, axis=0)
         drawn[:, unknown] = z = proposal.sample(count, generator)
         log_weights = mixture.log_prob(z) - proposal.log_prob(z) + log_evidence

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from flows.core.arrays import Array, Whole, subsample
+from flows.mixtures.completion import few_rows
 from flows.mixtures.fitting import components, fit_mixture, search, to_nine_digits
 from flows.mixtures.latent_classes import LatentClasses, Rows
 from flows.mixtures.mixture import Mixture
@@ -30,7 +31,7 @@ from flows.networks.latent_class_mixture import LatentClassMixture, codes_of, nu
 from flows.networks.population import Population
 from flows.networks.preprocessing import Preprocessing
 from flows.tables.columns import Column
-from flows.training.automatic.limit import Limit, Search
+from flows.training.automatic.limit import Limit, SearchLimit
 from flows.training.automatic.prepared_fold import ROWS_AT_ONCE, PreparedFold
 
 NAMES = ("margins", "raw")  # preprocessings
@@ -88,7 +89,7 @@ def fit_mixtures(
         limit: what ends the searches.
     """
     fitted: list[FoldMixtures | None] = []
-    searches: list[Search] = []
+    searches: list[SearchLimit] = []
     for place, name in enumerate(NAMES):
         folds = [each.fold for each in prepared[name]]
         fitting = RESTARTS * np.mean([_ratio(len(f.train), FITTED, SEARCHED) for f in folds])
@@ -202,13 +203,14 @@ class _ClassesOfFold(_OfFold[LatentClasses, tuple[Rows, Array]]):
             self.of_numbers = self.preprocessing.of_columns(self.numbers)
 
     def fit(self, count: int, ridge: float, most: int, restarts: int = 1) -> LatentClasses:
-        learned = self.learned.take(subsample(np.arange(len(self.learned.codes)), most))
+        learned = self.learned.take(few_rows(self.learned.numbers, most))
         return LatentClasses.fit(learned, count, ridge, restarts).to_nine_digits()
 
     @cached_property
     def learned(self) -> Rows:
         """The training rows."""
-        return self._known(self.rows[subsample(self.fold.train, FITTED)])[0]
+        train = self.rows[self.fold.train]
+        return self._known(train[few_rows(train, FITTED)])[0]
 
     def points(self, places: Whole) -> tuple[Rows, Array]:
         return self._known(self.rows[self.fold.held_out[places]])
@@ -234,15 +236,15 @@ class _ClassesOfFold(_OfFold[LatentClasses, tuple[Rows, Array]]):
 
 
 def _candidate(
-    folds: Sequence[_OfFold[Fitted, Points]], name: str, rows: int, steps: Search
+    folds: Sequence[_OfFold[Fitted, Points]], name: str, rows: int, limit: SearchLimit
 ) -> FoldMixtures | None:
     """Return a candidate, or ``None`` if the limit of the search leaves no time for it."""
-    if not steps.goes_on():
+    if not limit.goes_on():
         return None
     fewest = min(len(each.fold.train) for each in folds)
-    score = partial(_out_of_fold, folds, steps)
-    count, ridge = search(score, components(MOST, fewest), steps.goes_on)
-    if not steps.ends_in_time():
+    score = partial(_out_of_fold, folds, limit)
+    count, ridge = search(score, components(MOST, fewest), limit.goes_on)
+    if not limit.ends_in_time():
         return None
     fitted = [each.fit(count, ridge, FITTED, RESTARTS) for each in folds]
     scores = np.full(rows, np.nan)
@@ -254,16 +256,16 @@ def _candidate(
 
 
 def _out_of_fold(
-    folds: Sequence[_OfFold[Fitted, Points]], steps: Search, count: int, ridge: float
+    folds: Sequence[_OfFold[Fitted, Points]], limit: SearchLimit, count: int, ridge: float
 ) -> float:
     """Return the mean out-of-fold score of quick fits; minus infinity if a fit fails."""
-    steps.evaluated += 1
+    limit.evaluated += 1
     try:
         fitted = [each.fit(count, ridge, SEARCHED) for each in folds]
     except ValueError:  # a covariance is singular despite the ridge
         return -np.inf
-    steps.lap("fit")
+    limit.lap("fit")
     pairs = zip(folds, fitted, strict=True)
     parts = [each.scores(mixture, part) for each, mixture in pairs for part in each.checked]
-    steps.lap("score")
+    limit.lap("score")
     return float(np.concatenate(parts).mean())
