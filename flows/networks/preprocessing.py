@@ -160,7 +160,8 @@ class Preprocessing(Bijection):
         """
         z = z.clone().requires_grad_()
         x, _ = compose(self.steps, z, inverse=True)
-        return -torch.autograd.grad(x.sum(), z)[0].log()
+        slopes = torch.autograd.grad(x.sum(), z)[0].log()
+        return -slopes.where(~z.isnan(), torch.nan)  # a clamped NaN has the gradient 0
 
     def factor_log_slopes(self, x: Tensor) -> Tensor:
         """Return log dz_j/dx_j of each feature given the features before it, ``(M, D, N)``.
