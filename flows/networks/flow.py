@@ -204,7 +204,8 @@ class Flow(DensityNetwork):
             generator: a generator of NumPy or torch; ``None`` for new draws at every call.
             context: the context of each point, ``(n, d)``, if the network has a context.
 
-        Raises ``ValueError`` if ``context`` is missing, or the network has no context.
+        Raises ``ValueError`` if ``context`` is missing or has another number of rows, or the
+        network has no context.
         """
         if context is None and not self.context:
             if n is None:
@@ -212,6 +213,8 @@ class Flow(DensityNetwork):
             return super().ensemble_sample(n, generator)
         generator = generator_of(generator)
         drawn = self.sample((), generator, context)
+        if n not in (None, len(drawn)):
+            raise ValueError(f"n = {n}: must be None or the number of rows of context, {len(drawn)}")
         weights = self.member_weights.double().cpu().numpy()
         member = generator.choice(self.members, size=len(drawn), p=weights / weights.sum())
         return drawn[torch.arange(len(drawn)), torch.from_numpy(member)]
