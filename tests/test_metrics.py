@@ -668,6 +668,14 @@ def test_every_row_has_the_same_headline_keys_in_the_same_order(model: Populatio
     assert list(report.members)[-2:] == ["parameters", "hdr_error"]
 
 
+@pytest.mark.parametrize(("test_rows", "key"), [(150, "samples = 100"), (5, "neighbours = 5")])
+def test_too_few_samples_or_test_rows_are_rejected(test_rows: int, key: str):
+    few = Problem(draw(ring(), 160, 3), draw(ring(), test_rows, 1))
+    settings = EvaluationSettings(fresh=100, samples=100)
+    with pytest.raises(ValueError, match=f"^{test_rows} test rows .*{key} "):
+        evaluate(truth(), few, settings, name="truth")
+
+
 def test_an_evaluation_repeats_to_the_bit():
     first, second = headline_of(truth(), draws=2), headline_of(truth(), draws=2)
     assert first.headline == second.headline

@@ -88,6 +88,9 @@ def evaluate(
             the noise of each metric.
         columns: results of training to add to the table: a value, or one value per member.
 
+    Raises ``ValueError`` if there are fewer ``samples`` than test rows, of which at most
+    ``COMPARED`` count, or not more of these test rows than ``neighbours``.
+
     Examples:
         >>> import flows, numpy as np
         >>> from flows.evaluation.report import EvaluationSettings, evaluate
@@ -99,6 +102,12 @@ def evaluate(
         >>> report.headline["kl"], report.headline["modes"]
         (0.0, 2.0)
     """
+    compared = min(len(problem.test), COMPARED)
+    if not settings.neighbours < compared <= settings.samples:
+        raise ValueError(
+            f"{compared} test rows are compared with samples: samples = {settings.samples} must be "
+            f"at least {compared}, and neighbours = {settings.neighbours} below {compared}"
+        )
     report = Report()
     own = _own_samples(population, settings, name, draws)  # (rows, n, D)
     metrics = {**(columns or {}), **_two_sample(own, problem, settings)}
