@@ -40,6 +40,29 @@ def subsample(rows: Rows, most: int) -> Rows:
     return few
 
 
+def as_points(rows: Array) -> Tensor:
+    """Return rows ``(n, D)`` as the points ``(1, D, n)`` of one member."""
+    import torch
+
+    return torch.from_numpy(rows.T.copy())[None]
+
+
+def as_rows(points: Tensor) -> Array:
+    """Return the points ``(1, D, n)`` of one member as rows ``(n, D)``."""
+    return points[0].T.numpy()
+
+
+def choose(weights: Array, level: Array) -> Whole:
+    """Return an index for each row of ``weights`` ``(n, K)``, with these probabilities, ``(n,)``.
+
+    Args:
+        weights: weights of at least 0; a row need not sum to 1.
+        level: a uniform number from 0 to 1 for each row, ``(n,)``.
+    """
+    total = weights.cumsum(axis=1)
+    return np.asarray((total[:, :-1] < level[:, None] * total[:, -1:]).sum(axis=1))
+
+
 def as_tensor(points: Any, what: str = "points") -> Tensor:
     """Return ``points`` as a floating-point tensor.
 

@@ -214,9 +214,10 @@ class Flow(DensityNetwork):
         generator = generator_of(generator)
         drawn = self.sample((), generator, context)
         if n not in (None, len(drawn)):
-            raise ValueError(f"n = {n}: must be None or the number of rows of context, {len(drawn)}")
-        weights = self.member_weights.double().cpu().numpy()
-        member = generator.choice(self.members, size=len(drawn), p=weights / weights.sum())
+            raise ValueError(
+                f"n = {n}: must be None or the number of rows of context, {len(drawn)}"
+            )
+        member = self.choose_members(len(drawn), generator)
         return drawn[torch.arange(len(drawn)), torch.from_numpy(member)]
 
     @torch.no_grad()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flows.core.arrays import Array
+from flows.core.arrays import Array, as_points, as_rows
 from flows.tables.columns import Column
 from flows.tables.duplicates import first_copies
 from flows.tables.rounding import dequantise
@@ -64,9 +64,6 @@ def _mapped(
     columns: Sequence[Column], apply: Callable[[ToReal, Tensor], Tensor], rows: Array
 ) -> Array:
     """Call ``apply`` with the columns' maps and points ``(1, D, n)``; return rows ``(n, D)``."""
-    import torch
-
     from flows.tables.to_real import ToReal
 
-    points = torch.from_numpy(rows.T.copy())[None]
-    return np.ascontiguousarray(apply(ToReal(columns), points)[0].numpy().T)
+    return np.ascontiguousarray(as_rows(apply(ToReal(columns), as_points(rows))))

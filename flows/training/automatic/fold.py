@@ -5,15 +5,14 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
-import torch
 
-from flows.core.arrays import Array, Whole, subsample
+from flows.core.arrays import Array, Whole, as_points, as_rows, subsample
 from flows.core.seeds import numpy_generator
 from flows.mixtures import completion
 from flows.mixtures.mixture import Mixture
 from flows.networks.network import DensityNetwork
 from flows.networks.preprocessing import Preprocessing
-from flows.networks.target_population import fit_context
+from flows.networks.target_population import fit_mixture_of_contexts
 
 TRAIN_ROWS = 50_000  # training rows of a fold, at most
 CHECK_ROWS = 2_000  # rows that checks and curves are computed on, at most
@@ -96,7 +95,7 @@ class Fold:
         if self.context:
             units = Preprocessing((self.context,), 1, self.columns[: self.context])
             units.fit_scaler(self.contexts[:, None])
-            return fit_context(units, self.contexts, self.seed)
+            return fit_mixture_of_contexts(units, self.contexts, self.seed)
         generator = numpy_generator(self.seed, "completion", self.number)
         return completion.fit_with_missing(self.train_rows, generator)
 
@@ -126,4 +125,4 @@ class Fold:
 
         x is the value in the user's units.
         """
-        return self.units.log_slopes(torch.from_numpy(rows.T.copy())[None])[0].numpy().T
+        return as_rows(self.units.log_slopes(as_points(rows)))
