@@ -97,8 +97,8 @@ class Flow(DensityNetwork):
             context: their contexts x, ``(n, d)``.
         """
         rows = self.features_first(self.joined(value, context))
-        slopes = self.preprocessing.factor_log_slopes(rows.double())
-        z = self.preprocessing(rows)[0].to(self.dtype).contiguous()
+        z, slopes = self.preprocessing.with_factor_log_slopes(rows.double())
+        z = z.to(self.dtype).contiguous()
         for bijection in self.chain:
             assert isinstance(bijection, Coupling)
             z, log_det = backend.map(bijection, z)

@@ -171,10 +171,11 @@ class Preprocessing(Bijection):
         slopes = torch.autograd.grad(x.sum(), z)[0].log()
         return -slopes.where(~z.isnan(), torch.nan)  # a clamped NaN has the gradient 0
 
-    def factor_log_slopes(self, x: Tensor) -> Tensor:
-        """Return log dz_j/dx_j of each feature given the features before it, ``(M, D, N)``.
+    def with_factor_log_slopes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return z and log dz_j/dx_j of each feature given the features before it.
 
-        The maps are triangular, so these log-slopes sum to the log-determinant.
+        Both are ``(M, D, N)``. The maps are triangular, so these log-slopes sum to the
+        log-determinant.
 
         Args:
             x: rows in the user's units, ``(M, D, N)``.
@@ -182,10 +183,12 @@ class Preprocessing(Bijection):
         by_column = Preprocessing((self.dim,), self.members)
         by_column.to_real, by_column.standardize = self.to_real, self.standardize
         by_column.margins = self.margins
-        slopes = by_column.log_slopes(by_column(x)[0])
+        z = by_column(x)[0]
+        slopes = by_column.log_slopes(z)
         if self.whiten is not None:
+            z = self.whiten(z)[0]
             slopes = slopes - torch.diagonal(self.whiten.factor, dim1=1, dim2=2).log()[..., None]
-        return slopes
+        return z, slopes
 
     @torch.no_grad()
     def from_scaled(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
