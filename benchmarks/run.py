@@ -28,13 +28,13 @@ from benchmarks.peers import EAGER, LIBRARIES, OURS, Recipe, installed
 from benchmarks.worker import Worker, workers
 from common import storage
 from common.settings import read_yaml
+from common.splits import draw_split
 from flows import targets
 from flows.core.arrays import Array
 from flows.core.errors import errors_in_one_line
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.mixtures.bandwidth import likelihood_bandwidth
-from flows.tables.splits import draw_split
 from flows.training.smoothing import sharpen
 
 Row = dict[str, Any]  # also a plan: the section ``run`` of ``params.yaml``

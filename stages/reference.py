@@ -12,7 +12,6 @@ from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.evaluation.problem import Problem
 from flows.evaluation.report import unknown
-from flows.evaluation.truth_model import TruthModel
 from flows.mixtures import bandwidth, fitting
 from flows.mixtures.mixture import Mixture
 from flows.networks.gaussian_mixture import GaussianMixture
@@ -21,6 +20,7 @@ from flows.training.smoothing import fit_sharpened_kde
 from stages.pipeline import files, runner, schema
 from stages.pipeline.models import write_model
 from stages.pipeline.report import write_report, write_row
+from stages.pipeline.truth_model import TruthModel
 
 
 def main(name: str) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import flows
+from common.splits import draw_split
 from flows import kernels
 from flows.conditioners import SmoothPerceptron, he_reach
 from flows.core.errors import UserError
@@ -29,7 +30,6 @@ from flows.networks import flow_matching_network as code
 from flows.networks import ode
 from flows.networks.backend import backend
 from flows.networks.population import chunked_log_prob, ensemble_log_prob
-from flows.tables.splits import draw_split
 from flows.targets import ring
 from stages.pipeline import schema
 

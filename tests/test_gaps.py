@@ -19,9 +19,9 @@ from flows.tables import frames
 from flows.tables.columns import Column
 from flows.tables.inspection import inspect
 from flows.tables.notices import python_words
-from flows.tables.preparation import from_real
 from flows.training.automatic.candidates import Candidate
 from flows.training.automatic.fold_trainer import FoldTrainer
+from stages.pipeline.preparation import from_real
 
 MIXTURE = Mixture(
     np.array([0.4, 0.6]),

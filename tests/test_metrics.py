@@ -19,6 +19,7 @@ import flows
 from flows import targets
 from flows.core.arrays import Array
 from flows.core.seeds import normal
+from flows.core.truth import Truth
 from flows.evaluation import calibration, likelihood, samples
 from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
 from flows.evaluation.problem import Problem
@@ -30,7 +31,7 @@ from flows.evaluation.report import (
     evaluate,
     unknown,
 )
-from flows.mixtures.mixture import Mixture, Truth
+from flows.mixtures.mixture import Mixture
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.population import Population, chunked_log_prob
 from flows.tables.columns import Column

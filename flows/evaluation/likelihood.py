@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from flows.core.arrays import Array, as_tensor
-from flows.mixtures.mixture import Truth
+from flows.core.truth import Truth
 from flows.networks.population import Population
 
 

@@ -16,9 +16,10 @@ import torch
 from flows.core import seeds
 from flows.core.arrays import Array, subsample
 from flows.core.settings import EvaluationSettings as EvaluationSettings
+from flows.core.truth import Truth
 from flows.evaluation import calibration, likelihood, samples, statistics
 from flows.evaluation.problem import Problem
-from flows.mixtures.mixture import Mixture, Truth
+from flows.mixtures.mixture import Mixture
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
 from flows.tables.preparation import round_rows, to_real
 

@@ -49,7 +49,7 @@ typedef struct {
 /* A batch of matrix products, one per member:
    out[i][p] = sum_j a[i][j] b[j][p], or, over_points: out[i][k] = sum_p a[i][p] b[k][p]
    `rows` is the number of rows of a and out, and b is (inner, points). The gradients of a product
-   are products of the same two forms (product.py). */
+   are products of the same two forms (batched.py). */
 typedef struct {
     int over_points, members, rows, inner, threads;
     long points;

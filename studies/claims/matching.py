@@ -16,23 +16,24 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from common import splits
 from flows import targets
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.core.seeds import Generators, numpy_generators
 from flows.core.settings import TrainingSettings
+from flows.core.truth import Truth
 from flows.evaluation import likelihood, samples
 from flows.evaluation.cost import flops_per_epoch, flops_per_sample
 from flows.mixtures.bandwidth import bandwidths
 from flows.mixtures.fitting import fit_gmm, fit_kde
-from flows.mixtures.mixture import Mixture, Truth
+from flows.mixtures.mixture import Mixture
 from flows.networks import registry
 from flows.networks.building import build
 from flows.networks.flow_matching_network import FlowMatchingNetwork
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.network import Network
 from flows.networks.population import Population, chunked_log_prob
-from flows.tables import splits
 from flows.training.smoothing import fit_sharpened_kde
 from flows.training.train import train
 from flows.training.trainer import Trainer

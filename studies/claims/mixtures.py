@@ -11,19 +11,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from common import splits
 from flows import fit, targets
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings
+from flows.core.truth import Truth
 from flows.evaluation import likelihood
 from flows.mixtures.bandwidth import bandwidths
 from flows.mixtures.fitting import fit_kde
-from flows.mixtures.mixture import Mixture, Truth
+from flows.mixtures.mixture import Mixture
 from flows.networks import registry
 from flows.networks.building import build
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
-from flows.tables import splits
 from flows.training.train import train
 
 ROWS, TEST = 1000, 200  # of a data set, as in the pipeline

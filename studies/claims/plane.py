@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from common import splits
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.core.settings import TrainingSettings
@@ -24,7 +25,6 @@ from flows.networks import building, registry
 from flows.networks.flow import Flow
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
-from flows.tables import splits
 from flows.targets import ring
 from flows.training.train import train as train_model
 from studies.claims import remedies
