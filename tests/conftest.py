@@ -46,7 +46,7 @@ def short_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     from flows.training.automatic import fold_trainer, recipe
 
     shorter = {
-        recipe: {"ROUNDS": (5, 10), "MOST_STEPS": 20, "TIMED": 2},
+        recipe: {"HALVING_STEPS": (5, 10), "MOST_STEPS": 20, "TIMED": 2},
         fold_trainer: {"LEAST_STEPS": 15},
     }
     for module, limits in shorter.items():

@@ -144,7 +144,7 @@ def test_a_density_remembers_the_marks_of_missing_values(tmp_path):
     settings = {"batch_size": 64}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("flows.training.automatic.recipe.MOST_STEPS", 8)
-        patch.setattr("flows.training.automatic.recipe.ROUNDS", (2, 4))
+        patch.setattr("flows.training.automatic.recipe.HALVING_STEPS", (2, 4))
         found = flows.fit(marked, members=5, settings=settings, na=["unknown"])
     found.save(tmp_path / "m.flow")
     loaded = flows.load(tmp_path / "m.flow")
@@ -429,7 +429,7 @@ def test_rows_of_a_group_share_a_fold_and_the_column_is_not_learned(monkeypatch)
     assert len(np.unique(rows.groups)) == 20
     assert "holds the subjects, 20 in 60 rows; all rows of a subject" in said["patient"]
     monkeypatch.setattr("flows.training.automatic.recipe.MOST_STEPS", 8)
-    monkeypatch.setattr("flows.training.automatic.recipe.ROUNDS", (2, 4))
+    monkeypatch.setattr("flows.training.automatic.recipe.HALVING_STEPS", (2, 4))
     density = flows.fit(frame, members=5, group="patient")
     fold = density.network.record.row_scores.fold
     assert (fold[::3] == fold[1::3]).all()

@@ -106,7 +106,7 @@ def test_the_shortest_fit_has_a_notice_and_can_be_used(clock: list[float], capsy
 
 def test_a_fit_without_a_limit_records_no_cuts(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("flows.training.automatic.recipe.MOST_STEPS", 8)
-    monkeypatch.setattr("flows.training.automatic.recipe.ROUNDS", (2, 4))
+    monkeypatch.setattr("flows.training.automatic.recipe.HALVING_STEPS", (2, 4))
     plain = flows.fit(table(), SMALL, members=5, mixtures=0)
     assert "cuts" not in plain.network.record.to_json()
     assert "cut by" not in repr(plain)

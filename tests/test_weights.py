@@ -19,7 +19,7 @@ from flows.training.automatic.noise import NeighbourNoise
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flows.training.automatic.recipe.MOST_STEPS", 8)
-    monkeypatch.setattr("flows.training.automatic.recipe.ROUNDS", (2, 4))
+    monkeypatch.setattr("flows.training.automatic.recipe.HALVING_STEPS", (2, 4))
 
 
 def table(n: int = 80, seed: int = 0) -> pd.DataFrame:

@@ -131,7 +131,8 @@ class Population(nn.Module, Distribution):
     def device(self) -> torch.device:
         """The device on which the model computes; ``model.to("cuda")`` moves it.
 
-        Points may be on any device; densities and samples are on the device of the model.
+        Only flows without a context work on a GPU: their ``log_prob``, ``sample`` and training with
+        the fixed recipe. Points may then be on any device; results are on the device of the model.
         """
         return next(t.device for t in (*self.parameters(), *self.buffers()))
 

@@ -48,7 +48,7 @@ from flows.training.automatic.fold_trainer import LEAST_OVERFITTED, FoldTrainer
 from flows.training.automatic.limit import COOLING, Limit
 from flows.training.trainer import Task, replay
 
-ROUNDS = (125, 500)  # steps after which candidates are dropped
+HALVING_STEPS = (125, 500)  # steps after which candidates are dropped
 # Candidates after the first round, as a multiple of the final number; 4 at least
 SPARE = 2
 TIMED = 6  # checks after which the time of the training is estimated
@@ -108,7 +108,7 @@ def train_auto(
 
         limit.start(trainer, kept, mixtures)
         rounds: list[int] = []
-        for part, (most, count) in enumerate(zip(ROUNDS, (spare, kept), strict=True)):
+        for part, (most, count) in enumerate(zip(HALVING_STEPS, (spare, kept), strict=True)):
             until = limit.until(part, most, trainer)
             trainer.train(until, on_check, partial(limit.goes_on, part, trainer))
             rounds.append(trainer.step)
@@ -237,14 +237,14 @@ def _expected(
     """
 
     def candidate_steps(halved: int, last: int) -> float:
-        first = count * ROUNDS[0] + spare * (halved - ROUNDS[0])
+        first = count * HALVING_STEPS[0] + spare * (halved - HALVING_STEPS[0])
         return first + kept * ((1 + COOLING) * last - halved)
 
     (start, begun), *_, (step, now) = clock.items()
     count = len(trainer.candidates)
     share = (now - begun) / (step - start) / count
     least = min(limit.seconds, share * candidate_steps(LEAST_OVERFITTED, LEAST_OVERFITTED))
-    most = min(limit.seconds, share * candidate_steps(ROUNDS[1], MOST_STEPS))
+    most = min(limit.seconds, share * candidate_steps(HALVING_STEPS[1], MOST_STEPS))
     n, dim = trainer.shape
     return (
         f"{n:,} rows of {dim} columns: training will take {least:.0f} to {most:.0f} s, "
