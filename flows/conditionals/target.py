@@ -1,7 +1,9 @@
 """The conditional distributions of a density with a target: p(y | x), where x may have gaps.
 
-A flow gives p(y | x) for a complete context x. Missing values of x are drawn from a mixture
-(``TargetPopulation``), and p(y | x) is averaged over the draws.
+A flow gives p(y | x) for a complete context x. A mixture of Gaussians approximates the distribution
+r of x. Missing values are drawn from it given the known values x_o, and p(y | x) is averaged::
+
+    p(y | x_o) ~ 1/K sum_k p(y | x_o, x_k),    x_k ~ r( . | x_o)
 
 - *One target* has nodes at equally spaced noise, with the weights of a trapezoidal rule in the
   noise; a category has its labels, with their probabilities.

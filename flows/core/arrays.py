@@ -15,7 +15,7 @@ Shape = Sequence[int]  # the shape of an event or of a sample
 Array = NDArray[np.float64]
 Whole = NDArray[np.int64]
 Mask = NDArray[np.bool_]
-Rows = TypeVar("Rows", bound="NDArray[Any] | Tensor")
+ArrayOrTensor = TypeVar("ArrayOrTensor", bound="NDArray[Any] | Tensor")
 
 
 def rounded(values: Any, digits: int = 9) -> Array:
@@ -28,7 +28,7 @@ def rounded(values: Any, digits: int = 9) -> Array:
     return np.array(numbers).reshape(values.shape)
 
 
-def subsample(rows: Rows, most: int) -> Rows:
+def subsample(rows: ArrayOrTensor, most: int) -> ArrayOrTensor:
     """Return at most ``most`` rows, evenly spaced from the first to the last.
 
     ``rows`` ``(n, ...)`` is an array or a tensor. It is returned unchanged if n is at most

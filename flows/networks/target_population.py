@@ -30,10 +30,8 @@ NARROW = 1e-3  # of a cell in the noise, below which a difference of F has few d
 class TargetPopulation(Population):
     """A flow with a context, over rows (x, y) of a table: ``log_prob`` is log p(y | x).
 
-    A mixture of Gaussians approximates the distribution r of the context. Missing values of x are
-    drawn from the mixture, given the known values of x::
-
-        p(y | x_o) ~ 1/K sum_k p(y | x_o, x_k),    x_k ~ r( . | x_o)
+    A mixture of Gaussians approximates the distribution of the context. Samples draw x from it, and
+    ``flows/conditionals/target.py`` draws missing values of x.
 
     Args:
         network: a flow of p(y | x).

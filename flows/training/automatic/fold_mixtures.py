@@ -234,15 +234,15 @@ class _ClassesOfFold(_OfFold[LatentClasses, tuple[Rows, Array]]):
 
 
 def _candidate(
-    folds: Sequence[_OfFold[Fitted, Points]], name: str, rows: int, steps: Search
+    folds: Sequence[_OfFold[Fitted, Points]], name: str, rows: int, limit: Search
 ) -> FoldMixtures | None:
     """Return a candidate, or ``None`` if the limit of the search leaves no time for it."""
-    if not steps.goes_on():
+    if not limit.goes_on():
         return None
     fewest = min(len(each.fold.train) for each in folds)
-    score = partial(_out_of_fold, folds, steps)
-    count, ridge = search(score, components(MOST, fewest), steps.goes_on)
-    if not steps.ends_in_time():
+    score = partial(_out_of_fold, folds, limit)
+    count, ridge = search(score, components(MOST, fewest), limit.goes_on)
+    if not limit.ends_in_time():
         return None
     fitted = [each.fit(count, ridge, FITTED, RESTARTS) for each in folds]
     scores = np.full(rows, np.nan)
@@ -254,16 +254,16 @@ def _candidate(
 
 
 def _out_of_fold(
-    folds: Sequence[_OfFold[Fitted, Points]], steps: Search, count: int, ridge: float
+    folds: Sequence[_OfFold[Fitted, Points]], limit: Search, count: int, ridge: float
 ) -> float:
     """Return the mean out-of-fold score of quick fits; minus infinity if a fit fails."""
-    steps.evaluated += 1
+    limit.evaluated += 1
     try:
         fitted = [each.fit(count, ridge, SEARCHED) for each in folds]
     except ValueError:  # a covariance is singular despite the ridge
         return -np.inf
-    steps.lap("fit")
+    limit.lap("fit")
     pairs = zip(folds, fitted, strict=True)
     parts = [each.scores(mixture, part) for each, mixture in pairs for part in each.checked]
-    steps.lap("score")
+    limit.lap("score")
     return float(np.concatenate(parts).mean())
