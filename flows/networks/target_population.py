@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,10 +54,8 @@ class TargetPopulation(Population):
             rows: the training rows ``(n, d + D)`` in the user's units, ``NaN`` in gaps.
             seed: the seed of the fit.
         """
-        columns = network.columns[: network.context]
-        preprocessing = Preprocessing((network.context,), 1, columns)
-        preprocessing.fit_scaler(rows[:, None, : network.context])
-        mixture = fit_mixture_of_contexts(preprocessing, rows[:, : network.context], seed)
+        d = network.context
+        preprocessing, mixture = fit_context(network.columns[:d], rows[:, :d], seed)
         return cls(network, GaussianMixture.of(mixture, preprocessing))
 
     @property
@@ -164,15 +162,17 @@ class TargetPopulation(Population):
         return cls(network, GaussianMixture.load(of_context, parts["context_model"]))
 
 
-def fit_mixture_of_contexts(preprocessing: Preprocessing, x: Array, seed: int) -> Mixture:
-    """Return a mixture of Gaussians of scaled contexts.
+def fit_context(columns: Sequence[Column], x: Array, seed: int) -> tuple[Preprocessing, Mixture]:
+    """Return the preprocessing of contexts, and a mixture of Gaussians of preprocessed contexts.
 
     Args:
-        preprocessing: the map from the user's units to scaled contexts.
+        columns: the columns of the context; empty if the rows are not from a table.
         x: contexts ``(n, d)`` in the user's units, ``NaN`` in gaps. Rounded values are dequantised.
         seed: the seed of all draws.
     """
-    if preprocessing.columns:
-        x = dequantise(preprocessing.columns, x, np.arange(len(x)), seed)
+    preprocessing = Preprocessing(x.shape[1:], 1, columns)
+    preprocessing.fit_scaler(x[:, None])
+    if columns:
+        x = dequantise(columns, x, np.arange(len(x)), seed)
     scaled = preprocessing.scale(x[:, None])[:, 0]
-    return fit_with_missing(scaled, np.random.default_rng(seed))
+    return preprocessing, fit_with_missing(scaled, np.random.default_rng(seed))

@@ -12,7 +12,7 @@ from flows.mixtures import completion
 from flows.mixtures.mixture import Mixture
 from flows.networks.network import DensityNetwork
 from flows.networks.preprocessing import Preprocessing
-from flows.networks.target_population import fit_mixture_of_contexts
+from flows.networks.target_population import fit_context
 
 TRAIN_ROWS = 50_000  # training rows of a fold, at most
 CHECK_ROWS = 2_000  # rows that checks and curves are computed on, at most
@@ -93,9 +93,7 @@ class Fold:
     def mixture(self) -> Mixture:
         """The mixture for draws in gaps; it is fitted when it is first used."""
         if self.context:
-            units = Preprocessing((self.context,), 1, self.columns[: self.context])
-            units.fit_scaler(self.contexts[:, None])
-            return fit_mixture_of_contexts(units, self.contexts, self.seed)
+            return fit_context(self.columns[: self.context], self.contexts, self.seed)[1]
         generator = numpy_generator(self.seed, "completion", self.number)
         return completion.fit_with_missing(self.train_rows, generator)
 
