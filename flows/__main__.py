@@ -11,6 +11,8 @@ from flows.command_line.parser import parser
 from flows.command_line.standard_input import standard_input
 from flows.core.errors import UserError, errors_in_one_line, one_line
 
+OPTIONAL = ("pyarrow", "matplotlib", "PIL")  # packages of the extras `parquet` and `plot`
+
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run one verb.
@@ -38,11 +40,15 @@ def _run(arguments: argparse.Namespace) -> None:
         verbs = import_module(f"flows.command_line.{module}")
         getattr(verbs, arguments.verb)(arguments)
     except ImportError as error:
+        if (error.name or "").partition(".")[0] not in OPTIONAL:
+            raise
         raise UserError(
             f"this needs {error.name}: pip install '.[parquet,plot]' in the source folder of flows"
         ) from None
     except TableError as error:
         raise UserError(error.text(shell_words)) from None
+    except UserError:
+        raise
     except (ValueError, LookupError, NotImplementedError) as error:
         raise UserError(one_line(error)) from None
 
@@ -53,10 +59,12 @@ def _spare_inputs(arguments: argparse.Namespace) -> None:
     An output that is a symbolic link becomes the file that the link names.
     """
     output = getattr(arguments, "output", None)
-    if output is None or not output.exists():
+    if output is None:
         return
     if output.is_symlink():  # the file is replaced, and the link stays
         output = arguments.output = output.resolve()
+    if not output.exists():
+        return
     paths = [value for value in vars(arguments).values() if isinstance(value, Path)]
     if any(path.exists() and path.samefile(output) for path in paths if path is not output):
         raise UserError(

@@ -26,7 +26,16 @@ def main() -> None:
     histories = {name: storage.read_table(files.history(name)) for name in params.models}
     _, test = holdout(data, len(storage.read_npy(files.TEST)), params.prepare.seed)
     fresh = params.evaluate.fresh
-    scene = plotting.Scene(rows, histories, columns, data, truth, entropy, fresh, test)
+    scene = plotting.Scene(
+        rows=rows,
+        histories=histories,
+        columns=columns,
+        data=data,
+        truth=truth,
+        entropy=entropy,
+        fresh=fresh,
+        test=test,
+    )
     missing = plotting.missing(scene)
     figures = [name for name in plotting.FIGURES if name not in missing]
     for name in figures:

@@ -578,3 +578,75 @@ def test_samples_of_hospital_rows_are_believable(kinds):
         assert drawn[name].min() >= 0
         assert drawn[name].max() <= 3 * table[name].max()
     assert (drawn["cost"] > 0).all()
+
+
+NUMBERS = {"a": np.arange(20) % 7, "b": np.arange(20) % 5, "y": np.arange(20) % 3 + 0.5}
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "said"),
+    [
+        ({"a": [1, None] * 10, "b": [None, 1] * 10}, {"missing": "drop"}, "lacks a value"),
+        ({"y": None}, {"target": "y"}, "lacks a target"),
+    ],
+)
+def test_a_table_in_which_no_row_is_left_is_refused(change, options, said):
+    with pytest.raises(TableError, match=f"^no row is left: every row {said}$"):
+        flows.inspect(pd.DataFrame(NUMBERS | change), **options)
+
+
+@pytest.mark.parametrize(
+    ("value", "kinds"), [(3.0, {}), ("2020-01-31", {"a": "date"}), ("2020-01-31", {})]
+)
+def test_a_column_with_values_only_in_rows_without_a_target_is_carried(value, kinds):
+    frame = pd.DataFrame(NUMBERS | {"a": [value, None] * 10, "y": [None, 1.5, 2.5, None] * 5})
+    frame.loc[~frame["y"].isna(), "a"] = None
+    frame = pd.concat([frame, pd.DataFrame({"a": None, "b": NUMBERS["b"], "y": NUMBERS["y"]})])
+    found = flows.inspect(frame, target="y", columns=kinds).loc["a"]
+    assert found["use"] == "carried"
+    assert "holds a value in 0 rows" in found["notice"]
+
+
+def test_numbers_that_count_the_rows_that_are_left_are_excluded():
+    frame = pd.DataFrame({"n": [1, *range(1, 20)], "y": [None, *NUMBERS["y"][1:]]})
+    frame["x"] = NUMBERS["a"]
+    assert flows.inspect(frame, target="y").loc["n", "use"] == "excluded"
+    assert flows.inspect(frame, missing="drop").loc["n", "use"] == "excluded"
+
+
+def test_inspect_prints_notices_on_columns_without_a_name(capsys):
+    frame = pd.DataFrame({"": range(20), **NUMBERS})
+    assert list(flows.inspect(frame).index) == ["a", "b", "y"]
+    assert "column '' is left out: it has no name" in capsys.readouterr().err
+
+
+def test_an_output_follows_a_symbolic_link_to_a_new_file(tmp_path):
+    pd.DataFrame(NUMBERS).to_csv(tmp_path / "t.csv", index=False)
+    (tmp_path / "link.flow").symlink_to(tmp_path / "new.flow")
+    words = ["-S", "recipe=fixed", "-S", "epochs=1", "--members", "1", "-o"]
+    main(["fit", str(tmp_path / "t.csv"), *words, str(tmp_path / "link.flow")])
+    assert (tmp_path / "link.flow").is_symlink()
+    assert (tmp_path / "new.flow").is_file()
+
+
+def test_an_output_of_a_dash_is_standard_output_or_an_error(tmp_path, capsys, monkeypatch):
+    pd.DataFrame(NUMBERS).to_csv(tmp_path / "t.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    main(["fit", "t.csv", "-S", "recipe=fixed", "-S", "epochs=1", "--members", "1", "-o", "m.flow"])
+    capsys.readouterr()
+    main(["score", "m.flow", "t.csv", "-o", "-"])
+    assert capsys.readouterr().out.startswith("a,b,y,log_density")
+    with pytest.raises(SystemExit):
+        main(["export", "m.flow", "-o", "-"])
+    assert "argument -o/--output: expected a file; got '-'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("package", "is_said"), [("pyarrow.parquet", True), ("flows.x", False)])
+def test_only_a_missing_extra_is_named_with_its_installation(monkeypatch, package, is_said):
+    def fail(arguments):
+        raise ImportError("broken", name=package)
+
+    monkeypatch.setattr("flows.command_line.overview.inspect", fail)
+    expected = pytest.raises(SystemExit, match=r"this needs pyarrow\.parquet: pip install")
+    with expected if is_said else pytest.raises(ImportError, match="broken"):
+        main(["inspect", "t.csv"])

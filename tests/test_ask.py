@@ -282,7 +282,7 @@ def test_invalid_questions_give_a_one_line_error(folder, gaps, capsys, line):
 @pytest.mark.parametrize("row", [0, 1, 4])
 def test_curve_has_the_moments_of_the_prediction(density, gaps, row):
     """Also if the rest of the row has a missing value. The tolerance is 0.2 deviations."""
-    values = Chunks(ArrayDensity(density.network)).numbers(gaps)
+    values, _ = Chunks(ArrayDensity(density.network)).known(gaps)
     x, q = ArrayDensity(density.network).curve(values[row], 2, row)
     share = q * np.gradient(x)
     expected = density.predict(gaps, "bmi").iloc[row]

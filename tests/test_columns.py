@@ -14,7 +14,7 @@ import flows
 from flows.command_line.wording import shell_words
 from flows.tables.columns import Column
 from flows.tables.duplicates import first_copies
-from flows.tables.inspection import inspect
+from flows.tables.inspection import check_columns
 from flows.tables.notices import TableError
 from flows.tables.preparation import round_rows
 from flows.tables.rounding import dequantise
@@ -51,13 +51,13 @@ def named(values):
 def error(columns, values, **others):
     """Return the error about a table, in the words of the command line."""
     with pytest.raises(TableError) as caught:
-        inspect(columns, values, **others)
+        check_columns(columns, values, **others)
     return caught.value.text(shell_words)
 
 
 def inspected(columns, values):
     """Return the columns, and the notices in the words of the command line."""
-    found = inspect(columns, values)
+    found = check_columns(columns, values)
     return found.columns, [notice.text(shell_words) for notice in found.notices]
 
 
@@ -130,7 +130,7 @@ def test_a_sound_table_is_unchanged_and_has_no_notice():
 
 def test_a_fit_needs_ten_rows():
     assert "9 rows" in error([Column("a")], rows("normal", n=9))
-    inspect([Column("a")], rows("normal", n=10))
+    check_columns([Column("a")], rows("normal", n=10))
 
 
 @pytest.mark.parametrize(
@@ -192,9 +192,9 @@ def test_the_error_names_columns_without_a_density(values, said):
 
 def test_nearly_collinear_columns_large_offsets_and_few_rows_are_accepted():
     for values in ((A, A + 1e-6 * B), (1e9 + A, B)):
-        inspect(named(values), rows(*values))
+        check_columns(named(values), rows(*values))
     wide = np.random.default_rng(0).normal(size=(20, 40))
-    inspect([Column(f"x{d}") for d in range(40)], wide)
+    check_columns([Column(f"x{d}") for d in range(40)], wide)
 
 
 # Rounded columns
@@ -233,7 +233,7 @@ def test_a_column_with_many_zeros_gets_a_notice():
 
 def test_only_rounded_values_get_noise_of_one_step():
     values = rows("normal", np.repeat([3.0, 4.0], ROWS // 2))
-    columns = inspect([Column("a"), Column("n")], values).columns
+    columns = check_columns([Column("a"), Column("n")], values).columns
     spread = dequantised(columns, values)
     assert (spread[:, 0] == values[:, 0]).all()
     assert (np.round(spread[:, 1]) == values[:, 1]).all()
@@ -245,7 +245,7 @@ def test_only_rounded_values_get_noise_of_one_step():
 @pytest.mark.parametrize("word", ["positive", "interval:0:10"])
 def test_dequantised_values_stay_within_their_bounds(word):
     values = rows(np.repeat([0.5, 9.5, 2.0, 3.0, 4.0], 200), n=1000)
-    columns = inspect([Column.parse("a", word)], values).columns
+    columns = check_columns([Column.parse("a", word)], values).columns
     low, high = columns[0].bounds
     spread = dequantised(columns, values)
     assert columns[0].step == 1
@@ -425,7 +425,7 @@ def test_copies_of_rows_are_found_and_get_the_same_noise(rows: np.ndarray):
     tripled = np.concatenate([rows, rows, rows])
     np.testing.assert_array_equal(first_copies(tripled), np.tile(first_copies(rows), 3))
     columns, notices = inspected([Column(f"x{d}") for d in range(rows.shape[1])], tripled)
-    once = inspect(columns, rows).columns
+    once = check_columns(columns, rows).columns
     assert columns == once
     assert any("600 of 900 rows are copies of other rows" in notice for notice in notices)
     spread = dequantised(columns, tripled)

@@ -534,7 +534,7 @@ def test_info_prints_columns_kinds_members_and_training(folder, density, capsys)
     said = capsys.readouterr().out
     assert said == f"{density}\n"
     columns = ("column age: integer", "column share: interval:0:1", "column bmi: real")
-    for words in ("nsf of 3 members", "couplings 2", *columns, "seed 0"):
+    for words in ("nsf of 3 networks", "couplings 2", *columns, "seed 0"):
         assert words in said
 
 

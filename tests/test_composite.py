@@ -85,7 +85,7 @@ def test_members_count_networks_and_the_batch_shape_counts_mixtures(density: flo
     assert network.history["train_nll"].shape[1] == 10
     steps = [member.steps is None for member in network.record.members]
     assert steps == [False] * 10 + [True] * 10
-    assert str(density).startswith("nsf of 10 members")
+    assert str(density).startswith("nsf of 10 networks and 10 mixtures")
     assert str(density).count("5 mixtures with preprocessing") == 2
 
 

@@ -11,9 +11,10 @@ from scipy.stats import multivariate_normal
 
 import flows
 from flows.__main__ import main
+from flows.conditionals.unknowns import Posterior
 from flows.core.errors import UserError
 from flows.mixtures.mixture import Mixture
-from flows.mixtures.truncated_mixture import TruncatedMixture
+from flows.mixtures.truncated_mixture import BoxProposal
 from flows.tables.notices import TableError
 
 INF = np.inf
@@ -74,10 +75,10 @@ def of_target() -> flows.Density:
     return flows.fit(table(), target="pressure", members=2, settings=settings, columns=kinds)
 
 
-def test_draws_of_a_truncated_mixture_have_its_density():
+def test_draws_of_a_box_proposal_have_its_density():
     truth, rng = mixture(0, dim=4), np.random.default_rng(0)
     box = {2: np.array([[1.5, INF]]), 0: np.array([[-1.0, 0.0], [0.5, 2.0]])}
-    proposal = TruncatedMixture(truth, box)
+    proposal = BoxProposal(truth, box)
     z = proposal.sample(20_000, rng)
     assert (z[:, 2] >= 1.5).all()
     assert (((z[:, 0] >= -1) & (z[:, 0] <= 0)) | ((z[:, 0] >= 0.5) & (z[:, 0] <= 2))).all()
@@ -239,3 +240,13 @@ def test_the_command_line_takes_ranges_sets_and_events(density, tmp_path, capsys
     assert capsys.readouterr().out.splitlines()[0] == "mean,sd,q0.05,q0.5,q0.95,effective_draws"
     with pytest.raises(SystemExit, match="either a table or --given"):
         main(["predict", model, "--column", "pressure"])
+
+
+def test_a_probability_without_a_draw_of_positive_weight_is_rough(density, monkeypatch, capsys):
+    array = density._array
+    impossible = Posterior.of(np.zeros((5, 3)), np.full((5, 2), -INF), np.full(2, 0.5))
+    assert (impossible.effective, impossible.error) == (0, INF)
+    monkeypatch.setattr(array, "_restricted", lambda *_: impossible)
+    found = density.probability({"age": (30, 40)})
+    assert found.error == INF
+    assert "the probability is rough" in capsys.readouterr().err

@@ -17,8 +17,9 @@ from flows.networks.preprocessing import Preprocessing
 from flows.networks.record import RowState
 from flows.tables import frames
 from flows.tables.columns import Column
-from flows.tables.inspection import inspect
+from flows.tables.inspection import check_columns
 from flows.tables.notices import python_words
+from flows.training.automatic import fold_mixtures
 from flows.training.automatic.candidates import Candidate
 from flows.training.automatic.fold_trainer import FoldTrainer
 from stages.pipeline.preparation import from_real
@@ -140,9 +141,9 @@ def test_gaps_are_kept_and_counted(capsys):
     assert "3 in label" in notices[1]
     few = np.where(np.arange(30) < 7, gappy(30)[0][:, 0], np.nan)
     with pytest.raises(UserError, match="column b holds a value in 7 rows; a fit needs 8"):
-        inspect([Column("a"), Column("b")], np.stack([gappy(30)[0][:, 0], few], axis=1))
+        check_columns([Column("a"), Column("b")], np.stack([gappy(30)[0][:, 0], few], axis=1))
     with pytest.raises(UserError, match="column b equals a"):
-        inspect([Column("a"), Column("b")], gappy(60)[1][:, [0, 0]])
+        check_columns([Column("a"), Column("b")], gappy(60)[1][:, [0, 0]])
 
 
 @pytest.mark.usefixtures("short_recipe")
@@ -181,3 +182,19 @@ def test_learning_from_gaps_beats_dropping_rows():
         for missing in ("learn", "drop")
     }
     assert score["learn"] > score["drop"] + 0.1
+
+
+@pytest.mark.usefixtures("short_recipe")
+@pytest.mark.parametrize("options", [{}, {"target": "b"}], ids=str)
+@pytest.mark.parametrize("has_labels", [False, True])
+def test_a_column_without_a_value_in_a_subsample_is_learned(monkeypatch, options, has_labels):
+    monkeypatch.setattr(completion, "ROWS", 5)
+    for name in ("SEARCHED", "FITTED"):
+        monkeypatch.setattr(fold_mixtures, name, 5)
+    table = pd.DataFrame(gappy(120)[0], columns=list("abc"))
+    table.loc[~table.index.isin(range(35, 55)), "c"] = np.nan
+    if has_labels:
+        table["label"] = np.where(table["a"] > 0, "up", "down")
+    density = flows.fit(table, members=1, **options)
+    assert "c" in [column.name for column in density.columns]
+    assert np.isfinite(density.log_prob(table.iloc[:5])).all()

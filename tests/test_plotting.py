@@ -21,8 +21,11 @@ from matplotlib.text import Text
 from PIL import Image
 from scipy.stats import norm
 
+import flows
 from common import storage
 from flows import Column, plotting
+from flows.bijections import ActNorm
+from flows.core.errors import UserError
 from flows.mixtures.mixture import Mixture
 from flows.plotting import style
 from flows.plotting.scene import NEEDS
@@ -532,3 +535,9 @@ def test_held_out_curves_are_drawn_and_explained():
     found = replace(whole, histories={**whole.histories, "flow": history})
     assert "held out: rows that a member does not learn from" in words("training.png", found)
     assert "held out" not in words("training.png", whole)
+
+
+def test_a_density_that_was_assembled_by_hand_is_not_drawn():
+    flow = flows.Flow(flows.StandardNormal(3, (2,)), [ActNorm(2, 3)])
+    with pytest.raises(UserError, match="the density is a reference; only models can be drawn"):
+        flows.Density(flow).plot(np.zeros((5, 2)))

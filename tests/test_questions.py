@@ -254,7 +254,7 @@ def test_missing_values_in_float32_columns_are_filled():
 
 
 def test_the_repr_of_a_reference_names_it(density):
-    assert repr(density).startswith("mixture of 1 members\n")
+    assert repr(density).startswith("mixture of 1 member\n")
     assert "None" not in repr(density)
 
 

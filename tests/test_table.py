@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from flows.__main__ import main
 from flows.command_line.wording import shell_words
 from flows.core.errors import UserError
 from flows.tables import files as table
@@ -476,3 +477,12 @@ def test_marks_of_missing_values_are_labels_in_columns_of_text(tmp_path, label):
     columns, values, *_ = frames.take(found, {}, missing="drop")
     assert columns[0].labels == tuple(sorted({label, "mild", "severe"}))
     assert len(values) == 23
+
+
+def test_a_user_error_with_several_faults_has_one_line_each_in_the_shell(monkeypatch):
+    def fail(arguments):
+        raise UserError("the first fault\nthe second fault")
+
+    monkeypatch.setattr("flows.command_line.overview.inspect", fail)
+    with pytest.raises(SystemExit, match=r"^flows: the first fault\nthe second fault$"):
+        main(["inspect", "t.csv"])

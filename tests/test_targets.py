@@ -18,6 +18,7 @@ from sklearn.utils.estimator_checks import check_estimator
 import flows
 from flows.__main__ import main
 from flows.core.errors import UserError
+from flows.density.chunks import Chunks
 from flows.networks.backend import backend
 from flows.networks.base_distribution import TailedNormal
 from flows.networks.target_population import TargetPopulation
@@ -472,7 +473,9 @@ def test_predict_needs_a_column_without_a_target(tmp_path):
     main(["fit", source, "-o", model, *quick])
     assert "--column is needed" in refused("predict", model, source)
     picture = str(tmp_path / "p.png")
-    assert "has none" in refused("plot", model, source, "-o", picture, "--along", "age")
+    assert "the density has no target" in refused(
+        "plot", model, source, "-o", picture, "--along", "age"
+    )
 
 
 # scikit-learn
@@ -510,3 +513,28 @@ def test_the_regressor_returns_means_quantiles_densities_and_samples():
         quick_regressor().predict(X)
     with pytest.raises(UserError, match="a regressor needs a target of numbers"):
         quick_regressor(kind="category").fit(X, y)
+
+
+def test_values_that_rest_on_few_completions_of_the_context_are_rough(of_number, capsys):
+    gaps = table().query("dose.isna()").head(3)
+    capsys.readouterr()
+    found = of_number.predict(gaps)
+    assert (found["effective_draws"] == 16).all()
+    assert "the predictions of 3 of 3 rows are rough" in capsys.readouterr().err
+    complete = of_number.predict(table().dropna().head(3))
+    assert complete["effective_draws"].isna().all()
+
+
+def test_the_surprise_of_a_target_has_the_effective_draws_of_its_log_density(of_number):
+    array = of_number._array
+    rows, _ = Chunks(array).known(table()[:40])
+    numbers = np.arange(len(rows))
+    estimate, (_, effective) = array.log_prob(rows, numbers), array.surprise(rows, numbers)
+    assert np.isfinite(effective).any()
+    np.testing.assert_array_equal(effective, estimate.effective)
+
+
+def test_complete_rows_are_scored_without_the_distribution_of_unknown_values(of_number):
+    density = flows.Density(of_number.network)
+    density.log_prob(table().dropna())
+    assert "unknowns" not in vars(density._array)

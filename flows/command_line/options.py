@@ -10,22 +10,18 @@ from typing import Any
 
 from flows.core.errors import UserError
 from flows.tables import files
-from flows.tables.frames import Table
+from flows.tables.frames import Table, TableOptions
 from flows.tables.values import Format
 
 
-def read_table(arguments: argparse.Namespace) -> tuple[dict[str, str], Table]:
-    """Return the kinds that a user of ``fit`` or ``inspect`` names, and the parsed table."""
-    kinds = once("--column", arguments.column)
+def read_table(arguments: argparse.Namespace) -> tuple[TableOptions, Table]:
+    """Return the options of ``fit`` or ``inspect`` for a table, and the parsed table."""
+    names = ("missing", "strict", "group", "na", "weights")
+    own = {name: getattr(arguments, name) for name in names}
+    kinds, targets = once("--column", arguments.column), column_names(arguments.target)
     which = {"only": arguments.only, "drop": arguments.drop, "na": arguments.na}
-    return kinds, files.read(arguments.table, kinds, format_of(arguments), **which)
-
-
-def take_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of ``fit`` and ``inspect`` that ``frames.take`` has, too."""
-    targets = column_names(arguments.target)
-    names = ("strict", "group", "weights", "na")
-    return {name: getattr(arguments, name) for name in names} | {"targets": targets}
+    table = files.read(arguments.table, kinds, format_of(arguments), **which)
+    return TableOptions(kinds, targets=targets, **own), table
 
 
 def column_names(text: str | None) -> list[str]:

@@ -34,7 +34,7 @@ VERBS = {
 }
 TABLE = "a .csv, .tsv, .csv.gz, .tsv.gz or .parquet file, or - for standard input"
 OUTPUT = "the file to write"
-STANDARD_OUTPUT = "; by default, rows are written as CSV to standard output"
+STANDARD_OUTPUT = "; by default, or with -, rows are written as CSV to standard output"
 REPEATS = "; may be repeated"
 REPEATED: dict[str, Any] = {"action": "append", "default": []}
 
@@ -58,11 +58,8 @@ def parser() -> argparse.ArgumentParser:
         optional: dict[str, Any] = {"nargs": "?"} if name == "predict" else {}
         verb_parsers[name].add_argument("table", metavar="TABLE", type=Path, help=text, **optional)
     for name in ("fit", "sample", "score", "impute", "predict", "plot"):
-        needed = name in ("fit", "plot")
-        text = OUTPUT if needed else OUTPUT + STANDARD_OUTPUT
-        verb_parsers[name].add_argument(
-            "-o", "--output", metavar="FILE", type=Path, required=needed, help=text
-        )
+        is_optional = name not in ("fit", "plot")
+        _add_output(verb_parsers[name], is_optional=is_optional)
         _add_format(verb_parsers[name])
     _add_format(verb_parsers["inspect"])
     for name in ("fit", "sample", "impute", "probability"):
@@ -94,6 +91,20 @@ def parser() -> argparse.ArgumentParser:
     _add_export(verb_parsers["export"])
     _add_plot(verb_parsers["plot"])
     return whole
+
+
+def _add_output(verb: argparse.ArgumentParser, *, is_optional: bool) -> None:
+    def parse(text: str) -> Path | None:
+        if text != "-":
+            return Path(text)
+        if is_optional:
+            return None
+        raise _expected("a file", text)
+
+    text = OUTPUT + STANDARD_OUTPUT * is_optional
+    verb.add_argument(
+        "-o", "--output", metavar="FILE", type=parse, required=not is_optional, help=text
+    )
 
 
 def _add_format(verb: argparse.ArgumentParser) -> None:
@@ -194,10 +205,12 @@ def _add_probability(verb: argparse.ArgumentParser) -> None:
 
 
 def _add_export(verb: argparse.ArgumentParser) -> None:
-    add = verb.add_argument
-    add("-o", "--output", metavar="FILE", type=Path, required=True, help=OUTPUT)
-    text = "leave out the out-of-fold scores of the training rows, which identify the rows"
-    add("--without-record", action="store_true", help=text)
+    _add_output(verb, is_optional=False)
+    text = (
+        "replace the out-of-fold scores of the training rows, which identify the rows, by counts "
+        "in bins; the rest of the record stays"
+    )
+    verb.add_argument("--without-record", action="store_true", help=text)
 
 
 def _add_plot(verb: argparse.ArgumentParser) -> None:

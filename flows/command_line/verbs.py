@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from flows.command_line import image_files
-from flows.command_line.options import column_names, format_of, once, read_table, take_options
+from flows.command_line.options import column_names, format_of, once, read_table
 from flows.command_line.streams import Ask, answers, write
 from flows.command_line.wording import shell_words
 from flows.core.arrays import Array, rounded
@@ -33,16 +33,11 @@ from flows.density.conditions import parse as parse_conditions
 from flows.density.description import describe
 from flows.density.fitting import fit_table
 from flows.density.frame_density import QUANTILES, Samples
-from flows.density.target_density import TargetDensity, density_of
+from flows.density.target_density import density_of
 from flows.networks import building
 from flows.networks.image_flow import ImageFlow
 from flows.tables import files
-from flows.tables.frames import (
-    apply_missing_policy,
-    parsing_kinds,
-    rows_left_out,
-    to_numbers,
-)
+from flows.tables.frames import apply_missing_policy, parsing_kinds, rows_left_out
 from flows.tables.notices import Notice, show
 from flows.tables.values import PLAIN
 
@@ -68,18 +63,16 @@ def fit(arguments: argparse.Namespace) -> None:
             "such as table.flow"
         )
     settings = once("-S", arguments.settings)
-    kinds, table = read_table(arguments)
+    options, table = read_table(arguments)
     density = fit_table(
         table,
         arguments.model,
+        options,
         members=arguments.members,
         mixtures=arguments.mixtures,
-        kinds=kinds,
         settings=settings,
         seed=arguments.seed,
-        missing=arguments.missing,
         minutes=arguments.minutes,
-        **take_options(arguments),
         on_notices=partial(show, words=shell_words),
     )
     density.save(arguments.output)
@@ -119,7 +112,7 @@ def score(arguments: argparse.Namespace) -> None:
     if arguments.output is not None:
         files.is_csv(arguments.output)  # raise the error for an unknown ending before scoring
     frame, surprise = _least_likely(arguments, density, given)
-    _write(arguments, density, [_anomalies(arguments, density, frame, surprise, given)])
+    _write(arguments, density, [_anomalies(density, frame, surprise)])
 
 
 def impute(arguments: argparse.Namespace) -> None:
@@ -167,7 +160,7 @@ def predict(arguments: argparse.Namespace) -> None:
     def ask(chunks: Chunks, chunk: pd.DataFrame) -> pd.DataFrame:
         return chunk.assign(**shown(chunks.predict(chunk, names, levels)))
 
-    added = prediction_names(columns, levels)
+    added = [*map(str, prediction_names(columns, levels))]
     _write(arguments, density, _answers(arguments, density, ask, added))
 
 
@@ -187,7 +180,7 @@ def probability(arguments: argparse.Namespace) -> None:
 def export(arguments: argparse.Namespace) -> None:
     """Write a density to another file, perhaps without values of single rows."""
     network = building.load(arguments.model)
-    building.save(network, arguments.output, rows=not arguments.without_record)
+    building.save(network, arguments.output, record=not arguments.without_record)
 
 
 def info(arguments: argparse.Namespace) -> None:
@@ -219,23 +212,22 @@ def _figure(arguments: argparse.Namespace, density: ArrayDensity) -> Figure:
     kinds = parsing_kinds(density.columns)
     na = layout_of(density).na
     table = files.read(arguments.table, kinds, format_of(arguments), only=list(kinds), na=na)
-    if number is not None:
-        if arguments.missing != "keep":
-            raise UserError(
-                f"--missing {arguments.missing} is for pictures of all rows, not for --row"
-            )
-        if number > len(table.frame):
-            raise UserError(f"--row {number}: {source} holds {len(table.frame)} rows")
-        figure, notices = pictures.of_row(density, table.frame, number - 1, number, source)
-        show(notices, shell_words)
-        return figure
-    rows = to_numbers(apply_missing_policy(table, arguments.missing), density.columns)
-    if isinstance(density, TargetDensity):
-        return pictures.of_target(density, rows, arguments.along, f"--along {arguments.along}")
-    if arguments.along is not None:
-        raise UserError("--along draws the target, and this density has none")
-    show(rows_left_out(len(table.frame) - len(rows)), shell_words)
-    return pictures.of_samples(density, rows, f"{arguments.model}:")
+    if number is not None and arguments.missing != "keep":
+        raise UserError(f"--missing {arguments.missing} is for pictures of all rows, not for --row")
+    if number is not None and number > len(table.frame):
+        raise UserError(f"--row {number}: {source} holds {len(table.frame)} rows")
+    kept = apply_missing_policy(table, arguments.missing).frame
+    figure, notices = pictures.plot(
+        density,
+        kept,
+        row=number,
+        along=arguments.along,
+        source=source,
+        model=f"{arguments.model}:",
+        argument=lambda name, value: f"--{name} {value}",
+    )
+    show([*rows_left_out(len(table.frame) - len(kept)), *notices], shell_words)
+    return figure
 
 
 def _load(arguments: argparse.Namespace, *, needs_columns: bool = True) -> ArrayDensity:
@@ -267,12 +259,18 @@ def _scored(
     given: Sequence[str],
     missing: str,
 ) -> Iterator[pd.DataFrame]:
-    """Yield rows with the log-density, its deviation over members, and its standard error."""
+    """Yield rows with the log-density, its deviation over members, and its standard error.
+
+    Rows of which the least likely are wanted have tail probabilities, unless columns are given.
+    """
 
     def ask(chunks: Chunks, chunk: pd.DataFrame) -> pd.DataFrame:
         kept, (log_q, error, _) = chunks.log_prob(chunk, given, missing)
         found = np.stack([density.ensemble(log_q), density.deviation(log_q), error]).round(6)
-        return kept.assign(**dict(zip(SCORES, found, strict=True)))
+        scored = kept.assign(**dict(zip(SCORES, found, strict=True)))
+        if arguments.anomalies is None or given:
+            return scored
+        return scored.assign(tail_probability=density.tail_probability(log_q).round(6))
 
     added = SCORES if arguments.anomalies is None else [*SCORES, *ODDITY]
     return _answers(arguments, density, ask, added)
@@ -301,24 +299,11 @@ def _least_likely(
     return frame, surprise
 
 
-def _anomalies(
-    arguments: argparse.Namespace,
-    density: ArrayDensity,
-    frame: pd.DataFrame,
-    surprise: Array,
-    given: Sequence[str],
-) -> pd.DataFrame:
-    """Return the least likely rows with the column of the largest surprise, if it is above 0.
-
-    Tail probabilities are added unless columns are given.
-    """
+def _anomalies(density: ArrayDensity, frame: pd.DataFrame, surprise: Array) -> pd.DataFrame:
+    """Return the least likely rows with the column of the largest surprise, if it is above 0."""
     frame = frame.reset_index(names="row")
-    if not given:
-        chunks = Chunks(density, str(arguments.table), format_of(arguments))
-        _, found = chunks.log_prob(frame)
-        tail = density.tail_probability(found.log_q)
-        frame = frame.assign(tail_probability=tail.round(6))
-        show([NO_TAIL] if np.isnan(tail).all() else [], shell_words)
+    if "tail_probability" in frame and frame["tail_probability"].isna().all():
+        show([NO_TAIL], shell_words)
     most = np.nan_to_num(surprise, nan=-np.inf, posinf=np.inf)
     names = np.array([column.name for column in density.columns])[most.argmax(axis=1)]
     most = most.max(axis=1)

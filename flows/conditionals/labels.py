@@ -19,7 +19,7 @@ from flows.core.arrays import Array, Whole
 from flows.tables.cells import concentrated, within
 from flows.tables.columns import Column
 
-# From rows (n, D) to log-densities (n, M) of the M members, which are the networks of an ensemble
+# From rows (n, D) to log-densities (n, M) of the M members of an ensemble
 LogDensity = Callable[[Array], Array]
 
 TOLERANCE = 1e-6  # relative

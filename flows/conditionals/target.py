@@ -13,7 +13,7 @@ r of x. Missing values are drawn from it given the known values x_o, and p(y | x
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.mixtures.completion import draw_missing
 from flows.mixtures.conditional_mixture import ConditionalMixture
-from flows.mixtures.truncated_mixture import TruncatedMixture, log_interval, truncated_normal
+from flows.mixtures.truncated_mixture import BoxProposal, log_interval, truncated_normal
 from flows.networks.target_population import TargetPopulation
 
 COMPLETIONS = 16  # draws of a context with gaps, if the targets are unknown
@@ -72,7 +72,7 @@ class TargetUnknowns:
                 yield k, self._weighted(rows[k], generator)
                 continue
             x = self._completed(rows[k : k + 1, :context], COMPLETIONS, generator)
-            yield k, self._averaged(x, generator, enough)
+            yield k, replace(self._averaged(x, generator, enough), completions=COMPLETIONS)
         places = np.flatnonzero(plain)
         for start in range(0, len(places), ROWS):
             some = places[start : start + ROWS]
@@ -144,17 +144,13 @@ class TargetUnknowns:
                 log_p[~is_inside] = -np.inf
         return y, log_p
 
-    def log_prob(self, rows: Array) -> Array:
-        """Return log p(y | x) of complete rows ``(n, d + D)``, ``(n, M)``."""
-        return self.population.log_factors(rows).sum(axis=2)
-
     def _of_one(self, x: Array) -> list[Posterior]:
         """Return the distributions of one target given complete contexts ``(n, d)``."""
         if labels := self.population.columns[-1].labels:
             rows = np.column_stack(
                 [x.repeat(len(labels), axis=0), np.tile(range(len(labels)), len(x))]
             )
-            log_p = self.log_prob(rows)
+            log_p = self.population.log_factors(rows)[:, :, 0]
             parts = zip(np.split(rows, len(x)), np.split(log_p, len(x)), strict=True)
             return [self._posterior(*part, is_exact=True) for part in parts]
         values, log_weights = self._nodes(x)
@@ -200,7 +196,7 @@ class TargetUnknowns:
         def draw(count: int) -> tuple[Array, Array]:
             x = self._completed(row[None, :context], count, generator)
             rows = np.column_stack([x, np.tile(row[context:], (count, 1))])
-            return rows, self.log_prob(rows)
+            return rows, self.population.log_factors(rows).sum(axis=2)
 
         return Posterior.doubled(draw, self._weights, lambda each: each.effective >= ENOUGH, MOST)
 
@@ -306,7 +302,7 @@ class TargetUnknowns:
             mixture, log_evidence = conditional.mixture_of(0), conditional.log_evidence[0]
         place = {d: u for u, d in enumerate(np.flatnonzero(unknown).tolist())}
         boxes = {place[d]: self._scaled(d, own) for d, own in intervals.items()}
-        proposal = TruncatedMixture(mixture, boxes)
+        proposal = BoxProposal(mixture, boxes)
         drawn = scaled[None].repeat(count, axis=0)
         drawn[:, unknown] = z = proposal.sample(count, generator)
         log_weights = mixture.log_prob(z) - proposal.log_prob(z) + log_evidence

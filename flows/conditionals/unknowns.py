@@ -36,7 +36,7 @@ from flows.conditionals.quadrature import integrate
 from flows.core.arrays import Array, Mask, Whole
 from flows.core.seeds import numpy_generator
 from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
-from flows.mixtures.truncated_mixture import TruncatedMixture
+from flows.mixtures.truncated_mixture import BoxProposal
 from flows.networks.population import ensemble_log_prob
 from flows.tables.cells import concentrated
 from flows.tables.columns import Column
@@ -60,11 +60,15 @@ class Posterior:
         values: complete rows in the user's units, ``(N, D)``, not rounded, with codes for labels.
         log_weights: the logarithms of the members' weights, ``(N, M)``. The weights of a member sum
             to the member's density of the known columns.
-        weights: the weights in the ensemble, ``(N,)``, which sum to 1.
+        weights: the weights in the ensemble, ``(N,)``, which sum to 1; ``NaN`` if no value has a
+            weight above 0.
         is_exact: whether the values come from quadrature or labels, and not from random draws.
         along: the column that quadrature integrated over, if there is one.
-        log_own: ``-log r`` at the row's true values, if the caller knows them; otherwise ``NaN``.
-            With the log-density added, it is the log-weight of these values as one more draw.
+        log_own: minus the log-density of the proposal at the true values of the row; ``NaN`` if
+            they are unknown. The log-weight of the true values, counted as one more draw, is their
+            log-density plus ``log_own``.
+        completions: the number of random completions of x that the values are an average over; 0
+            for none.
     """
 
     values: Array
@@ -73,6 +77,7 @@ class Posterior:
     is_exact: bool = False
     along: int | None = None
     log_own: float = np.nan
+    completions: int = 0
 
     @classmethod
     def of(cls, values: Array, log_weights: Array, member_weights: Array, **kind: Any) -> Posterior:
@@ -85,7 +90,8 @@ class Posterior:
             kind: other fields.
         """
         log_w = ensemble_log_prob(log_weights, member_weights)
-        weights = np.exp(log_w - log_w.max())
+        with np.errstate(invalid="ignore"):
+            weights = np.exp(log_w - log_w.max())
         return cls(values, log_weights, weights / weights.sum(), **kind)
 
     @classmethod
@@ -114,8 +120,7 @@ class Posterior:
             each = np.concatenate(log_weights)
             # Without a draw of positive weight there is no posterior yet
             if np.isfinite(each).any() or total >= most:
-                with np.errstate(invalid="ignore"):
-                    found = cls.of(np.concatenate(values), each - np.log(total), member_weights)
+                found = cls.of(np.concatenate(values), each - np.log(total), member_weights)
                 if total >= most or is_enough(found):
                     return found
             count = min(total, most - total)
@@ -127,8 +132,16 @@ class Posterior:
 
     @property
     def effective(self) -> float:
-        """The effective number of draws; infinite if nothing was drawn."""
-        return np.inf if self.is_exact else float(1 / np.square(self.weights).sum())
+        """The effective number of draws.
+
+        It is infinite if nothing was drawn, the number of ``completions`` of x if there are any,
+        and 0 if no draw has a weight above 0.
+        """
+        if self.completions:
+            return self.completions
+        if self.is_exact:
+            return np.inf
+        return float(np.nan_to_num(1 / np.square(self.weights).sum()))
 
     @property
     def error(self) -> float:
@@ -136,8 +149,10 @@ class Posterior:
 
             error^2 = 1 / effective - 1 / draws
 
-        This is the delta method.
+        This is the delta method. The error is infinite if no draw has a weight above 0.
         """
+        if not self.effective:
+            return np.inf
         return float(np.sqrt(max(0.0, 1 / self.effective - 1 / len(self.weights))))
 
     def quantiles(self, d: int, levels: Array) -> Array:
@@ -235,7 +250,7 @@ class Unknowns:
             mixture = ConditionalMixture.of(mixture, self._scores(row[None]), unknown).mixture_of(0)
         places = np.flatnonzero(unknown).tolist()
         boxes = {places.index(d): self.distilled.ends(d, own) for d, own in intervals.items()}
-        proposal = TruncatedMixture(mixture, boxes)
+        proposal = BoxProposal(mixture, boxes)
 
         def draw(count: int) -> tuple[Array, Array]:
             sizes = [POINTS] * (count // POINTS) + [count % POINTS]
@@ -251,7 +266,7 @@ class Unknowns:
         self,
         row: Array,
         places: Sequence[int],
-        proposal: TruncatedMixture,
+        proposal: BoxProposal,
         count: int,
         generator: np.random.Generator,
     ) -> tuple[Array, Array]:

@@ -76,15 +76,15 @@ class Conditions:
     Args:
         row: the known values in the user's units, ``(D,)``, with codes for labels and ``NaN`` for
             unknown values.
-        intervals: intervals ``(I, 2)`` in the user's units, by column, in one of which the unknown
-            value lies. They are sorted and do not overlap.
+        intervals: for some columns, intervals ``(I, 2)`` in the user's units; the unknown value
+            lies in one of them. They are sorted and do not overlap.
     """
 
     row: Array
     intervals: Intervals = field(default_factory=dict)
 
     def also(self, event: Intervals) -> Conditions | None:
-        """Return the conditions with those of an ``event``; ``None`` if both cannot hold."""
+        """Return these conditions and the event; ``None`` if they contradict each other."""
         intervals = dict(self.intervals)
         for d, own in event.items():
             if not np.isnan(self.row[d]):
@@ -104,7 +104,7 @@ class Conditions:
 
 
 class ArrayDensity:
-    """The density of a table on arrays: the ensemble of the networks of a population.
+    """The density of a table on arrays: the ensemble of the members of a population.
 
     ``row_numbers`` ``(n,)`` in the methods are the numbers of the rows in their table, from 0. They
     select the random streams, so the results for a row do not depend on the other rows.
@@ -140,8 +140,12 @@ class ArrayDensity:
         """Return the log-densities of the known values of each row.
 
         A label has a probability, which is the density integrated over the cell of its code
-        (``conditionals/labels.py``). The log-density is minus infinity for a row with a value that
-        its column does not allow.
+        (``conditionals/labels.py``). Other values have these results:
+
+        - A missing value (``NaN``) is integrated out. If the density has a target, a missing value
+          of the context is averaged over, and a row that lacks a target has the result ``NaN``.
+        - A value that its column does not allow gives minus infinity. In the context of a target,
+          such a value counts as missing.
 
         Args:
             rows: the rows, ``(n, D)``.
@@ -152,11 +156,11 @@ class ArrayDensity:
         given = np.zeros(len(self.columns), bool) if given is None else given
         log_q = np.full((len(rows), self.network.members), -np.inf)
         found = Estimate(log_q, np.zeros(len(rows)), np.full(len(rows), np.inf))
-        allowed = ~self.disallowed(rows).any(axis=1)
-        direct = allowed & ~np.isnan(rows).any(axis=1) & (not given.any())
+        rows, is_left_out = self._scorable(rows)
+        direct = ~is_left_out & ~np.isnan(rows).any(axis=1) & (not given.any())
         if direct.any():
             found.log_q[direct] = self._log_complete(rows[direct])
-        places = np.flatnonzero(allowed & ~direct)
+        places = np.flatnonzero(~is_left_out & ~direct)
         if len(places):
             asked = rows[places], row_numbers[places]
             own = (
@@ -165,6 +169,10 @@ class ArrayDensity:
             for part, new in zip(found, own, strict=True):
                 part[places] = new
         return found
+
+    def _scorable(self, rows: Array) -> tuple[Array, Mask]:
+        """Return the rows to score, and a mask ``(n,)`` of the rows that are not scored."""
+        return rows, np.logical_or.reduce(self.disallowed(rows), axis=1)
 
     def deviation(self, log_q: Array) -> Array:
         """Return the standard deviation over the members' log-densities, ``(n,)``.
@@ -330,7 +338,8 @@ class ArrayDensity:
             P(E | C) = P(E and C) / P(C)
 
         Both are estimated by importance sampling, until the standard error is below 2% of the
-        probability, or with ``MOST_OF_AN_EVENT`` draws.
+        probability, or with ``MOST_OF_AN_EVENT`` draws. If no draw has a weight above 0, the
+        standard error is infinite; if no draw for C has, the probability is ``NaN``.
 
         Args:
             event: intervals ``(I, 2)`` in the user's units, by column.
@@ -346,12 +355,13 @@ class ArrayDensity:
             )
             for number, each in enumerate((both, given))
         )
-        log_p = logsumexp(joint.log_evidence, b=self._weights)
-        log_p -= logsumexp(conditions.log_evidence, b=self._weights)
-        error = np.hypot(joint.error, conditions.error)
-        p = float(min(1.0, np.exp(log_p)))
+        log_joint = logsumexp(joint.log_evidence, b=self._weights)
+        with np.errstate(invalid="ignore"):
+            log_p = log_joint - logsumexp(conditions.log_evidence, b=self._weights)
+        error = float(np.hypot(joint.error, conditions.error))
+        p = float(np.minimum(1.0, np.exp(log_p)))
         draws = len(joint.values) + len(conditions.values)
-        return Probability(p, float(p * error), draws)
+        return Probability(p, p * error if np.isfinite(error) else error, draws)
 
     @property
     def _weights(self) -> Array:

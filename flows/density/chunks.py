@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from flows.conditionals.unknowns import ENOUGH, MOST
+from flows.conditionals.unknowns import ENOUGH
 from flows.core.arrays import Array, Mask, Whole
 from flows.density.array_density import ArrayDensity, Conditions, Estimate, Probability
 from flows.tables.carried import Carried
@@ -46,7 +46,7 @@ class Chunks:
     """Questions to a density about chunks of rows.
 
     Columns are found by name, in any order; other columns are ignored. ``notices`` describes all
-    chunks together. ``disallowed`` is a notice on the first value that its column does not allow.
+    chunks together.
 
     Args:
         density: the density.
@@ -65,19 +65,16 @@ class Chunks:
         self.density, self.source, self.written, self.on_rows = density, source, written, on_rows
         self.columns = density.columns
         self.names = [column.name for column in density.columns]
-        self.kinds = parsing_kinds(density.columns)
         self.layout = layout_of(density)
-        self.what = ""  # plural noun for the results in notices
-        self.consequence = "treated as unknown"  # for a value that its column does not allow
         self._rows = 0
         self._left_out = 0
         self._unmatched: list[Notice] = []
         self._unknown_labels = Counter[tuple[str, str]]()
-        self._far: dict[str, list[float]] = {}  # given values, by column
+        self._far: dict[tuple[str, str], list[float]] = {}  # given values, by column and results
         self._different = Counter[Carried]()  # values that differ from those of samples
-        self.disallowed: Notice | None = None
-        self._disallowed_count = 0
-        self._effective: list[Array] = []
+        self._disallowed: list[Notice] = []  # on the first value that its column does not allow
+        self._disallowed_count, self._consequence = 0, ""
+        self._effective: dict[str, list[Array]] = {}  # by the results, a plural noun
 
     def log_prob(
         self, chunk: pd.DataFrame, given: Sequence[str] = (), missing: str = "keep"
@@ -86,37 +83,37 @@ class Chunks:
 
         With ``given``, the log-densities are conditional on the values of these columns.
         """
-        self.what, self.consequence = "log-densities", "given a log-density of minus infinity"
+        what, consequence = "log-densities", "given a log-density of minus infinity"
         is_learned = np.full(len(self.columns), True)
         if self.density.targets:
-            self.consequence = "treated as unknown, or as impossible in a target"
+            consequence = "treated as unknown, or as impossible in a target"
             is_learned = np.isin(self.names, self.density.targets)
         is_given = given_mask(self.density, given)
-        kept = apply_missing_policy(self._parse(chunk), missing)
+        kept = self._table(chunk, self.columns, missing)
         rows = to_numbers(kept, self.columns)
         self._count_unknown_labels(kept, rows, is_learned)
         has_labels = np.array([bool(column.labels) for column in self.columns])
-        self._note_disallowed(kept, self.density.disallowed(rows) & ~(has_labels & is_learned))
+        disallowed = self.density.disallowed(rows) & ~(has_labels & is_learned)
+        self._note_disallowed(kept, disallowed, consequence)
         self._left_out += len(chunk) - len(rows)
         self._compare_carried(chunk.loc[kept.frame.index], rows)
         if is_given.any():
-            self.note_far(np.where(is_given, rows, np.nan))
-        found = self._ask(partial(self.density.log_prob, given=is_given), rows)
+            self.note_far(np.where(is_given, rows, np.nan), what)
+        found = self._ask(partial(self.density.log_prob, given=is_given), what, rows)
         return chunk if missing == "keep" else chunk.loc[kept.frame.index], Estimate(*found)
 
     def complete(self, chunk: pd.DataFrame, seed: int) -> pd.DataFrame:
         """Return one draw of the density's columns for each row, given the row's known values."""
-        self.what = "draws"
         chunk = self._with_all_columns(chunk)
-        rows, _ = self._known(chunk)
+        rows, _ = self.known(chunk)
 
         def complete(rows: Array, numbers: Whole) -> tuple[Array, ...]:
             versions, effective = self.density.complete(rows, numbers, 1, seed)
             return versions[0], effective
 
-        self.note_far(rows)
+        self.note_far(rows, "draws")
         start = self._rows
-        found = self._ask(complete, rows)[0]
+        found = self._ask(complete, "draws", rows)[0]
         frame = self.layout.frame(self.columns, found, seed=seed, start=start)
         return self._with_rare_labels(frame.set_axis(chunk.index), chunk)
 
@@ -126,8 +123,8 @@ class Chunks:
         With ``draws``, return this many versions of each row, one below the other, with drawn
         values in place of missing values.
         """
-        self.what = "imputed values"
-        rows, disallowed = self._known(chunk)
+        what = "imputed values"
+        rows, disallowed = self.known(chunk)
 
         def fill(rows: Array, numbers: Whole) -> tuple[Array, ...]:
             if not draws:
@@ -135,9 +132,9 @@ class Chunks:
             versions, effective = self.density.complete(rows, numbers, draws, seed)
             return versions.swapaxes(0, 1), effective
 
-        self.note_far(rows)
+        self.note_far(rows, what)
         start = self._rows
-        filled = self._ask(fill, rows)[0].reshape(-1, rows.shape[1])
+        filled = self._ask(fill, what, rows)[0].reshape(-1, rows.shape[1])
         each = np.arange(len(chunk)).repeat(max(draws, 1))
         gaps = (np.isnan(rows) & ~disallowed)[each]
         values = self.layout.frame(self.columns, filled, seed=seed, start=start)
@@ -163,23 +160,23 @@ class Chunks:
 
     def _predict(self, chunk: pd.DataFrame, column: str, levels: Sequence[float]) -> pd.DataFrame:
         """Return the distribution of one column."""
-        self.what = "predictions"
-        d = find_column(self.density, column)
-        rows, _ = self._known(self._with_all_columns(chunk, without=column))
-        self.note_far(rows)
-        found, effective = self._ask(partial(self.density.predict, d=d, levels=levels), rows)
+        what, d = "predictions", find_column(self.density, column)
+        rows, _ = self.known(self._with_all_columns(chunk, without=column))
+        self.note_far(rows, what)
+        ask = partial(self.density.predict, d=d, levels=levels)
+        found, effective = self._ask(ask, what, rows)
         return self._predicted(d, levels, found, effective, chunk.index)
 
     def predict_given(
         self, given: Conditions, names: Sequence[str], levels: Sequence[float]
     ) -> pd.DataFrame:
         """Return the distributions of the columns ``names`` under conditions, in one row."""
-        self.what, parts = "predictions", list[pd.DataFrame]()
-        self.note_far(given.row[None])
+        what, parts = "predictions", list[pd.DataFrame]()
+        self.note_far(given.row[None], what)
         for name in names:
             d = find_column(self.density, name)
             found, effective = self.density.predict_given(given, d, levels)
-            self._effective.append(effective)
+            self._effective.setdefault(what, []).append(effective)
             parts.append(self._predicted(d, levels, found, effective, pd.RangeIndex(1)))
         if len(names) == 1:
             return parts[0]
@@ -190,7 +187,7 @@ class Chunks:
         self, d: int, levels: Sequence[float], found: Array, effective: Array, index: pd.Index
     ) -> pd.DataFrame:
         """Return the results of ``ArrayDensity.predict`` for column ``d`` as a data frame."""
-        *names, last = _prediction_names(self.columns[d], levels)
+        *names, last = prediction_names([self.columns[d]], levels)
         predicted = pd.DataFrame(found, columns=names, index=index)
         if self.columns[d].kind == "date":
             predicted = self._with_dates(predicted, self.columns[d])
@@ -203,21 +200,28 @@ class Chunks:
 
         ``row_numbers`` ``(n,)`` are the numbers of the rows, if the chunk holds only some rows.
         """
-        self.what = "surprises"
-        rows, disallowed = self._known(chunk)
-        found = self._ask(self.density.surprise, rows, row_numbers)[0]
+        rows, disallowed = self.known(chunk)
+        found = self._ask(self.density.surprise, "surprises", rows, row_numbers)[0]
         return np.where(disallowed, np.inf, found)
 
-    def numbers(self, chunk: pd.DataFrame) -> Array:
-        """Return the rows as numbers ``(n, D)``; missing and disallowed values are ``NaN``."""
-        return self._known(chunk)[0]
+    def known(self, chunk: pd.DataFrame) -> tuple[Array, Mask]:
+        """Return the rows as numbers ``(n, D)``, and a mask ``(n, D)`` of disallowed values.
 
-    def note_far(self, rows: Array) -> None:
+        Missing and disallowed values are ``NaN``.
+        """
+        table = self._table(chunk, self.columns)
+        rows = to_numbers(table, self.columns)
+        disallowed = self.density.disallowed(rows)
+        self._note_disallowed(table, disallowed, "treated as unknown")
+        return np.where(disallowed, np.nan, rows), disallowed
+
+    def note_far(self, rows: Array, what: str = "draws") -> None:
         """Count given values that are more than one range of their column outside of its range.
 
         Args:
             rows: rows ``(n, D)`` with ``NaN`` for unknown values. The known values of a row with an
                 unknown value are given.
+            what: plural noun for the results that depend on these values.
         """
         unknown: Mask = np.isnan(rows)
         gappy = unknown.any(axis=1, keepdims=True)
@@ -227,12 +231,12 @@ class Chunks:
         far = gappy & ((rows < 2 * low - high) | (rows > 2 * high - low))
         for column, x, own in zip(self.columns, rows.T, far.T, strict=True):
             if own.any() and not column.labels:
-                self._far.setdefault(column.name, []).extend(x[own].tolist())
+                self._far.setdefault((column.name, what), []).extend(x[own].tolist())
 
     def about_far(self) -> list[Notice]:
         """Return a notice for each column with given values far outside of its range."""
         notices = []
-        for name, values in self._far.items():
+        for (name, what), values in self._far.items():
             d = self.names.index(name)
             shown = np.array([values[0], *(end[d] for end in self._ranges())])
             texts = [f"{each:.6g}" for each in shown]
@@ -241,7 +245,7 @@ class Chunks:
             more = f" and {len(values) - 1} more" if len(values) > 1 else ""
             problem = (
                 f"is given as {texts[0]}{more}, far outside of its range, which is about "
-                f"{texts[1]} to {texts[2]}; the {self.what or 'draws'} extrapolate"
+                f"{texts[1]} to {texts[2]}; the {what} extrapolate"
             )
             notices.append(Notice(problem, name))
         return notices
@@ -260,13 +264,20 @@ class Chunks:
             *_about_carried(self._different),
             *self.about_far(),
             *self._about_disallowed(),
-            *_about_precision(np.concatenate([np.empty(0), *self._effective]), self.what),
+            *(
+                notice
+                for what, effective in self._effective.items()
+                for notice in _about_precision(np.concatenate(effective), what)
+            ),
         ]
 
     def _ask(
-        self, question: Question, rows: Array, row_numbers: Whole | None = None
+        self, question: Question, what: str, rows: Array, row_numbers: Whole | None = None
     ) -> tuple[Array, ...]:
-        """Ask a ``question`` about blocks of rows, and return the results for all rows."""
+        """Ask a ``question`` about blocks of rows, and return the results for all rows.
+
+        Notices call the results ``what``, a plural noun.
+        """
         if row_numbers is None:
             row_numbers = self._rows + np.arange(len(rows))
         self._rows += len(rows)
@@ -276,11 +287,16 @@ class Chunks:
             found.append(question(rows[block], row_numbers[block]))
             self.on_rows(len(rows[block]))
         results = tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
-        self._effective.append(results[-1])
+        self._effective.setdefault(what, []).append(results[-1])
         return results
 
-    def _parse(self, chunk: pd.DataFrame) -> Table:
-        return parse(chunk, self.kinds, self.source, self.written, self.layout.na)
+    def _table(
+        self, chunk: pd.DataFrame, columns: Sequence[Column], missing: str = "keep"
+    ) -> Table:
+        """Return parsed columns of a chunk after the policy ``missing`` for missing values."""
+        kinds = parsing_kinds(columns)
+        parsed = parse(chunk, kinds, self.source, self.written, self.layout.na)
+        return apply_missing_policy(parsed, missing)
 
     def _with_all_columns(self, chunk: pd.DataFrame, without: str = "") -> pd.DataFrame:
         """Return the chunk with missing values in absent columns and in the column ``without``.
@@ -300,17 +316,6 @@ class Chunks:
             self._unmatched = _about_unmatched(known, others)
         return chunk.assign(**dict.fromkeys(lacking, np.nan))
 
-    def _known(self, chunk: pd.DataFrame) -> tuple[Array, Mask]:
-        """Return the rows as numbers ``(n, D)``, and a mask ``(n, D)`` of disallowed values.
-
-        Missing and disallowed values are ``NaN``.
-        """
-        parsed = apply_missing_policy(self._parse(chunk), "keep")
-        rows = to_numbers(parsed, self.columns)
-        disallowed = self.density.disallowed(rows)
-        self._note_disallowed(parsed, disallowed)
-        return np.where(disallowed, np.nan, rows), disallowed
-
     def _with_dates(self, predicted: pd.DataFrame, column: Column) -> pd.DataFrame:
         """Return a prediction with dates in place of numbers, except for the deviation ``sd``."""
         dates = {
@@ -323,10 +328,8 @@ class Chunks:
     def _carried_in(self, chunk: pd.DataFrame) -> pd.DataFrame:
         """Return the carried columns that a chunk holds, parsed; ``NaN`` is a missing value."""
         there = set(map(str, chunk))
-        kinds = parsing_kinds([each.column for each in self.layout.carried])
-        kinds = {name: kind for name, kind in kinds.items() if name in there}
-        table = parse(chunk, kinds, self.source, self.written, self.layout.na)
-        return apply_missing_policy(table, "keep").frame
+        carried = [each.column for each in self.layout.carried]
+        return self._table(chunk, [column for column in carried if column.name in there]).frame
 
     def _compare_carried(self, chunk: pd.DataFrame, rows: Array) -> None:
         """Count the values of carried columns that differ from what the ``rows`` give."""
@@ -343,32 +346,28 @@ class Chunks:
         """Return a drawn frame in which known labels of a pool are those of the chunk."""
         for column in self.columns:
             if column.pooled:
-                parsed = apply_missing_policy(self._parse(chunk), "keep").frame[column.name]
+                parsed = self._table(chunk, [column]).frame[column.name]
                 own = parsed.notna().to_numpy(bool)
                 frame[column.name] = frame[column.name].mask(own, parsed)
         return frame
 
-    def _note_disallowed(self, table: Table, disallowed: Mask) -> None:
+    def _note_disallowed(self, table: Table, disallowed: Mask, consequence: str) -> None:
         """Count the ``disallowed`` values ``(n, D)`` of a table, and keep a notice on the first."""
         self._disallowed_count += int(disallowed.sum())
-        if self.disallowed is None and disallowed.any():
+        if not self._disallowed and disallowed.any():
             k, d = np.argwhere(disallowed)[0]
             column, value = self.columns[d], table.frame.iat[k, d]
-            why = f"which its kind, {column.word}, does not allow"
-            if column.labels:
-                why = f"which is not one of its labels ({', '.join(map(str, column.labels))})"
-            self.disallowed = Notice(f"holds {value}, {why}", column.name, table.frame.index[k])
+            problem = f"holds {value}, {column.refusal}"
+            self._disallowed = [Notice(problem, column.name, table.frame.index[k])]
+            self._consequence = consequence
 
     def _about_disallowed(self) -> list[Notice]:
         """Return a notice on the values that their columns do not allow."""
-        if self.disallowed is None:
-            return []
         more = self._disallowed_count - 1
         values = f"it and {more} more such value{'s' * (more > 1)} are" if more else "the value is"
         return [
-            replace(
-                self.disallowed, problem=f"{self.disallowed.problem}; {values} {self.consequence}"
-            )
+            replace(first, problem=f"{first.problem}; {values} {self._consequence}")
+            for first in self._disallowed
         ]
 
     def _count_unknown_labels(self, table: Table, rows: Array, is_learned: Mask) -> None:
@@ -390,18 +389,16 @@ def about_probability(found: Probability) -> list[Notice]:
     ]
 
 
-def prediction_names(columns: Sequence[Column], levels: Sequence[float]) -> list[str]:
-    """Return the names of the columns of a prediction of ``columns``, as text."""
-    names = {column.name: _prediction_names(column, levels) for column in columns}
-    if len(columns) == 1:
-        return [*map(str, names[columns[0].name])]
-    return [f"{column}_{each}" for column, own in names.items() for each in own]
+def prediction_names(columns: Sequence[Column], levels: Sequence[float]) -> list[Any]:
+    """Return the names of the columns of a prediction of ``columns``.
 
-
-def _prediction_names(column: Column, levels: Sequence[float]) -> list[Any]:
-    """Return the names of the columns of a prediction of one column; labels keep their types."""
+    Labels of a single column keep their types.
+    """
     summary = ["mean", "sd", *(f"q{level:g}" for level in levels)]
-    return [*(column.labels or summary), "effective_draws"]
+    names = {column.name: [*(column.labels or summary), "effective_draws"] for column in columns}
+    if len(columns) == 1:
+        return names[columns[0].name]
+    return [f"{column}_{each}" for column, own in names.items() for each in own]
 
 
 def layout_of(density: ArrayDensity) -> Layout:
@@ -506,7 +503,7 @@ def _about_precision(effective: Array, what: str) -> list[Notice]:
         return []
     return [
         Notice(
-            f"the {what} of {len(few)} of {len(effective)} rows are rough: fewer than {ENOUGH} of "
-            f"{MOST:,} draws are effective (at worst {few.min():.0f})"
+            f"the {what} of {len(few)} of {len(effective)} rows are rough: fewer than {ENOUGH} "
+            f"draws are effective (at worst {few.min():.0f})"
         )
     ]

@@ -13,8 +13,7 @@ from flows.core.arrays import Array
 from flows.density.array_density import ArrayDensity, Conditions
 from flows.density.chunks import find_column, layout_of
 from flows.tables.columns import WHOLE, Column
-from flows.tables.frames import apply_missing_policy, parsing_kinds, to_numbers
-from flows.tables.frames import parse as parse_frame
+from flows.tables.frames import numbers_of
 from flows.tables.notices import Notice, TableError, collecting
 
 RANGE = ".."  # between the ends of a range in text
@@ -133,18 +132,14 @@ def _numbers(density: ArrayDensity, d: int, values: Sequence[Any]) -> Array:
         if np.isnan(number) and not (isinstance(value, str) or value is None):
             continue  # a missing value is unknown
         if not column.holds(np.array([number]))[0]:
-            why = f"which its kind, {column.word}, does not allow"
-            if column.labels:
-                why = f"which is not one of its labels ({', '.join(map(str, column.labels))})"
-            raise _error(f"holds {value}, {why}", column)
+            raise _error(f"holds {value}, {column.refusal}", column)
     return found
 
 
 def _values(density: ArrayDensity, column: Column, values: Sequence[Any]) -> Array:
     """Return values of a column as numbers, ``(n,)``."""
     written = pd.DataFrame({column.name: pd.Series(list(values), dtype=object)})
-    parsed = parse_frame(written, parsing_kinds([column]), na=layout_of(density).na)
-    return to_numbers(apply_missing_policy(parsed, "keep"), [column])[:, 0]
+    return numbers_of(written, [column], layout_of(density).na)[:, 0]
 
 
 def _is_open(end: Any) -> bool:

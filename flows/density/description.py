@@ -9,6 +9,7 @@ from textwrap import shorten
 
 import pandas as pd
 
+from flows.networks import registry
 from flows.networks.population import Population
 from flows.tables.columns import WHOLE, Column
 from flows.tables.layout import Layout
@@ -18,8 +19,11 @@ def describe(network: Population, columns: Sequence[Column], layout: Layout) -> 
     """Return lines on the model, the columns, the training, the members and the score."""
     about, record = network.description, network.record
     settings = sorted(about.get("settings", {}).items())  # in the order of a file
-    chosen = [f"{network.networks} members", *(f"{key} {value}" for key, value in settings)]
-    lines = [f"{about.get('model', type(network).__name__)} of {', '.join(chosen)}"]
+    model = about.get("model", type(network).__name__)
+    count = _count(network.networks, "network" if model in registry.names() else "member")
+    if mixtures := network.members - network.networks:
+        count += f" and {_count(mixtures, 'mixture')}"
+    lines = [f"{model} of {', '.join([count, *(f'{key} {value}' for key, value in settings)])}"]
     gaps = [0] * len(columns) if record is None else record.gaps or [0] * len(columns)
     lines += [_column(*pair) for pair in zip(columns, gaps, strict=True)]
     lines += [f"column {each.column.name}: carried along, {each}" for each in layout.carried]
@@ -36,13 +40,11 @@ def describe(network: Population, columns: Sequence[Column], layout: Layout) -> 
         members["weight"] = network.member_weights.numpy()
         for regularisation, own in members.groupby("regularisation", sort=False):
             weight = f"weight {own['weight'].sum():.2f}"
-            s = "s" * (len(own) > 1)
-            if own["steps"].isna().any():
-                lines.append(f"{len(own)} mixture{s} with preprocessing {regularisation}: {weight}")
-                continue
-            steps = f"steps {own['steps'].min():.0f} to {own['steps'].max():.0f}"
-            count = f"{len(own)} member{s}"
-            lines.append(f"{count} with preprocessing {regularisation}: {weight}, {steps}")
+            is_mixture = own["steps"].isna().any()
+            line = f"with preprocessing {regularisation}: {weight}"
+            if not is_mixture:
+                line += f", steps {own['steps'].min():.0f} to {own['steps'].max():.0f}"
+            lines.append(f"{_count(len(own), 'mixture' if is_mixture else 'network')} {line}")
     if record.cuts:
         cuts = json.dumps(record.cuts)
         lines.append(f"cut by a limit of time; the setting cuts={cuts} gives the same fit")
@@ -54,6 +56,10 @@ def describe(network: Population, columns: Sequence[Column], layout: Layout) -> 
         references = [f"{name} {value:.2f}" for name, value in record.references.items()]
         lines.append("; ".join([f"{what}: {score}", *references]))
     return "\n".join(lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _column(column: Column, gaps: int) -> str:

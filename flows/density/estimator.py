@@ -25,10 +25,32 @@ class TableEstimator(BaseEstimator):
     A subclass sets these parameters, which its docstring describes.
     """
 
+    model: Any
+    members: int
     recipe: str
     epochs: int | None
+    weights: str | None
+    minutes: float | None
+    random_state: Any
     missing: Literal["learn", "drop", "stop"]
     settings: Mapping[str, Any] | None
+
+    def _fit(self, rows: Any, **others: Any) -> Density:
+        """Return the fit of ``flows.fit`` with these parameters and ``others``."""
+        try:
+            return fit(
+                rows,
+                self.model,
+                members=plain(self.members),
+                settings=self._training(),
+                seed=seed_of(self.random_state),
+                missing=self.missing,
+                weights=self.weights,
+                minutes=plain(self.minutes),
+                **others,
+            )
+        except LookupError as error:  # no such model
+            raise UserError(error.args[0]) from None
 
     def _training(self) -> dict[str, Any]:
         """Return the ``settings`` for ``flows.fit``."""
@@ -141,14 +163,8 @@ class DensityEstimator(DensityMixin, TableEstimator):
         Raises ``ValueError`` for rows or parameters that cannot be fitted.
         """
         rows = self._rows(X, reset=True)
-        names = ("columns", "missing", "na", "group", "weights", "strict")
-        how = {name: getattr(self, name) for name in names}
-        how |= {name: plain(getattr(self, name)) for name in ("members", "mixtures", "minutes")}
-        how["settings"] = self._training()
-        try:
-            self.density_ = fit(rows, self.model, seed=seed_of(self.random_state), **how)
-        except LookupError as error:  # no such model
-            raise UserError(error.args[0]) from None
+        own = {name: getattr(self, name) for name in ("columns", "na", "group", "strict")}
+        self.density_ = self._fit(rows, mixtures=plain(self.mixtures), **own)
         return self
 
     def score_samples(self, X: Any) -> Array:

@@ -25,7 +25,7 @@ from flows.networks.population import Population
 from flows.networks.record import RowScores, RowState, TrainingRecord
 from flows.networks.target_population import TargetPopulation
 from flows.tables.duplicates import effective_rows
-from flows.tables.frames import Table, from_user, take, target_names
+from flows.tables.frames import Table, TableOptions, from_user, take
 from flows.tables.notices import Notice, show
 from flows.tables.rounding import dequantise
 from flows.training.automatic import stacking
@@ -59,10 +59,10 @@ def fit(
 ) -> Density:
     """Fit the density of a table, or of a target given the other columns.
 
-    The density is the weighted mean of the densities of several networks, the ensemble. By default,
-    the automatic recipe trains the networks with cross-validation: it chooses the regularisation
-    and the number of steps, and scores each training row with networks that were trained without
-    the row (out-of-fold).
+    The density is the weighted mean of the densities of several networks and mixtures, the members
+    of the ensemble. By default, the automatic recipe trains them with cross-validation: it chooses
+    the regularisation and the number of steps, and scores each training row with members that were
+    trained without the row (out-of-fold).
 
     Args:
         frame: a data frame, or an array ``(n, D)``.
@@ -95,8 +95,8 @@ def fit(
             learned. Only the automatic recipe takes weights.
         minutes: the time that the fit may take, with 10% tolerance, only for the automatic recipe.
             ``Density.network.record.cuts`` then holds the places at which the recipe was cut, and
-            ``settings={"cuts": ...}`` gives the same fit without the clock. A fit that takes longer
-            than its limit is as short as possible, and a notice says so.
+            ``settings={"cuts": ...}`` gives the same fit without the clock. A notice says if a fit
+            took longer than its limit.
         strict: whether to raise an error for columns that would be carried along, excluded or
             pooled.
 
@@ -131,42 +131,31 @@ def fit(
     if not isinstance(columns or {}, Mapping):
         example = "{'age': 'integer'}"
         raise TypeError(f"columns = {columns!r}: must map names to kinds, such as {example}")
-    kinds = {str(name): str(word) for name, word in (columns or {}).items()}
-    marks = [str(mark) for mark in na]
+    options = TableOptions.of(
+        columns, target, na, missing=missing, group=group, weights=weights, strict=strict
+    )
     return fit_table(
-        from_user(frame, kinds, marks),
+        from_user(frame, options.kinds, options.na),
         model,
-        targets=target_names(target),
+        options,
         members=members,
         mixtures=mixtures,
-        kinds=kinds,
         settings=settings or {},
         seed=seed,
-        missing=missing,
-        na=marks,
-        group=None if group is None else str(group),
-        weights=None if weights is None else str(weights),
         minutes=minutes,
-        strict=strict,
     )
 
 
 def fit_table(
     table: Table,
     model: str | Architecture | None,
+    options: TableOptions,
     *,
-    targets: Sequence[str] = (),
     members: int,
     mixtures: int,
-    kinds: Mapping[str, str],
     settings: Mapping[str, Any],
     seed: int,
-    missing: Missing,
-    na: Sequence[str] = (),
-    group: str | None = None,
-    weights: str | None = None,
     minutes: float | None = None,
-    strict: bool = False,
     on_notices: Callable[[Sequence[Notice]], None] = show,
 ) -> Density:
     """Fit the density of a parsed table; the other arguments are the arguments of ``fit``.
@@ -175,6 +164,7 @@ def fit_table(
     """
     if mixtures not in (0, 1, 2):
         raise ValueError(f"mixtures = {mixtures!r}: must be 0, 1 or 2")
+    missing, targets = options.missing, options.targets
     if missing not in ("learn", "drop", "stop"):
         raise ValueError(f"missing = {missing!r}: must be 'learn', 'drop' or 'stop'")
     if model is None:
@@ -184,14 +174,15 @@ def fit_table(
     architecture, training = parse_settings(model, settings, seed)
     _check_targets(architecture, targets)
     learns = architecture.is_automatic(training)
-    if group is not None and not learns:
-        raise ValueError(f"group = {group!r}: only the automatic recipe keeps groups in one fold")
-    if weights is not None and not learns:
-        raise ValueError(f"weights = {weights!r}: only the automatic recipe takes weights")
+    if options.group is not None and not learns:
+        raise ValueError(
+            f"group = {options.group!r}: only the automatic recipe keeps groups in one fold"
+        )
+    if options.weights is not None and not learns:
+        raise ValueError(f"weights = {options.weights!r}: only the automatic recipe takes weights")
     limit = _limit(minutes, cuts, learns=learns)
     policy = "stop" if missing == "learn" and not learns else missing
-    apart: dict[str, Any] = {"group": group, "weights": weights}
-    rows = take(table, kinds, policy, strict=strict, na=na, targets=targets, **apart)
+    rows = take(table, **options._replace(missing=policy)._asdict())
     copies = rows.copies if rows.is_weighted else None
     if "batch_size" in settings and training.batch_size > len(rows.values):
         batch_size, n = training.batch_size, len(rows.values)
@@ -212,8 +203,8 @@ def fit_table(
     points = dequantise(spread, rows.values, rows.copies, seed, narrow_labels=bool(context))
     name = network.description["model"]
     learned = rows.columns[context:]
-    rounded = any(column.labels or (context and column.step) for column in learned)
-    if rounded or context:
+    is_rounded = any(column.labels or (context and column.step) for column in learned)
+    if is_rounded:
         limit.reserve_rescoring()
     fitted: Population = network
     if learns:
@@ -224,7 +215,7 @@ def fit_table(
         train(network, points, settings=training, name=name)
     if context:
         fitted = TargetPopulation.of(cast(Flow, fitted), rows.values, seed).eval()
-    if fitted.record is not None and rounded:
+    if fitted.record is not None and is_rounded:
         fitted.record = rescored(fitted, fitted.record, rows.values, copies, limit)
     if late := limit.notices():
         on_notices(late)
@@ -408,7 +399,8 @@ def save(model: Density | Population, path: str | Path, *, record: bool = True) 
     Args:
         model: the density or the population.
         path: the file.
-        record: whether to write the out-of-fold score of each training row (``Density.save``).
+        record: whether to write the out-of-fold score of each training row; otherwise, counts of
+            the scores in bins are written (``Density.save``).
 
     Raises ``OSError`` if the file cannot be written, and ``ValueError`` for a network that
     ``build``, ``fit`` or ``load`` did not return.
@@ -426,4 +418,4 @@ def save(model: Density | Population, path: str | Path, *, record: bool = True) 
         >>> loaded.sample(2).equals(density.sample(2))
         True
     """
-    building.save(model.network if isinstance(model, Density) else model, path, rows=record)
+    building.save(model.network if isinstance(model, Density) else model, path, record=record)

@@ -60,7 +60,7 @@ class Density:
         >>> quick = {"recipe": "fixed", "epochs": 2}  # a good fit takes longer
         >>> density = flows.fit(frame, flows.NSF(couplings=2, hidden=4), settings=quick)
         >>> print(density)
-        nsf of 10 members, bins 8, couplings 2, hidden 4
+        nsf of 10 networks, bins 8, couplings 2, hidden 4
         column age: real
         column pressure: real
         trained with the fixed recipe on 60 rows, seed 0
@@ -94,8 +94,9 @@ class Density:
         Args:
             path: the file.
             record: whether to write the out-of-fold score of each training row, which identifies
-                the rows to anybody who has them. Without the scores, tail probabilities are
-                interpolated between counts of the scores in bins of 0.25 nats.
+                the rows to anybody who has them. Otherwise, counts of the scores in bins of 0.25
+                nats replace the scores, and tail probabilities are interpolated between the counts;
+                the rest of the record is written.
 
         Raises ``OSError`` if the file cannot be written.
 
@@ -112,7 +113,7 @@ class Density:
             >>> bool((loaded.log_prob(rows) == density.log_prob(rows)).all())
             True
         """
-        building.save(self.network, path, rows=record)
+        building.save(self.network, path, record=record)
 
     def log_prob(self, frame: Any, given: Sequence[str] = ()) -> Array:
         """Return the log-density of the ensemble in nats, ``(n,)``.
@@ -169,7 +170,7 @@ class Density:
         """Return the probability that a row of the table has at most this density, ``(n,)``.
 
         The probability is estimated from the out-of-fold log-densities of the training rows: the
-        log-densities under the networks that were trained without the row. It is ``NaN`` if the
+        log-densities under the members that were trained without the row. It is ``NaN`` if the
         record has none. ``ArrayDensity.tail_probability`` has the formula.
 
         Args:
@@ -192,7 +193,7 @@ class Density:
         The same ``n`` and ``seed`` give the same rows each time.
 
         Args:
-            n: the number of rows.
+            n: the number of rows; 1 by default if there are conditions.
             seed: the seed of all random numbers.
             given: conditions: a mapping from columns to values, such as ``{"age": 50}``, to ranges
                 with both ends, ``{"age": (60, 70)}`` or ``(60, None)``, or to lists of labels or
@@ -317,7 +318,8 @@ class Density:
         The result has the frame's index. Its columns are ``mean``, ``sd`` and quantiles such as
         ``q0.05``, in the column's unit, or the labels of a category with their probabilities; and
         ``effective_draws``, the effective number of draws, which is ``NaN`` for a row without
-        draws. ``ArrayDensity.predict`` defines the mean and the standard deviation.
+        draws, and 16 for a target given a row with missing values. ``ArrayDensity.predict`` defines
+        the mean and the standard deviation.
 
         Args:
             frame: rows of the table; the values of missing columns are unknown. Leave it out if
@@ -425,7 +427,9 @@ class Density:
         """
         from flows.density import pictures
 
-        figure, notices = pictures.plot(self._array, self._frame(frame), row, anomalies, along)
+        figure, notices = pictures.plot(
+            self._array, self._frame(frame), row=row, anomalies=anomalies, along=along
+        )
         show(notices)
         return figure
 
@@ -447,7 +451,8 @@ class Samples:
 
     Args:
         density: the density.
-        given: known values of all rows, by column.
+        given: the conditions that all rows meet, by column: values, ranges or sets, as
+            ``conditions.conditions`` takes them.
 
     Raises ``TableError`` for an unknown column, and for a value that its column does not allow.
     """

@@ -5,6 +5,7 @@ matplotlib is imported when a picture is drawn.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from flows.density.array_density import ArrayDensity
 from flows.density.chunks import Chunks, find_column, layout_of
 from flows.density.target_density import TargetDensity, target_along
 from flows.networks import registry
-from flows.tables.frames import apply_missing_policy, parse, parsing_kinds, to_numbers
+from flows.tables.frames import numbers_of
 from flows.tables.notices import Notice
 
 if TYPE_CHECKING:
@@ -25,62 +26,71 @@ if TYPE_CHECKING:
 SAMPLES = 10_000  # least number of samples in a picture
 
 
+def python_argument(name: str, value: Any) -> str:
+    """Return an argument as a user of Python writes it."""
+    return f"{name} = {value!r}"
+
+
 def plot(
-    density: ArrayDensity, frame: pd.DataFrame, row: Any, anomalies: int | None, along: str | None
+    density: ArrayDensity,
+    frame: pd.DataFrame,
+    *,
+    row: Any = None,
+    anomalies: int | None = None,
+    along: str | None = None,
+    source: str = "",
+    model: str = "the density",
+    argument: Callable[[str, Any], str] = python_argument,
 ) -> tuple[Figure, list[Notice]]:
-    """Return the picture of ``Density.plot``, and notices on the rows of the frame."""
+    """Return the picture of ``Density.plot``, and notices on the rows of the frame.
+
+    In messages, ``source`` is the file that holds the frame, ``model`` is the density, and
+    ``argument`` returns an argument with its value.
+    """
     chosen = {"row": row, "anomalies": anomalies, "along": along}
     named = [name for name, value in chosen.items() if value is not None]
     if len(named) > 1:
         raise TypeError(f"plot takes one of row, anomalies and along; got {' and '.join(named)}")
     if anomalies is not None:
-        return of_least_likely(density, frame, anomalies)
+        return _of_least_likely(density, frame, anomalies)
     if row is not None:
-        return of_row(density, frame, _position(frame, row), row)
+        return _of_row(density, frame, _position(frame, row), row, source)
     if along is not None and not isinstance(density, TargetDensity):
         raise UserError(
-            f"along = {along!r}: the density has no target; leave out along, or fit with a target"
+            f"{argument('along', along)}: the density has no target; leave out along, or fit with "
+            "a target"
         )
     if frame.empty:
         raise UserError("the frame has no rows; a picture shows rows of the table")
-    table = parse(frame, parsing_kinds(density.columns), na=layout_of(density).na)
-    rows = to_numbers(apply_missing_policy(table, "keep"), density.columns)
-    if isinstance(density, TargetDensity):
-        return of_target(density, rows, along, f"along = {along!r}"), []
-    return of_samples(density, rows, "the density"), []
+    rows = numbers_of(frame, density.columns, layout_of(density).na, source)
+    if not isinstance(density, TargetDensity):
+        return _of_samples(density, rows, model), []
+    d = None if along is None else find_column(density, along)
+    if d is not None and density.columns[d].name in density.targets:
+        raise UserError(f"{argument('along', along)}: is a target; name another column")
+    from flows.plotting.along import draw_along
+
+    return draw_along(density.columns, rows, *target_along(density, rows, d)), []
 
 
-def of_samples(density: ArrayDensity, rows: Array, source: str) -> Figure:
-    """Draw samples over rows ``(n, D)``. Raises ``UserError`` if ``source`` is a reference."""
+def _of_samples(density: ArrayDensity, rows: Array, model: str) -> Figure:
+    """Draw samples over rows ``(n, D)``. Raises ``UserError`` if the ``model`` is a reference."""
     from flows.plotting import Row, Scene, draw
 
-    name = density.network.description["model"]
+    name = density.network.description.get("model")
     if name not in registry.names():
-        raise UserError(f"{source} is a reference; only models can be drawn")
+        raise UserError(f"{model} is a reference; only models can be drawn")
     drawn = density.sample(max(len(rows), SAMPLES))
     samples = {"samples": np.concatenate([piece for piece, _ in drawn])}
     cls = registry.find(name)
     row = Row(name, cls.label, cls.color, {}, pd.DataFrame(), samples, is_model=True)
-    scene = Scene([row], {}, density.columns, rows, None, None, 0, rows)
+    scene = Scene(rows=[row], columns=density.columns, data=rows, test=rows)
     figure: Any = draw("pairs.png" if len(density.columns) > 1 else "margins.png", scene)
     return figure
 
 
-def of_target(density: TargetDensity, rows: Array, along: str | None, argument: str) -> Figure:
-    """Draw the targets along a column, by default along the most correlated one.
-
-    ``argument`` names the column in messages. Raises ``UserError`` for a column that is a target.
-    """
-    from flows.plotting.along import draw_along
-
-    d = None if along is None else find_column(density, along)
-    if d is not None and density.columns[d].name in density.targets:
-        raise UserError(f"{argument}: is a target; name another column")
-    return draw_along(density.columns, rows, *target_along(density, rows, d))
-
-
-def of_row(
-    density: ArrayDensity, frame: pd.DataFrame, k: int, label: Any, source: str = ""
+def _of_row(
+    density: ArrayDensity, frame: pd.DataFrame, k: int, label: Any, source: str
 ) -> tuple[Figure, list[Notice]]:
     """Draw the density of each column given the rest of row ``k``, and return notices on the row.
 
@@ -88,7 +98,7 @@ def of_row(
     """
     from flows.plotting.single_rows import draw_conditionals
 
-    rows = Chunks(density, source).numbers(frame)
+    rows, _ = Chunks(density, source).known(frame)
     chunks = Chunks(density, source)
     [surprise] = chunks.surprise(frame[k : k + 1], np.array([k]))
     first = len(density.columns) - len(density.targets) if density.targets else 0
@@ -98,7 +108,7 @@ def of_row(
     return figure, chunks.notices()
 
 
-def of_least_likely(
+def _of_least_likely(
     density: ArrayDensity, frame: pd.DataFrame, count: int
 ) -> tuple[Figure, list[Notice]]:
     """Draw the surprise of each value of the least likely complete rows, and return notices."""

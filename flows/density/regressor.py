@@ -10,10 +10,9 @@ import pandas as pd
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from flows.core.arrays import Array, plain
+from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.density.estimator import TableEstimator, seed_of
-from flows.density.fitting import fit
 from flows.density.frame_density import QUANTILES, Density
 from flows.networks.architecture import Architecture
 
@@ -106,21 +105,8 @@ class DensityRegressor(RegressorMixin, TableEstimator):
         while self.target_ in map(str, frame.columns):
             self.target_ += "_"
         table = frame.assign(**{self.target_: target})
-        try:
-            self.density_ = fit(
-                table,
-                self.model,
-                target=self.target_,
-                members=plain(self.members),
-                columns={**(self.columns or {}), self.target_: self.kind},
-                settings=self._training(),
-                seed=seed_of(self.random_state),
-                missing=self.missing,
-                weights=self.weights,
-                minutes=plain(self.minutes),
-            )
-        except LookupError as error:  # no such model
-            raise UserError(error.args[0]) from None
+        kinds = {**(self.columns or {}), self.target_: self.kind}
+        self.density_ = self._fit(table, target=self.target_, columns=kinds)
         return self
 
     def predict(self, X: Any) -> Array:

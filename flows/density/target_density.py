@@ -42,24 +42,28 @@ class TargetDensity(ArrayDensity):
         self.targets = names[self.context :]
 
     def log_prob(self, rows: Array, row_numbers: Whole, given: Mask | None = None) -> Estimate:
-        """Return log p(y | x) of each row; ``NaN`` for a row that lacks a target.
+        """Return log p(y | x) of each row. Raises ``UserError`` with ``given``.
 
-        Missing values of x, and values that their columns do not allow, are drawn, and p(y | x) is
-        averaged. Raises ``UserError`` with ``given``.
+        ``ArrayDensity.log_prob`` has a table of the results for values that are missing or not
+        allowed.
         """
         if given is not None and given.any():
             raise UserError(
                 f"given: the density of {self._names} is conditional on all other columns already"
             )
-        of_context = np.arange(rows.shape[1]) < self.context
-        rows = np.where(self.disallowed(rows) & of_context, np.nan, rows)
-        lacking: Mask = np.logical_or.reduce(np.isnan(rows[:, self.context :]), axis=1)
-        found = super().log_prob(np.where(lacking[:, None], 0.0, rows), row_numbers)
+        found = super().log_prob(rows, row_numbers)
+        lacking = np.isnan(rows[:, self.context :]).any(axis=1)
         found.log_q[lacking], found.error[lacking] = np.nan, np.nan
         return found
 
+    def _scorable(self, rows: Array) -> tuple[Array, Mask]:
+        wrong, of_context = self.disallowed(rows), np.arange(rows.shape[1]) < self.context
+        lacking = (wrong | np.isnan(rows)) & ~of_context
+        scored = np.where(wrong & of_context, np.nan, rows)
+        return scored, np.logical_or.reduce(lacking, axis=1)
+
     def _log_complete(self, rows: Array, tolerance: float = 0.0) -> Array:
-        return self.unknowns.log_prob(rows)
+        return self.network.log_factors(rows).sum(axis=2)
 
     def sample(
         self, n: int, seed: int = 0, given: Conditions | None = None
@@ -135,7 +139,8 @@ class TargetDensity(ArrayDensity):
         """
         found, effective = np.full(rows.shape, np.nan), np.full(len(rows), np.inf)
         if len(self.targets) == 1:
-            log_q = self.ensemble(self.log_prob(rows, row_numbers).log_q)[:, None]
+            estimate = self.log_prob(rows, row_numbers)
+            log_q, effective = self.ensemble(estimate.log_q)[:, None], estimate.effective
             known = np.flatnonzero(~np.isnan(rows[:, -1]))
         else:
             known = np.flatnonzero(~np.isnan(rows).any(axis=1))

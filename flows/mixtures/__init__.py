@@ -1,1 +1,4 @@
-"""Mixtures of Gaussians: densities, conditionals, fits, and kernel bandwidths."""
+"""Mixtures of Gaussians and of latent classes: densities, conditionals and fits.
+
+Also proposals inside boxes, completions of missing values, and kernel bandwidths.
+"""

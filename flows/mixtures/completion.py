@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from flows.core.arrays import Array, subsample
+from flows.core.arrays import Array, Whole, subsample
 from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
 from flows.mixtures.fitting import bayesian_information, fit_mixture
 from flows.mixtures.mixture import Mixture
@@ -37,13 +37,25 @@ def count_completions(rows: Array, count: int) -> int:
     return max(1, min(DRAWS, TOGETHER // count)) if np.isnan(rows).any() else 1
 
 
+def few_rows(rows: Array, most: int) -> Whole:
+    """Return the indices of ``most`` evenly spaced rows, or of all if there are fewer.
+
+    A column that has no value in these rows adds evenly spaced rows with a value.
+    """
+    places = subsample(np.arange(len(rows)), most)
+    lacking = np.isnan(rows[places]).all(axis=0)
+    for x in rows[:, lacking].T:
+        places = np.union1d(places, subsample(np.flatnonzero(~np.isnan(x)), most))
+    return places
+
+
 def fit_with_missing(rows: Array, generator: np.random.Generator) -> Mixture:
     """Fit a mixture to ``rows`` by stochastic expectation maximisation (Celeux and Diebolt 1985).
 
     Each fit uses completions that are drawn from the previous mixture, given the known values. The
     number of components doubles while Schwarz's criterion (BIC) improves.
     """
-    rows = subsample(rows, ROWS)
+    rows = rows[few_rows(rows, ROWS)]
     ridge = max(RIDGE, min(1.0, rows.shape[1] / len(rows)) ** 4)
     completed, least = _start(rows, generator), np.inf
     with threadpool_limits(1):  # also for the draws, on which the next fit depends

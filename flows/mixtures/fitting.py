@@ -1,9 +1,9 @@
 """Fits of mixtures of Gaussians by expectation maximisation, and of the simple reference models.
 
 Scikit-learn computes expectation maximisation (EM). It is imported at the first call, because the
-import takes a second. ``fit_mixture`` runs EM once, ``select_mixture`` chooses the number of
-components and the ridge. ``fit_gaussian``, ``fit_gmm`` and ``fit_kde`` fit the references that a
-flow has to beat. Their numbers are rounded to nine digits, which are the same on every machine.
+import takes a second. ``fit_mixture`` runs EM once. ``fit_gaussian``, ``fit_gmm`` and ``fit_kde``
+fit the references that a flow has to beat. Their numbers are rounded to nine digits, which are the
+same on every machine.
 
 All rows are ``(n, D)`` and standardised, so ridges and bandwidths are in standard deviations of the
 columns.
@@ -14,17 +14,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import TYPE_CHECKING
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from flows.core.arrays import Array, Whole, rounded
+from flows.core.arrays import Array, rounded
 from flows.mixtures.bandwidth import cross_validated_bandwidth
 from flows.mixtures.mixture import Mixture
-
-if TYPE_CHECKING:
-    from sklearn.model_selection import KFold
 
 # Numbers of components to choose from, about evenly spaced in the logarithm
 COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 36, 54)
@@ -82,45 +78,6 @@ def fit_mixture(
     return Mixture(em.weights_, em.means_, em.covariances_)
 
 
-def select_mixture(
-    rows: Array,
-    *,
-    components: Sequence[int],
-    ridges: Sequence[float],
-    splitter: KFold,
-    restarts: int = 1,
-    iterations: int = 100,
-    seed: int = 0,
-) -> Mixture:
-    """Fit a mixture whose number of components and ridge have the best cross-validated likelihood.
-
-    Every setting is fitted with one start per fold. The best setting is then fitted to all rows
-    with ``restarts`` starts.
-
-    Args:
-        rows: the rows ``(n, D)``, without missing values.
-        components: the numbers of components to choose from.
-        ridges: the ridges to choose from.
-        splitter: scikit-learn's splitter, which cuts the rows into folds.
-        restarts: as in ``fit_mixture``, for the last fit.
-        iterations: as in ``fit_mixture``.
-        seed: as in ``fit_mixture``.
-
-    If no setting can be fitted to the folds, the first setting is fitted to all rows. Raises
-    ``ValueError`` if the splitter cannot cut the rows, or if the last fit fails.
-    """
-    folds = list(splitter.split(rows))
-    chosen, best = (components[0], ridges[0]), -np.inf
-    for count, ridge in product(components, ridges):
-        score = _held_out_likelihood(rows, folds, count, ridge, iterations, seed)
-        if score > best:
-            chosen, best = (count, ridge), score
-    count, ridge = chosen
-    return fit_mixture(
-        rows, count, ridge=ridge, restarts=restarts, iterations=iterations, seed=seed
-    )
-
-
 def search(
     score: Callable[[int, float], float],
     components: Sequence[int],
@@ -148,30 +105,6 @@ def search(
         if ridge != FIRST_RIDGE and goes_on():
             by_ridge[ridge] = score(chosen, ridge)
     return chosen, max(by_ridge, key=lambda ridge: by_ridge[ridge])
-
-
-def _held_out_likelihood(
-    rows: Array,
-    folds: Sequence[tuple[Whole, Whole]],
-    components: int,
-    ridge: float,
-    iterations: int,
-    seed: int,
-) -> float:
-    """Return the mean over ``folds`` of the mean log-likelihood of the held-out rows.
-
-    If EM fails, return minus infinity, so that the setting is not chosen.
-    """
-    scores = []
-    for train, held_out in folds:
-        try:
-            fitted = fit_mixture(
-                rows[train], components, ridge=ridge, iterations=iterations, seed=seed
-            )
-        except ValueError:
-            return -np.inf
-        scores.append(fitted.log_prob(rows[held_out]).mean())
-    return float(np.mean(scores))
 
 
 def bayesian_information(mixture: Mixture, rows: Array) -> float:
@@ -208,23 +141,30 @@ def fit_gmm(
     seed: int,
     ridges: Sequence[float] = RIDGES[:1],
 ) -> Mixture:
-    """Fit the reference ``gmm`` to ``rows`` ``(n, D)``: ``select_mixture`` on shuffled folds.
+    """Fit the reference ``gmm`` to ``rows`` ``(n, D)``.
 
-    The fold of a row and the starts of EM depend on ``seed``. Raises ``ValueError`` as
-    ``select_mixture`` does.
+    The number of components and the ridge have the best cross-validated likelihood: every setting
+    is fitted with one start per fold, and the best setting with ten starts to all rows. The fold of
+    a row and the starts of EM depend on ``seed``. If no setting can be fitted to the folds, the
+    first is fitted to all rows. Raises ``ValueError`` if this fit fails, and for fewer rows than
+    ``folds``.
     """
     from sklearn.model_selection import KFold
 
-    best = select_mixture(
-        rows,
-        components=components,
-        ridges=ridges,
-        splitter=KFold(folds, shuffle=True, random_state=seed),
-        restarts=10,
-        iterations=300,
-        seed=seed,
-    )
-    return to_nine_digits(best)
+    how: dict[str, int] = {"iterations": 300, "seed": seed}
+    splits = list(KFold(folds, shuffle=True, random_state=seed).split(rows))
+    chosen, best = (components[0], ridges[0]), -np.inf
+    for count, ridge in product(components, ridges):
+        try:
+            fits = [fit_mixture(rows[train], count, ridge=ridge, **how) for train, _ in splits]
+        except ValueError:
+            continue
+        pairs = zip(fits, splits, strict=True)
+        score = np.mean([fit.log_prob(rows[held_out]).mean() for fit, (_, held_out) in pairs])
+        if score > best:
+            chosen, best = (count, ridge), float(score)
+    count, ridge = chosen
+    return to_nine_digits(fit_mixture(rows, count, ridge=ridge, restarts=10, **how))
 
 
 def components(most: int, rows: int) -> list[int]:

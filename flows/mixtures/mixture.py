@@ -5,7 +5,6 @@ Only NumPy is needed, so that drawing data does not import torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,8 +12,7 @@ import numpy as np
 
 from flows.core.arrays import Array, Mask, Whole
 
-# Pairs of a point and a component per chunk, so that intermediate arrays stay in the cache
-PAIRS = 100_000
+PAIRS = 100_000  # of a point and a component, per chunk
 
 
 @dataclass(frozen=True)
@@ -121,33 +119,13 @@ class Mixture:
             array([-0.919, -1.419])
         """
         parts = [np.empty(0)]
-        for terms in self._chunks(x):
+        # The intermediate arrays of a chunk stay in the cache
+        for chunk in np.array_split(x, -(-len(x) * len(self.weights) // PAIRS)) if len(x) else ():
+            terms = self.log_terms(chunk)
             highest = terms.max(axis=0)
             terms -= highest
             parts.append(highest + np.log(np.exp(terms, out=terms).sum(axis=0)))
         return np.concatenate(parts)
-
-    def responsibilities(self, x: Array) -> Array:
-        """Return the probabilities of the components given points, ``(n, K)``::
-
-            r_k(x) = w_k N(x; mu_k, Sigma_k) / p(x)
-
-        The probabilities of a point sum to 1.
-
-        Args:
-            x: points ``(n, D)``.
-        """
-        parts = [np.empty((0, len(self.weights)))]
-        for terms in self._chunks(x):
-            terms -= terms.max(axis=0)
-            shares = np.exp(terms, out=terms)
-            parts.append((shares / shares.sum(axis=0)).T)
-        return np.concatenate(parts)
-
-    def _chunks(self, x: Array) -> Iterator[Array]:
-        """Yield the ``log_terms`` of chunks of ``x`` that are small enough for the cache."""
-        for chunk in np.array_split(x, -(-len(x) * len(self.weights) // PAIRS)) if len(x) else ():
-            yield self.log_terms(chunk)
 
     def log_terms(self, x: Array) -> Array:
         """Return ``log w_k + log N(x; mu_k, Sigma_k)``, ``(K, n)``.

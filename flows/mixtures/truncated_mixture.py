@@ -1,9 +1,15 @@
-"""A mixture of Gaussians restricted to a box, as a proposal for importance sampling.
+"""Draws inside a box near a mixture of Gaussians, as a proposal for importance sampling::
+
+    r(z) = sum_k s_k r_k(z),      s_k = 0.95 v_k Q_k / sum_l v_l Q_l + 0.05 v_k
+
+k are the K components of the mixture, with v_k = 0.9 w_k, and copies of these components with 4
+times the covariance, with v_k = 0.1 w_k. Q_k is the product of the probabilities of the intervals
+under the margins of component k.
 
 The coordinates of a draw from a component are drawn one after another, each from the normal
 distribution given the coordinates before it. A restricted coordinate is drawn inside its intervals.
-With u = L^-1 (z - mu), Sigma = L L^T and P_j the probability of the intervals of coordinate j given
-the coordinates before it, the density of the draws of a component is::
+With u = L^-1 (z - mu), Sigma = L L^T and P_kj the probability of the intervals of coordinate j
+given the coordinates before it, the density of the draws of a component is::
 
     r_k(z) = N(z; mu_k, Sigma_k) / prod_j P_kj(u_1, ..., u_{j-1})
 
@@ -21,12 +27,12 @@ from scipy.special import log_ndtr, logsumexp, ndtri_exp, softmax
 from flows.core.arrays import Array, Mask, choose
 from flows.mixtures.mixture import Mixture
 
-WIDE, WIDER = 0.1, 4.0  # weight of wider copies of the components, and their variances' factor
+WIDE, WIDER = 0.1, 4.0  # weight of the copies of the components, and the factor of the covariances
 ANY = 0.05  # share of the draws whose component is selected without regard to the box
 
 
-class TruncatedMixture:
-    """The mixture inside a box of intervals.
+class BoxProposal:
+    """A proposal whose draws lie inside a box of intervals.
 
     Args:
         mixture: the mixture over all coordinates.

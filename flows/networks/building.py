@@ -119,10 +119,11 @@ def restored(description: Mapping[str, Any], state: Mapping[str, Tensor]) -> Net
     return network
 
 
-def save(network: Population, path: str | Path, *, rows: bool = True) -> None:
+def save(network: Population, path: str | Path, *, record: bool = True) -> None:
     """Write a population to ``path``; after an error, no incomplete file is left.
 
-    With ``rows=False``, the record is written without values of single training rows. Equal
+    With ``record=False``, the out-of-fold scores of the training rows are replaced by counts in
+    bins; the rest of the record is written. Equal
     populations give equal bytes. Raises ``OSError`` if the file cannot be written, and
     ``ValueError`` for a population whose ``description`` does not say how to build it.
     """
@@ -131,11 +132,11 @@ def save(network: Population, path: str | Path, *, rows: bool = True) -> None:
             f"a {type(network).__name__} that was assembled by hand cannot be saved; "
             "only networks of flows.build can be saved"
         )
-    description, arrays, record = network.description, network.history, network.record
-    if record is not None:
-        record = record if rows else record.without_rows()
-        description = {**description, "training": record.to_json()}
-        arrays = arrays | record.arrays()
+    description, arrays, training = network.description, network.history, network.record
+    if training is not None:
+        training = training if record else training.without_rows()
+        description = {**description, "training": training.to_json()}
+        arrays = arrays | training.arrays()
     write(Path(path), description, network.state_dict(), arrays)
 
 

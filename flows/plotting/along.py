@@ -39,7 +39,7 @@ def draw_along(
         found: for each target, its quantiles 0.05, 0.25, 0.5, 0.75 and 0.95, ``(G, 5)``, or the
             probabilities of its labels, ``(G, K)``.
     """
-    scene = Scene([], {}, columns, rows, None, None, 0, rows)
+    scene = Scene(columns=columns, data=rows, test=rows)
     is_wide = by_column.is_wide(scene)
     targets = range(len(columns) - len(found), len(columns))
     with rc_context(STYLE):

@@ -4,7 +4,7 @@ A need is a part of the scene, such as the truth. A figure is left out if a need
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +34,17 @@ class Row:
         return "o" if len(self.members) > 1 else "s"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scene:
     """The data, the models, the references and the scores of one data set."""
 
-    rows: Sequence[Row]
-    histories: Mapping[str, pd.DataFrame]  # training curves by the name of the model
+    rows: Sequence[Row] = ()
+    histories: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # curves, by model
     columns: Sequence[Column]
-    data: Array  # (n, D)
-    truth: Any  # None if unknown
-    entropy: float | None  # of the truth in nats; None if unknown
-    fresh: int  # number of draws from the truth with which the calibration was computed
+    data: Array  # all rows, training and test, (n, D)
+    truth: Any = None  # None if unknown
+    entropy: float | None = None  # of the truth in nats; None if unknown
+    fresh: int = 0  # number of draws from the truth with which the calibration was computed
     test: Array  # the test rows, (n, D)
 
     @property

@@ -102,7 +102,7 @@ def draw_conditionals(
         surprise: the surprise of each value of the row, ``(D,)``.
         curves: values of each column and their densities, in the units of the column.
     """
-    plain = Scene([], {}, columns, rows, None, None, 0, rows)
+    plain = Scene(columns=columns, data=rows, test=rows)
     is_wide, scene = by_column.is_wide(plain), by_column.as_shown(plain)
     most = np.nan_to_num(surprise, nan=-np.inf, posinf=np.inf)
     shown = sorted(np.argsort(-most, kind="stable")[: by_column.SINGLE].tolist())

@@ -65,9 +65,9 @@ def log_density_in_cell(x: Array, last: int, count: int) -> Array:
         s                                     if t < 1, in an infinite cell
         s / (1 + s (t - 1) / (1 - s))^2       otherwise
 
-    t is the distance from the end of the cell. This is the density of the points of
-    ``concentrated``. So the average over these points is exact for a density that is a probability
-    of the labels times this density.
+    t is the distance from the end of the cell. The points of ``concentrated`` have this density. A
+    density that is constant in each cell up to this factor, such as a mixture of latent classes, is
+    therefore integrated without error.
     """
     s = share_near(count)
     far = np.maximum(0.0, np.maximum(0.5 - x, x - last + 0.5))

@@ -13,7 +13,7 @@ from flows.core.arrays import Array, Mask
 
 WHOLE = ("integer", "count", "category", "date")  # the kinds whose samples are rounded
 HALF_LINE = ("positive", "count")  # the kinds with a lower bound and no upper bound
-LARGEST = 2.0**53  # larger whole numbers are not all floating-point numbers
+LARGEST_WHOLE = 2.0**53  # larger whole numbers are not all floating-point numbers
 Label = str | int | float | bool
 
 
@@ -138,6 +138,13 @@ class Column:
     def is_whole(self) -> bool:
         """Whether all values are whole numbers."""
         return self.kind in WHOLE and (self.step or 0) % 1 == 0
+
+    @property
+    def refusal(self) -> str:
+        """Why the column does not hold a value, as a clause that follows the value."""
+        if self.labels:
+            return f"which is not one of its labels ({', '.join(map(str, self.labels))})"
+        return f"which its kind, {self.word}, does not allow"
 
     def holds(self, x: Array) -> Mask:
         """Return a mask ``(n,)`` of the values ``x`` ``(n,)`` that the kind allows.

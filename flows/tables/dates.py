@@ -61,7 +61,7 @@ def date_column(values: pd.Series, column: Column) -> Column:
     if values.dtype.kind == "f":  # such as 20250131
         values = values.map(label_text).astype(object)
     form = None
-    if values.dtype == object and isinstance(values.iloc[0], str):
+    if values.dtype == object and len(values) and isinstance(values.iloc[0], str):
         form = find_format(values)
         if form is None:
             read = pd.to_datetime(values, errors="coerce", format="mixed", utc=True)

@@ -59,6 +59,7 @@ def read(
         written: the format of a CSV file.
         only: the columns to read; by default all.
         drop: columns to leave out.
+        na: further marks of missing values.
 
     Raises ``TableError`` for a file that cannot be read, for an unknown column, and if no column is
     left.

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array, Mask, Whole
 from flows.core.errors import UserError
 from flows.tables.carried import Carried
 from flows.tables.columns import Column
 from flows.tables.dates import to_times
 from flows.tables.duplicates import merged_groups
-from flows.tables.inspection import inspect
+from flows.tables.inspection import check_columns
 from flows.tables.kinds import Choice, choose
 from flows.tables.layout import Layout, count_decimals, type_of
 from flows.tables.notices import DropIncompleteRows, Notice, TableError, collecting, leave_out
@@ -51,7 +51,33 @@ class Table(NamedTuple):
     types: Mapping[str, Any] = {}
 
 
-class Rows(NamedTuple):
+class TableOptions(NamedTuple):
+    """The arguments of ``take`` that a user chooses."""
+
+    kinds: Mapping[str, str] = {}
+    missing: str = "learn"
+    strict: bool = False
+    group: str | None = None
+    na: Sequence[str] = ()
+    targets: Sequence[str] = ()
+    weights: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        columns: Mapping[str, str] | None,
+        target: str | Sequence[str] | None,
+        na: Sequence[Any],
+        **others: Any,
+    ) -> TableOptions:
+        """Return the options of ``flows.fit``, with names and marks as text."""
+        kinds = {str(name): str(word) for name, word in (columns or {}).items()}
+        for name in ("group", "weights"):
+            others[name] = None if others[name] is None else str(others[name])
+        return cls(kinds, na=[*map(str, na)], targets=target_names(target), **others)
+
+
+class TableRows(NamedTuple):
     """The rows that a density is to learn.
 
     Args:
@@ -176,7 +202,7 @@ def take(
     na: Sequence[str] = (),
     targets: Sequence[str] = (),
     weights: str | None = None,
-) -> Rows:
+) -> TableRows:
     """Return the rows of a table that a density is to learn.
 
     Args:
@@ -261,7 +287,7 @@ def _learnable_rows(
     strict: bool,
     group: str | None,
     weights: str | None,
-) -> Rows:
+) -> TableRows:
     """Return the rows as numbers. Add faults to ``faults``, and raise ``TableError`` with them."""
     is_missing = _missing_mask(frame)
     known = frame.mask(is_missing)
@@ -272,47 +298,36 @@ def _learnable_rows(
         faults += [
             Notice("holds no value in any row", name, advice=(leave_out(name),)) for name in empty
         ]
-        faults += [each.refusal for each in choices.values() if each.refusal]
-        choices = {name: each for name, each in choices.items() if not each.refusal}
-    for name, choice in choices.items():
-        if choice.is_text_missing:
-            is_text = known[name].map(lambda value: isinstance(value, str)).to_numpy(bool)
-            known[name] = known[name].mask(is_text).astype(np.float64)
-            is_missing[name] |= is_text
-    learned = [name for name, choice in choices.items() if choice.column is not None]
-    excluded = [name for name in choices if name not in learned]
-    gaps = is_missing[learned]
-    faults += _missing_faults(frame[learned], gaps) if missing == "stop" else []
-    left_out = {"learn": gaps.all(axis=1), "drop": gaps.any(axis=1)}.get(missing, False)
-    left_out = np.broadcast_to(left_out, len(frame))
-    lacks = is_missing[[*targets]].any(axis=1).to_numpy(bool) & ~left_out
-    left_out = left_out | lacks
-    kept = known[~left_out]
-    if (missing == "drop" or targets) and left_out.any():  # some labels may be gone
-        choices |= _choices(kept[learned], kinds, [])
-    columns, numbers = list[Column](), list[Array]()
-    for name in learned:
-        column = choices[name].column
-        assert column is not None
-        with collecting(faults):
-            numbers.append(_column_numbers(kept[name], column, is_fit=True))
-            columns.append(column)
-    if not columns:
-        problem = "there is no column to learn"
-        raise TableError(faults or [Notice(problem)])
-    rows = np.stack(numbers, axis=1)
-    inspection = inspect(
+        choices = _without_refused(choices, faults)
+    for name in [name for name, choice in choices.items() if choice.is_text_missing]:
+        is_text = known[name].map(lambda value: isinstance(value, str)).to_numpy(bool)
+        known[name] = known[name].mask(is_text).astype(np.float64)
+        is_missing[name] |= is_text
+    learned = _learned(choices)
+    if missing == "stop":
+        faults += _missing_faults(frame[learned], is_missing[learned])
+
+    is_kept, notices = _select_rows(is_missing, learned, targets, missing)
+    if learned and not is_kept.any():
+        which = "target" if is_missing[[*targets]].any(axis=None) else "value"
+        raise TableError([*faults, Notice(f"no row is left: every row lacks a {which}")])
+    kept = known[is_kept]
+    if (missing == "drop" or targets) and len(kept) < len(known):  # some labels may be gone
+        again = _choices(kept[learned], kinds, [])
+        choices |= _without_refused(again, faults) if strict else again
+        learned = _learned(choices)
+
+    columns, rows = _converted(kept, [choices[name].column for name in learned], faults)
+    inspection = check_columns(
         columns, rows, kept.index.to_numpy(), faults, strict=strict, targets=targets
     )
-    which = "without a" if missing == "learn" else "with a missing"
-    notices = rows_left_out(left_out.sum() - lacks.sum(), which)
-    notices += rows_left_out(lacks.sum(), "without a target")
+
     notices += _missing_notice(columns, rows)
     notices += [each.notice for each in choices.values() if each.notice]
     notices += [Notice("holds no value in any row, nor in samples", name) for name in empty]
-    groups = inspection.copies
+    excluded, groups = [name for name in choices if name not in learned], inspection.copies
     if group is not None:
-        subjects = _subjects(known[group][~left_out])
+        subjects = _subjects(kept[group])
         problem = (
             f"holds the subjects, {len(np.unique(subjects))} in {len(kept)} rows; all rows of a "
             "subject are in one fold, and samples number their rows from 1 instead"
@@ -333,8 +348,59 @@ def _learnable_rows(
     )
     values = np.ascontiguousarray(rows[:, inspection.places])
     notices += inspection.notices
-    found = Rows(inspection.columns, values, inspection.copies, notices, layout, groups)
+    found = TableRows(inspection.columns, values, inspection.copies, notices, layout, groups)
     return found if weights is None else _repeated(found, counts(weights_of(kept[weights])))
+
+
+def _choices(
+    known: pd.DataFrame, kinds: Mapping[str, str], faults: list[Notice]
+) -> dict[str, Choice]:
+    """Return what becomes of each column; ``known`` has ``NaN`` for missing values."""
+    choices = {}
+    for name in known:
+        with collecting(faults):
+            choices[name] = choose(known[name], kinds.get(name))
+    return choices
+
+
+def _without_refused(choices: dict[str, Choice], faults: list[Notice]) -> dict[str, Choice]:
+    """Return the choices that a strict fit accepts, and add the refusals to ``faults``."""
+    faults += [each.refusal for each in choices.values() if each.refusal]
+    return {name: each for name, each in choices.items() if not each.refusal}
+
+
+def _learned(choices: Mapping[str, Choice]) -> list[str]:
+    return [name for name, choice in choices.items() if choice.column is not None]
+
+
+def _select_rows(
+    is_missing: pd.DataFrame, learned: Sequence[str], targets: Sequence[str], missing: str
+) -> tuple[Mask, list[Notice]]:
+    """Return a mask ``(n,)`` of the rows to learn from, and notices on the other rows."""
+    gaps = is_missing[[*learned]]
+    without = {"learn": gaps.all(axis=1), "drop": gaps.any(axis=1)}.get(missing, False)
+    left_out = np.broadcast_to(without, len(gaps))
+    lacks = is_missing[[*targets]].any(axis=1).to_numpy(bool) & ~left_out
+    which = "without a" if missing == "learn" else "with a missing"
+    notices = rows_left_out(left_out.sum(), which) + rows_left_out(lacks.sum(), "without a target")
+    return ~(left_out | lacks), notices
+
+
+def _converted(
+    kept: pd.DataFrame, chosen: Sequence[Column | None], faults: list[Notice]
+) -> tuple[list[Column], Array]:
+    """Return the chosen columns without faults, and their numbers ``(n, D)``.
+
+    Raises ``TableError`` if there is no such column.
+    """
+    columns, numbers = list[Column](), list[Array]()
+    for column in filter(None, chosen):
+        with collecting(faults):
+            numbers.append(_column_numbers(kept[column.name], column, is_fit=True))
+            columns.append(column)
+    if not columns:
+        raise TableError(faults or [Notice("there is no column to learn")])
+    return columns, np.stack(numbers, axis=1)
 
 
 def _with_weight(
@@ -356,7 +422,7 @@ def _with_weight(
     return frame[kept], notices
 
 
-def _repeated(rows: Rows, count: Whole) -> Rows:
+def _repeated(rows: TableRows, count: Whole) -> TableRows:
     """Return ``rows`` with each row repeated ``count`` ``(n,)`` times."""
     if (count == 1).all():
         return rows
@@ -366,7 +432,7 @@ def _repeated(rows: Rows, count: Whole) -> Rows:
     return rows._replace(values=values, copies=first[1][first[2]], groups=groups, is_weighted=True)
 
 
-def _with_targets(rows: Rows, targets: Sequence[str]) -> Rows:
+def _with_targets(rows: TableRows, targets: Sequence[str]) -> TableRows:
     """Return the rows with the columns ``targets`` at the end, in this order.
 
     Raises ``TableError`` for a target that is named twice or not learned, and if every column is a
@@ -386,17 +452,6 @@ def _with_targets(rows: Rows, targets: Sequence[str]) -> Rows:
     values = np.ascontiguousarray(rows.values[:, order])
     columns = [rows.columns[d] for d in order]
     return rows._replace(columns=columns, values=values, targets=len(targets))
-
-
-def _choices(
-    known: pd.DataFrame, kinds: Mapping[str, str], faults: list[Notice]
-) -> dict[str, Choice]:
-    """Return what becomes of each column; ``known`` has ``NaN`` for missing values."""
-    choices = {}
-    for name in known:
-        with collecting(faults):
-            choices[name] = choose(known[name], kinds.get(name))
-    return choices
 
 
 def _subjects(values: pd.Series) -> Whole:
@@ -464,6 +519,17 @@ def rows_left_out(rows: int, which: str = "with a missing") -> list[Notice]:
         return []
     are = "row {} value is" if rows == 1 else "rows {} value are"
     return [Notice(f"{rows} {are.format(which)} left out")]
+
+
+def numbers_of(
+    frame: pd.DataFrame, columns: Sequence[Column], na: Sequence[str] = (), source: str = ""
+) -> Array:
+    """Return the ``columns`` of a data frame as numbers ``(n, D)``, as ``to_numbers``.
+
+    ``na`` are further marks of missing values, and ``source`` is the file that holds the frame.
+    """
+    table = parse(frame, parsing_kinds(columns), source, na=na)
+    return to_numbers(apply_missing_policy(table, "keep"), columns)
 
 
 def to_numbers(table: Table, columns: Sequence[Column]) -> Array:

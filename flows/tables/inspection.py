@@ -1,7 +1,4 @@
-"""The checks on a table before a fit: rounded columns, copies of rows, and faults.
-
-This module needs neither torch nor pandas.
-"""
+"""The checks on a table before a fit: rounded columns, copies of rows, and faults."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from flows.tables.notices import Notice, ReadAsMissing, SetKind, TableError, lea
 from flows.tables.rounding import DISTINCT, common_step
 
 LEAST_ROWS = 10
-LEAST_VALUES = 8  # in a column with missing values, so that every cross-validation fold has some
+LEAST_VALUES = 8  # in a column with missing values: fewer would hardly be in every fold
 
 
 class NoDensity(NamedTuple):
@@ -32,7 +29,7 @@ class NoDensity(NamedTuple):
 
 
 class Inspection(NamedTuple):
-    """The result of ``inspect``.
+    """The result of ``check_columns``.
 
     Args:
         columns: the K columns that have a density, with the step of each rounded column.
@@ -49,7 +46,7 @@ class Inspection(NamedTuple):
     notices: list[Notice]
 
 
-def inspect(
+def check_columns(
     columns: Sequence[Column],
     values: Array,
     rows: Whole | None = None,

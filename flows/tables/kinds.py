@@ -1,17 +1,19 @@
 """The kind of a column: the kind that the user names, or the kind that its values suggest.
 
-Without a word of the user, these rules hold, the first that fits:
+Unless the user names a kind, the first rule that fits holds:
 
 - dates of pandas, and text of which each value is a date in one format, are a ``date``;
-- booleans, categories of pandas and text are a ``category``, and so are two different numbers;
-- text with more than 20 different values is a ``category`` in which rare labels are pooled;
+- two different numbers are a ``category``;
+- whole numbers that increase from row to row and use half of all numbers between identify the rows,
+  and are not learned;
 - whole numbers of which fewer than 90% are distinct are an ``integer`` if one is below 0, and else
   a ``count``; their step is the largest number that divides all of them;
 - other numbers above 0 are ``positive`` if the largest is more than ten times the median;
-- all other numbers are ``real``.
-
-A column that identifies the rows is not learned: text of which 90% of the values are distinct, and
-whole numbers that increase from row to row and use half of all numbers between.
+- all other numbers are ``real``;
+- booleans, ordered categories of pandas, and text or categories with at most 20 different values
+  are a ``category``;
+- text of which 90% of the values are distinct identifies the rows, and is not learned;
+- all other text is a ``category`` in which rare labels are pooled.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 from flows.core.arrays import Array
-from flows.tables.columns import LARGEST, Column, Label
+from flows.tables.columns import LARGEST_WHOLE, Column, Label
 from flows.tables.dates import are_dates, date_column
 from flows.tables.notices import Notice, ReadAsMissing, SetKind, leave_out
 from flows.tables.rounding import DISTINCT
@@ -70,6 +72,8 @@ def choose(values: pd.Series, word: str | None = None) -> Choice:
         column = date_column(known, Column(name, "date", step=1.0))
         problem = "is taken as dates" + (f" in the format {column.form}" if column.form else "")
         return Choice(column, Notice(problem, name, advice=(("learn labels", _labels(name)),)))
+    if known.empty and known.dtype != "category":  # all values are in rows that are left out
+        return Choice(Column(name))
     if known.dtype.kind == "f":
         return _of_numbers(known, name)
     return _of_labels(known, name)
@@ -128,7 +132,7 @@ def _of_numbers(known: pd.Series, name: str) -> Choice:
 
 def are_whole(x: Array) -> bool:
     """Return whether the numbers ``x`` ``(n,)`` are whole."""
-    return bool(len(x)) and bool((np.abs(x) <= LARGEST).all()) and not (x % 1).any()
+    return bool(len(x)) and bool((np.abs(x) <= LARGEST_WHOLE).all()) and not (x % 1).any()
 
 
 def _number_the_rows(x: Array) -> bool:

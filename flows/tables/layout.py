@@ -12,7 +12,7 @@ import pandas as pd
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
 from flows.tables.carried import Carried
-from flows.tables.columns import LARGEST, Column
+from flows.tables.columns import LARGEST_WHOLE, Column
 from flows.tables.dates import from_times
 from flows.tables.values import label_text
 
@@ -139,7 +139,7 @@ class Layout:
             return cast(from_times(x, column), kind)
         is_whole = "int64" in self.natural_types(column)
         if is_whole and kind is None and not np.isnan(x).any():
-            return pd.Series(x.clip(-LARGEST, LARGEST).astype(np.int64))
+            return pd.Series(x.clip(-LARGEST_WHOLE, LARGEST_WHOLE).astype(np.int64))
         return cast(x, kind)
 
 
@@ -205,7 +205,9 @@ def cast(values: Any, kind: Any) -> pd.Series:
     if dtype.kind in "iu" and series.dtype.kind == "f":
         numpy_type = np.dtype(getattr(dtype, "numpy_dtype", dtype.type))
         limits = np.iinfo(numpy_type)
-        series = series.round().clip(max(limits.min, -LARGEST), min(limits.max, LARGEST))
+        series = series.round().clip(
+            max(limits.min, -LARGEST_WHOLE), min(limits.max, LARGEST_WHOLE)
+        )
         if series.isna().any():
             return series  # a column that holds no value
     if dtype.kind == "M" and getattr(dtype, "tz", None) is not None:

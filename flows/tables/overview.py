@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from flows.tables.frames import Rows, from_user, take, target_names
+from flows.tables.frames import TableOptions, TableRows, from_user, take
 from flows.tables.notices import Words, python_words, show
 
 
@@ -31,8 +31,8 @@ def inspect(
     - ``kind``: the kind of a learned column, or the formula of a carried column;
     - ``notice``: what a fit would say about the column.
 
-    Notices on the whole table are printed on standard error. Raises ``TableError`` and
-    ``ValueError`` if ``fit`` would.
+    Notices on the whole table, and on columns without a name, are printed on standard error. Raises
+    ``TableError`` and ``ValueError`` if ``fit`` would.
 
     Args:
         frame: a data frame, or an array ``(n, D)``.
@@ -53,24 +53,15 @@ def inspect(
         visits  learned  count
         ward    carried    'B'
     """
-    kinds = {str(name): str(word) for name, word in (columns or {}).items()}
-    marks = [str(mark) for mark in na]
-    table = from_user(frame, kinds, marks)
-    rows = take(
-        table,
-        kinds,
-        missing,
-        strict=strict,
-        group=None if group is None else str(group),
-        na=marks,
-        targets=target_names(target),
-        weights=None if weights is None else str(weights),
+    options = TableOptions.of(
+        columns, target, na, missing=missing, group=group, weights=weights, strict=strict
     )
-    show(notice for notice in rows.notices if notice.column is None)
+    rows = take(from_user(frame, options.kinds, options.na), **options._asdict())
+    show(notice for notice in rows.notices if notice.column not in rows.layout.names)
     return overview(rows)
 
 
-def overview(rows: Rows, words: Words = python_words) -> pd.DataFrame:
+def overview(rows: TableRows, words: Words = python_words) -> pd.DataFrame:
     """Return the result of ``inspect`` for rows, with remedies in the ``words`` of a front end."""
     given = len(rows.columns) - rows.targets if rows.targets else 0
     uses = {

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
 from flows.bijections.bijection import Bijection
-from flows.tables.columns import HALF_LINE, LARGEST, WHOLE, Column
+from flows.tables.columns import HALF_LINE, LARGEST_WHOLE, WHOLE, Column
 
 POWER = 5  # of the map from the largest value to BEND times this value
 BEND = 2.0
@@ -41,17 +41,15 @@ class ToReal(Bijection):
 
     ``low`` is 0 for a positive column and -step / 2 for a count. The g of a count is a logarithm
     near ``low`` and, further up, the square root that stabilises the variance of counts. ``top`` is
-    the largest value of the fitted table less ``low``. Beyond, the map has the same slope at first,
-    then rises faster, and is straight at last. The reason is that columns have tails of Student's t
-    after the map: behind a logarithm such a tail has no moments, so samples may lie anywhere, and
-    behind a straight line it has a variance. Samples above twice the largest value are rare,
-    because most of the tail lies below. Intervals and bounded integers have two bounds. If a count
-    has no ``largest`` value, as in files of version 0.2, its g is that of a positive column.
+    the largest value of the fitted table less ``low``. Behind a logarithm, the tails of Student's t
+    that columns have after the map would have no moments. Therefore the map rises faster beyond
+    ``top`` and is straight at last; few samples exceed twice the largest value. Intervals and
+    bounded integers have two bounds. If a count has no ``largest`` value, as in files of version
+    0.2, its g is that of a positive column.
 
-    The map has no parameters and no
-    buffers, because the description in the checkpoint holds the columns. Samples stay strictly
-    between the bounds, even if floating-point rounding would put them on a bound. The slopes of the
-    first ``context`` columns do not count in ``log_det``.
+    The map has no parameters and no buffers, because the description in the checkpoint holds the
+    columns. Samples stay strictly between the bounds, even if floating-point rounding would put
+    them on a bound. The slopes of the first ``context`` columns do not count in ``log_det``.
     """
 
     def __init__(self, columns: Sequence[Column], context: int = 0) -> None:
@@ -107,7 +105,7 @@ class ToReal(Bijection):
             if column.kind == "category":
                 x[:, d] = x[:, d].clamp(0, len(column.labels) - 1)
             elif column.kind == "count":
-                x[:, d] = x[:, d].clamp(max=LARGEST)
+                x[:, d] = x[:, d].clamp(max=LARGEST_WHOLE)
         return x
 
 

@@ -40,7 +40,7 @@ class Fold:
 
     Attributes:
         train: the indices of the training rows, ``(t,)``: all rows that are not held out, or
-            ``TRAIN_ROWS`` of these, evenly spaced.
+            ``TRAIN_ROWS`` of these (``completion.few_rows``).
         different: the indices into ``train`` of the rows without their copies, if rows are repeated
             by their weights, otherwise of all rows.
         held_out: the indices of the held-out rows, ``(h,)``.
@@ -67,7 +67,8 @@ class Fold:
         self.number, self.seed, self.context = number, seed, network.context
         self.columns = network.columns
         is_held_out = fold_of == number
-        self.train = subsample(np.flatnonzero(~is_held_out), TRAIN_ROWS)
+        self.train = np.flatnonzero(~is_held_out)
+        self.train = self.train[completion.few_rows(rows[self.train], TRAIN_ROWS)]
         self.different = np.arange(len(self.train))
         if copies is not None:
             self.different = np.unique(copies[self.train], return_index=True)[1]

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from flows.core.arrays import Array, Whole, as_points, as_rows, subsample
+from flows.mixtures.completion import few_rows
 from flows.mixtures.fitting import components, fit_mixture, search, to_nine_digits
 from flows.mixtures.latent_classes import LatentClasses, Rows
 from flows.mixtures.mixture import Mixture
@@ -30,7 +31,7 @@ from flows.networks.latent_class_mixture import LatentClassMixture, codes_of, nu
 from flows.networks.population import Population
 from flows.networks.preprocessing import Preprocessing
 from flows.tables.columns import Column
-from flows.training.automatic.limit import Limit, Search
+from flows.training.automatic.limit import Limit, SearchLimit
 from flows.training.automatic.prepared_fold import ROWS_AT_ONCE, PreparedFold
 
 NAMES = ("margins", "raw")  # preprocessings
@@ -88,7 +89,7 @@ def fit_mixtures(
         limit: what ends the searches.
     """
     fitted: list[FoldMixtures | None] = []
-    searches: list[Search] = []
+    searches: list[SearchLimit] = []
     for place, name in enumerate(NAMES):
         folds = [each.fold for each in prepared[name]]
         fitting = RESTARTS * np.mean([_ratio(len(f.train), FITTED, SEARCHED) for f in folds])
@@ -202,13 +203,14 @@ class _ClassesOfFold(_OfFold[LatentClasses, tuple[Rows, Array]]):
             self.of_numbers = self.preprocessing.of_columns(self.numbers)
 
     def fit(self, count: int, ridge: float, most: int, restarts: int = 1) -> LatentClasses:
-        learned = self.learned.take(subsample(np.arange(len(self.learned.codes)), most))
+        learned = self.learned.take(few_rows(self.learned.numbers, most))
         return LatentClasses.fit(learned, count, ridge, restarts).to_nine_digits()
 
     @cached_property
     def learned(self) -> Rows:
         """The training rows."""
-        return self._known(self.rows[subsample(self.fold.train, FITTED)])[0]
+        train = self.rows[self.fold.train]
+        return self._known(train[few_rows(train, FITTED)])[0]
 
     def points(self, places: Whole) -> tuple[Rows, Array]:
         return self._known(self.rows[self.fold.held_out[places]])
@@ -234,7 +236,7 @@ class _ClassesOfFold(_OfFold[LatentClasses, tuple[Rows, Array]]):
 
 
 def _candidate(
-    folds: Sequence[_OfFold[Fitted, Points]], name: str, rows: int, limit: Search
+    folds: Sequence[_OfFold[Fitted, Points]], name: str, rows: int, limit: SearchLimit
 ) -> FoldMixtures | None:
     """Return a candidate, or ``None`` if the limit of the search leaves no time for it."""
     if not limit.goes_on():
@@ -254,7 +256,7 @@ def _candidate(
 
 
 def _out_of_fold(
-    folds: Sequence[_OfFold[Fitted, Points]], limit: Search, count: int, ridge: float
+    folds: Sequence[_OfFold[Fitted, Points]], limit: SearchLimit, count: int, ridge: float
 ) -> float:
     """Return the mean out-of-fold score of quick fits; minus infinity if a fit fails."""
     limit.evaluated += 1

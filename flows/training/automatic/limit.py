@@ -4,9 +4,9 @@ The parts that train networks are numbered: 0 and 1 are the rounds of successive
 training at the full learning rate, 3 is the cooling. The search for mixtures and the scores of
 held-out rows follow. A limit of time is shared out like this:
 
-- Time is reserved for the mixtures (``MIXTURES``), for scores of held-out rows with labels and for
-  targets (``RESCORING``), and for everything else (``SLACK``). The time in which the networks score
-  all held-out rows is estimated from the scores at the halvings.
+- Time is reserved for the mixtures (``MIXTURES``), for scores of held-out rows with labels or with
+  rounded targets (``RESCORING``), and for everything else (``SLACK``). The time in which the
+  networks score all held-out rows is estimated from the scores at the halvings.
 - The rounds of halving end after shares (``ROUNDS``) of the other time, and have an epoch at least.
 - Training ends if a further epoch and its cooling would not fit. An epoch takes as long as the last
   one, per network.
@@ -38,15 +38,15 @@ if TYPE_CHECKING:
 COOLING = 0.25  # steps of the cooling, as a share of the steps before
 MIXTURES, RESCORING, SLACK = 0.2, 0.25, 0.05  # reserves, as shares of the limit
 ROUNDS = (0.3, 0.55)  # ends of the rounds of halving, as shares of the time for training
-GROWTH = 1.5  # time of the next setting of a search, as a multiple of the last one
-LONGER = 1.5  # time of the last fits of mixtures, as a multiple of the estimate
+GROWTH = 1.5  # the next setting of a search is expected to take this many times as long as the last
+LONGER = 1.5  # the last fits of mixtures may take this many times as long as estimated
 RESCORED = 2_000  # largest number of training rows that are scored like new rows
-TOLERANCE = 1.1  # a longer fit, as a multiple of the limit, gets a notice
+TOLERANCE = 1.1  # a fit that takes more than this many times its limit gets a notice
 TRIED = 50  # rows that are scored to measure the time; at least as many are rescored
 
 
-class Search:
-    """The search for the mixtures with one preprocessing, which no limit ends."""
+class SearchLimit:
+    """No limit of the search for the mixtures with one preprocessing."""
 
     evaluated = 0  # settings that were evaluated
 
@@ -86,8 +86,8 @@ class Limit:
         """Return ``trainer.scores()``."""
         return trainer.scores()
 
-    def search(self, place: int, places: int, fitting: float, scoring: float) -> Search:
-        """Return the search for the mixtures with a preprocessing.
+    def search(self, place: int, places: int, fitting: float, scoring: float) -> SearchLimit:
+        """Return the limit of the search for the mixtures with a preprocessing.
 
         Args:
             place: the index of the preprocessing.
@@ -95,7 +95,7 @@ class Limit:
             fitting: the expected time of the last fits, in times of the fits of the search.
             scoring: the expected time of the last scores, in times of the scores of the search.
         """
-        return Search()
+        return SearchLimit()
 
     def rescored(self, score: Callable[[int], object]) -> int:
         """Return how many rows are scored like new rows; ``score(n)`` scores n of these rows."""
@@ -117,14 +117,14 @@ class Recorded(Limit):
     def until(self, part: int, most: int, trainer: FoldTrainer) -> int:
         return self.cuts.rounds[part]
 
-    def search(self, place: int, places: int, fitting: float, scoring: float) -> Search:
+    def search(self, place: int, places: int, fitting: float, scoring: float) -> SearchLimit:
         return _RecordedSearch([*self.cuts.searches, 0, 0][place])
 
     def rescored(self, score: Callable[[int], object]) -> int:
         return self.cuts.rescored or RESCORED
 
 
-class _RecordedSearch(Search):
+class _RecordedSearch(SearchLimit):
     def __init__(self, most: int) -> None:
         self.most = most
 
@@ -202,7 +202,7 @@ class Clock(Limit):
         self.last = stacked
         return scores
 
-    def search(self, place: int, places: int, fitting: float, scoring: float) -> Search:
+    def search(self, place: int, places: int, fitting: float, scoring: float) -> SearchLimit:
         now = time.monotonic()
         return _TimedSearch(now + (self.mixtures_end - now) / (places - place), fitting, scoring)
 
@@ -216,11 +216,10 @@ class Clock(Limit):
         taken = time.monotonic() - self.begun
         if taken <= TOLERANCE * self.seconds:
             return []
-        problem = f"the fit took {taken:.1f} s, more than its limit of {self.seconds:g} s"
-        return [Notice(f"{problem}: it is the shortest fit of this table")]
+        return [Notice(f"the fit took {taken:.1f} s, more than its limit of {self.seconds:g} s")]
 
 
-class _TimedSearch(Search):
+class _TimedSearch(SearchLimit):
     def __init__(self, end: float, fitting: float, scoring: float) -> None:
         self.end, self.fitting, self.scoring = end, fitting, scoring
         self.last = time.monotonic()
