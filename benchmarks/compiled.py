@@ -16,7 +16,7 @@ from flowjax.flows import coupling_flow
 
 from benchmarks.peers import CLIP, Recipe
 from flows.core.arrays import Array
-from flows.training.optimizer import WARM_UP
+from flows.training.optimizer import WARM_UP_SHARE
 
 
 class FlowJAX:
@@ -52,8 +52,8 @@ class FlowJAX:
         size = len(points) // steps
         optimizer = optax.adam(recipe.learning_rate)
         if recipe.noise:  # the schedule is ``flows.training.optimizer.one_cycle``
-            rates = {"peak_value": recipe.learning_rate, "pct_start": WARM_UP, "div_factor": 25}
-            schedule = optax.cosine_onecycle_schedule(steps * epochs, **rates)
+            rise = {"pct_start": WARM_UP_SHARE, "div_factor": 25}
+            schedule = optax.cosine_onecycle_schedule(steps * epochs, recipe.learning_rate, **rise)
             optimizer = optax.chain(optax.clip_by_global_norm(CLIP), optax.adam(schedule))
 
         def loss(trainable: Any, batch: Any) -> Any:

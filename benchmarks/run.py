@@ -28,12 +28,12 @@ from benchmarks.peers import EAGER, LIBRARIES, OURS, Recipe, installed
 from benchmarks.worker import Worker, workers
 from common import storage
 from common.settings import read_yaml
+from common.splits import draw_split
 from flows import targets
 from flows.core.arrays import Array
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.mixtures.bandwidth import likelihood_bandwidth
-from flows.tables.splits import draw_split
 from flows.training.smoothing import sharpen
 from tools import command
 

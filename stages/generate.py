@@ -6,7 +6,7 @@ from common import storage
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
-from flows.mixtures.mixture import entropy
+from flows.core.truth import entropy
 from flows.tables import frames
 from flows.tables.columns import Column
 from flows.tables.files import read

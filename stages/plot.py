@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from common import storage
 from common.labels import label_and_color
+from common.splits import holdout
 from flows import plotting
 from flows.tables.columns import Column
 from flows.tables.files import read_numbers
-from flows.tables.splits import holdout
 from stages.pipeline import files, runner, schema
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from common import storage
+from common.splits import holdout
 from flows.core.errors import UserError
 from flows.core.scaler import Scaler
 from flows.tables.files import read_numbers
-from flows.tables.preparation import learnable, scorable
-from flows.tables.splits import holdout
 from stages.pipeline import files, runner, schema
+from stages.pipeline.preparation import learnable, scorable
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.evaluation.problem import Problem
 from flows.evaluation.report import unknown
-from flows.evaluation.truth_model import TruthModel
 from flows.mixtures import fitting
 from flows.mixtures.mixture import Mixture
 from flows.networks.gaussian_mixture import GaussianMixture
@@ -20,6 +19,7 @@ from flows.networks.population import Population
 from stages.pipeline import files, runner, schema
 from stages.pipeline.models import write_model
 from stages.pipeline.report import write_report, write_row
+from stages.pipeline.truth_model import TruthModel
 
 
 def main(name: str) -> None:

@@ -27,7 +27,7 @@ def shortened(steps: int = 20) -> Iterator[None]:
     from flows.training.automatic import fold_mixtures, fold_trainer, recipe
 
     limits = {
-        recipe: {"ROUNDS": (steps // 10, steps // 5), "MOST_STEPS": steps, "TIMED": 2},
+        recipe: {"HALVING_STEPS": (steps // 10, steps // 5), "MOST_STEPS": steps, "TIMED": 2},
         fold_trainer: {"LEAST_STEPS": steps * 3 // 4},
         fold_mixtures: {"MOST": 2, "RESTARTS": 1},
         fitting: {"RIDGES": (1e-3, 1e-2)},

@@ -13,6 +13,7 @@ from scipy.special import logsumexp, softmax
 from torch.testing import assert_close
 
 import flows
+from common.splits import draw_split
 from flows import Column, targets
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
@@ -21,13 +22,13 @@ from flows.evaluation import likelihood
 from flows.networks.composite import Composite
 from flows.networks.population import chunked_log_prob
 from flows.networks.record import RowState
-from flows.tables.preparation import from_real, to_real
-from flows.tables.splits import draw_split
+from flows.tables.preparation import to_real
 from flows.training.automatic import fold as fold_module
 from flows.training.automatic import fold_trainer, prepared_fold, stacking
 from flows.training.automatic import recipe as auto
 from flows.training.automatic.candidates import CANDIDATES
 from flows.training.automatic.noise import NeighbourNoise
+from stages.pipeline.preparation import from_real
 
 
 def rows(n: int = 60, dim: int = 3, seed: int = 0) -> np.ndarray:

@@ -99,7 +99,7 @@ def coupling_indices(bijection, dim):
     The code of the coupling is not used.
     """
     first, second = list(range((dim + 1) // 2)), list(range((dim + 1) // 2, dim))
-    return (second, first) if bijection.swap else (first, second)
+    return (second, first) if bijection.kept[0] else (first, second)
 
 
 # The contract
@@ -277,6 +277,12 @@ def test_a_coupling_starts_as_the_identity(name, dim):
     z, log_det = BIJECTIONS[name](dim, MEMBERS, seed=1)(x)
     assert_close(z, x, rtol=0, atol=1e-12)
     assert_close(log_det, torch.zeros_like(log_det), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("part", [{"swap": True, "kept": 1}, {"changed": 1}])
+def test_contradictory_parts_of_a_coupling_are_rejected(part):
+    with pytest.raises(ValueError, match=r"swap = .*, kept = .*, changed = "):
+        AffineCoupling(3, 8, streams(1, MEMBERS), **part)
 
 
 @pytest.mark.parametrize("swap", [False, True])

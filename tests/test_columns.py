@@ -16,9 +16,10 @@ from flows.tables.columns import Column
 from flows.tables.duplicates import first_copies
 from flows.tables.inspection import check_columns
 from flows.tables.notices import TableError
-from flows.tables.preparation import from_real, learnable, round_rows, scorable
+from flows.tables.preparation import round_rows
 from flows.tables.rounding import dequantise
 from flows.tables.to_real import ToReal
+from stages.pipeline.preparation import from_real, learnable, scorable
 
 ROWS = 100
 MIXED = [

@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import flows
+from common.splits import draw_split
+from flows import kernels
 from flows.conditioners import SmoothPerceptron, he_reach
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator, numpy_generators
@@ -28,7 +30,6 @@ from flows.networks import flow_matching_network as code
 from flows.networks import ode
 from flows.networks.backend import backend
 from flows.networks.population import chunked_log_prob, ensemble_log_prob
-from flows.tables.splits import draw_split
 from flows.targets import ring
 from stages.pipeline import schema
 
@@ -280,6 +281,29 @@ def test_compiled_and_plain_networks_agree(dim, hidden, depth, count):
         plain = results()
     for own, other in zip(in_c, plain, strict=True):
         assert_close(own, other, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("depth", [8, 9])
+def test_networks_too_deep_for_c_are_computed_in_pytorch(depth, monkeypatch):
+    """The C code has arrays of 8 hidden layers."""
+    called: list[int] = []
+    names = ("velocity", "velocity_and_divergence", "regression")
+    for name in names:
+        original = getattr(kernels, name)
+
+        def noted(network, *others, original=original):
+            called.append(len(network.sizes) - 2)
+            return original(network, *others)
+
+        monkeypatch.setattr(kernels, name, noted)
+    model = flows.build(flows.FlowMatching(layers=8), (2,), members=2)
+    settings = {**model.description["settings"], "layers": depth}
+    generators = numpy_generators(0, "initialize", range(2))
+    network = code.FlowMatchingNetwork((2,), generators, model.description, **settings)
+    found = flows.train(network, data()[0], settings=TrainingSettings(epochs=1))
+    assert np.isfinite(found.history["train_nll"]).all()
+    assert found.sample((5,)).isfinite().all()
+    assert set(called) == ({8} if depth == 8 and build.library() is not None else set())
 
 
 @compiled

@@ -264,6 +264,14 @@ def test_ensemble_samples_have_the_event_shape(build, model):
     assert flow.ensemble_sample(0).shape == (0, *flow.event_shape)
 
 
+def test_ensemble_samples_with_a_context_need_its_number_of_rows():
+    flow = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3, context=1)
+    x, rng = np.zeros((5, 1)), np.random.default_rng(0)
+    assert flow.ensemble_sample(5, rng, x).shape == flow.ensemble_sample(context=x).shape == (5, 2)
+    with pytest.raises(ValueError, match=r"n = 100: .* the number of rows of context, 5"):
+        flow.ensemble_sample(100, rng, x)
+
+
 # Shapes
 
 

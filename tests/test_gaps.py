@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import flows
 from flows.core.errors import UserError
@@ -12,15 +13,16 @@ from flows.core.settings import TrainingSettings
 from flows.mixtures import completion
 from flows.mixtures.conditional_mixture import ConditionalMixture
 from flows.mixtures.mixture import Mixture
+from flows.networks.preprocessing import Preprocessing
 from flows.networks.record import RowState
 from flows.tables import frames
 from flows.tables.columns import Column
 from flows.tables.inspection import check_columns
 from flows.tables.notices import python_words
-from flows.tables.preparation import from_real
 from flows.training.automatic import fold_mixtures
 from flows.training.automatic.candidates import Candidate
 from flows.training.automatic.fold_trainer import FoldTrainer
+from stages.pipeline.preparation import from_real
 
 MIXTURE = Mixture(
     np.array([0.4, 0.6]),
@@ -97,6 +99,23 @@ def test_a_held_out_row_is_scored_by_its_known_values():
     held_out = real[fold.held_out]
     expected = completion.log_prob(exact, held_out) - np.nan_to_num(held_out[:, 0])
     np.testing.assert_allclose(log_q, expected, atol=0.1)
+
+
+def test_a_gap_has_no_slope_whatever_the_kind_of_its_column():
+    """A clamp gives NaN the gradient 0, and a scaler gives it its deviation."""
+    columns = [
+        Column("a"),
+        Column("b", "positive", largest=9.0),
+        Column("c", "count", step=1.0, largest=9.0),
+    ]
+    rows = np.random.default_rng(0).poisson(3, (50, 3)) + 1.0
+    preprocessing = Preprocessing((3,), 1, columns)
+    preprocessing.fit_scaler(rows[:, None])
+    z = torch.from_numpy(preprocessing.scale(rows[:, None])).movedim(0, -1)
+    known = preprocessing.log_slopes(z)
+    gaps = torch.arange(50) % 3 == torch.arange(3)[:, None]
+    found = preprocessing.log_slopes(torch.where(gaps, torch.nan, z))
+    torch.testing.assert_close(found, torch.where(gaps, torch.nan, known), equal_nan=True)
 
 
 def frame(n: int = 60) -> pd.DataFrame:

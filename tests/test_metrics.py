@@ -19,6 +19,7 @@ import flows
 from flows import targets
 from flows.core.arrays import Array
 from flows.core.seeds import normal
+from flows.core.truth import Truth
 from flows.evaluation import calibration, likelihood, samples
 from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
 from flows.evaluation.problem import Problem
@@ -30,7 +31,7 @@ from flows.evaluation.report import (
     evaluate,
     unknown,
 )
-from flows.mixtures.mixture import Mixture, Truth
+from flows.mixtures.mixture import Mixture
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.population import Population, chunked_log_prob
 from flows.tables.columns import Column
@@ -666,6 +667,14 @@ def test_every_row_has_the_same_headline_keys_in_the_same_order(model: Populatio
     assert tuple(report.headline) == HEADLINE
     assert list(report.members["parameters"]) == [7] * model.members
     assert list(report.members)[-2:] == ["parameters", "hdr_error"]
+
+
+@pytest.mark.parametrize(("test_rows", "key"), [(150, "samples = 100"), (5, "neighbours = 5")])
+def test_too_few_samples_or_test_rows_are_rejected(test_rows: int, key: str):
+    few = Problem(draw(ring(), 160, 3), draw(ring(), test_rows, 1))
+    settings = EvaluationSettings(fresh=100, samples=100)
+    with pytest.raises(ValueError, match=f"^{test_rows} test rows .*{key} "):
+        evaluate(truth(), few, settings, name="truth")
 
 
 def test_an_evaluation_repeats_to_the_bit():

@@ -12,7 +12,7 @@ from torch.distributions import Categorical, MixtureSameFamily, MultivariateNorm
 from torch.testing import assert_close
 
 from flows import GaussianMixture, Mixture, targets
-from flows.mixtures.mixture import entropy
+from flows.core.truth import entropy
 
 UNIT = np.eye(2)
 

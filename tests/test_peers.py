@@ -69,7 +69,7 @@ def coupling(ours, dim, element):
     kept = torch.arange(dim) < (dim + 1) // 2
     return zuko.transforms.CouplingTransform(
         lambda x: zuko.transforms.DependentTransform(element(network(x)), 1),
-        mask=~kept if ours.swap else kept,
+        mask=~kept if ours.kept[0] else kept,
     )
 
 

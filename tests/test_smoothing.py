@@ -11,13 +11,13 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 
 import flows
+from common.splits import draw_split
 from flows import targets
 from flows.core.arrays import subsample
 from flows.core.settings import TrainingSettings
 from flows.mixtures.bandwidth import bandwidths, likelihood_bandwidth
 from flows.mixtures.fitting import fit_kde
 from flows.networks.gaussian_mixture import GaussianMixture
-from flows.tables.splits import draw_split
 from flows.training.smoothing import MANY, fit_sharpened_kde, sharpen
 from flows.training.trainer import Trainer
 

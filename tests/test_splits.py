@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flows.tables.splits import holdout
+from common.splits import holdout
 
 ROWS = np.random.default_rng(0).normal(size=(50, 2))
 

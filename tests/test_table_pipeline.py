@@ -26,9 +26,10 @@ from flows.evaluation.report import evaluate
 from flows.evaluation.statistics import mean_ci95
 from flows.mixtures.fitting import components, fit_gaussian, fit_gmm
 from flows.tables import files as table
-from flows.tables.preparation import from_real, scorable, to_real
+from flows.tables.preparation import to_real
 from stages import generate, prepare, rank
 from stages.pipeline import files
+from stages.pipeline.preparation import from_real, scorable
 from stages.pipeline.report import plot_arrays
 from stages.pipeline.schema import Evaluate
 

@@ -17,9 +17,9 @@ from flows import Column, TrainingSettings, targets
 from flows.core.scaler import Scaler
 from flows.networks import registry
 from flows.networks.backend import backend
-from flows.tables.preparation import from_real
 from flows.training import trainer
 from flows.training.optimizer import ClippedAdam, one_cycle
+from stages.pipeline.preparation import from_real
 
 MEMBERS = 3
 every_model = pytest.mark.parametrize("model", ["realnvp", "glow"])

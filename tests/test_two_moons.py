@@ -13,7 +13,7 @@ from scipy import integrate, stats
 
 from flows import targets
 from flows.core.checkpoint import CheckpointError
-from flows.mixtures.mixture import entropy
+from flows.core.truth import entropy
 from flows.networks.building import load
 from flows.targets.two_moons import TwoMoons, arc
 

@@ -369,7 +369,7 @@ def another_base(network: Network) -> None:
 
 
 def another_order(network: Network) -> None:
-    network.get_submodule("chain.bijections.0").swap = True  # type: ignore[assignment]
+    network.get_submodule("chain.bijections.0").kept = (1, 2)  # type: ignore[assignment]
 
 
 def other_betas(network: Network) -> None:

@@ -34,7 +34,7 @@ class ActNorm(Bijection):
         (1.0, True)
     """
 
-    initialized: Tensor
+    initialized: Tensor  # not read by code; a tensor in every saved file
 
     def __init__(self, dim: int, members: int) -> None:
         super().__init__()

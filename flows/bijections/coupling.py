@@ -40,8 +40,10 @@ class Coupling(Bijection):
         generators: one generator per member, for the initial parameters.
         swap: whether ``a`` is the second half instead of the first; not with ``kept``.
         kept: the number of features in ``a``; ``None`` for the default halves.
-        changed: the number of features in ``b``, with ``kept``; ``None`` for all other features.
+        changed: the number of features in ``b``, only with ``kept``; ``None`` for all others.
         conditioner: builds the network that computes c.
+
+    Raises ``ValueError`` for ``swap`` with ``kept``, and for ``changed`` without ``kept``.
     """
 
     def __init__(
@@ -57,7 +59,12 @@ class Coupling(Bijection):
         conditioner: Conditioner = Perceptron,
     ) -> None:
         super().__init__()
-        self.swap, self.per_feature = swap, per_feature
+        if (swap and kept is not None) or (changed is not None and kept is None):
+            raise ValueError(
+                f"swap = {swap}, kept = {kept}, changed = {changed}: swap is for the default "
+                "halves, without kept, and changed needs kept"
+            )
+        self.per_feature = per_feature
         first = (dim + 1) // 2 if kept is None else kept
         end = dim if changed is None else first + changed
         self.kept, self.changed = (0, first), (first, end)  # first features and ends

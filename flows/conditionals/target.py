@@ -1,7 +1,9 @@
 """The conditional distributions of a density with a target: p(y | x), where x may have gaps.
 
-A flow gives p(y | x) for a complete context x. Missing values of x are drawn from a mixture
-(``TargetPopulation``), and p(y | x) is averaged over the draws.
+A flow gives p(y | x) for a complete context x. A mixture of Gaussians approximates the distribution
+r of x. Missing values are drawn from it given the known values x_o, and p(y | x) is averaged::
+
+    p(y | x_o) ~ 1/K sum_k p(y | x_o, x_k),    x_k ~ r( . | x_o)
 
 - *One target* has nodes at equally spaced noise, with the weights of a trapezoidal rule in the
   noise; a category has its labels, with their probabilities.
@@ -15,17 +17,23 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
+from scipy.special import softmax
 
 from flows.conditionals.distillation import Distilled
 from flows.conditionals.unknowns import ENOUGH, MOST, Intervals, Posterior
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array, Whole, choose
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
+from flows.mixtures.completion import draw_missing
+from flows.mixtures.conditional_mixture import ConditionalMixture
+from flows.mixtures.truncated_mixture import BoxProposal, log_interval, truncated_normal
 from flows.networks.target_population import TargetPopulation
 
 COMPLETIONS = 16  # draws of a context with gaps, if the targets are unknown
 DRAWS = 1_000  # of several targets, at least
 ROWS = 200  # complete rows whose nodes are computed at a time
+NODES, REACH = 101, 5.0  # nodes of a target, and the noise of the outer nodes
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ class TargetUnknowns:
             if not np.isnan(rows[k, context:]).all():
                 yield k, self._weighted(rows[k], generator)
                 continue
-            x = self.population.complete(rows[k : k + 1, :context], COMPLETIONS, generator)
+            x = self._completed(rows[k : k + 1, :context], COMPLETIONS, generator)
             yield k, replace(self._averaged(x, generator, enough), completions=COMPLETIONS)
         places = np.flatnonzero(plain)
         for start in range(0, len(places), ROWS):
@@ -90,7 +98,7 @@ class TargetUnknowns:
         inside its intervals, whose probability enters the weight. Several targets are drawn from
         the flow, and draws outside their intervals have the weight 0. The evidence is the
         probability of the intervals of the targets, times the mean weight of the context
-        (``TargetPopulation.restricted``).
+        (``_context_inside``).
 
         Args:
             row: the row in the user's units, ``(d + D,)``, with ``NaN`` for unknown values, to
@@ -106,7 +114,7 @@ class TargetUnknowns:
         of_context = {d: own for d, own in intervals.items() if d < context}
 
         def draw(count: int) -> tuple[Array, Array]:
-            x, log_w = self.population.restricted(row[:context], of_context, count, generator)
+            x, log_w = self._context_inside(row[:context], of_context, count, generator)
             y, log_p = self._inside(x, intervals, generator)
             return np.column_stack([x, y]), log_w[:, None] + log_p
 
@@ -125,7 +133,7 @@ class TargetUnknowns:
         """Return targets ``(n, D)`` given contexts ``(n, d)``, and log-weights ``(n, M)``."""
         population, context = self.population, self.population.network.context
         if population.targets == 1 and context in intervals:
-            y, log_p = population.inside(x, intervals[context], generator)
+            y, log_p = self._target_inside(x, intervals[context], generator)
             return y[:, None], log_p
         y = population.network.ensemble_sample(None, generator, x).double().numpy()
         log_p = np.zeros((len(x), population.members))
@@ -145,7 +153,7 @@ class TargetUnknowns:
             log_p = self.population.log_factors(rows)[:, :, 0]
             parts = zip(np.split(rows, len(x)), np.split(log_p, len(x)), strict=True)
             return [self._posterior(*part, is_exact=True) for part in parts]
-        values, log_weights = self.population.nodes(x)
+        values, log_weights = self._nodes(x)
         members, nodes = values.shape[1:]
         # The nodes of a member have no weight for the other members
         own = np.where(np.eye(members, dtype=bool)[:, None], log_weights[None, :, None], -np.inf)
@@ -186,7 +194,7 @@ class TargetUnknowns:
         context = self.population.network.context
 
         def draw(count: int) -> tuple[Array, Array]:
-            x = self.population.complete(row[None, :context], count, generator)
+            x = self._completed(row[None, :context], count, generator)
             rows = np.column_stack([x, np.tile(row[context:], (count, 1))])
             return rows, self.population.log_factors(rows).sum(axis=2)
 
@@ -198,3 +206,114 @@ class TargetUnknowns:
 
     def _posterior(self, values: Array, log_weights: Array, **kind: Any) -> Posterior:
         return Posterior.of(values, log_weights, self._weights, **kind)
+
+    def _target_inside(
+        self, x: Array, intervals: Array, generator: np.random.Generator
+    ) -> tuple[Array, Array]:
+        """Draw the only target inside intervals, given contexts.
+
+        Args:
+            x: contexts ``(n, d)`` in the user's units.
+            intervals: intervals ``(I, 2)`` of the target in the user's units.
+            generator: the source of the draws.
+
+        Returns draws from the ensemble ``(n,)``, and the members' log-probabilities of the
+        intervals, ``(n, M)``.
+        """
+        n, rows, population = len(x), np.arange(len(x)), self.population
+        network = population.network
+        any_value = np.full((n, 1), float(network.middle()[0, -1]))
+        ends = [
+            [population.noise_of(x, any_value, 0, np.full(n, end)) for end in own]
+            for own in intervals
+        ]
+        masses = [log_interval(network.base.log_cdf, *own) for own in ends]
+        log_p = np.logaddexp.reduce(masses, axis=0)
+        shares = softmax(log_p + np.log(self._weights), axis=1)
+        member = choose(shares, generator.random(n))
+        own_masses = np.stack(masses)[:, rows, member].T
+        which = choose(softmax(own_masses, axis=1), generator.random(n))
+        low, high = np.array(ends)[which, :, rows, member].T
+        z = truncated_normal(low, high, generator.random(n))
+        y = network.decode(np.tile(z[:, None, None], (1, network.members, 1)), x)
+        drawn = y[torch.arange(n), torch.from_numpy(member), 0].numpy()
+        own = intervals[which]
+        return np.clip(drawn, own[:, 0], own[:, 1]), log_p
+
+    def _nodes(self, x: Array) -> tuple[Array, Array]:
+        """Return values of the only target at equally spaced noise, and their log-weights.
+
+        The values are ``(n, M, K)``, and the log-weights ``(K,)`` are of a trapezoidal rule, whose
+        weights sum to 1.
+
+        Args:
+            x: contexts ``(n, d)`` in the user's units.
+        """
+        z = np.linspace(-REACH, REACH, NODES)
+        log_weights = -0.5 * z**2
+        log_weights -= np.logaddexp.reduce(log_weights)
+        population = self.population
+        found = np.empty((len(x), population.members, NODES))
+        size = max(1, population.chunk // NODES)
+        for start in range(0, len(x), size):
+            part = slice(start, start + size)
+            y = population.network.decode(z.reshape(-1, 1, 1, 1), x[part])  # (K, n, M, 1)
+            found[part] = y[..., 0].numpy().transpose(1, 2, 0)
+        return found, log_weights
+
+    def _completed(self, x: Array, count: int, generator: np.random.Generator) -> Array:
+        """Return ``count`` completions of each context, ``(n count, d)``.
+
+        The completions of a row are adjacent.
+
+        Args:
+            x: contexts ``(n, d)`` in the user's units, ``NaN`` in gaps.
+            count: the number of completions per context.
+            generator: the source of the draws.
+        """
+        preprocessing = self.population.context_preprocessing
+        given = x.repeat(count, axis=0)
+        scaled = preprocessing.scale(given[:, None])[:, 0]
+        drawn, _ = draw_missing(self.population.context_model.mixture, scaled, generator)
+        return np.where(np.isnan(given), preprocessing.restore_rows(drawn), given)
+
+    def _context_inside(
+        self, x: Array, intervals: Intervals, count: int, generator: np.random.Generator
+    ) -> tuple[Array, Array]:
+        """Return draws of a context inside intervals, ``(count, d)``, and their log-weights.
+
+        The mean weight estimates the density of the known values in scaled units, times the
+        probability of the intervals given these values. For a complete context, all log-weights
+        are 0.
+
+        Args:
+            x: the known values of the context, ``(d,)``, ``NaN`` for the values to draw.
+            intervals: intervals ``(I, 2)`` in the user's units, by column of the context.
+            count: the number of draws.
+            generator: the source of the draws.
+        """
+        preprocessing = self.population.context_preprocessing
+        mixture, unknown = self.population.context_model.mixture, np.isnan(x)
+        if not unknown.any():
+            return x[None].repeat(count, axis=0), np.zeros(count)
+        scaled, log_evidence = preprocessing.scale(x[None, None])[0, 0], 0.0
+        if not unknown.all():
+            conditional = ConditionalMixture.of(mixture, scaled[None], unknown)
+            mixture, log_evidence = conditional.mixture_of(0), conditional.log_evidence[0]
+        place = {d: u for u, d in enumerate(np.flatnonzero(unknown).tolist())}
+        boxes = {place[d]: self._scaled(d, own) for d, own in intervals.items()}
+        proposal = BoxProposal(mixture, boxes)
+        drawn = scaled[None].repeat(count, axis=0)
+        drawn[:, unknown] = z = proposal.sample(count, generator)
+        log_weights = mixture.log_prob(z) - proposal.log_prob(z) + log_evidence
+        return np.where(unknown, preprocessing.restore_rows(drawn), x), log_weights
+
+    def _scaled(self, d: int, intervals: Array) -> Array:
+        """Return intervals ``(I, 2)`` of column d of the context after the preprocessing."""
+        columns = self.population.columns
+        low, high = columns[d].bounds if columns else (-np.inf, np.inf)
+        inside = (low < intervals) & (intervals < high)
+        part = self.population.context_preprocessing.of_columns([d])
+        values = np.where(inside, intervals, float(part.inverse(torch.zeros(1, 1, 1).double())[0]))
+        scaled = part.scale(values.reshape(-1, 1, 1)).reshape(intervals.shape)
+        return np.where(inside, scaled, np.where(intervals <= low, -np.inf, np.inf))

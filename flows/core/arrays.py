@@ -15,7 +15,7 @@ Shape = Sequence[int]  # the shape of an event or of a sample
 Array = NDArray[np.float64]
 Whole = NDArray[np.int64]
 Mask = NDArray[np.bool_]
-Rows = TypeVar("Rows", bound="NDArray[Any] | Tensor")
+ArrayOrTensor = TypeVar("ArrayOrTensor", bound="NDArray[Any] | Tensor")
 
 
 def rounded(values: Any, digits: int = 9) -> Array:
@@ -28,7 +28,7 @@ def rounded(values: Any, digits: int = 9) -> Array:
     return np.array(numbers).reshape(values.shape)
 
 
-def subsample(rows: Rows, most: int) -> Rows:
+def subsample(rows: ArrayOrTensor, most: int) -> ArrayOrTensor:
     """Return at most ``most`` rows, evenly spaced from the first to the last.
 
     ``rows`` ``(n, ...)`` is an array or a tensor. It is returned unchanged if n is at most
@@ -38,6 +38,29 @@ def subsample(rows: Rows, most: int) -> Rows:
         return rows
     few: Any = rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
     return few
+
+
+def as_points(rows: Array) -> Tensor:
+    """Return rows ``(n, D)`` as the points ``(1, D, n)`` of one member."""
+    import torch
+
+    return torch.from_numpy(rows.T.copy())[None]
+
+
+def as_rows(points: Tensor) -> Array:
+    """Return the points ``(1, D, n)`` of one member as rows ``(n, D)``."""
+    return points[0].T.numpy()
+
+
+def choose(weights: Array, level: Array) -> Whole:
+    """Return an index for each row of ``weights`` ``(n, K)``, with these probabilities, ``(n,)``.
+
+    Args:
+        weights: weights of at least 0; a row need not sum to 1.
+        level: a uniform number from 0 to 1 for each row, ``(n,)``.
+    """
+    total = weights.cumsum(axis=1)
+    return np.asarray((total[:, :-1] < level[:, None] * total[:, -1:]).sum(axis=1))
 
 
 def as_tensor(points: Any, what: str = "points") -> Tensor:

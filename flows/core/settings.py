@@ -88,8 +88,8 @@ class Cuts(Section):
     Args:
         rounds: the steps, counted from the start, that ended the first and the second round of
             halving, the training at the full learning rate, and the cooling.
-        searches: the numbers of settings that the searches for mixtures evaluated, with margins and
-            without; 0 for no mixture. Searches that are missing have no mixture.
+        searches: for each search for mixtures (first with margins, then without), how many settings
+            it evaluated; 0 or a missing number for no mixture.
         rescored: the number of training rows that were scored like new rows; ``None`` for the
             number of the recipe.
 

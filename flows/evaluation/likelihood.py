@@ -8,15 +8,15 @@ import numpy as np
 import torch
 
 from flows.core.arrays import Array, as_tensor
-from flows.mixtures.mixture import Truth
+from flows.core.truth import Truth
 from flows.networks.population import Population
 
 
 def true_log_density(truth: Truth, rows: Array) -> Array:
     """Return ``log p`` in nats, ``(n, 1)``, of rows ``(n, *event)``.
 
-    Rows are scored in the same chunks as for a model. So the truth gets exactly the same numbers
-    when it is scored as a model.
+    Rows are scored in the same chunks as for a mixture. So the truth gets exactly the same numbers
+    when it is scored as a mixture.
     """
     chunks = np.split(rows, range(Population.chunk, len(rows), Population.chunk))
     return np.concatenate([truth.log_prob(chunk) for chunk in chunks])[:, None]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flows.core.arrays import Array
-from flows.mixtures.mixture import Truth
+from flows.core.truth import Truth
 from flows.tables.columns import Column
 
 

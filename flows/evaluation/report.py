@@ -16,9 +16,10 @@ import torch
 from flows.core import seeds
 from flows.core.arrays import Array, subsample
 from flows.core.settings import EvaluationSettings as EvaluationSettings
+from flows.core.truth import Truth
 from flows.evaluation import calibration, likelihood, samples, statistics
 from flows.evaluation.problem import Problem
-from flows.mixtures.mixture import Mixture, Truth
+from flows.mixtures.mixture import Mixture
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
 from flows.tables.preparation import round_rows, to_real
 
@@ -88,6 +89,9 @@ def evaluate(
             the noise of each metric.
         columns: results of training to add to the table: a value, or one value per member.
 
+    Raises ``ValueError`` if there are fewer ``samples`` than test rows, of which at most
+    ``COMPARED`` count, or not more of these test rows than ``neighbours``.
+
     Examples:
         >>> import flows, numpy as np
         >>> from flows.evaluation.report import EvaluationSettings, evaluate
@@ -99,6 +103,12 @@ def evaluate(
         >>> report.headline["kl"], report.headline["modes"]
         (0.0, 2.0)
     """
+    compared = min(len(problem.test), COMPARED)
+    if not settings.neighbours < compared <= settings.samples:
+        raise ValueError(
+            f"{compared} test rows are compared with samples: samples = {settings.samples} must be "
+            f"at least {compared}, and neighbours = {settings.neighbours} below {compared}"
+        )
     report = Report()
     own = _own_samples(population, settings, name, draws)  # (rows, n, D)
     metrics = {**(columns or {}), **_two_sample(own, problem, settings)}

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from flows.bijections import Bijection
+from flows.kernels.batched import perceptron
 from flows.kernels.build import call
 from flows.kernels.interface import Adam, Chain, Layer, filled
 from flows.kernels.layers import Fields, describe
-from flows.kernels.product import perceptron
 from flows.kernels.smooth import regression, velocity, velocity_and_divergence
 
 __all__ = [

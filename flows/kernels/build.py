@@ -28,8 +28,8 @@ SOURCE = Path(__file__).with_name("chain.c")
 FLAGS = ("-O3", "-std=gnu11", "-fno-math-errno", "-ffp-contract=off", "-shared", "-fPIC")
 # From the best flags to no flags, which every compiler accepts: the vector instructions of this
 # processor at their full width, and several threads. On many processors with AVX-512, GCC prefers
-# half the width and takes the vectors of the kernels apart in memory: 610 ms per epoch instead of
-# 19. FLOWS_MARCH selects another processor; the results have the same bits.
+# half the width and takes the vectors of the kernels apart in memory, which took 30 times as
+# long on one Xeon. FLOWS_MARCH selects another processor; the results have the same bits.
 MARCH = f"-march={os.environ.get('FLOWS_MARCH', 'native')}"
 EXTRA_FLAGS = (
     (MARCH, "-mprefer-vector-width=512", "-fopenmp"),

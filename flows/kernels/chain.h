@@ -49,7 +49,7 @@ typedef struct {
 /* A batch of matrix products, one per member:
    out[i][p] = sum_j a[i][j] b[j][p], or, over_points: out[i][k] = sum_p a[i][p] b[k][p]
    `rows` is the number of rows of a and out, and b is (inner, points). The gradients of a product
-   are products of the same two forms (product.py). */
+   are products of the same two forms (batched.py). */
 typedef struct {
     int over_points, members, rows, inner, threads;
     long points;
@@ -83,10 +83,13 @@ long perceptron(const Network *network);
 
 long batched_product(const Product *product);
 
-/* The perceptron of a velocity field (smooth.h), a member each, with `depth` hidden layers. Of x
-   (members, inputs, points): y (members, outputs, points) and the divergence (members, points), each
-   where it is not NULL. Where there is a target like y: the loss (members) and its gradient
-   (members, size), too. It returns what chain_apply does. */
+/* The perceptrons of a velocity field (smooth.h), one per member, with `depth` hidden layers, at
+   most DEPTH. For x (members, inputs, points), `smooth_perceptron` computes y (members, outputs,
+   points) and the divergence (members, points), if they are not NULL; with a target, which has the
+   shape of y, also the loss (members) and its gradient (members, size). It returns 0 or bytes, as
+   chain_apply does. */
+enum { DEPTH = 8 };
+
 typedef struct {
     Values theta;
     int inputs, hidden, depth, outputs, members, threads;

@@ -38,6 +38,7 @@ for _body, _name in re.findall(r"typedef struct \{(.*?)\} (\w+);", _TEXT, re.DOT
     _content = {"__slots__": (), "_fields_": list(_names(_body, ";"))}
     STRUCTURES[_name] = _TYPES[_name] = type(_name, (Structure,), _content)
 
+DEPTH = int(re.findall(r"DEPTH = (\d+)", _TEXT)[0])  # hidden layers of a velocity field, at most
 KINDS = re.findall(r"\w+", _TEXT.split("enum kind {")[1].split("}")[0])
 Values, Layer, Chain, Adam, Product, Network, Velocity = (
     STRUCTURES[name]

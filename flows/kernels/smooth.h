@@ -14,8 +14,6 @@
        dW += dY H_L'    D_L = W' dY * S_L    dW_l += D_l H_(l-1)'    D_(l-1) = W_l' D_l * S_(l-1)
        db += sum dY                          db_l += sum D_l */
 
-#define DEPTH 8 /* most hidden layers */
-
 typedef struct { Matrix w[DEPTH + 1]; float *b[DEPTH + 1]; } Stack;
 
 /* The weights and biases of every layer in a member's row of parameters, or of gradients. */

@@ -1,8 +1,8 @@
 """Missing values, or gaps, of training rows: a gap is drawn several times, not filled once.
 
-A mixture of Gaussians is fitted to the rows. The draws are from this mixture,
-given the known values of the row (multiple imputation, Rubin 1987). A *training* row has several
-completions, and each visit uses a random one. The score of a *held-out* row is the log-density of
+A mixture of Gaussians is fitted to the rows. The draws are from this mixture, given the known
+values of the row (multiple imputation, Rubin 1987). A *training* row has several completions, and
+each visit uses a random one. The score of a *held-out* row is the log-density of
 its known values ``x_o``, estimated with importance sampling (Owen 2013, chapter 9)::
 
     q(x_o) ~ 1/K sum_k q(x_o, x_k) / r(x_k | x_o),      x_k ~ r( . | x_o)

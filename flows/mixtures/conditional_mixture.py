@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import logsumexp, softmax
 
-from flows.core.arrays import Array, Mask, Whole
+from flows.core.arrays import Array, Mask, Whole, choose
 from flows.mixtures.mixture import Mixture
 
 
@@ -74,9 +74,8 @@ class ConditionalMixture(NamedTuple):
         ``level`` ``(n,)`` are uniform numbers from 0 to 1, which select the components. ``noise``
         ``(n, U)`` are standard normal numbers, which determine the values.
         """
-        shares = np.exp(self.log_weights).cumsum(axis=1)
-        component = (shares[:, :-1] < level[:, None] * shares[:, -1:]).sum(axis=1)
-        means = self.means[np.arange(len(shares)), component]
+        component = choose(np.exp(self.log_weights), level)
+        means = self.means[np.arange(len(level)), component]
         return means + np.einsum("nuv,nv->nu", self.factors[component], noise)
 
     def log_prob(self, values: Array) -> Array:

@@ -22,7 +22,7 @@ import numpy as np
 from scipy.special import logsumexp
 from threadpoolctl import threadpool_limits
 
-from flows.core.arrays import Array, Mask, Whole, rounded
+from flows.core.arrays import Array, Mask, Whole, choose, rounded
 from flows.mixtures.conditional_mixture import patterns
 from flows.mixtures.fitting import RIDGE, to_nine_digits
 from flows.mixtures.mixture import Mixture
@@ -90,8 +90,7 @@ class LatentClasses:
         numbers = self.mixture.sample_components(which, rng)
         codes = np.empty((n, len(self.shares)), np.int64)
         for j, share in enumerate(self.shares):
-            level = share.cumsum(axis=1)[which]
-            codes[:, j] = (level[:, :-1] < rng.random(n)[:, None] * level[:, -1:]).sum(axis=1)
+            codes[:, j] = choose(share[which], rng.random(n))
         return numbers, codes
 
     def to_nine_digits(self) -> LatentClasses:

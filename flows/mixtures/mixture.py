@@ -1,4 +1,4 @@
-"""Distributions with a known density: the protocol ``Truth``, and the mixture of Gaussians.
+"""The mixture of Gaussians.
 
 Only NumPy is needed, so that drawing data does not import torch.
 """
@@ -7,32 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 
 from flows.core.arrays import Array, Mask, Whole
 
 PAIRS = 100_000  # of a point and a component, per chunk
-
-
-class Truth(Protocol):
-    """The true distribution of data, with a known density."""
-
-    def sample(self, n: int, rng: np.random.Generator) -> Array:
-        """Draw n independent points, ``(n, *event)``."""
-
-    def log_prob(self, x: Array) -> Array:
-        """Return the log-densities in nats, ``(n,)``, of points ``(n, *event)``."""
-
-
-def entropy(truth: Truth, n: int, rng: np.random.Generator) -> tuple[float, float]:
-    """Estimate the entropy ``-E log p`` of ``truth`` in nats from ``n`` draws.
-
-    Return the estimate and its standard error.
-    """
-    surprise = -truth.log_prob(truth.sample(n, rng))
-    return float(surprise.mean()), float(surprise.std(ddof=1) / np.sqrt(n))
 
 
 @dataclass(frozen=True)

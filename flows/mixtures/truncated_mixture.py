@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from scipy.special import log_ndtr, logsumexp, ndtri_exp, softmax
 
-from flows.core.arrays import Array, Mask
+from flows.core.arrays import Array, Mask, choose
 from flows.mixtures.mixture import Mixture
 
 WIDE, WIDER = 0.1, 4.0  # weight of the copies of the components, and the factor of the covariances
@@ -67,8 +67,7 @@ class BoxProposal:
             center = means[:, j] + np.einsum("ni,ni->n", factors[:, j, :j], u[:, :j])
             ends = (own - center[:, None, None]) / factors[:, j, j, None, None]  # (n, I, 2)
             log_mass = log_interval(log_ndtr, ends[..., 0], ends[..., 1])
-            shares = softmax(log_mass, axis=1).cumsum(axis=1)
-            which = (shares[:, :-1] < generator.random(n)[:, None]).sum(axis=1)
+            which = choose(softmax(log_mass, axis=1), generator.random(n))
             low, high = ends[np.arange(n), which].T
             u[:, j] = truncated_normal(low, high, generator.random(n))
         z = np.empty_like(u)

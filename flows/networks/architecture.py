@@ -121,14 +121,7 @@ class FlowArchitecture(Architecture):
 
 
 class CouplingArchitecture(FlowArchitecture):
-    """A flow over vectors whose couplings are affine or splines.
-
-    Args:
-        couplings: number of couplings.
-        hidden: width of both hidden layers of the network of each coupling.
-        transform: ``"affine"`` or ``"spline"``.
-        bins: bins of a spline; ignored by an affine coupling.
-    """
+    """A flow over vectors whose couplings are affine or splines; subclasses describe the fields."""
 
     couplings: Annotated[int, Field(ge=2)] = 8
     hidden: Count = 32
@@ -138,12 +131,8 @@ class CouplingArchitecture(FlowArchitecture):
     def build(
         self, event_shape: Shape, generators: Generators, description: Description
     ) -> Network:
-        needed = 1 if description.get("context") else 2
-        if len(event_shape) != 1 or event_shape[0] < needed:
-            raise ValueError(
-                "a coupling needs vectors of at least 2 features, one to keep and one to change; "
-                f"got event_shape={tuple(event_shape)}"
-            )
+        # One feature to keep, which may be the context, and one to change
+        features(self.label, event_shape, least=1 if description.get("context") else 2)
         return super().build(event_shape, generators, description)
 
 
@@ -158,16 +147,7 @@ class ImageArchitecture(Architecture):
     A probit maps the box of all images to the whole space, where the base is normal. At each scale,
     blocks of 2 x 2 pixels are squeezed into channels, and ``layers`` follow, whose couplings have
     convolutional networks. Half of the channels are then factored out as noise; the other half is
-    the input of the next scale.
-
-    Args:
-        levels: number of values of a pixel: whole numbers from 0 to levels - 1.
-        steps: couplings at each scale, from fine to coarse; ``(12,)`` gives a flow of one scale.
-        hidden: channels of both hidden layers of the network of each coupling.
-        transform: ``"affine"`` or ``"spline"``.
-        bins: bins of a spline; ignored by an affine coupling.
-        dropout: share of the hidden channels that are set to 0 at each visit in training.
-        input_dropout: share of the inputs of a network that are set to 0 at each visit in training.
+    the input of the next scale. Subclasses describe the fields.
     """
 
     of_images: ClassVar[bool] = True
@@ -262,12 +242,13 @@ def with_permutations(
     return bijections
 
 
-def features(label: str, event_shape: Shape) -> int:
+def features(label: str, event_shape: Shape, least: int = 1) -> int:
     """Return the number of features D of an event shape ``(D,)``.
 
-    Raises ``ValueError`` for points that are not vectors; ``label`` names the architecture in the
-    message.
+    Raises ``ValueError`` for points that are not vectors, or have fewer than ``least`` features;
+    ``label`` names the architecture in the message.
     """
-    if len(event_shape) != 1:
-        raise ValueError(f"the {label} needs vectors; got event_shape={tuple(event_shape)}")
+    if len(event_shape) != 1 or event_shape[0] < least:
+        needed = "vectors" if least == 1 else f"vectors of at least {least} features"
+        raise ValueError(f"{label} needs {needed}; got event_shape={tuple(event_shape)}")
     return event_shape[0]

@@ -17,6 +17,7 @@ from flows.bijections import Bijection
 from flows.bijections.chain import Chain
 from flows.conditioners import Perceptron, SmoothPerceptron
 from flows.kernels.build import library
+from flows.kernels.interface import DEPTH
 from flows.networks.base_distribution import Base, StandardNormal
 from flows.networks.network import Objective
 
@@ -53,12 +54,14 @@ class Backend:
     - no transformation of ``torch.func`` and no forward-mode differentiation is active, since C
       code cannot follow their tensors;
     - a chain maps vectors ``(M, D, N)``, and ``flows/kernels/layers.py`` knows all its bijections;
+    - a velocity field has at most 8 hidden layers (``DEPTH`` in ``flows/kernels/chain.h``);
     - the base of a loss is exactly ``StandardNormal``.
 
     Gradients do not enter the rule. A value is the same whether or not PyTorch records a graph, and
-    inside ``torch.no_grad()``. Operations in C can be differentiated: ``map`` recomputes the
-    operation in PyTorch in the backward pass, so its gradients equal PyTorch's at the same point,
-    can be differentiated again, and cost one more forward pass in PyTorch.
+    inside ``torch.no_grad()``. In C, the result of ``map`` can be differentiated any number of
+    times, the result of ``perceptron`` once or, with ``twice``, twice; other results cannot be
+    differentiated. The backward pass of ``map`` recomputes the operation in PyTorch, so its
+    gradients equal PyTorch's at the same point, and cost one more forward pass in PyTorch.
     """
 
     def __init__(self) -> None:
@@ -113,11 +116,8 @@ class Backend:
         return network(x)
 
     def velocity(self, network: SmoothPerceptron, x: Tensor) -> Tensor:
-        """Return ``network(x)``, ``(M, outputs, N)``, of ``x`` ``(M, inputs, N)``.
-
-        In C, the result cannot be differentiated; nor can that of the next method.
-        """
-        if self._compiles(x, network.theta):
+        """Return ``network(x)``, ``(M, outputs, N)``, for ``x`` ``(M, inputs, N)``."""
+        if self._compiles_field(network, x):
             return kernels.velocity(network, x)
         return network(x)
 
@@ -125,7 +125,7 @@ class Backend:
         self, network: SmoothPerceptron, x: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return ``network.with_divergence(x)``: ``(M, outputs, N)`` and ``(M, N)``."""
-        if self._compiles(x, network.theta):
+        if self._compiles_field(network, x):
             return kernels.velocity_and_divergence(network, x)
         return network.with_divergence(x)
 
@@ -137,7 +137,7 @@ class Backend:
         ``x`` is ``(M, inputs, N)``, ``target`` ``(M, outputs, N)``, the loss ``(M,)`` and the
         gradient, by the parameters, ``(M, P)``.
         """
-        if self._compiles(x, target, network.theta):
+        if self._compiles_field(network, x, target):
             return kernels.regression(network, x, target)
         return _regression(network, x, target)
 
@@ -156,6 +156,10 @@ class Backend:
         if x.ndim != 3 or not self._compiles(x, *bijection.parameters()):
             return None
         return kernels.program(list(bijection) if type(bijection) is Chain else [bijection])
+
+    def _compiles_field(self, network: SmoothPerceptron, *tensors: Tensor) -> bool:
+        """Return whether C computes a velocity field on these tensors."""
+        return len(network.sizes) - 2 <= DEPTH and self._compiles(network.theta, *tensors)
 
     def _compiles(self, *tensors: Tensor) -> bool:
         """Return whether C computes an operation on these tensors."""

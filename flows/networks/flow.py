@@ -97,8 +97,8 @@ class Flow(DensityNetwork):
             context: their contexts x, ``(n, d)``.
         """
         rows = self.features_first(self.joined(value, context))
-        slopes = self.preprocessing.factor_log_slopes(rows.double())
-        z = self.preprocessing(rows)[0].to(self.dtype).contiguous()
+        z, slopes = self.preprocessing.with_factor_log_slopes(rows.double())
+        z = z.to(self.dtype).contiguous()
         for bijection in self.chain:
             assert isinstance(bijection, Coupling)
             z, log_det = backend.map(bijection, z)
@@ -204,7 +204,8 @@ class Flow(DensityNetwork):
             generator: a generator of NumPy or torch; ``None`` for new draws at every call.
             context: the context of each point, ``(n, d)``, if the network has a context.
 
-        Raises ``ValueError`` if ``context`` is missing, or the network has no context.
+        Raises ``ValueError`` if ``context`` is missing or has another number of rows, or the
+        network has no context.
         """
         if context is None and not self.context:
             if n is None:
@@ -212,8 +213,11 @@ class Flow(DensityNetwork):
             return super().ensemble_sample(n, generator)
         generator = generator_of(generator)
         drawn = self.sample((), generator, context)
-        weights = self.member_weights.double().cpu().numpy()
-        member = generator.choice(self.members, size=len(drawn), p=weights / weights.sum())
+        if n not in (None, len(drawn)):
+            raise ValueError(
+                f"n = {n}: must be None or the number of rows of context, {len(drawn)}"
+            )
+        member = self.choose_members(len(drawn), generator)
         return drawn[torch.arange(len(drawn)), torch.from_numpy(member)]
 
     @torch.no_grad()

@@ -10,7 +10,7 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from flows.core.arrays import Array, Shape, as_tensor
+from flows.core.arrays import Array, Shape, as_rows, as_tensor
 from flows.core.seeds import generator_of
 from flows.mixtures.mixture import Mixture
 from flows.networks.population import Population
@@ -50,8 +50,7 @@ class GaussianMixture(Population):
         given = {"weights": weights, "means": means, "covariances": covariances}
         arrays = {name: as_tensor(a).detach().double().numpy().copy() for name, a in given.items()}
         self.mixture = Mixture(**arrays)
-        to_real = None if preprocessing is None else preprocessing.to_real
-        columns = [] if to_real is None else to_real.columns
+        columns = [] if preprocessing is None else preprocessing.columns
         description = {"model": "mixture", "columns": [column.to_dict() for column in columns]}
         super().__init__(1, self.mixture.means.shape[1:], description)
         for name, array in arrays.items():
@@ -96,7 +95,7 @@ class GaussianMixture(Population):
         scaled = torch.from_numpy(preprocessing.scale(rows[:, None])).movedim(0, -1).contiguous()
         preprocessing.fit(scaled)
         z = preprocessing.from_scaled(scaled)[0]
-        return cls.of(method(np.ascontiguousarray(z[0].T.numpy())), preprocessing)
+        return cls.of(method(np.ascontiguousarray(as_rows(z))), preprocessing)
 
     @torch.no_grad()
     def log_prob(self, value: Any) -> Tensor:
@@ -110,7 +109,7 @@ class GaussianMixture(Population):
         z = self.features_first(value)
         if self.preprocessing is not None:
             z, log_det = self.preprocessing(z)
-        log_q = torch.from_numpy(self.mixture.log_prob(z[0].T.numpy()))
+        log_q = torch.from_numpy(self.mixture.log_prob(as_rows(z)))
         return (log_q + log_det[0]).reshape(value.shape[:-1])
 
     @torch.no_grad()

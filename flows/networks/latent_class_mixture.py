@@ -10,7 +10,7 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from flows.core.arrays import Array, Shape, Whole
+from flows.core.arrays import Array, Shape, Whole, as_points, as_rows
 from flows.core.seeds import generator_of
 from flows.mixtures.latent_classes import LatentClasses
 from flows.mixtures.mixture import Mixture
@@ -91,8 +91,8 @@ class LatentClassMixture(Population):
         """Return the log-densities ``(n,)`` of numbers in the user's units and codes."""
         if self.preprocessing is None:
             return self.classes.log_prob_of_complete(x, codes)
-        z, log_det = self.preprocessing(torch.from_numpy(x.T.copy())[None])
-        return self.classes.log_prob_of_complete(z[0].T.numpy(), codes) + log_det[0].numpy()
+        z, log_det = self.preprocessing(as_points(x))
+        return self.classes.log_prob_of_complete(as_rows(z), codes) + log_det[0].numpy()
 
     @torch.no_grad()
     def sample(self, sample_shape: Shape = (), generator: Generator | None = None) -> Tensor:
@@ -101,8 +101,7 @@ class LatentClassMixture(Population):
         rows = np.empty((len(codes), *self.event_shape))
         rows[:, self.labels] = codes
         if self.preprocessing is not None:
-            x, _ = self.preprocessing.inverse(torch.from_numpy(numbers.T.copy())[None])
-            rows[:, self.numbers] = x[0].T.numpy()
+            rows[:, self.numbers] = self.preprocessing.restore_rows(numbers)
         return torch.from_numpy(rows).reshape(*shape, 1, *self.event_shape)
 
     @classmethod

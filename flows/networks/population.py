@@ -8,7 +8,7 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from flows.core.arrays import Array, Shape, as_tensor
+from flows.core.arrays import Array, Shape, Whole, as_tensor
 from flows.core.seeds import generator_of
 from flows.networks.record import TrainingRecord
 from flows.tables.columns import Column
@@ -131,7 +131,8 @@ class Population(nn.Module, Distribution):
     def device(self) -> torch.device:
         """The device on which the model computes; ``model.to("cuda")`` moves it.
 
-        Points may be on any device; densities and samples are on the device of the model.
+        Only flows without a context work on a GPU: their ``log_prob``, ``sample`` and training with
+        the fixed recipe. Points may then be on any device; results are on the device of the model.
         """
         return next(t.device for t in (*self.parameters(), *self.buffers()))
 
@@ -207,14 +208,23 @@ class Population(nn.Module, Distribution):
             torch.Size([5, 2])
         """
         generator = generator_of(generator)
-        weights = self.member_weights.double().cpu().numpy()
-        member = generator.choice(self.members, size=n, p=weights / weights.sum())
+        member = self.choose_members(n, generator)
         counts = np.bincount(member, minlength=self.members)
         drawn = self.sample((int(counts.max()),), generator=generator)
         points = drawn.new_empty(n, *self.event_shape)
         for m, count in enumerate(counts.tolist()):
             points[torch.from_numpy(member == m)] = drawn[:count, m]
         return points
+
+    def choose_members(self, n: int, generator: Generator) -> Whole:
+        """Draw the members of n points of the ensemble, ``(n,)``.
+
+        Args:
+            n: the number of points.
+            generator: the source of the draws.
+        """
+        weights = self.member_weights.double().cpu().numpy()
+        return np.asarray(generator.choice(self.members, size=n, p=weights / weights.sum()))
 
     def parameters_per_member(self) -> int:
         """Return the number of trainable parameters of one member."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flows.bijections import Bijection, Margins, Standardize, Whiten
 from flows.bijections.chain import compose
-from flows.core.arrays import Array, Shape
+from flows.core.arrays import Array, Shape, as_points, as_rows
 from flows.core.scaler import Scaler
 from flows.tables.columns import Column
 from flows.tables.to_real import ToReal
@@ -69,6 +69,15 @@ class Preprocessing(Bijection):
         x, log_det = compose(self.steps, z, inverse=True)
         return (x if self.to_real is None else self.to_real.round_whole(x)), log_det
 
+    @property
+    def columns(self) -> list[Column]:
+        """The columns of the table; empty if the points are not from a table."""
+        return [] if self.to_real is None else self.to_real.columns
+
+    def restore_rows(self, z: Array) -> Array:
+        """Return preprocessed rows ``(n, D)`` in the user's units, for one member."""
+        return as_rows(self.inverse(as_points(z))[0])
+
     def restore_points(self, z: Tensor) -> Tensor:
         """Return the features after the context in the user's units, ``(M, D, N)``.
 
@@ -99,7 +108,7 @@ class Preprocessing(Bijection):
 
         Whitening is left out, because it mixes columns.
         """
-        columns = [] if self.to_real is None else [self.to_real.columns[d] for d in places]
+        columns = [self.columns[d] for d in places] if self.columns else []
         part = Preprocessing((len(places),), self.members, columns)
         scaler = self.standardize.scaler
         part.use_scaler(Scaler(scaler.mean[:, places], scaler.deviation[:, places]))
@@ -127,8 +136,7 @@ class Preprocessing(Bijection):
         names the column, if a column is constant.
         """
         if not self.is_scaler_fixed:
-            columns = [] if self.to_real is None else self.to_real.columns
-            names = [column.name for column in columns]
+            names = [column.name for column in self.columns]
             self.standardize.set(Scaler.fit(self.to_real_rows(rows), names))
 
     def scale(self, rows: Array) -> Array:
@@ -160,12 +168,14 @@ class Preprocessing(Bijection):
         """
         z = z.clone().requires_grad_()
         x, _ = compose(self.steps, z, inverse=True)
-        return -torch.autograd.grad(x.sum(), z)[0].log()
+        slopes = torch.autograd.grad(x.sum(), z)[0].log()
+        return -slopes.where(~z.isnan(), torch.nan)  # a clamped NaN has the gradient 0
 
-    def factor_log_slopes(self, x: Tensor) -> Tensor:
-        """Return log dz_j/dx_j of each feature given the features before it, ``(M, D, N)``.
+    def with_factor_log_slopes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return z and log dz_j/dx_j of each feature given the features before it.
 
-        The maps are triangular, so these log-slopes sum to the log-determinant.
+        Both are ``(M, D, N)``. The maps are triangular, so these log-slopes sum to the
+        log-determinant.
 
         Args:
             x: rows in the user's units, ``(M, D, N)``.
@@ -173,10 +183,12 @@ class Preprocessing(Bijection):
         by_column = Preprocessing((self.dim,), self.members)
         by_column.to_real, by_column.standardize = self.to_real, self.standardize
         by_column.margins = self.margins
-        slopes = by_column.log_slopes(by_column(x)[0])
+        z = by_column(x)[0]
+        slopes = by_column.log_slopes(z)
         if self.whiten is not None:
+            z = self.whiten(z)[0]
             slopes = slopes - torch.diagonal(self.whiten.factor, dim1=1, dim2=2).log()[..., None]
-        return slopes
+        return z, slopes
 
     @torch.no_grad()
     def from_scaled(self, scaled: Tensor) -> tuple[Tensor, Tensor]:

@@ -137,7 +137,8 @@ class TrainingRecord:
         steps: (auto) the number of steps of the whole training; ``None`` for the fixed recipe.
         members: (auto) one entry per member, in the order of the population.
         held_out: (auto) the mean out-of-fold log-density per row in nats, at dequantised values,
-            with the weights that are best for these values.
+            with the weights that are best for these values. With a target that is rounded or has
+            labels, it is the mean of held-out rows that are scored like new rows.
         held_out_se: (auto) the standard error of ``held_out``.
         references: (auto) the same mean for simple models, by name.
         gaps: the number of missing values in each column; empty if no value is missing.

@@ -9,7 +9,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
-from flows.mixtures.mixture import Truth
+from flows.core.truth import Truth
 
 
 def names() -> list[str]:

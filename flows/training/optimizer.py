@@ -9,7 +9,7 @@ from torch import Tensor
 
 from flows.networks.backend import AdamStep, backend
 
-WARM_UP = 0.3  # share of the steps over which the learning rate rises
+WARM_UP_SHARE = 0.3  # share of the steps over which the learning rate rises
 
 
 def one_cycle(progress: float) -> float:
@@ -18,9 +18,9 @@ def one_cycle(progress: float) -> float:
     The share rises from 1/25 to 1 along a cosine, and then falls to 0 along another cosine. Source:
     Smith and Topin 2019 (Super-convergence), with cosines instead of straight lines.
     """
-    if progress < WARM_UP:
-        return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / WARM_UP)) / 2
-    return (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP))) / 2
+    if progress < WARM_UP_SHARE:
+        return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / WARM_UP_SHARE)) / 2
+    return (1 + math.cos(math.pi * (progress - WARM_UP_SHARE) / (1 - WARM_UP_SHARE))) / 2
 
 
 class ClippedAdam:

@@ -17,16 +17,16 @@ from flows.core.settings import TrainingSettings
 from flows.networks.network import Network, Points
 from flows.networks.record import TrainingRecord
 from flows.training.optimizer import ClippedAdam, one_cycle
-from flows.training.smoothing import MANY, noise_level, sharpen
+from flows.training.smoothing import noise_level, sharpen
 
 OnLog = Callable[[int, dict[str, Array]], None]
 # The number of points per member that are in memory at a time, with their noise. A larger data set
 # is visited in pieces of this size, and its curves are computed on a subsample of this size.
-POINTS_PER_PIECE = MANY
+POINTS_PER_PIECE = 131_072
 
 
 class Task(NamedTuple):
-    """The training data and the settings of a training, which are arguments of ``train``.
+    """The data and the settings of a training, as in ``train``; only ``flows.fit`` sets ``copies``.
 
     ``copies`` ``(n,)`` are the rows that each row repeats if rows are repeated by their weights.
     """

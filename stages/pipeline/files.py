@@ -18,10 +18,11 @@ from flows import targets
 from flows.core.arrays import rounded
 from flows.core.errors import UserError
 from flows.core.scaler import Scaler
+from flows.core.truth import Truth
 from flows.evaluation.problem import Problem
-from flows.mixtures.mixture import Mixture, Truth
+from flows.mixtures.mixture import Mixture
 from flows.tables.columns import Column
-from flows.tables.preparation import from_real
+from stages.pipeline.preparation import from_real
 
 PARAMS = Path("params.yaml")
 SOURCE = Path("data/source")

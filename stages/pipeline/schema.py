@@ -24,7 +24,7 @@ from flows.core.settings import (
     Share,
     folds_and_candidates,
 )
-from flows.mixtures.mixture import Truth
+from flows.core.truth import Truth
 from flows.networks import registry
 from flows.networks.architecture import Architecture
 from flows.tables.columns import Column

@@ -20,9 +20,10 @@ from flows.core import seeds
 from flows.core.arrays import Array
 from flows.core.seeds import Generators, numpy_generators
 from flows.core.settings import TrainingSettings
+from flows.core.truth import Truth
 from flows.evaluation import likelihood, samples
 from flows.evaluation.cost import flops_per_epoch, flops_per_sample
-from flows.mixtures.mixture import Mixture, Truth
+from flows.mixtures.mixture import Mixture
 from flows.networks import registry
 from flows.networks.building import build
 from flows.networks.flow_matching_network import FlowMatchingNetwork

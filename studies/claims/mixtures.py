@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from common import references
+from common import references, splits
 from flows import fit, targets
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings
+from flows.core.truth import Truth
 from flows.evaluation import likelihood
-from flows.mixtures.mixture import Mixture, Truth
+from flows.mixtures.mixture import Mixture
 from flows.networks import registry
 from flows.networks.building import build
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
-from flows.tables import splits
 from flows.training.train import train
 
 # As in the pipeline when the study was first run

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from common import splits
 from flows.core import seeds
 from flows.core.arrays import Array
+from flows.core.truth import Truth
 from flows.evaluation import samples
-from flows.mixtures.mixture import Truth
-from flows.tables import splits
 
 Settings = dict[str, Any]
 

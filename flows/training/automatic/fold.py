@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
-import torch
 
-from flows.core.arrays import Array, Whole, subsample
+from flows.core.arrays import Array, Whole, as_points, as_rows, subsample
 from flows.core.seeds import numpy_generator
 from flows.mixtures import completion
 from flows.mixtures.mixture import Mixture
@@ -95,9 +94,7 @@ class Fold:
     def mixture(self) -> Mixture:
         """The mixture for draws in gaps; it is fitted when it is first used."""
         if self.context:
-            units = Preprocessing((self.context,), 1, self.columns[: self.context])
-            units.fit_scaler(self.contexts[:, None])
-            return fit_context(units, self.contexts, self.seed)
+            return fit_context(self.columns[: self.context], self.contexts, self.seed)[1]
         generator = numpy_generator(self.seed, "completion", self.number)
         return completion.fit_with_missing(self.train_rows, generator)
 
@@ -127,4 +124,4 @@ class Fold:
 
         x is the value in the user's units.
         """
-        return self.units.log_slopes(torch.from_numpy(rows.T.copy())[None])[0].numpy().T
+        return as_rows(self.units.log_slopes(as_points(rows)))

@@ -21,7 +21,7 @@ from typing import Generic, TypeVar
 import numpy as np
 import torch
 
-from flows.core.arrays import Array, Whole, subsample
+from flows.core.arrays import Array, Whole, as_points, as_rows, subsample
 from flows.mixtures.completion import few_rows
 from flows.mixtures.fitting import components, fit_mixture, search, to_nine_digits
 from flows.mixtures.latent_classes import LatentClasses, Rows
@@ -229,10 +229,10 @@ class _ClassesOfFold(_OfFold[LatentClasses, tuple[Rows, Array]]):
         if self.of_numbers is None:
             return Rows(np.empty((len(rows), 0)), codes, sizes), np.zeros(len(rows))
         scaled = self.of_numbers.scale(rows[:, None, self.numbers])[:, 0]
-        z, _ = self.of_numbers.from_scaled(torch.from_numpy(np.nan_to_num(scaled).T.copy())[None])
+        z, _ = self.of_numbers.from_scaled(as_points(np.nan_to_num(scaled)))
         z[0].T[torch.from_numpy(np.isnan(scaled))] = np.nan
         log_slopes = self.of_numbers.log_slopes(z)[0].nansum(0)
-        return Rows(z[0].T.numpy(), codes, sizes), log_slopes.numpy()
+        return Rows(as_rows(z), codes, sizes), log_slopes.numpy()
 
 
 def _candidate(

@@ -39,7 +39,7 @@ LAST, GAIN = 1 / 3, 0.001
 LEAST_STEPS = 500
 # Training also ends if no member had its best step in the last two thirds of the steps
 LEAST_OVERFITTED, OVERFITTED = 300, 3
-WARM_UP = 50  # steps over which the learning rate rises
+WARM_UP_STEPS = 50  # steps over which the learning rate rises
 TARGET_RATE = 3  # learning rate of networks with a context, as a multiple of the settings' rate
 AVERAGE = 0.99  # decay, per step, of the moving average of a member's weights
 
@@ -179,7 +179,9 @@ class FoldTrainer:
             objective = self.network.objective(points, generators)
             for batch in points.tensor_split(self.steps, dim=-1):
                 _, gradient = objective(batch)
-                share = (until - self.step) / (until - start) if cool else (self.step + 1) / WARM_UP
+                share = (self.step + 1) / WARM_UP_STEPS
+                if cool:
+                    share = (until - self.step) / (until - start)
                 rate = self.rate * min(1.0, max(0.0, share))
                 self.optimizer.step(gradient, rate)
                 for weights in shrunk:

@@ -25,7 +25,9 @@ class NeighbourNoise:
 
     This is a draw from N(x_i + (h^2 / 2) m_i, h^2 C_i), with the mean m_i and the second moments
     C_i of the differences: a manifold Parzen kernel (Vincent and Bengio 2003). The shift
-    compensates the widening (data sharpening, Choi and Hall 1999).
+    compensates the widening (data sharpening, Choi and Hall 1999). The search finds k + 1
+    rows. One is mostly the row itself, which adds nothing; a row that is not among the sampled
+    ``REFERENCE_ROWS`` has k + 1 differences, whose sum is still divided by k.
 
     Args:
         points: the points ``(n, D)``.
@@ -38,7 +40,7 @@ class NeighbourNoise:
         reference = subsample(rows, REFERENCE_ROWS)
         self.points, self.reference = points.astype(np.float32), reference.astype(np.float32)
         self.count = min(NEIGHBOURS, len(rows) - 1)
-        # The row itself may be among its neighbours, with a difference of 0
+        # k + 1, because the nearest neighbour of most rows is the row itself
         if points.shape[1] <= MOST_TREE_COLUMNS:
             nearest = KDTree(reference).query(points, self.count + 1, workers=-1)[1]
         else:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flows.core.arrays import Array
+from flows.core.arrays import Array, as_points
 from flows.networks.network import DensityNetwork
 from flows.networks.preprocessing import Preprocessing
 from flows.training.automatic.candidates import Candidate
@@ -57,7 +57,7 @@ class PreparedFold:
         self.preprocessing = Preprocessing(network.row_shape, 1, network.columns, network.context)
         self.preprocessing.add_margins()
         self.preprocessing.add_whitening()
-        first = torch.from_numpy(fold.completed[:: fold.completions].T.copy())[None]
+        first = as_points(fold.completed[:: fold.completions])
         self.preprocessing.standardize.set(fold.units.standardize.scaler)
         self.preprocessing.fit(first, margins=name == "margins", whiten=name == "whiten")
         self.points = self.weighted(fold.completed, np.zeros((len(fold.completed), 1))).z[0]
@@ -71,7 +71,7 @@ class PreparedFold:
         """
         z, log_det = [], []
         for start in range(0, len(completed), ROWS_AT_ONCE):
-            piece = torch.from_numpy(completed[start : start + ROWS_AT_ONCE].T.copy())[None]
+            piece = as_points(completed[start : start + ROWS_AT_ONCE])
             points, slopes = self.preprocessing.from_scaled(piece)
             z.append(points.to(self.dtype))
             log_det.append(slopes.expand(1, points.shape[-1]))

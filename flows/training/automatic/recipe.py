@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from flows.core.arrays import Array, Whole
 from flows.core.progress import announce, peak_memory, progress, show_state
@@ -48,7 +49,7 @@ from flows.training.automatic.fold_trainer import LEAST_OVERFITTED, FoldTrainer
 from flows.training.automatic.limit import COOLING, Limit
 from flows.training.trainer import Task, replay
 
-ROUNDS = (125, 500)  # steps after which candidates are dropped
+HALVING_STEPS = (125, 500)  # steps after which candidates are dropped
 # Candidates after the first round, as a multiple of the final number; 4 at least
 SPARE = 2
 TIMED = 6  # checks after which the time of the training is estimated
@@ -70,90 +71,46 @@ def train_auto(
     members that does not fit the folds and candidates, and for rows or groups from which the recipe
     cannot learn.
     """
-    candidates = TARGET_CANDIDATES if network.context else CANDIDATES
     folds, kept = folds_and_candidates(network.members)
-    spare = max(SPARE * kept, 4)
-    settings, name, limit = task.settings, task.name, limit or Limit()
-    shared = checked(network, network.shaped(task.rows, "train"), "train")
-    if network.member_range.start or shared.shape[1] != 1:
-        raise ValueError(
-            "the automatic recipe trains a whole population of flows.build, "
-            "on rows that all members share"
-        )
-    rows, test = shared[:, 0], None
-    for row in np.flatnonzero(np.isnan(rows[:, network.context :]).any(axis=1))[:1].tolist():
-        if network.context:
-            raise ValueError(f"row {row} of train has a gap in the point y; only x may have gaps")
-    if task.test is not None:
-        test = checked(network, network.rows(task.test, "test"), "test")[:, 0]
-
+    rows, test = _checked_rows(network, task)
     group = groups_of(rows, task.groups)
-    fold_of = cut_into_folds(group, settings.seed)
+    fold_of = cut_into_folds(group, task.settings.seed)
     fold_of[fold_of >= folds] = -1
-    most = round((1 + COOLING) * MOST_STEPS)
-    with progress(name, most, "step") as bar:
+    is_held_out = fold_of >= 0
+    limit = limit or Limit()
+    added: list[FoldMixtures] = []
+    searches: list[int] = []
+    with progress(task.name, round((1 + COOLING) * MOST_STEPS), "step") as bar:
         show_state(bar, "fitting margins, finding neighbours")
-        trainer = FoldTrainer(network, rows, test, candidates, fold_of, settings, task.copies)
-        clock: dict[int, float] = {}
-
-        def on_check() -> None:
-            clock[trainer.step] = time.monotonic()
-            if len(clock) == TIMED:
-                announce(bar, f"{name}: {_expected(trainer, clock, spare, kept, limit)}")
-            state = f"{len(trainer.candidates)} candidates, held-out {-trainer.best_nll.min():.3f}"
-            show_state(bar, state)
-            bar.update(trainer.step - bar.n)
-            if trainer.step // LOG > max(trainer.curves["train_nll"], default=0) // LOG:
-                trainer.log()
-
+        candidates = TARGET_CANDIDATES if network.context else CANDIDATES
+        trainer = FoldTrainer(network, rows, test, candidates, fold_of, task.settings, task.copies)
         limit.start(trainer, kept, mixtures)
-        rounds: list[int] = []
-        for part, (most, count) in enumerate(zip(ROUNDS, (spare, kept), strict=True)):
-            until = limit.until(part, most, trainer)
-            trainer.train(until, on_check, partial(limit.goes_on, part, trainer))
-            rounds.append(trainer.step)
-            scores = limit.scores(trainer)
-            chosen = stacking.chosen(scores[~np.isnan(scores[:, 0])], count)
-            trainer.keep([trainer.candidates[c] for c in chosen])
-        until = limit.until(2, MOST_STEPS, trainer)
-        trainer.train(until, on_check, partial(limit.goes_on, 2, trainer))
-        until = limit.until(3, round((1 + COOLING) * trainer.step), trainer)
-        rounds += [trainer.step, until]
-        trainer.train(until, on_check, cool=True)
-        trainer.log()
-        trainer.optimizer.parameters.copy_(trainer.best)
-        network.load_state_dict(trainer.network.state_dict())
-        logged = list(trainer.curves["train_nll"])
-        network.history = {
-            "epoch": np.array([trainer.epochs(step) for step in logged], dtype=np.float64),
-            **{key: np.stack([*curve.values()]) for key, curve in trainer.curves.items()},
-        }
+        rounds = _train_candidates(trainer, kept, limit, bar, task.name)
+        _set_trained(network, trainer)
         scores = trainer.scores(every_row=True)
-        weights = stacking.weights(scores[fold_of >= 0])
+        weights = stacking.weights(scores[is_held_out])
         network.weights.copy_(torch.from_numpy(np.repeat(weights / folds, folds)))
-        members = [
-            MemberRecord(member.prepared.fold.number, str(member.candidate), int(step))
-            for member, step in zip(trainer.members, trainer.best_step, strict=True)
-        ]
-        result: Population = network
-        added: list[FoldMixtures] = []
-        searches: list[int] = []
         if mixtures:
             show_state(bar, "fitting mixtures")
             prepared, columns = trainer.prepared, network.columns
             added, searches = fit_mixtures(prepared, rows, columns, mixtures, limit)
-        if added:
-            scores = np.column_stack([scores, *(each.scores for each in added)])
-            weights = stacking.weights(scores[fold_of >= 0])
-            models = [model for each in added for model in each.models]
-            result = Composite(network, models, np.repeat(weights / folds, folds))
-            members += [MemberRecord(f, str(each)) for each in added for f in range(folds)]
+    members = [
+        MemberRecord(member.prepared.fold.number, str(member.candidate), int(step))
+        for member, step in zip(trainer.members, trainer.best_step, strict=True)
+    ]
+    result: Population = network
+    if added:
+        scores = np.column_stack([scores, *(each.scores for each in added)])
+        weights = stacking.weights(scores[is_held_out])
+        models = [model for each in added for model in each.models]
+        result = Composite(network, models, np.repeat(weights / folds, folds))
+        members += [MemberRecord(f, str(each)) for each in added for f in range(folds)]
     replay(network.history, task.on_log)
     held_out = ensemble_log_prob(scores, weights)
-    unseen = held_out[fold_of >= 0]
-    evidence: float = len(np.unique(group[fold_of >= 0]))  # copies add none
+    unseen = held_out[is_held_out]
+    evidence: float = len(np.unique(group[is_held_out]))  # copies add none
     if task.copies is not None:
-        evidence = effective_rows(group[fold_of >= 0])
+        evidence = effective_rows(group[is_held_out])
     gaps = np.isnan(rows).sum(axis=0)
     result.record = TrainingRecord(
         recipe="auto",
@@ -169,6 +126,71 @@ def train_auto(
         cuts={"rounds": rounds, "searches": searches} if limit.is_recorded else {},
     )
     return result
+
+
+def _checked_rows(network: DensityNetwork, task: Task) -> tuple[Array, Array | None]:
+    """Return the training rows ``(n, D)`` and the test rows, or raise ``ValueError``."""
+    shared = checked(network, network.shaped(task.rows, "train"), "train")
+    if network.member_range.start or shared.shape[1] != 1:
+        raise ValueError(
+            "the automatic recipe trains a whole population of flows.build, "
+            "on rows that all members share"
+        )
+    rows, test = shared[:, 0], None
+    for row in np.flatnonzero(np.isnan(rows[:, network.context :]).any(axis=1))[:1].tolist():
+        if network.context:
+            raise ValueError(f"row {row} of train has a gap in the point y; only x may have gaps")
+    if task.test is not None:
+        test = checked(network, network.rows(task.test, "test"), "test")[:, 0]
+    return rows, test
+
+
+def _train_candidates(
+    trainer: FoldTrainer, kept: int, limit: Limit, bar: tqdm, name: str
+) -> list[int]:
+    """Train all candidates and halve their number twice; train the ``kept`` candidates to the end.
+
+    Return the steps that ended both halvings, the training at the full rate, and the cooling.
+    """
+    spare = max(SPARE * kept, 4)
+    clock: dict[int, float] = {}
+
+    def on_check() -> None:
+        clock[trainer.step] = time.monotonic()
+        if len(clock) == TIMED:
+            announce(bar, f"{name}: {_expected(trainer, clock, spare, kept, limit)}")
+        state = f"{len(trainer.candidates)} candidates, held-out {-trainer.best_nll.min():.3f}"
+        show_state(bar, state)
+        bar.update(trainer.step - bar.n)
+        if trainer.step // LOG > max(trainer.curves["train_nll"], default=0) // LOG:
+            trainer.log()
+
+    rounds: list[int] = []
+    for part, (most, count) in enumerate(zip(HALVING_STEPS, (spare, kept), strict=True)):
+        until = limit.until(part, most, trainer)
+        trainer.train(until, on_check, partial(limit.goes_on, part, trainer))
+        rounds.append(trainer.step)
+        scores = limit.scores(trainer)
+        chosen = stacking.chosen(scores[~np.isnan(scores[:, 0])], count)
+        trainer.keep([trainer.candidates[c] for c in chosen])
+    until = limit.until(2, MOST_STEPS, trainer)
+    trainer.train(until, on_check, partial(limit.goes_on, 2, trainer))
+    until = limit.until(3, round((1 + COOLING) * trainer.step), trainer)
+    rounds += [trainer.step, until]
+    trainer.train(until, on_check, cool=True)
+    trainer.log()
+    return rounds
+
+
+def _set_trained(network: DensityNetwork, trainer: FoldTrainer) -> None:
+    """Give ``network`` the best parameters of each member, and the history of the training."""
+    trainer.optimizer.parameters.copy_(trainer.best)
+    network.load_state_dict(trainer.network.state_dict())
+    logged = list(trainer.curves["train_nll"])
+    network.history = {
+        "epoch": np.array([trainer.epochs(step) for step in logged], dtype=np.float64),
+        **{key: np.stack([*curve.values()]) for key, curve in trainer.curves.items()},
+    }
 
 
 def row_scores(rows: Array, fold_of: Whole, held_out: Array) -> RowScores:
@@ -237,14 +259,14 @@ def _expected(
     """
 
     def candidate_steps(halved: int, last: int) -> float:
-        first = count * ROUNDS[0] + spare * (halved - ROUNDS[0])
+        first = count * HALVING_STEPS[0] + spare * (halved - HALVING_STEPS[0])
         return first + kept * ((1 + COOLING) * last - halved)
 
     (start, begun), *_, (step, now) = clock.items()
     count = len(trainer.candidates)
     share = (now - begun) / (step - start) / count
     least = min(limit.seconds, share * candidate_steps(LEAST_OVERFITTED, LEAST_OVERFITTED))
-    most = min(limit.seconds, share * candidate_steps(ROUNDS[1], MOST_STEPS))
+    most = min(limit.seconds, share * candidate_steps(HALVING_STEPS[1], MOST_STEPS))
     n, dim = trainer.shape
     return (
         f"{n:,} rows of {dim} columns: training will take {least:.0f} to {most:.0f} s, "

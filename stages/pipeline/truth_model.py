@@ -11,12 +11,14 @@ from torch import Tensor
 
 from flows.core.arrays import Shape
 from flows.core.seeds import generator_of
-from flows.mixtures.mixture import Truth
+from flows.core.truth import Truth
 from flows.networks.population import Population
 
 
 class TruthModel(Population):
-    """The truth of a target that is no mixture, which a ``GaussianMixture`` would be.
+    """A truth that is not a mixture of Gaussians, as a population with one member.
+
+    A mixture becomes a ``GaussianMixture``.
 
     Args:
         truth: the truth, a data class of its settings.

@@ -2,7 +2,7 @@
 
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
-from flows.mixtures.mixture import Truth
+from flows.core.truth import Truth
 
 
 def holdout(rows: Array, test_rows: int, seed: int) -> tuple[Array, Array]:
