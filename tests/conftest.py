@@ -71,13 +71,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """Run the whole pipeline in one process with two threads, without DVC."""
     clone = make_clone(tmp_path_factory.mktemp("small"))
-    clone.run(
-        sys.executable,
-        "-c",
-        IN_ONE_PROCESS,
-        *(stage["cmd"].removeprefix("python -m ") for stage in clone.stages().values()),
-        threads=2,
-    )
+    clone.run(sys.executable, "-c", IN_ONE_PROCESS, *clone.commands(), threads=2)
     return clone
 
 

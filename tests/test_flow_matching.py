@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy import stats
+from chi_square import p_values
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -75,22 +75,11 @@ def masses(network, side: int = 240) -> np.ndarray:
     return np.exp(chunked_log_prob(network, points)).sum(axis=0) * (edges[1] - edges[0]) ** 2
 
 
-def chi_square_p(network, count: int = 20_000, cells: int = 14, fine: int = 12) -> list[float]:
+def agreement(network) -> list[float]:
     """Return the p-value of a chi-square test of each member's samples against its density."""
-    edges = np.linspace(-7, 7, cells + 1)
-    axis = np.linspace(-7, 7, cells * fine, endpoint=False) + 7 / (cells * fine)
-    points = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
-    density = np.exp(chunked_log_prob(network, points)) * (14 / (cells * fine)) ** 2
-    samples = network.sample((count,), generator=np.random.default_rng(5)).numpy()
-    found = []
-    for member in range(network.members):
-        shares = density[:, member].reshape(cells, fine, cells, fine).sum((1, 3)).ravel()
-        drawn = np.histogram2d(*samples[:, member].T, bins=[edges, edges])[0].ravel()
-        often = shares * count >= 5
-        expected = np.append(shares[often], 1 - shares[often].sum()) * count
-        observed = np.append(drawn[often], count - drawn[often].sum())
-        found.append(stats.chisquare(observed, expected).pvalue)
-    return found
+    samples = network.sample((20_000,), generator=np.random.default_rng(5)).numpy()
+    log_prob = partial(chunked_log_prob, network)
+    return p_values(log_prob, samples, low=(-7, -7), high=(7, 7), cells=14, fine=12)
 
 
 # The solver
@@ -167,14 +156,14 @@ def test_every_density_integrates_to_1(short):
 
 
 def test_samples_agree_with_the_density(short):
-    assert min(chi_square_p(short)) > 0.001
+    assert min(agreement(short)) > 0.001
 
 
 def test_samples_that_are_too_wide_are_detected(short, monkeypatch: pytest.MonkeyPatch):
     """Check that the chi-square test above detects samples that are a tenth too wide."""
     drawn = short.sample((20_000,), generator=np.random.default_rng(5))
     monkeypatch.setattr(short, "sample", lambda *_, **__: 1.1 * drawn)
-    assert max(chi_square_p(short)) < 1e-6
+    assert max(agreement(short)) < 1e-6
 
 
 def test_the_trajectory_starts_with_noise_and_ends_with_samples(short):
@@ -367,6 +356,6 @@ def test_the_settings_of_the_pipeline_learn_the_ring():
     change = divergences(with_steps(network, 2), few) - divergences(network, few)
     assert np.abs(change).max() < 0.001
     np.testing.assert_allclose(masses(network, 160), 1, atol=0.001)
-    assert min(chi_square_p(network)) > 0.001
+    assert min(agreement(network)) > 0.001
     size = flows.build(params.architecture("realnvp"), (2,)).parameters_per_member()
     assert abs(network.parameters_per_member() / size - 1) < 0.1

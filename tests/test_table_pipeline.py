@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from pipeline import IN_ONE_PROCESS, TINY, Clone, make_clone
+from pipeline import TINY, Clone, make_clone, run_stages
 from scipy.stats import norm
 
 import flows
@@ -70,8 +70,7 @@ def run(clone: Clone, models: tuple[str, ...] = MODELS) -> str:
     stages = ["generate", "prepare"]
     stages += [f"{verb} {name}" for verb in ("train", "evaluate") for name in models]
     stages += [*(f"reference {name}" for name in ("truth", *REFERENCES)), "rank", "plot"]
-    words = (f"stages.{stage}" for stage in stages)
-    return clone.run(sys.executable, "-c", IN_ONE_PROCESS, *words).stdout
+    return run_stages(clone.folder, *(f"stages.{stage}" for stage in stages))
 
 
 @pytest.fixture(scope="module")
