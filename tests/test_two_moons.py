@@ -84,9 +84,7 @@ def headline(folder: Path, name: str) -> dict[str, Any]:
     return json.loads((folder / f"metrics/{name}.json").read_text())
 
 
-def test_metrics_and_figures_of_components_are_left_out(
-    run: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_metrics_and_figures_of_components_are_left_out(run: Path, monkeypatch: pytest.MonkeyPatch):
     for name in ("truth", "gmm", "kde", "sharpened_kde", "nsf", "vae", "flow_matching"):
         found = headline(run, name)
         assert found["modes"] is None
