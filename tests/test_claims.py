@@ -316,7 +316,7 @@ def test_exact_velocities_are_the_mean_velocities_of_the_kernels() -> None:
     network.centres = torch.from_numpy(rng.standard_normal((2, 5, 2)))
     network.level = torch.full((2, 1, 1), 0.3, dtype=torch.float64)
     points = torch.from_numpy(rng.standard_normal((2, 2, 4)))
-    inputs, velocities = network._paths(points, numpy_generators(0, "train", range(2)))
+    inputs, velocities = network.paths(points, numpy_generators(0, "train", range(2)))
     for m in range(2):
         for n in range(4):
             x, t = inputs[m, :2, n].numpy(), float((inputs[m, 2, n] + 1) / 2)

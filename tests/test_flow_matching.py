@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from itertools import permutations
+from itertools import permutations, product
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ from flows.mixtures.mixture import Mixture
 from flows.networks import flow_matching_network as code
 from flows.networks import ode
 from flows.networks.backend import backend
-from flows.networks.population import chunked_log_prob, ensemble_log_prob
+from flows.networks.population import chunked_log_prob
 from flows.tables.splits import draw_split
 from flows.targets import ring
 from stages.pipeline import schema
@@ -67,7 +67,7 @@ def with_steps(network, factor: int):
     return other
 
 
-def masses(network, side: int = 240) -> np.ndarray:
+def masses(network, side: int = 160) -> np.ndarray:
     """Return the integral of each member's density over a box, computed by the midpoint rule."""
     edges = np.linspace(-16, 16, side + 1)
     middles = (edges[1:] + edges[:-1]) / 2
@@ -79,7 +79,7 @@ def agreement(network) -> list[float]:
     """Return the p-value of a chi-square test of each member's samples against its density."""
     samples = network.sample((20_000,), generator=np.random.default_rng(5)).numpy()
     log_prob = partial(chunked_log_prob, network)
-    return p_values(log_prob, samples, low=(-7, -7), high=(7, 7), cells=14, fine=12)
+    return p_values(log_prob, samples, low=(-7, -7), high=(7, 7), cells=14, fine=8)
 
 
 # The solver
@@ -131,18 +131,15 @@ def test_the_exact_velocity_of_a_mixture_gives_its_density(monkeypatch: pytest.M
 
 
 def test_the_log_determinant_of_the_whole_map_agrees_with_autograd(perturb, float64):
-    network = flows.build(flows.FlowMatching(hidden=12, layers=3, solver_steps=60), (3,), members=2)
+    network = flows.build(flows.FlowMatching(hidden=12, layers=3, solver_steps=40), (3,), members=2)
     perturb(network, 0.2)
     points = torch.from_numpy(np.random.default_rng(1).standard_normal((2, 3, 5)))
     _, log_det = network.to_noise(points)
-    for n in range(5):
-        jacobian = torch.autograd.functional.jacobian(
-            lambda x: network.to_noise(x)[0].sum(2), points[:, :, n : n + 1]
-        )
-        for m in range(2):
-            own = jacobian[m, :, m, :, 0]
-            assert_close(own.slogdet().logabsdet, log_det[m, n], rtol=0, atol=1e-5)
-            assert abs(log_det[m, n].item()) > 0.01
+    jacobian = torch.autograd.functional.jacobian(lambda x: network.to_noise(x)[0].sum(2), points)
+    for m, n in product(range(2), range(5)):
+        own = jacobian[m, :, m, :, n]
+        assert_close(own.slogdet().logabsdet, log_det[m, n], rtol=0, atol=1e-5)
+        assert abs(log_det[m, n].item()) > 0.01
 
 
 def test_twice_as_many_steps_hardly_change_the_kl(short):
@@ -177,13 +174,6 @@ def test_the_trajectory_starts_with_noise_and_ends_with_samples(short):
 # The regression
 
 
-def test_the_steps_of_the_solver_are_shorter_near_the_data():
-    times = flows.build(flows.FlowMatching(solver_steps=7), (2,))._times()
-    steps = np.diff(times)
-    assert (times[0], times[-1], len(times)) == (0, 1, 8)
-    assert (np.diff(steps) < 0).all()
-
-
 def test_the_features_of_the_time_are_chebyshev_polynomials():
     t = torch.linspace(0, 1, 9, dtype=torch.float64)[None, None]
     by_cosines = [torch.cos(k * torch.acos(2 * t - 1)) for k in range(1, 5)]
@@ -194,7 +184,7 @@ def test_the_features_of_the_time_are_chebyshev_polynomials():
 def test_paths_are_straight_and_end_at_the_training_points():
     network = flows.build(flows.FlowMatching(), (2,), members=2)
     x_1 = torch.randn(2, 2, 50, generator=torch.Generator().manual_seed(0))
-    inputs, velocities = network._paths(x_1, numpy_generators(0, "train", range(2)))
+    inputs, velocities = network.paths(x_1, numpy_generators(0, "train", range(2)))
     t = (inputs[:, 2:3] + 1) / 2  # the first feature is 2 t - 1
     assert_close(inputs[:, :2] + (1 - t) * velocities, x_1, rtol=0, atol=1e-5)
     assert ((t > 0) & (t < 1)).all()
@@ -202,18 +192,20 @@ def test_paths_are_straight_and_end_at_the_training_points():
 
 
 def test_optimal_transport_minimises_the_sum_of_squared_distances():
-    rng = np.random.default_rng(0)
-    x_0, x_1 = (torch.from_numpy(rng.standard_normal((2, 6))) for _ in range(2))
-    paired = code._paired(x_0, x_1)
-    least = min((x_0[:, list(p)] - x_1).square().sum() for p in permutations(range(6)))
-    assert_close((paired - x_1).square().sum(), least)
+    network = flows.build(flows.FlowMatching(pairing="optimal_transport"), (2,), members=2)
+    x_1 = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 2, 6)))
+    _, velocities = network.paths(x_1, numpy_generators(0, "train", range(2)))
+    for points, velocity in zip(x_1, velocities, strict=True):
+        x_0 = points - velocity
+        least = min((points - x_0[:, list(p)]).square().sum() for p in permutations(range(6)))
+        assert_close(velocity.square().sum(), least)
 
 
 def test_optimal_transport_lowers_the_loss():
     found = {}
     for pairing in ("independent", "optimal_transport"):
         network = flows.build(flows.FlowMatching(pairing=pairing), (2,), members=2)
-        flows.train(network, data()[0], settings=TrainingSettings(epochs=1, batch_size=200))
+        flows.train(network, data()[0][:400], settings=TrainingSettings(epochs=1, batch_size=200))
         found[pairing] = network.history["train_loss"]
     assert (found["optimal_transport"] < found["independent"]).all()
 
@@ -341,21 +333,10 @@ def test_conditionals_of_more_columns_are_refused_with_a_reason():
 # With the settings of the pipeline
 
 
-@pytest.mark.slow  # a minute
-def test_the_settings_of_the_pipeline_learn_the_ring():
+def test_flow_matching_has_about_as_many_parameters_as_realnvp():
     params = schema.load()
-    architecture, training = params.architecture("flow_matching"), params.training("flow_matching")
-    network = flows.build(architecture, (2,), members=training.members, seed=training.seed)
-    flows.train(network, *data(), training)
-    points = fresh(10_000)
-    kl = divergences(network, points)
-    mixed = ensemble_log_prob(chunked_log_prob(network, points))
-    assert kl.mean() < 0.06
-    assert (RING.log_prob(points) - mixed).mean() < 0.05
-    few = fresh(3_000)
-    change = divergences(with_steps(network, 2), few) - divergences(network, few)
-    assert np.abs(change).max() < 0.001
-    np.testing.assert_allclose(masses(network, 160), 1, atol=0.001)
-    assert min(agreement(network)) > 0.001
-    size = flows.build(params.architecture("realnvp"), (2,)).parameters_per_member()
-    assert abs(network.parameters_per_member() / size - 1) < 0.1
+    ours, other = (
+        flows.build(params.architecture(name), (2,)).parameters_per_member()
+        for name in ("flow_matching", "realnvp")
+    )
+    assert abs(ours / other - 1) < 0.1

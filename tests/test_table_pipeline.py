@@ -6,6 +6,7 @@ The tests do small runs in one process, and try each kind of invalid input.
 from __future__ import annotations
 
 import json
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
