@@ -30,7 +30,6 @@ from flows.networks.backend import backend
 from flows.networks.population import chunked_log_prob
 from flows.tables.splits import draw_split
 from flows.targets import ring
-from stages.pipeline import schema
 
 RING = ring.make()
 compiled = pytest.mark.skipif(build.library() is None, reason="no C compiler, or FLOWS_KERNELS=off")
@@ -328,15 +327,3 @@ def test_conditionals_of_more_columns_are_refused_with_a_reason():
     assert density.sample(5).shape == (5, 4)
     with pytest.raises(UserError, match=r"4 columns.*flow_matching is too expensive.*than 3"):
         density.sample(5, given={"c0": 1.5})
-
-
-# With the settings of the pipeline
-
-
-def test_flow_matching_has_about_as_many_parameters_as_realnvp():
-    params = schema.load()
-    ours, other = (
-        flows.build(params.architecture(name), (2,)).parameters_per_member()
-        for name in ("flow_matching", "realnvp")
-    )
-    assert abs(ours / other - 1) < 0.1
