@@ -158,8 +158,11 @@ def make_clone(folder: Path, params: str = TINY) -> Clone:
         (clone.folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, clone.folder / name)
     for module, constants in SMALLER.items():
-        with (clone.folder / f"{module.replace('.', '/')}.py").open("a", encoding="utf-8") as code:
-            code.writelines(f"{name} = {value}\n" for name, value in constants.items())
+        path = clone.folder / f"{module.replace('.', '/')}.py"
+        head, *rest = path.read_text(encoding="utf-8").split("\n\n\n")  # imports and constants
+        assert all(name in head for name in constants)
+        head += "".join(f"\n{name} = {value}" for name, value in constants.items())
+        path.write_text("\n\n\n".join([head, *rest]), encoding="utf-8")
     (clone.folder / "params.yaml").write_text(params, encoding="utf-8")
     clone.git("init", "--quiet", "--initial-branch", "main")
     clone.git("config", "user.name", "Test")
