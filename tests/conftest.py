@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 # Small computations are faster with one thread, especially if other processes use the cores, since
 # waiting threads spin.
@@ -93,10 +94,14 @@ def clone(finished: Clone) -> Iterator[Clone]:
         finished.dvc("checkout", "--force")
 
 
-LONGEST = "pipeline workers table_pipeline ask command_line plotting images models auto questions"
+LONGEST = (
+    "pipeline workers slices table_pipeline ask command_line plotting images models auto questions"
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the longest files first, because the last file keeps only one process busy."""
     order = {f"test_{name}": place for place, name in enumerate(LONGEST.split())}
+    for name in order:
+        assert Path(__file__).with_name(f"{name}.py").is_file(), f"LONGEST: no file {name}.py"
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
