@@ -340,6 +340,7 @@ def answers_to_questions(name: str) -> dict[str, Array]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_recipe")
 def test_the_whole_study_runs_on_a_small_table(tmp_path: Path) -> None:
     """A check of its cells finds no difference."""
     own = engine.Study("tables").params
@@ -351,8 +352,9 @@ def test_the_whole_study_runs_on_a_small_table(tmp_path: Path) -> None:
     aside = {"tables": ["iris"], "models": ["vae"], "splits": 1, "train": 60}
     changes |= {"set_aside": own["set_aside"] | aside}
     changes |= {"small": own["small"] | {"splits": 0}}
-    few = {"tables": ["iris"], "set_aside": ["fgl"], "splits": 1, "train": 60, "members": 1}
-    few |= {"rows": 5, "odd": 5}
+    asked = {"train": 60, "members": 1, "rows": 5, "odd": 5}
+    few = {"tables": ["iris"], "set_aside": ["quakes"], "splits": 1, **asked}
+    few["small"] = own["questions"]["small"] | asked
     changes["questions"] = own["questions"] | few
     tables = study(tmp_path, **changes)
     assert engine.run(tables)
