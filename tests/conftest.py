@@ -73,13 +73,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """Run the whole pipeline in one process with two threads, without DVC."""
     clone = make_clone(tmp_path_factory.mktemp("small"))
-    clone.run(
-        sys.executable,
-        "-c",
-        IN_ONE_PROCESS,
-        *(stage["cmd"].removeprefix("python -m ") for stage in clone.stages().values()),
-        threads=2,
-    )
+    clone.run(sys.executable, "-c", IN_ONE_PROCESS, *clone.commands(), threads=2)
     return clone
 
 
@@ -101,11 +95,14 @@ def clone(finished: Clone) -> Iterator[Clone]:
         finished.dvc("checkout", "--force")
 
 
-LONGEST = "pipeline workers table_pipeline ask command_line plotting images models auto questions"
+LONGEST = (
+    "pipeline workers slices table_pipeline ask command_line plotting images models auto questions"
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the longest files first, because the last file keeps only one process busy."""
     order = {f"test_{name}": place for place, name in enumerate(LONGEST.split())}
-    assert all(Path(__file__).with_name(f"{name}.py").exists() for name in order), "LONGEST"
+    for name in order:
+        assert Path(__file__).with_name(f"{name}.py").is_file(), f"LONGEST: no file {name}.py"
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))

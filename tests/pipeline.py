@@ -9,13 +9,19 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
+from importlib import import_module
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 import yaml
+
+from common import storage
+from flows import plotting
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -24,9 +30,12 @@ def text(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-# Glow trains long enough to be killed during training. The VAE has fewer epochs than there are
+# Glow has its own number of epochs, which a test raises. The VAE has fewer epochs than there are
 # between two rows of its history.
 TINY = text("tests/tiny.yaml")
+
+# Constants of modules that take most of the time of a run, and smaller values for tests.
+SMALLER = {"flows.plotting.plane": {"FRAMES": 4}, "stages.generate": {"ENTROPY_DRAWS": 20_000}}
 
 # The outputs of a run.
 RESULTS = ("dvc.lock", "metrics", "figures", "models", "data")
@@ -115,6 +124,10 @@ class Clone:
         """Return the declared stages of the main pipeline, each after its dependencies."""
         return expand(*(yaml.safe_load(self.text(name)) for name in ("dvc.yaml", "params.yaml")))
 
+    def commands(self) -> list[str]:
+        """Return the commands of the stages for ``run_stages`` and ``IN_ONE_PROCESS``."""
+        return [stage["cmd"].removeprefix("python -m ") for stage in self.stages().values()]
+
     def text(self, path: str) -> str:
         return (self.folder / path).read_text(encoding="utf-8")
 
@@ -135,7 +148,7 @@ class Clone:
 def make_clone(folder: Path, params: str = TINY) -> Clone:
     """Copy the files of the working tree to ``folder`` and commit them.
 
-    Ignored files and outputs of earlier runs are left out.
+    Ignored files and outputs of earlier runs are left out. The constants of ``SMALLER`` are small.
     """
     clone = Clone(folder / "clone")
     clone.folder.mkdir(parents=True)
@@ -144,6 +157,12 @@ def make_clone(folder: Path, params: str = TINY) -> Clone:
             continue
         (clone.folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, clone.folder / name)
+    for module, constants in SMALLER.items():
+        path = clone.folder / f"{module.replace('.', '/')}.py"
+        head, *rest = path.read_text(encoding="utf-8").split("\n\n\n")  # imports and constants
+        assert all(name in head for name in constants)
+        head += "".join(f"\n{name} = {value}" for name, value in constants.items())
+        path.write_text("\n\n\n".join([head, *rest]), encoding="utf-8")
     (clone.folder / "params.yaml").write_text(params, encoding="utf-8")
     clone.git("init", "--quiet", "--initial-branch", "main")
     clone.git("config", "user.name", "Test")
@@ -151,6 +170,29 @@ def make_clone(folder: Path, params: str = TINY) -> Clone:
     clone.git("config", "commit.gpgsign", "false")
     clone.commit("Copy of the working tree, tiny settings")
     return clone
+
+
+def run_stages(folder: Path, *commands: str) -> str:
+    """Run commands such as ``stages.train nsf`` in this process, and return their output.
+
+    Figures are drawn but not rendered, which would take most of the time: their files are empty.
+    """
+    output = StringIO()
+
+    def draw(name: str, scene: plotting.Scene, path: Path) -> None:
+        assert plotting.draw(name, scene)
+        storage.write_bytes(path, b"")
+
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(output):
+        patch.chdir(folder)
+        for module, constants in SMALLER.items():
+            for name, value in constants.items():
+                patch.setattr(f"{module}.{name}", value)
+        patch.setattr(plotting, "draw_figure", draw)
+        for command in commands:
+            module, *words = command.split()
+            import_module(module).main(*words)
+    return output.getvalue()
 
 
 def listed() -> list[str]:

@@ -349,7 +349,7 @@ def test_a_gan_finds_the_modes_of_the_ring():
         gan,
         sample(800),
         sample(10, seed=1),
-        settings(epochs=200, batch_size=100, learning_rate=0.002, log_every=200),
+        settings(epochs=120, batch_size=100, learning_rate=0.002, log_every=120),
     )
     drawn = gan.sample((2000,), generator=torch.Generator().manual_seed(0)).double()
     means = torch.from_numpy(RING.means)

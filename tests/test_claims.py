@@ -316,7 +316,7 @@ def test_exact_velocities_are_the_mean_velocities_of_the_kernels() -> None:
     network.centres = torch.from_numpy(rng.standard_normal((2, 5, 2)))
     network.level = torch.full((2, 1, 1), 0.3, dtype=torch.float64)
     points = torch.from_numpy(rng.standard_normal((2, 2, 4)))
-    inputs, velocities = network._paths(points, numpy_generators(0, "train", range(2)))
+    inputs, velocities = network.paths(points, numpy_generators(0, "train", range(2)))
     for m in range(2):
         for n in range(4):
             x, t = inputs[m, :2, n].numpy(), float((inputs[m, 2, n] + 1) / 2)
@@ -380,6 +380,7 @@ def test_a_fit_is_compared_with_refits_and_with_the_truth_row_by_row() -> None:
     assert found["optimism_fold"] == pytest.approx(0.4)
 
 
+@pytest.mark.usefixtures("short_recipe")
 def test_a_fit_to_the_same_rows_is_within_every_spread() -> None:
     truth = mixtures.mixture(100, 2)
     drawn, points = (truth.sample(40, np.random.default_rng(seed)) for seed in (0, 1))
@@ -428,7 +429,7 @@ def tiny() -> dict[str, Any]:
 @pytest.mark.slow
 def test_a_tiny_study_ends_in_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = tmp_path / "pipeline.yaml"
-    own.write_text(TINY.replace("epochs: 150", "epochs: 4"), encoding="utf-8")
+    own.write_text(TINY, encoding="utf-8")
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tiny(), sort_keys=False), encoding="utf-8")
     monkeypatch.setattr(cells, "PIPELINE", own)
     monkeypatch.setattr(mixtures, "BANDWIDTHS", 3)

@@ -200,7 +200,7 @@ def test_a_run_that_is_killed_and_restarted_gives_the_same_bytes(
     before = clone.contents(*RESULTS)
     history, output = clone.folder / "metrics/glow/history.csv", clone.folder.parent / "output"
     history.unlink()
-    clone.edit("epochs: 150", "epochs: 1000000")  # training must last until the signal
+    clone.edit("epochs: 6", "epochs: 1000000")  # training must last until the signal
     process = clone.start("dvc", "repro", "--single-item", "train@glow", output=output)
     try:
         deadline = time.monotonic() + 120
@@ -217,7 +217,7 @@ def test_a_run_that_is_killed_and_restarted_gives_the_same_bytes(
     finally:
         kill(process)
     assert not list(clone.folder.glob("models/glow*"))
-    clone.edit("epochs: 1000000", "epochs: 150")
+    clone.edit("epochs: 1000000", "epochs: 6")
     # DVC's cache holds the result, but after a first run that was killed it would not, so it is
     # removed.
     for out in yaml.safe_load(clone.text("dvc.lock"))["stages"]["train@glow"]["outs"]:

@@ -202,10 +202,13 @@ def test_figures_with_missing_needs_are_left_out(which: str, left_out: dict[str,
     assert set(possible(SCENES[which])) == set(plotting.FIGURES) - set(left_out)
 
 
-def words(name: str, scene: plotting.Scene) -> str:
+def text_of(figure: Figure) -> str:
     """Return all visible text of a figure."""
-    texts = sheet(name, scene).findobj(Text)
-    return "\n".join(each.get_text() for each in texts if each.get_visible())
+    return "\n".join(each.get_text() for each in figure.findobj(Text) if each.get_visible())
+
+
+def words(name: str, scene: plotting.Scene) -> str:
+    return text_of(sheet(name, scene))
 
 
 def test_a_spike_above_the_scale_is_named_in_the_title():
@@ -423,9 +426,8 @@ def test_columns_of_any_kind_are_drawn_without_warnings():
         "twice": normal(5) * 1e-9,
         "constant": np.full(200, 3.0),
     }
-    for name in OF_TABLES:
-        assert sheet(name, of_a_table(**columns))
-    assert "log\u2081\u2080 income" in words("margins.png", of_a_table(**columns))
+    said = {name: words(name, of_a_table(**columns)) for name in OF_TABLES}
+    assert "log\u2081\u2080 income" in said["margins.png"]
 
 
 def test_pairs_have_a_legend_and_show_a_cell_with_a_single_sample():
@@ -524,8 +526,9 @@ def test_the_gain_of_a_table_is_shown_and_poor_references_do_not_hide_the_others
         for row in table.rows
     ]
     drawn = replace(table, rows=rows)
-    assert "gain on the best reference" in words("summary.png", drawn)
-    assert sheet("summary.png", drawn).axes[0].get_xscale() == "symlog"
+    summary = sheet("summary.png", drawn)
+    assert "gain on the best reference" in text_of(summary)
+    assert summary.axes[0].get_xscale() == "symlog"
     assert "gain" not in words("summary.png", table)
 
 

@@ -130,18 +130,18 @@ def test_the_sharpened_kernel_density_is_what_training_draws_its_visits_from():
 
 
 def test_the_sharpened_kernel_density_is_closer_to_the_ring_than_a_plain_one():
-    """Its KL on data seeds 0 to 4 is 0.026 nat, and that of the plain one 0.069."""
+    """Its KL on data seeds 0 to 2 is 0.027 nat, and that of the plain one 0.076."""
     kl: dict[str, list[float]] = {"sharpened": [], "plain": []}
     fits = {
         "sharpened": partial(fit_sharpened_kde, noise_factor=1.5, strength=1.0),
-        "plain": partial(fit_kde, bandwidths=bandwidths(60), folds=5, seed=0),
+        "plain": partial(fit_kde, bandwidths=bandwidths(20), folds=5, seed=0),
     }
     ring = targets.make("ring")
-    points = ring.sample(10_000, np.random.default_rng(0))
-    for seed in range(5):
+    points = ring.sample(4_000, np.random.default_rng(0))
+    for seed in range(3):
         rows, _ = draw_split(ring, 1000, 200, split_seed=0, seed=seed)
         for name, fit in fits.items():
             log_q = GaussianMixture.fit(fit, rows).log_prob(points)[:, 0].numpy()
             kl[name].append((ring.log_prob(points) - log_q).mean())
     assert 0.02 < np.mean(kl["sharpened"]) < 0.034
-    assert 0.06 < np.mean(kl["plain"]) < 0.078
+    assert 0.067 < np.mean(kl["plain"]) < 0.085

@@ -88,13 +88,18 @@ def fitted(model: str) -> peers.Density:
     return peers.FITS[model](rows(300))
 
 
+def on_a_grid(density: peers.Density) -> tuple[Array, float]:
+    """Return log-densities on a grid of 181 x 181 points, and the area of a cell."""
+    axis = np.linspace(-9, 9, 181)
+    grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    return density(grid), (axis[1] - axis[0]) ** 2
+
+
 @pytest.mark.parametrize("model", ["independent", "gaussian", "kernel", "mixture", "margins"])
 def test_a_peer_is_a_density_that_integrates_to_one(model: str) -> None:
-    axis = np.linspace(-9, 9, 361)
-    grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-    log_q = fitted(model)(grid)
-    assert log_q.shape == (len(grid),)
-    assert np.exp(log_q).sum() * (axis[1] - axis[0]) ** 2 == pytest.approx(1, abs=0.02)
+    log_q, area = on_a_grid(peers.FITS[model](rows(120)))
+    assert log_q.shape == (181**2,)
+    assert np.exp(log_q).sum() * area == pytest.approx(1, abs=0.02)
 
 
 def test_the_density_of_a_forest_integrates_to_one_in_one_column() -> None:
@@ -115,7 +120,7 @@ def test_a_forest_has_a_density_for_equal_values() -> None:
     train[:100, 0] = -3.0
     log_q = adversarial_forest.fit(train, trees=10)
     assert np.isfinite(log_q(train)).all()
-    fine, axis = np.linspace(-5, 7, 2_401), np.linspace(-7, 7, 141)
+    fine, axis = np.linspace(-5, 7, 2_401), np.linspace(-7, 7, 71)
     grid = np.stack(np.meshgrid(fine, axis), axis=-1).reshape(-1, 2)
     mass = np.exp(log_q(grid)).sum() * (fine[1] - fine[0]) * (axis[1] - axis[0])
     assert mass == pytest.approx(1, abs=0.03)
@@ -124,11 +129,9 @@ def test_a_forest_has_a_density_for_equal_values() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["vine", "vine_families", "arf", "circuit"])
 def test_a_peer_of_another_library_is_a_density_that_integrates_to_one(model: str) -> None:
-    axis = np.linspace(-9, 9, 361)
-    grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-    log_q = peers.FITS[model](rows(200))(grid)
+    log_q, area = on_a_grid(fitted(model))
     # The kernel densities of a vine's margins have a Cauchy's tails outside of the grid
-    assert np.exp(log_q).sum() * (axis[1] - axis[0]) ** 2 == pytest.approx(1, abs=0.03)
+    assert np.exp(log_q).sum() * area == pytest.approx(1, abs=0.03)
 
 
 @pytest.mark.slow
@@ -337,6 +340,7 @@ def answers_to_questions(name: str) -> dict[str, Array]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_recipe")
 def test_the_whole_study_runs_on_a_small_table(tmp_path: Path) -> None:
     """A check of its cells finds no difference."""
     own = engine.Study("tables").params
@@ -348,8 +352,9 @@ def test_the_whole_study_runs_on_a_small_table(tmp_path: Path) -> None:
     aside = {"tables": ["iris"], "models": ["vae"], "splits": 1, "train": 60}
     changes |= {"set_aside": own["set_aside"] | aside}
     changes |= {"small": own["small"] | {"splits": 0}}
-    few = {"tables": ["iris"], "set_aside": ["fgl"], "splits": 1, "train": 60, "members": 1}
-    few |= {"rows": 5, "odd": 5}
+    asked = {"train": 60, "members": 1, "rows": 5, "odd": 5}
+    few = {"tables": ["iris"], "set_aside": ["quakes"], "splits": 1, **asked}
+    few["small"] = own["questions"]["small"] | asked
     changes["questions"] = own["questions"] | few
     tables = study(tmp_path, **changes)
     assert engine.run(tables)

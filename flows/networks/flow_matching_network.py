@@ -80,9 +80,9 @@ class FlowMatchingNetwork(DensityNetwork):
 
     def loss(self, x: Tensor, generators: Generators) -> tuple[Tensor, Tensor]:
         """Return the loss ``(M,)`` of a batch ``(M, D, n)``, and its gradient ``(M, P)``."""
-        return backend.regression(self.field, *self._paths(x, generators))
+        return backend.regression(self.field, *self.paths(x, generators))
 
-    def _paths(self, x_1: Tensor, generators: Generators) -> tuple[Tensor, Tensor]:
+    def paths(self, x_1: Tensor, generators: Generators) -> tuple[Tensor, Tensor]:
         """Return inputs ``(M, D + time features, n)`` and targets ``(M, D, n)`` of a batch.
 
         The inputs are points on straight paths to ``x_1``, and features of their times. The targets
@@ -107,7 +107,7 @@ class FlowMatchingNetwork(DensityNetwork):
         curves = {}
         for key, (z, _) in points.items():
             generators = numpy_generators(self.description["seed"], "curves", self.member_range)
-            inputs, targets = self._paths(z, generators)
+            inputs, targets = self.paths(z, generators)
             off = backend.velocity(self.field, inputs).double() - targets
             curves[f"{key}_loss"] = off.square().sum(1).numpy().mean(axis=1)
         return curves

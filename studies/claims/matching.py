@@ -131,8 +131,8 @@ class ExactVelocities(FlowMatchingNetwork):
     centres: Tensor
     level: Tensor
 
-    def _paths(self, x_1: Tensor, generators: Generators) -> tuple[Tensor, Tensor]:
-        inputs, _ = super()._paths(x_1, generators)
+    def paths(self, x_1: Tensor, generators: Generators) -> tuple[Tensor, Tensor]:
+        inputs, _ = super().paths(x_1, generators)
         x, t = inputs[:, : self.dim], (inputs[:, self.dim : self.dim + 1] + 1) / 2
         spread = (1 - t) ** 2 + (t * self.level) ** 2  # (M, 1, N)
         square = self.centres.square().sum(2)[:, :, None] * t**2
