@@ -263,7 +263,7 @@ def test_the_rows_to_learn_from_have_the_share_of_anomalies(name: str) -> None:
 
 def test_detectors_find_far_rows() -> None:
     rng = np.random.default_rng(0)
-    train = rng.standard_normal((300, 3))
+    train = rng.standard_normal((120, 3))
     rows = np.concatenate([rng.standard_normal((50, 3)), rng.standard_normal((10, 3)) + 6])
     for name, detector in anomalies.DETECTORS.items():
         found = detector(train, rows)
