@@ -78,9 +78,9 @@ def test_a_repository_without_a_commit_cannot_be_verified(folder: Path):
 @pytest.mark.parametrize("after", ["", "text\n<!-- other: a comment -->\n<!-- end -->\n"])
 def test_a_document_without_an_end_mark_is_rejected(tmp_path: Path, after: str):
     path = tmp_path / "page.md"
-    mark = table.MARK.format("tables")
+    mark = table.MARK.format("claims")
     path.write_text(f"before\n{mark}\nold\n{after}", encoding="utf-8")
-    with pytest.raises(UserError, match=r"page\.md: <!-- end --> is missing after <!-- tables: "):
+    with pytest.raises(UserError, match=r"page\.md: <!-- end --> is missing after <!-- claims: "):
         table.updated(path)
 
 
