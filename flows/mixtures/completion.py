@@ -14,9 +14,9 @@ The estimate is unbiased, so the expectation of its logarithm is at most log q(x
 from __future__ import annotations
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from flows.core.arrays import Array, Whole, subsample
+from flows.core.threads import one_thread
 from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
 from flows.mixtures.fitting import bayesian_information, fit_mixture
 from flows.mixtures.mixture import Mixture
@@ -58,7 +58,7 @@ def fit_with_missing(rows: Array, generator: np.random.Generator) -> Mixture:
     rows = rows[few_rows(rows, ROWS)]
     ridge = max(RIDGE, min(1.0, rows.shape[1] / len(rows)) ** 4)
     completed, least = _start(rows, generator), np.inf
-    with threadpool_limits(1):  # also for the draws, on which the next fit depends
+    with one_thread():  # also for the draws, on which the next fit depends
         for count in COUNTS:
             if count > 1 and ENOUGH * count * rows.shape[1] > len(rows):
                 break

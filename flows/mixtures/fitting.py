@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from itertools import product
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from flows.core.arrays import Array, rounded
+from flows.core.threads import one_thread
 from flows.mixtures.bandwidth import cross_validated_bandwidth
 from flows.mixtures.mixture import Mixture
 
@@ -72,7 +72,7 @@ def fit_mixture(
         components, reg_covar=ridge, n_init=restarts, max_iter=iterations, random_state=seed
     )
     # The sums of one thread are reproducible, and on so few rows more threads wait for each other
-    with threadpool_limits(1), warnings.catch_warnings():
+    with one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         em.fit(rows)
     return Mixture(em.weights_, em.means_, em.covariances_)
@@ -125,7 +125,7 @@ def fit_gaussian(rows: Array, *, correlated: bool) -> Mixture:
     Without ``correlated``, the covariance is diagonal: the columns are independent.
     """
     dim = rows.shape[1]
-    with threadpool_limits(1):
+    with one_thread():
         covariance = np.cov(rows, rowvar=False, bias=True).reshape(dim, dim)
     if not correlated:
         covariance = np.diag(np.diag(covariance))

@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.special import logsumexp
-from threadpoolctl import threadpool_limits
 
 from flows.core.arrays import Array, Mask, Whole, choose, rounded
+from flows.core.threads import one_thread
 from flows.mixtures.conditional_mixture import patterns
 from flows.mixtures.fitting import RIDGE, to_nine_digits
 from flows.mixtures.mixture import Mixture
@@ -157,7 +157,7 @@ class LatentClasses:
         ``ridge`` is added to the variances. EM starts from k-means of the numbers, with means for
         gaps, and the labels as indicators.
         """
-        with threadpool_limits(1):
+        with one_thread():
             fits = [cls._fit_once(rows, classes, ridge, seed) for seed in range(starts)]
             return max(fits, key=lambda each: float(each.log_prob(rows).mean()))
 
