@@ -114,3 +114,11 @@ def test_light_stages_do_not_import_torch(tmp_path: Path) -> None:
         text=True,
     )
     assert printed.stdout.splitlines()[-1] == "set()"
+
+
+def test_a_training_stage_starts_without_libraries_that_it_does_not_use() -> None:
+    code = "import sys, stages.train; print({'scipy.stats', 'scipy.optimize'} & set(sys.modules))"
+    printed = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, text=True
+    )
+    assert printed.stdout == "set()\n"

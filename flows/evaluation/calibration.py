@@ -6,7 +6,7 @@ model is too narrow or misplaced.
 """
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 
 from flows.core.arrays import Array
 
@@ -63,7 +63,7 @@ def radius_coverage(square: Array, dim: int, levels: Array = LEVELS) -> Array:
     A member with a value that is not finite has ``NaN`` at all levels. Source: Wilk and
     Gnanadesikan 1968 (the P-P plot).
     """
-    edges = chi2.ppf(levels, dim)
+    edges = 2 * gammaincinv(dim / 2, levels)  # F^-1; scipy.stats is slow to import
     count = [np.searchsorted(np.sort(member), edges, side="right") for member in square.T]
     finite = np.isfinite(square).all(axis=0)
     return np.where(np.expand_dims(finite, 1), np.array(count) / len(square), np.nan)

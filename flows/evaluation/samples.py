@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.spatial.distance import cdist
-from scipy.stats import chi2
+from scipy.special import chdtr, gammaincinv
 
 from flows.core.arrays import Array
 from flows.mixtures.mixture import Mixture
@@ -70,7 +70,9 @@ def mode_mass(samples: Array, truth: Mixture) -> Array:
     away = [np.linalg.norm((samples - mean) @ w.T, axis=1) for mean, w in components]
     distance = np.stack(away)
     dim = samples.shape[1]
-    within = WITHIN if dim == 2 else np.sqrt(chi2.ppf(chi2.cdf(WITHIN**2, 2), dim))
+    # The distribution function of chi-square in the plane, and its inverse in D dimensions
+    share = chdtr(2, WITHIN**2)
+    within = WITHIN if dim == 2 else np.sqrt(2 * gammaincinv(dim / 2, share))
     nearest = np.where(distance.min(0) <= within, distance.argmin(0), len(truth.weights))
     return np.bincount(nearest, minlength=len(truth.weights) + 1) / len(samples)
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 
@@ -84,6 +83,8 @@ def likelihood_bandwidth(points: Array, most: int = LEAVE_ONE_OUT_ROWS) -> float
         >>> round(likelihood_bandwidth(points), 2)
         0.55
     """
+    from scipy.optimize import minimize_scalar  # slow to import, and most stages do not need it
+
     few, dim = subsample(points, most), points.shape[1]
     squared = cdist(few, few, "sqeuclidean")
     np.fill_diagonal(squared, np.inf)

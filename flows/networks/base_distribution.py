@@ -6,8 +6,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from scipy.stats import norm
-from scipy.stats import t as student
+from scipy.special import log_ndtr
 from torch import Tensor, nn
 
 from flows.core.arrays import Array, Shape
@@ -81,7 +80,7 @@ class StandardNormal(Base):
         return -0.5 * z.square().sum(1) - 0.5 * z.shape[1] * math.log(2 * math.pi)
 
     def log_cdf(self, z: Array) -> Array:
-        return np.asarray(norm.logcdf(z))
+        return np.asarray(log_ndtr(z))
 
     def sample(self, n: int, generator: np.random.Generator, dtype: torch.dtype) -> Tensor:
         drawn = normal(generator, n, self.members, *self.event_shape)
@@ -113,7 +112,9 @@ class TailedNormal(StandardNormal):
         return torch.logaddexp(normal, trace).sum(1)
 
     def log_cdf(self, z: Array) -> Array:
-        normal = math.log1p(-self.TRACE) + norm.logcdf(z)
+        from scipy.stats import t as student  # slow to import, and training does not need it
+
+        normal = math.log1p(-self.TRACE) + log_ndtr(z)
         return np.logaddexp(normal, math.log(self.TRACE) + student.logcdf(z, 4))
 
     def sample(self, n: int, generator: np.random.Generator, dtype: torch.dtype) -> Tensor:
