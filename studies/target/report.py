@@ -359,7 +359,9 @@ def draw_gaps(axis: Axes, scores: pd.DataFrame) -> None:
         height = line + 0.6 * (order / max(len(methods) - 1, 1) - 0.5)
         axis.plot(mean, height, marker, color=color, markersize=6, zorder=3)
         if np.isfinite(low):
-            axis.plot([max(low, 1e-3), high], [height, height], color=color, linewidth=1.2)
+            axis.plot(
+                [max(low, 1e-3), high], [height, height], color=color, linewidth=0.9, alpha=0.6
+            )
     for line in range(1, len(truths.NAMES)):
         axis.axhline(line - 0.5, color="#DDDDDD", linewidth=0.8)
 
