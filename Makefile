@@ -30,8 +30,8 @@ format: .venv/ready-tests  ## format the code, and fix what `ruff` can fix autom
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
-verify: .venv/ready  ## run the committed pipeline with the settings of three machines, and compare the results [SAME=yes: to the byte]
-	@$(RUN) python -m tools.verify $(if $(SAME),--same)
+verify: .venv/ready  ## run the committed pipeline with the settings of three machines, and compare the results [SAME=yes: to the byte; MACHINES=2: only the first two]
+	@$(RUN) python -m tools.verify $(if $(SAME),--same) $(if $(MACHINES),--machines $(MACHINES))
 
 compare: .venv/ready  ## compare the results of two branches: make compare A=main B=deeper [FORMAT=md]
 	@$(RUN) python -m tools.compare $(A) $(B) --format $(or $(FORMAT),html)

@@ -432,7 +432,7 @@ def test_a_tiny_study_ends_in_verdicts(tmp_path: Path, monkeypatch: pytest.Monke
     own.write_text(TINY, encoding="utf-8")
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tiny(), sort_keys=False), encoding="utf-8")
     monkeypatch.setattr(cells, "PIPELINE", own)
-    monkeypatch.setattr(mixtures, "BANDWIDTHS", 3)
+    monkeypatch.setitem(mixtures.KDE, "bandwidths", 3)
     monkeypatch.setattr(cells, "small", lambda _: ())
     study = engine.Study("claims", tmp_path)
     assert engine.run(study)

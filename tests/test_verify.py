@@ -107,6 +107,16 @@ def test_changes_are_shown_and_fail_if_the_bytes_must_be_the_same(
     assert last == "verify: FAILED: the bytes must be the same"
 
 
+def test_only_the_first_machines_are_simulated(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(verify, "machines", lambda: dict.fromkeys("abc", {}))
+    monkeypatch.setenv("CHANGE", "")
+    assert verify.main(["--machines", "2"]) == 0
+    said = capfd.readouterr().out.splitlines()
+    assert [line for line in said if " as " in line] == ["verify: as a", "verify: as b"]
+
+
 def test_sigterm_ends_the_run(repository: Path, monkeypatch: pytest.MonkeyPatch):
     stop = "signal.signal(15, lambda *_: sys.exit(130)); os.kill(os.getppid(), 15)"
     monkeypatch.setenv("CHANGE", f"import signal, sys, time; {stop}; time.sleep(60)")

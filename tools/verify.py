@@ -1,6 +1,7 @@
 """Verify that the committed pipeline gives the committed results: ``make verify [SAME=yes]``.
 
-The pipeline runs in a clean clone, once for each of ``machines()``.
+The pipeline runs in a clean clone, once for each of ``machines()``; with ``--machines``, only for
+the first ones.
 
 Case 1: every tracked file is the same, byte for byte. This is the expected case on each machine
 with the compiled kernels and the pinned libraries.
@@ -36,15 +37,17 @@ STALE = "dvc.lock belongs to other code or settings, so run `dvc repro` and comm
 
 
 def main(arguments: Sequence[str] = ()) -> int:
-    parser = argparse.ArgumentParser(usage="make verify [SAME=yes]")
+    parser = argparse.ArgumentParser(usage="make verify [SAME=yes] [MACHINES=2]")
     parser.add_argument("--same", action="store_true", help="fail if any byte of a file changed")
-    same = parser.parse_args(arguments).same
+    parser.add_argument("--machines", type=int, choices=(1, 2, 3), help="only the first machines")
+    options = parser.parse_args(arguments)
+    same = options.same
     top = command.git("rev-parse", "--show-toplevel").strip()
     command.git("log", "--max-count=1")  # fails in a repository without a commit
     if command.git("status", "--porcelain"):
         say("some changes are not committed; only the last commit is verified")
     cases = []
-    for machine, variables in machines().items():
+    for machine, variables in [*machines().items()][: options.machines]:
         with tempfile.TemporaryDirectory() as folder:
             say(f"as {machine}")
             command.git("clone", "--quiet", top, folder)
