@@ -110,7 +110,7 @@ def test_changes_are_shown_and_fail_if_the_bytes_must_be_the_same(
 def test_only_the_first_machines_are_simulated(
     repository: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(verify, "machines", lambda: dict.fromkeys("abc", {}))
+    monkeypatch.setattr(verify, "machines", lambda: {name: {} for name in "abc"})
     monkeypatch.setenv("CHANGE", "")
     assert verify.main(["--machines", "2"]) == 0
     said = capfd.readouterr().out.splitlines()
