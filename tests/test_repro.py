@@ -208,9 +208,9 @@ def test_a_signal_also_ends_the_stages_and_prints_one_line(study: Path, number: 
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # In the background of a shell, tests ignore interrupts, and subprocesses would inherit
-        # this.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        # In the background of a shell, tests ignore interrupts, and with `nohup` also SIGHUP;
+        # subprocesses would inherit this.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
     while not (study / "started").exists():
         assert run.poll() is None
