@@ -1,4 +1,4 @@
-"""What several test modules share: small networks, short settings, and errors of one line."""
+"""Small networks, short settings and a check of error messages, for several test modules."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def changed(constants: Mapping[ModuleType, Mapping[str, Any]]) -> Iterator[None]
 def one_line(
     call: Callable[..., Any], *arguments: Any, error: type[BaseException] = UserError, **named: Any
 ) -> str:
-    """Return the message of the ``error`` that ``call`` raises; check that it is one line."""
+    """Check that ``call`` raises ``error`` with a message of one line, and return the message."""
     with pytest.raises(error) as caught:
         call(*arguments, **named)
     message = str(caught.value)

@@ -179,7 +179,10 @@ def data_sets() -> str:
 
 
 def data_sets_in_short() -> str:
-    """Return one line with the KL over data sets, and the sizes that differ from the pipeline's."""
+    """Return one line with the KL of each model over data sets.
+
+    A number of weights follows if the model of the pipeline has another number.
+    """
     found, each = scores_over_data_sets(), []
     count = len(next(iter(found.values())))
     for model, scores in found.items():
