@@ -19,7 +19,7 @@ class UserError(ValueError):
 def errors_in_one_line(name: str, stopped: str = "stopped") -> Iterator[None]:
     """End the program ``name`` with exit status 1 on an error that the user can fix.
 
-    The message is printed, with one line per fault.
+    Print the message, with one line per fault.
 
     An interrupt from the keyboard prints ``stopped`` and has exit status 130.
     """

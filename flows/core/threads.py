@@ -14,10 +14,8 @@ def one_thread() -> AbstractContextManager[Any]:
 
 @cache
 def _controller() -> ThreadpoolController:
-    """Return the thread pools of these libraries, which takes milliseconds to find.
-
-    A pool is found only if its library is loaded.
-    """
+    """Return the thread pools of these libraries. The search for them takes milliseconds."""
+    # The search finds only loaded libraries; this import loads all three
     import sklearn.mixture  # noqa: F401
 
     return ThreadpoolController()
