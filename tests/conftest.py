@@ -1,7 +1,7 @@
 """Fixtures that several test modules share.
 
-They set double precision, perturb parameters, shorten the automatic recipe, draw fewer samples,
-make pieces of files small, and run the pipeline.
+They set double precision, shorten the automatic recipe, draw fewer samples, make pieces of files
+small, and run the pipeline.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ import helpers
 import pytest
 import torch
 from pipeline import IN_ONE_PROCESS, Clone, make_clone
-from shaking import shake
-from torch import nn
 
 
 @pytest.fixture
@@ -30,16 +28,6 @@ def float64() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(before)
-
-
-@pytest.fixture(scope="session")
-def perturb() -> Callable[[nn.Module, float], nn.Module]:
-    """Return a function that adds Gaussian noise to all parameters of a module.
-
-    Without noise, a new coupling is the identity, which would test nothing.
-    """
-
-    return shake
 
 
 @pytest.fixture

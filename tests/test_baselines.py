@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from shaking import shake
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 from torch.nn.functional import softplus
 from torch.testing import assert_close
@@ -105,8 +106,8 @@ def test_members_of_a_perceptron_are_independent_perceptrons(float64):
 # The losses
 
 
-def test_the_gradient_of_the_gan_includes_both_losses_and_the_penalty(float64, perturb):
-    gan = perturb(make("gan", latent=4, penalty=0.7), 0.1)
+def test_the_gradient_of_the_gan_includes_both_losses_and_the_penalty(float64):
+    gan = shake(make("gan", latent=4, penalty=0.7), 0.1)
     x = standardized(gan, sample(30, seed=1))
     loss, gradient = gan.loss(x, generators())
     real = x.requires_grad_()
@@ -122,8 +123,8 @@ def test_the_gradient_of_the_gan_includes_both_losses_and_the_penalty(float64, p
     assert_close(loss, (of_generator + of_discriminator).detach())
 
 
-def test_the_gradient_of_the_vae_is_the_gradient_of_the_bound(float64, perturb):
-    vae = perturb(make(), 0.1)
+def test_the_gradient_of_the_vae_is_the_gradient_of_the_bound(float64):
+    vae = shake(make(), 0.1)
     x = standardized(vae, sample(30, seed=1))
     loss, gradient = vae.loss(x, generators())
     m, log_v = vae.encoder(x).chunk(2, dim=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from shaking import shake
 from torch.autograd.functional import jacobian
 from torch.testing import assert_close
 
@@ -86,11 +87,11 @@ def set_from(made, x):
 
 
 @pytest.fixture
-def bijection(name, dim, perturb):
+def bijection(name, dim):
     """The bijection ``name``, with buffers set from data and perturbed parameters."""
     made = BIJECTIONS[name](dim, MEMBERS, seed=1)
     set_from(made, uneven(dim))
-    return perturb(made, 0.3)
+    return shake(made, 0.3)
 
 
 def coupling_indices(bijection, dim):
@@ -227,12 +228,12 @@ def test_plu_starts_at_a_different_rotation_per_member(dim):
 
 
 @dims
-def test_plu_multiplies_by_the_product_of_its_factors(dim, perturb):
+def test_plu_multiplies_by_the_product_of_its_factors(dim):
     """W = P L (U + diag(sign exp(s))), far from the identity and from symmetry.
 
     The test multiplies column by column, so a transposed W would fail.
     """
-    layer = perturb(PLULinear(dim, streams(1, MEMBERS)), 0.7)
+    layer = shake(PLULinear(dim, streams(1, MEMBERS)), 0.7)
     x = points(dim)
     z, log_det = layer(x)
     for m in range(MEMBERS):
@@ -287,14 +288,14 @@ def test_contradictory_parts_of_a_coupling_are_rejected(part):
 
 @pytest.mark.parametrize("swap", [False, True])
 @dims
-def test_log_scales_of_an_affine_coupling_are_bounded_by_2_on_both_sides(dim, swap, perturb):
+def test_log_scales_of_an_affine_coupling_are_bounded_by_2_on_both_sides(dim, swap):
     layer = AffineCoupling(dim, 8, streams(1, MEMBERS), swap=swap)
     changed = len(coupling_indices(layer, dim)[1])
     for raw, bound in [(50.0, 2.0), (-50.0, -2.0), (0.0, 0.0)]:
         with torch.no_grad():
             layer.conditioner.layers()[-1][1].fill_(raw)
         assert_close(layer(points(dim))[1], torch.full((MEMBERS, 20), changed * bound))
-    _, log_det = perturb(layer, 30.0)(points(dim))
+    _, log_det = shake(layer, 30.0)(points(dim))
     assert log_det.abs().max() <= 2 * changed
 
 
@@ -335,17 +336,17 @@ def test_a_spline_increases_without_a_jump_in_value_or_slope(bijection):
     assert log_derivative.exp().diff(dim=1).abs().max() < 0.05
 
 
-def test_a_spline_of_one_bin_is_the_identity(perturb):
-    spline = perturb(SplineCoupling(2, 8, streams(1, MEMBERS), swap=False, bins=1), 0.3)
+def test_a_spline_of_one_bin_is_the_identity():
+    spline = shake(SplineCoupling(2, 8, streams(1, MEMBERS), swap=False, bins=1), 0.3)
     z, log_det = spline(points(2))
     assert_close(z, points(2))
     assert_close(log_det, torch.zeros_like(log_det))
 
 
 @splines
-def test_a_spline_with_extreme_parameters_is_invertible(name, perturb):
+def test_a_spline_with_extreme_parameters_is_invertible(name):
     """Lower limits of widths, heights and slopes keep the log-determinant finite."""
-    spline = perturb(BIJECTIONS[name](2, MEMBERS, seed=1), 3.0)
+    spline = shake(BIJECTIONS[name](2, MEMBERS, seed=1), 3.0)
     x = points(2, count=200)
     z, forward = spline(x)
     back, inverse = spline.inverse(z)
@@ -355,8 +356,8 @@ def test_a_spline_with_extreme_parameters_is_invertible(name, perturb):
 
 
 @splines
-def test_points_outside_the_bounds_have_finite_gradients(name, perturb):
-    spline = perturb(BIJECTIONS[name](2, MEMBERS, seed=1), 0.3)
+def test_points_outside_the_bounds_have_finite_gradients(name):
+    spline = shake(BIJECTIONS[name](2, MEMBERS, seed=1), 0.3)
     x = (100 * points(2)).requires_grad_()
     z, log_det = spline(x)
     (z.sum() + log_det.sum()).backward()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import chi2
+from shaking import shake
 from torch import Tensor, nn
 from torch.autograd.functional import jacobian
 from torch.distributions import Categorical, MixtureSameFamily, Normal
@@ -69,14 +70,9 @@ def to_noise(flow, x):
     return compose(steps(flow), x)
 
 
-@pytest.fixture
-def build(perturb):
-    """A function that returns a flow scaled to ``data`` with perturbed parameters."""
-
-    def make(model, transform="affine", dim=2):
-        return perturb(fitted(untrained(model, transform, dim), data(dim)), 0.15)
-
-    return make
+def scaled(model, transform="affine", dim=2):
+    """Return a flow scaled to ``data`` with perturbed parameters."""
+    return shake(fitted(untrained(model, transform, dim), data(dim)), 0.15)
 
 
 # Change of variables
@@ -84,8 +80,8 @@ def build(perturb):
 
 @every_flow
 @dims
-def test_trajectory_maps_noise_to_samples_and_inverts(build, model, transform, dim):
-    flow = build(model, transform, dim)
+def test_trajectory_maps_noise_to_samples_and_inverts(model, transform, dim):
+    flow = scaled(model, transform, dim)
     states = flow.trajectory((20,), generator())
     assert len(states) == len(flow.chain) + 2
     assert all(state.shape == (20, MEMBERS, dim) for state in states)
@@ -100,9 +96,9 @@ def test_trajectory_maps_noise_to_samples_and_inverts(build, model, transform, d
 @every_flow
 @dims
 def test_log_prob_is_the_base_density_plus_the_log_determinant_of_the_whole_chain(
-    build, model, transform, dim
+    model, transform, dim
 ):
-    flow = build(model, transform, dim)
+    flow = scaled(model, transform, dim)
     x = flow.sample((2,), generator=generator())
     points = flow.features_first(x)
     blocks = torch.einsum("manmbn->nmab", jacobian(lambda value: to_noise(flow, value)[0], points))
@@ -112,8 +108,8 @@ def test_log_prob_is_the_base_density_plus_the_log_determinant_of_the_whole_chai
 
 @every_flow
 @dims
-def test_encode_inverts_sampling_and_log_prob_uses_the_base_density(build, model, transform, dim):
-    flow = build(model, transform, dim)
+def test_encode_inverts_sampling_and_log_prob_uses_the_base_density(model, transform, dim):
+    flow = scaled(model, transform, dim)
     start, *_, x = flow.trajectory((20,), generator())
     z = flow.encode(x)
     assert not z.requires_grad
@@ -123,8 +119,8 @@ def test_encode_inverts_sampling_and_log_prob_uses_the_base_density(build, model
 
 
 @every_flow
-def test_a_population_equals_its_members_one_by_one(build, model, transform):
-    flow = build(model, transform, 3)
+def test_a_population_equals_its_members_one_by_one(model, transform):
+    flow = scaled(model, transform, 3)
     x = flow.sample((10,), generator=generator())
     for m in range(MEMBERS):
         alone = untrained(model, transform, 3, members=1, seed=2)
@@ -134,9 +130,9 @@ def test_a_population_equals_its_members_one_by_one(build, model, transform):
 
 
 @every_flow
-def test_densities_are_in_the_units_of_the_data(build, model, transform):
+def test_densities_are_in_the_units_of_the_data(model, transform):
     """Data times c, plus b: log-densities fall by sum(log c), whatever the flow has learned."""
-    flow, c, b = build(model, transform), torch.tensor([20.0, 0.003]), torch.tensor([-7.0, 4.0])
+    flow, c, b = scaled(model, transform), torch.tensor([20.0, 0.003]), torch.tensor([-7.0, 4.0])
     x = flow.sample((30,), generator=generator())
     before = flow.log_prob(x)
     flow.preprocessing.standardize.set(Scaler.fit((c * data(2) + b).numpy()))
@@ -144,9 +140,9 @@ def test_densities_are_in_the_units_of_the_data(build, model, transform):
 
 
 @dims
-def test_two_couplings_of_a_realnvp_change_every_feature(perturb, dim):
+def test_two_couplings_of_a_realnvp_change_every_feature(dim):
     settings = {"couplings": 2, "hidden": 8}
-    flow = perturb(flows.build(flows.RealNVP(**settings), (dim,), members=MEMBERS), 0.3)
+    flow = shake(flows.build(flows.RealNVP(**settings), (dim,), members=MEMBERS), 0.3)
     noise, *_, samples = flow.trajectory((20,), generator())
     assert (noise != samples).all()
 
@@ -175,18 +171,18 @@ def assert_mass_is_1(flow):
 
 
 @every_flow
-def test_total_mass_is_1(build, model, transform):
-    assert_mass_is_1(build(model, transform))
+def test_total_mass_is_1(model, transform):
+    assert_mass_is_1(scaled(model, transform))
 
 
 @every_flow
-def test_samples_agree_with_the_density(build, model, transform):
+def test_samples_agree_with_the_density(model, transform):
     """A chi-square test of 20,000 draws per member in 24 x 24 cells.
 
     A correct flow fails with probability 1e-4 over other seeds.
     """
     bins, fine, draws = 24, 10, 20_000
-    flow = build(model, transform)
+    flow = scaled(model, transform)
     low, high, centres, area = grid_of(flow, bins * fine)
     with torch.no_grad():
         density = flow.log_prob(centres).exp() * area
@@ -209,8 +205,8 @@ def test_samples_agree_with_the_density(build, model, transform):
 
 
 @every_model
-def test_the_equal_mixture_of_the_members_is_the_ensemble(build, model):
-    flow = build(model)
+def test_the_equal_mixture_of_the_members_is_the_ensemble(model):
+    flow = scaled(model)
     x = flow.sample((20,), generator=generator())[:, 0]
     ensemble = MixtureSameFamily(Categorical(torch.ones(MEMBERS)), flow)
     members = flow.log_prob(x[:, None])
@@ -258,8 +254,8 @@ def test_ensemble_samples_come_from_members_in_proportion_to_weights():
 
 
 @every_model
-def test_ensemble_samples_have_the_event_shape(build, model):
-    flow = build(model)
+def test_ensemble_samples_have_the_event_shape(model):
+    flow = scaled(model)
     assert flow.ensemble_sample(7, np.random.default_rng(0)).shape == (7, *flow.event_shape)
     assert flow.ensemble_sample(0).shape == (0, *flow.event_shape)
 
@@ -277,8 +273,8 @@ def test_ensemble_samples_with_a_context_need_its_number_of_rows():
 
 @pytest.mark.parametrize(("method", "event"), [("log_prob", ()), ("encode", (3,))])
 @every_model
-def test_log_prob_and_encode_have_the_shapes_of_torch_distributions(build, model, method, event):
-    flow = build(model, dim=3)
+def test_log_prob_and_encode_have_the_shapes_of_torch_distributions(model, method, event):
+    flow = scaled(model, dim=3)
     of = getattr(flow, method)
     assert (flow.batch_shape, flow.event_shape) == ((MEMBERS,), (3,))
     x = flow.sample((4, 5), generator=generator())
@@ -301,8 +297,8 @@ def test_points_of_another_shape_are_rejected_with_expected_and_given_shape(mode
 
 
 @every_model
-def test_samples_have_the_asked_shape_and_follow_the_generator(build, model):
-    flow = build(model)
+def test_samples_have_the_asked_shape_and_follow_the_generator(model):
+    flow = scaled(model)
     for shape in ((7,), (7, 2), ()):
         x = flow.sample(shape, generator=generator())
         assert x.shape == (*shape, MEMBERS, 2)
@@ -413,13 +409,13 @@ def of_images(scales=1):
     return flows.Flow(flows.StandardNormal(MEMBERS, IMAGE), chain)
 
 
-def over_learned_mean(perturb, scale=0.1):
+def over_learned_mean(scale=0.1):
     couplings = untrained("realnvp").chain  # they start as the identity
-    return perturb(flows.Flow(LearnedMean(MEMBERS, (2,)), couplings), scale)
+    return shake(flows.Flow(LearnedMean(MEMBERS, (2,)), couplings), scale)
 
 
-def test_a_flow_of_one_scale_over_images_is_a_normal_distribution_of_every_pixel(perturb):
-    flow = perturb(fitted(of_images(), images()), 0.3)
+def test_a_flow_of_one_scale_over_images_is_a_normal_distribution_of_every_pixel():
+    flow = shake(fitted(of_images(), images()), 0.3)
     (scale,), x = flow.chain, images(10)
     deviation = images().std(0, correction=0) * scale.log_scale[..., 0].exp()
     mean = images().mean(0) + images().std(0, correction=0) * scale.shift[..., 0]
@@ -431,8 +427,8 @@ def test_a_flow_of_one_scale_over_images_is_a_normal_distribution_of_every_pixel
     assert_close(ensemble.log_prob(x), flows.ensemble_log_prob(expected))
 
 
-def test_images_keep_their_shape_on_the_way_to_noise_and_back(perturb):
-    flow = perturb(fitted(of_images(2), images()), 0.3)
+def test_images_keep_their_shape_on_the_way_to_noise_and_back():
+    flow = shake(fitted(of_images(2), images()), 0.3)
     states = flow.trajectory((4, 5), generator())
     assert [state.shape for state in states] == [(4, 5, MEMBERS, *IMAGE)] * 4
     assert torch.equal(states[-1], flow.sample((4, 5), generator=generator()))
@@ -456,8 +452,8 @@ def test_a_flow_over_images_is_trained_like_any_other():
     np.testing.assert_allclose(flow.history["train_nll"], expected, atol=0.05)
 
 
-def test_a_flow_over_a_base_with_parameters_learns_them_and_stays_a_density(perturb):
-    flow = over_learned_mean(perturb)
+def test_a_flow_over_a_base_with_parameters_learns_them_and_stays_a_density():
+    flow = over_learned_mean()
     settings = flows.TrainingSettings(epochs=40, learning_rate=0.02, noise=0, log_every=1)
     flows.train(flow, data(2), None, settings)
     nll = flow.history["train_nll"]
@@ -466,8 +462,8 @@ def test_a_flow_over_a_base_with_parameters_learns_them_and_stays_a_density(pert
     assert_mass_is_1(flow)
 
 
-def test_samples_and_densities_use_the_base(perturb):
-    flow = over_learned_mean(perturb, 0.0)
+def test_samples_and_densities_use_the_base():
+    flow = over_learned_mean(0.0)
     mean = flow.sample((4_000,), generator=generator()).mean((0, 1))
     assert_close(mean, torch.full((2,), 2.0), rtol=0, atol=0.05)
     x = normal(generator(), 10, 2).to(torch.get_default_dtype())
@@ -476,10 +472,10 @@ def test_samples_and_densities_use_the_base(perturb):
 
 
 @pytest.mark.parametrize("compiled", [True, False])
-def test_the_loss_over_another_base_has_the_gradient_of_its_log_density(compiled, perturb):
+def test_the_loss_over_another_base_has_the_gradient_of_its_log_density(compiled):
     """The compiled loss is for a standard normal base, so it must not be used here."""
     torch.set_default_dtype(torch.float32 if compiled else torch.float64)
-    flow = over_learned_mean(perturb)
+    flow = over_learned_mean()
     z = normal(generator(), MEMBERS, 2, 30).to(torch.get_default_dtype())
     loss, gradient = flow.loss(z)
     mean = -flow.log_density(z).mean(1)
@@ -489,10 +485,10 @@ def test_the_loss_over_another_base_has_the_gradient_of_its_log_density(compiled
 
 
 @every_flow
-def test_far_out_compiled_and_plain_losses_and_gradients_agree(model, transform, perturb):
+def test_far_out_compiled_and_plain_losses_and_gradients_agree(model, transform):
     """Both use a standard normal; with the tails of the base, z = 50 would cost a tenth."""
     torch.set_default_dtype(torch.float32)
-    flow = perturb(untrained(model, transform, dim=3), 0.1)
+    flow = shake(untrained(model, transform, dim=3), 0.1)
     z = 50 * normal(generator(), MEMBERS, 3, 40).float().sign()
     found = []
     for way in (nullcontext, backend.reference_code):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from shaking import shake
 from torch.nn.functional import conv2d
 from torch.testing import assert_close
 
@@ -101,21 +102,19 @@ def trained(flow, shape=(1, 8, 8), steps=2, levels=17):
     return flows.train(model, whole(40, shape, levels), settings=settings)
 
 
-def shaken(flow, perturb, scale=0.1, **others):
+def shaken(flow, scale=0.1, **others):
     """Return a copy of a trained flow with perturbed parameters."""
-    return perturb(deepcopy(trained(flow, **others)), scale)
+    return shake(deepcopy(trained(flow, **others)), scale)
 
 
 # Bijections
 
 
 @every_bijection
-def test_a_bijection_inverts_and_has_the_log_determinant_of_its_jacobian(
-    bijection, float64, perturb
-):
+def test_a_bijection_inverts_and_has_the_log_determinant_of_its_jacobian(bijection, float64):
     made = BIJECTIONS[bijection]()
     made.initialize(inside(50) * torch.tensor([0.5, 0.8, 1]).view(3, 1, 1, 1))
-    perturb(made, 0.2)
+    shake(made, 0.2)
     x = inside()
     z, log_det = made(x)
     back, way_back = made.inverse(z)
@@ -143,23 +142,23 @@ def test_a_bijection_inverts_and_has_the_log_determinant_of_its_jacobian(
 
 
 @pytest.mark.parametrize("bijection", ["actnorm", "1x1 convolution", "permutation"])
-def test_on_images_of_one_pixel_a_bijection_acts_as_on_vectors(bijection, float64, perturb):
-    made, x = perturb(BIJECTIONS[bijection](), 0.2), inside(shape=(3,))
+def test_on_images_of_one_pixel_a_bijection_acts_as_on_vectors(bijection, float64):
+    made, x = shake(BIJECTIONS[bijection](), 0.2), inside(shape=(3,))
     for step in (made, made.inverse):
         (z, log_det), (image, same) = step(x), step(x[:, :, None, None])
         assert torch.equal(image[:, :, 0, 0], z)
         assert torch.equal(same, log_det)
 
 
-def test_a_coupling_inside_a_squeeze_has_a_checkerboard_mask(float64, perturb):
-    made = perturb(Squeeze([coupling(AffineCoupling, 12, conditioner=network((2, 3)))]), 0.2)
+def test_a_coupling_inside_a_squeeze_has_a_checkerboard_mask(float64):
+    made = shake(Squeeze([coupling(AffineCoupling, 12, conditioner=network((2, 3)))]), 0.2)
     changed = (made(inside())[0] != inside()).all(-1)
     row, column = np.indices(SHAPE[1:])
     assert torch.equal(changed, torch.from_numpy((row + column) % 2 == 1).expand(MEMBERS, *SHAPE))
 
 
-def test_convolutions_agree_with_torch_for_each_member(float64, perturb):
-    made, x = perturb(network()(3, 4, 8, streams()), 0.2), inside()
+def test_convolutions_agree_with_torch_for_each_member(float64):
+    made, x = shake(network()(3, 4, 8, streams()), 0.2), inside()
     for m in range(MEMBERS):
         h = (conv2d(x[m].movedim(-1, 0), made.kernel[m], padding=2) + made.place[m, ..., 0]).relu()
         h = conv2d(h, made.middle[m, :, :, None, None], made.middle_bias[m, :, 0]).relu()
@@ -204,8 +203,8 @@ def test_images_that_cannot_be_squeezed_are_rejected(shape):
     ("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-9)], ids=["single", "double"]
 )
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 4, 8)], ids=str)
-def test_an_image_comes_back_from_noise(flow, dtype, tolerance, shape, perturb):
-    model = shaken(flow, perturb, 0.05, shape=shape).to(dtype)
+def test_an_image_comes_back_from_noise(flow, dtype, tolerance, shape):
+    model = shaken(flow, 0.05, shape=shape).to(dtype)
     x = inside(shape=shape).to(dtype)
     noise, log_det = model.to_noise(x)
     assert noise.shape == x.shape
@@ -216,8 +215,8 @@ def test_an_image_comes_back_from_noise(flow, dtype, tolerance, shape, perturb):
 
 
 @every_flow
-def test_the_log_determinant_of_a_flow_agrees_with_its_jacobian(flow, perturb):
-    model = shaken(flow, perturb).double()
+def test_the_log_determinant_of_a_flow_agrees_with_its_jacobian(flow):
+    model = shaken(flow).double()
     x = inside(1, (1, 8, 8))
     own = torch.autograd.functional.jacobian(  # of the sum, as members are independent
         lambda value: model.to_noise(value)[0].sum(0), x.double()
@@ -241,12 +240,12 @@ def test_an_untrained_flow_has_the_bits_of_a_uniform_density(flow):
 
 # Both models, both transforms and both ways of mixing
 @pytest.mark.parametrize("flow", ["realnvp-affine", "glow", "glow-splines"])
-def test_the_probabilities_of_all_small_images_sum_to_1(flow, perturb):
+def test_the_probabilities_of_all_small_images_sum_to_1(flow):
     """Sum over all 81 images of 1 x 2 x 2 pixels with 3 levels.
 
     The integral over u is a Gauss-Legendre quadrature with 6 nodes along each axis.
     """
-    model = shaken(flow, perturb, shape=(1, 2, 2), steps=3, levels=3, scale=0.05).double()
+    model = shaken(flow, shape=(1, 2, 2), steps=3, levels=3, scale=0.05).double()
     nodes, weights = np.polynomial.legendre.leggauss(6)
     u, weight = (
         np.array(list(product(values, repeat=4))) for values in ((nodes + 1) / 2, weights / 2)
@@ -463,10 +462,10 @@ def test_images_of_two_levels_may_be_booleans(files, tmp_path):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
 @pytest.mark.parametrize("flow", [*FLOWS, "vectors"])
-def test_gpu_and_cpu_agree_and_both_train(flow, perturb):
+def test_gpu_and_cpu_agree_and_both_train(flow):
     if flow == "vectors":
         x = np.random.default_rng(0).normal(size=(40, 5))
-        model = perturb(
+        model = shake(
             flows.train(
                 flows.build(flows.Glow(), (5,), members=2),
                 x,
@@ -476,7 +475,7 @@ def test_gpu_and_cpu_agree_and_both_train(flow, perturb):
             0.05,
         )
     else:
-        x, model = spread(whole()), shaken(flow, perturb, 0.05)
+        x, model = spread(whole()), shaken(flow, 0.05)
         flows.train(model, whole(), settings=flows.TrainingSettings(epochs=1), device="cuda")
     assert model.device.type == "cpu"
     on_cpu = model.log_prob(x)

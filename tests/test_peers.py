@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from shaking import shake
 from torch import nn
 from torch.nn.functional import softmax, softplus
 from torch.testing import assert_close
@@ -75,12 +76,12 @@ def coupling(ours, dim, element):
 
 @pytest.mark.parametrize("dim", [2, 3, 5])
 @pytest.mark.parametrize("transform", ["affine", "spline"])
-def test_a_realnvp_equals_zukos_composition_of_couplings(transform, dim, perturb):
+def test_a_realnvp_equals_zukos_composition_of_couplings(transform, dim):
     bins = 6
     settings = {"couplings": 4, "hidden": 8, "transform": transform, "bins": bins}
     flow = flows.build(flows.RealNVP(**settings), (dim,))
     data = 20 * torch.randn(100, dim, generator=torch.Generator().manual_seed(1)) + 3
-    perturb(Trainer(flow, data, flows.TrainingSettings(noise=0)).network, 0.3)
+    shake(Trainer(flow, data, flows.TrainingSettings(noise=0)).network, 0.3)
     flow.base = StandardNormal(1, (dim,))  # the peer has no tails
     scaler = flow.preprocessing.standardize
     mean, deviation = scaler.mean[0, :, 0], scaler.deviation[0, :, 0]
@@ -101,13 +102,13 @@ def test_a_realnvp_equals_zukos_composition_of_couplings(transform, dim, perturb
 
 @pytest.mark.parametrize("swap", [False, True])
 @pytest.mark.parametrize("kind", ["affine", "spline"])
-def test_a_coupling_equals_zukos_within_and_beyond_its_bounds(kind, swap, perturb):
+def test_a_coupling_equals_zukos_within_and_beyond_its_bounds(kind, swap):
     streams = [np.random.default_rng(0)]
     if kind == "affine":
         ours, element = AffineCoupling(3, 8, streams, swap=swap), affine
     else:
         ours, element = SplineCoupling(3, 8, streams, swap=swap, bins=5), spline(5)
-    perturb(ours, 0.5)
+    shake(ours, 0.5)
     x = 4 * torch.randn(1, 3, 200, generator=torch.Generator().manual_seed(1))
     z, log_det = ours(x)
     expected_z, expected_log_det = coupling(ours, 3, element).call_and_ladj(x[0].T)

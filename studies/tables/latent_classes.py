@@ -16,7 +16,7 @@ from sklearn.model_selection import KFold
 
 from flows.bijections import Margins
 from flows.bijections.margins import normal_scores
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array, Whole, choose
 from flows.mixtures import fitting
 from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
 from flows.mixtures.latent_classes import LatentClasses, Rows
@@ -84,9 +84,7 @@ def drawn_parts(terms: Array, rng: np.random.Generator) -> Whole:
 
     ``terms`` ``(K, n)`` has a row per part; the numbers of the parts are ``(n,)``.
     """
-    shares = np.exp(terms - logsumexp(terms, axis=0)).cumsum(axis=0)
-    found: Whole = (shares[:-1] < rng.random(terms.shape[1]) * shares[-1]).sum(axis=0)
-    return found
+    return choose(np.exp(terms - logsumexp(terms, axis=0)).T, rng.random(terms.shape[1]))
 
 
 def margins_of(rows: Rows) -> Margins:
