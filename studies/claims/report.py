@@ -340,7 +340,8 @@ def with_interval(each: pd.Series) -> str:
 
 def spread(each: pd.Series, digits: int = 3) -> str:
     """Return the mean and the standard deviation."""
-    return f"{each.mean():.{digits}f} \u00b1 {each.std():.{digits}f}"
+    mean = f"{each.mean():.{digits}f}".replace("-", "\u2212")
+    return f"{mean} \u00b1 {each.std():.{digits}f}"
 
 
 def failures(kl: pd.Series | pd.DataFrame) -> str:
