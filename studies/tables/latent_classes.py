@@ -84,7 +84,8 @@ def drawn_parts(terms: Array, rng: np.random.Generator) -> Whole:
 
     ``terms`` ``(K, n)`` has a row per part; the numbers of the parts are ``(n,)``.
     """
-    return choose(np.exp(terms - logsumexp(terms, axis=0)).T, rng.random(terms.shape[1]))
+    shares = np.exp(terms - logsumexp(terms, axis=0)).T
+    return choose(shares, rng.random(len(shares)))
 
 
 def margins_of(rows: Rows) -> Margins:
