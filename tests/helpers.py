@@ -66,7 +66,7 @@ def changed(constants: Mapping[ModuleType, Mapping[str, Any]]) -> Iterator[None]
 def one_line(
     call: Callable[..., Any], *arguments: Any, error: type[BaseException] = UserError, **named: Any
 ) -> str:
-    """Check that ``call`` raises ``error`` with a message of one line, and return the message."""
+    """Return the message of the ``error`` that ``call`` raises. The message must have one line."""
     with pytest.raises(error) as caught:
         call(*arguments, **named)
     message = str(caught.value)

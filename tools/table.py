@@ -179,9 +179,9 @@ def data_sets() -> str:
 
 
 def data_sets_in_short() -> str:
-    """Return one line with the KL of each model over data sets.
+    """Return the KL of each model over data sets, in one line.
 
-    A number of weights follows if the model of the pipeline has another number.
+    The number of weights of a model is added if it differs from the number in the pipeline.
     """
     found, each = scores_over_data_sets(), []
     count = len(next(iter(found.values())))
