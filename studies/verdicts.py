@@ -141,7 +141,7 @@ def table(entries: Sequence[Mapping[str, Any]], section: Mapping[str, Any]) -> s
         claim = "" if number == before else heading(number, section["claims"][number - 1]["says"])
         before = number
         numbers = [f"{x:+.{metric.digits}f}" for x in (entry["effect"], *entry["ci95"])]
-        effect, low, high = (each.replace("-", "\u2212") for each in numbers)
+        effect, low, high = map(markdown.minus, numbers)
         found = f"{effect} {metric.unit}".strip() + f" ({low} to {high})"
         found += f"; {entry['failed']} failed" if entry["failed"] else ""
         measured = f"`{entry['metric']}`: {entry['comparison']}".replace(" - ", " \u2212 ")

@@ -63,7 +63,7 @@ def changed(constants: Mapping[ModuleType, Mapping[str, Any]]) -> Iterator[None]
         yield
 
 
-def one_line(
+def error_message(
     call: Callable[..., Any], *arguments: Any, error: type[BaseException] = UserError, **named: Any
 ) -> str:
     """Return the message of the ``error`` that ``call`` raises. The message must have one line."""

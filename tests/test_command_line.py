@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import SHORT, one_line
+from helpers import SHORT, error_message
 from safetensors.numpy import load_file
 
 import flows
@@ -42,7 +42,7 @@ def run(*words):
 
 def error(capsys, *words):
     """Return the error line of a command; check that the exit status is 1."""
-    message = one_line(run, *words, error=SystemExit)
+    message = error_message(run, *words, error=SystemExit)
     assert message.startswith("flows: ")
     assert capsys.readouterr().out == ""
     return message

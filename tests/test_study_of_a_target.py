@@ -307,7 +307,7 @@ def test_the_report_has_gaps_intervals_and_losses(tmp_path: Path) -> None:
         study.report()
     text = (tmp_path / "tables.md").read_text(encoding="utf-8")
     assert re.search(r"\| bimodal 5 \| \S+ \| 0\.300 ± 0\.00. \| \*\*0\.045 ± 0\.00.\*\* \|", text)
-    assert re.search(rf"\| TabPFN \(published\) \| {report.MINUS}0\.045 \|", text)
+    assert re.search(r"\| TabPFN \(published\) \| \u22120\.045 \|", text)
     assert len(re.findall(r"4 of (?:20|4) \| 0\.045 \| 0\.045 .* \*\*level\*\*", text)) == 6
     assert "interval, with ours, joint (nat): linear Gaussian on wine (1.00)." in text
     assert text.count("logistic regression on") == len(tables.LABELS)

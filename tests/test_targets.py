@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import one_line, shortened
+from helpers import error_message, shortened
 from scipy.stats import norm
 from shaking import shake
 from sklearn.exceptions import NotFittedError
@@ -414,7 +414,7 @@ def test_a_target_may_be_a_function_of_the_context():
 
 def refused(*words: str) -> str:
     """Return the error line of a command."""
-    return one_line(main, words, error=SystemExit)
+    return error_message(main, words, error=SystemExit)
 
 
 def test_the_verbs_of_the_command_line_know_the_target(tmp_path, capsys):

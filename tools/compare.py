@@ -203,7 +203,7 @@ def cells(one: Number) -> list[str]:
         difference += " ({:+.3g} to {:+.3g})".format(*one.interval)
     p = "" if np.isnan(one.p) else f"{one.p:.2g}"
     both = value(one.left), value(one.right)
-    return [named(one.metric), one.verdict, *both, difference.replace("-", "\u2212"), p]
+    return [named(one.metric), one.verdict, *both, markdown.minus(difference), p]
 
 
 def summary(found: Sequence[Number]) -> str:

@@ -1,4 +1,4 @@
-"""Tables in Markdown."""
+"""Tables and numbers in Markdown."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str = "l") 
     sides = align.ljust(len(head), align[-1])[: len(head)]
     marks = ["---:" if side == "r" else "---" for side in sides]
     return "\n".join([_row(head), f"|{'|'.join(marks)}|", *map(_row, rows)])
+
+
+def minus(text: str) -> str:
+    """Return ``text`` with a minus sign in place of each hyphen."""
+    return text.replace("-", "\u2212")
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ from common.labels import label_and_color
 from flows.core.arrays import Array
 from flows.plotting.style import area_key, handles_of, line_key, mark_key, save
 from studies.verdicts import heading, mean_and_interval
+from tools.markdown import minus
 
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 REMEDIES = {"recipe_mixture_base": "recipe, mixture base"}
@@ -185,5 +186,5 @@ def set_ticks(axis: Axis, ticks: Sequence[float]) -> None:
     """Show only the ``ticks`` that are in view, in plain decimals."""
     low, high = axis.get_view_interval()
     shown = [tick for tick in ticks if low <= tick <= high]
-    axis.set_ticks(shown, [f"{tick:,g}".replace("-", "\u2212") for tick in shown])
+    axis.set_ticks(shown, [minus(f"{tick:,g}") for tick in shown])
     axis.set_ticks([], minor=True)

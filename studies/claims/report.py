@@ -340,7 +340,7 @@ def with_interval(each: pd.Series) -> str:
 
 def spread(each: pd.Series, digits: int = 3) -> str:
     """Return the mean and the standard deviation."""
-    mean = f"{each.mean():.{digits}f}".replace("-", "\u2212")
+    mean = markdown.minus(f"{each.mean():.{digits}f}")
     return f"{mean} \u00b1 {each.std():.{digits}f}"
 
 

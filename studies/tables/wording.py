@@ -13,6 +13,7 @@ from common.settings import read_yaml
 from flows.core.arrays import Array
 from studies.tables import imputation, sources
 from studies.tables.questions import DETECTORS, IMPUTERS
+from tools.markdown import minus
 
 LABELS = read_yaml(Path(__file__).with_name("params.yaml"))["labels"]
 
@@ -67,4 +68,4 @@ def losses(gains: pd.DataFrame) -> str:
 def number(value: float) -> str:
     """Return a number with two decimals, or with a power of ten from 10,000 on."""
     text = f"{value:,.2f}" if abs(value) < 10_000 else f"{value:.0e}"
-    return text.replace("-", "\u2212").replace("inf", "\u221e").replace("nan", "\u2013")
+    return minus(text).replace("inf", "\u221e").replace("nan", "\u2013")

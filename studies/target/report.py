@@ -22,7 +22,6 @@ from tools import markdown
 
 OURS = ("ours", "joint")  # our densities; the first that is scored is compared with all others
 PUBLISHED = ("TabPFN", "TabICL")  # rows of published.csv in the figure
-MINUS = "\u2212"
 RATIO = truths.TEST / (1 - truths.TEST)  # test rows per training row of a set
 EXCESS = {  # scores that are given as differences from the truth on the same splits
     "grid_log_likelihood": "log-likelihood",
@@ -205,7 +204,7 @@ def metrics_table(study: Study, scores: pd.DataFrame) -> str:
             same = truth.loc[: int(line["splits"]) - 1]
             lines.setdefault(f"{method} (published)", []).append(excess(line, same))
     table = pd.DataFrame({label: pd.DataFrame(each).mean() for label, each in lines.items()}).T
-    cells = table.map("{:.3f}".format).replace("-", MINUS, regex=True)
+    cells = table.map("{:.3f}".format).map(markdown.minus)
     rows = [[name, *row] for name, *row in cells.itertuples()]
     return markdown.table(["", *EXCESS.values(), *SCORES.values()], rows, "lr")
 
@@ -259,7 +258,7 @@ def against_published(study: Study, scores: pd.DataFrame, first: str) -> str:
 
 def difference_cells(study: Study, difference: float, half: float) -> list[str]:
     """Return a difference of gaps with its interval, and the verdict on our density."""
-    text = f"{difference:+.3f}".replace("-", MINUS)
+    text = markdown.minus(f"{difference:+.3f}")
     if np.isnan(half):
         return [text, "one split"]
     margin = study.params["margin"]
@@ -282,7 +281,7 @@ def means_table(study: Study, scores: pd.DataFrame, column: str, best: str | Non
             chosen = line == line.agg(best)
             cells = cells.where(~chosen, "**" + cells + "**")
         first = scores.xs(place, level=0).iloc[0]
-        rows.append([name_of(str(place)), f"{first['train']:.0f}", *cells.str.replace("-", MINUS)])
+        rows.append([name_of(str(place)), f"{first['train']:.0f}", *cells.map(markdown.minus)])
     names = [study.params["names"][method] for method in mean.columns]
     return markdown.table(["table", "training rows", *names], rows, "lr")
 
