@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import helpers
 import pytest
 import torch
-from pipeline import IN_ONE_PROCESS, Clone, make_clone
+from pipeline import IN_ONE_PROCESS, ROOT, Clone, make_clone
 
 
 @pytest.fixture
@@ -28,6 +28,21 @@ def float64() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(before)
+
+
+@pytest.fixture
+def set_threads() -> Iterator[Callable[[int], None]]:
+    """Set the number of threads of PyTorch within the test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def in_the_top_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run in the folder from which workers import code."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
 @pytest.fixture

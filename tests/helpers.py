@@ -1,4 +1,4 @@
-"""Small networks, short settings and a check of error messages, for several test modules."""
+"""Small networks and tables, short settings and a check of error messages, for several modules."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import flows
@@ -15,6 +17,13 @@ from flows.core.errors import UserError
 SMALL = flows.NSF(couplings=2, hidden=4, bins=3)
 # Of the fixed recipe, for tests that do not depend on the quality of the fit
 SHORT = {"recipe": "fixed", "epochs": 3, "couplings": 2, "hidden": 8}
+
+
+def parabola(n: int = 80, seed: int = 0) -> pd.DataFrame:
+    """Return a table of n rows: a normal number x, and y, which is x squared plus noise."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=n)
+    return pd.DataFrame({"x": x, "y": x**2 + 0.3 * rng.normal(size=n)})
 
 
 @contextmanager

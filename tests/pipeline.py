@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -33,6 +34,8 @@ def text(name: str) -> str:
 # Glow has its own number of epochs, which a test raises. The VAE has fewer epochs than there are
 # between two rows of its history.
 TINY = text("tests/tiny.yaml")
+
+REFERENCES = ("independent", "gaussian", "gmm", "kde", "sharpened_kde")  # without the truth
 
 # Constants of modules that take most of the time of a run, and smaller values for tests.
 SMALLER = {"flows.plotting.plane": {"FRAMES": 4}, "stages.generate": {"ENTROPY_DRAWS": 20_000}}
@@ -193,6 +196,24 @@ def run_stages(folder: Path, *commands: str) -> str:
             module, *words = command.split()
             import_module(module).main(*words)
     return output.getvalue()
+
+
+def tiny_settings(models: Sequence[str], **data: Any) -> str:
+    """Return ``params.yaml`` with tiny settings, some of the models, and other settings of data."""
+    content = yaml.safe_load(TINY)
+    content["data"].update(data)
+    content["models"] = {name: content["models"][name] for name in models}
+    content["train"]["members"] = 2
+    content["references"]["gmm"]["max_components"] = 3
+    return yaml.safe_dump(content, sort_keys=False)
+
+
+def run_models(clone: Clone, models: Sequence[str]) -> str:
+    """Run the stages of some models and of all references, and return their output."""
+    stages = ["generate", "prepare"]
+    stages += [f"{verb} {name}" for verb in ("train", "evaluate") for name in models]
+    stages += [*(f"reference {name}" for name in ("truth", *REFERENCES)), "rank", "plot"]
+    return run_stages(clone.folder, *(f"stages.{stage}" for stage in stages))
 
 
 def listed() -> list[str]:

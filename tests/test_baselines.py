@@ -284,24 +284,6 @@ def test_the_vae_scores_shared_points_and_points_per_member():
         vae.log_prob(x[:, :1])
 
 
-def test_log_prob_of_a_gan_is_rejected():
-    assert make("vae").supports("log_prob")
-    assert not make("gan").supports("log_prob")
-    with pytest.raises(NotImplementedError, match="GANNetwork has no density"):
-        make("gan").log_prob(torch.zeros(1, 2))
-
-
-@every_baseline
-def test_a_member_trains_the_same_alone_and_in_a_population(model):
-    together, alone = (
-        train(make(model, members), sample(100), sample(40, seed=1), settings()).history
-        for members in (MEMBERS, 1)
-    )
-    for key in together.keys() - {"epoch"}:
-        assert together[key].shape == (3, MEMBERS)
-        np.testing.assert_allclose(together[key][:, :1], alone[key], atol=1e-4)
-
-
 @every_baseline
 def test_the_same_seeds_give_the_same_bits_and_so_does_a_checkpoint(model, tmp_path):
     first, second = (make(model) for _ in range(2))

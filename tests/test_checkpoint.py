@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import error_message
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from shaking import shake
@@ -107,15 +108,6 @@ def test_the_history_of_every_member_is_inside_the_checkpoint(name, tmp_path):
         assert loaded.history[key].dtype == values.dtype
         np.testing.assert_array_equal(loaded.history[key], values)
     assert loaded.member_range == model.member_range == range(1, 3)
-
-
-def test_a_flow_assembled_by_hand_cannot_be_saved(tmp_path):
-    """Its description does not say how to build the flow again."""
-    by_hand = flows.Flow(flows.StandardNormal(3, (2,)), realnvp().chain)
-    with pytest.raises(ValueError, match=r"flows\.build") as error:
-        flows.save(by_hand, tmp_path / "model")
-    assert "\n" not in str(error.value)
-    assert os.listdir(tmp_path) == []
 
 
 # Files of earlier versions
@@ -288,11 +280,10 @@ def test_the_unknown_truth_of_a_table_cannot_be_loaded(tmp_path):
 
 
 def test_a_flow_assembled_by_hand_cannot_be_saved_before_or_after_training(tmp_path):
-    flow = flows.Flow(
-        flows.StandardNormal(2, (2,)), flows.build(flows.RealNVP(), (2,), members=2).chain
-    )
+    """Its description does not say how to build the flow again."""
+    flow = flows.Flow(flows.StandardNormal(3, (2,)), realnvp().chain)
     for _ in range(2):
-        with pytest.raises(ValueError, match="a Flow that was assembled by hand cannot"):
-            flows.save(flow, tmp_path / "flow")
+        said = error_message(flows.save, flow, tmp_path / "flow", error=ValueError)
+        assert said.startswith("a Flow that was assembled by hand cannot be saved")
         flows.train(flow, ROWS, settings=flows.TrainingSettings(epochs=1))
     assert not list(tmp_path.iterdir())

@@ -508,6 +508,7 @@ def test_a_notice_explains_empty_tail_probabilities(folder, tmp_path, capsys):
     assert capsys.readouterr().err.startswith("tail_probability is empty; it needs ")
 
 
+@pytest.mark.usefixtures("short_recipe")
 def test_tail_probabilities_are_calibrated_and_info_names_the_recipe():
     """The share of fresh rows with a tail probability of at most p is p.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import error_message
 from pipeline import TINY
 
 import flows
@@ -47,10 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def message(stage: Callable[..., None], *words: str) -> str:
-    with pytest.raises(UserError) as caught:
-        stage(*words)
-    text = str(caught.value)
-    assert "\n" not in text
+    text = error_message(stage, *words)
     assert len(text) < 400
     return text
 

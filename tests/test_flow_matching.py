@@ -288,20 +288,16 @@ def test_networks_too_deep_for_c_are_computed_in_pytorch(depth, monkeypatch):
 
 
 @compiled
-def test_the_number_of_threads_changes_no_bit():
+def test_the_number_of_threads_changes_no_bit(set_threads):
     def run(threads: int) -> list[Tensor]:
-        torch.set_num_threads(threads)
+        set_threads(threads)
         network = flows.build(flows.FlowMatching(hidden=20, layers=2), (2,), members=3)
         settings = TrainingSettings(epochs=3, batch_size=200)
         flows.train(network, *data(), settings)
         return [network.field.theta.detach(), network.log_prob(data()[1])]
 
-    before = torch.get_num_threads()
-    try:
-        for one, two in zip(run(1), run(2), strict=True):
-            assert torch.equal(one, two)
-    finally:
-        torch.set_num_threads(before)
+    for one, two in zip(run(1), run(2), strict=True):
+        assert torch.equal(one, two)
 
 
 @compiled

@@ -184,7 +184,7 @@ def test_the_density_has_gradients_by_points_and_parameters(model, transform):
 @compiled
 @each_layer
 @pytest.mark.parametrize("n", [100, 5000])
-def test_bits_depend_neither_on_threads_nor_on_other_members(kind, n):
+def test_bits_depend_neither_on_threads_nor_on_other_members(kind, n, set_threads):
     layer, x = a_layer(kind, members=4), points(4, 2, n)
     alone = a_layer(kind, members=1)
     alone.load_state_dict(
@@ -192,7 +192,7 @@ def test_bits_depend_neither_on_threads_nor_on_other_members(kind, n):
     )
     results = []
     for count in (1, 2, 3):
-        torch.set_num_threads(count)
+        set_threads(count)
         results.append(compiled_results([layer], x))
     for others in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], others, strict=True))

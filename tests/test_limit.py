@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import SMALL
+from helpers import SMALL, parabola
 
 import flows
 from flows.__main__ import main
@@ -17,15 +17,9 @@ from flows.training.automatic import limit as limits
 CUTS = {"rounds": [5, 10, 20, 25], "searches": [2, 0]}
 
 
-def table(n: int = 60) -> pd.DataFrame:
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=n)
-    return pd.DataFrame({"x": x, "y": x**2 + 0.3 * rng.normal(size=n)})
-
-
 def with_labels(n: int = 60) -> pd.DataFrame:
     rng = np.random.default_rng(1)
-    frame = table(n)
+    frame = parabola(n)
     return frame.assign(label=np.where(frame["x"] + rng.normal(size=n) > 0, "a", "b"))
 
 
@@ -78,14 +72,14 @@ def test_the_recorded_cuts_give_the_same_bytes_without_the_clock(
 def test_a_fit_ends_within_its_limit(clock: list[float]):
     for seconds in (6, 20):
         looks = len(clock)
-        flows.fit(table(), SMALL, members=5, minutes=seconds / 60)
+        flows.fit(parabola(60), SMALL, members=5, minutes=seconds / 60)
         assert clock[-1] - clock[looks] <= seconds
         assert clock[-1] - clock[looks] > 0.5 * seconds
 
 
 def test_a_longer_limit_trains_longer(clock: list[float]):
     short, long = (
-        flows.fit(table(), SMALL, members=5, mixtures=0, minutes=seconds / 60).network.record
+        flows.fit(parabola(60), SMALL, members=5, mixtures=0, minutes=seconds / 60).network.record
         for seconds in (2, 6)
     )
     assert short.cuts["rounds"][0] < long.cuts["rounds"][0]
@@ -103,20 +97,20 @@ def test_the_shortest_fit_has_a_notice_and_can_be_used(clock: list[float], capsy
 
 @pytest.mark.usefixtures("short_recipe")
 def test_a_fit_without_a_limit_records_no_cuts():
-    plain = flows.fit(table(), SMALL, members=5, mixtures=0)
+    plain = flows.fit(parabola(60), SMALL, members=5, mixtures=0)
     assert "cuts" not in plain.network.record.to_json()
     assert "cut by" not in repr(plain)
 
 
 def test_the_description_shows_the_setting_that_gives_the_same_fit(tmp_path: Path):
-    density = flows.fit(table(), SMALL, members=5, settings={"cuts": CUTS})
+    density = flows.fit(parabola(60), SMALL, members=5, settings={"cuts": CUTS})
     density.save(tmp_path / "cut.flow")
     line = 'the setting cuts={"rounds": [5, 10, 20, 25], "searches": [2, 0]} gives the same fit'
     assert line in repr(flows.load(tmp_path / "cut.flow"))
 
 
 def test_the_command_line_takes_a_limit_and_cuts(tmp_path: Path, capsys):
-    table().to_csv(tmp_path / "table.csv", index=False)
+    parabola(60).to_csv(tmp_path / "table.csv", index=False)
     options = ["-S", "couplings=2", "-S", "hidden=4", "--members", "5"]
     command = ["fit", f"{tmp_path}/table.csv", *options]
     main([*command, "-o", f"{tmp_path}/cut.flow", "--minutes", "0.005"])
@@ -158,13 +152,14 @@ def test_the_command_line_takes_a_limit_and_cuts(tmp_path: Path, capsys):
 )
 def test_wrong_limits_are_errors(options: dict[str, Any], message: str):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        flows.fit(table(), **options)
+        flows.fit(parabola(60), **options)
 
 
 def test_the_estimators_take_a_limit(clock: list[float]):
-    estimator = flows.DensityEstimator(SMALL, members=5, minutes=np.float64(0.02)).fit(table())
+    frame = parabola(60)
+    estimator = flows.DensityEstimator(SMALL, members=5, minutes=np.float64(0.02)).fit(frame)
     assert estimator.density_.network.record.cuts
-    regressor = flows.DensityRegressor(members=5, minutes=0.02).fit(table()[["x"]], table()["y"])
+    regressor = flows.DensityRegressor(members=5, minutes=0.02).fit(frame[["x"]], frame["y"])
     assert regressor.density_.network.record.cuts
 
 
@@ -174,6 +169,6 @@ def test_time_is_reserved_for_a_target_only_if_it_is_rounded(
 ):
     found: list[bool] = []
     monkeypatch.setattr(limits.Clock, "reserve_rescoring", lambda self: found.append(True))
-    frame = table().round({"y": decimals})
+    frame = parabola(60).round({"y": decimals})
     flows.fit(frame, target="y", members=1, minutes=1e-6, settings={"hidden": 4})
     assert found == reserved

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers import error_message
 from pipeline import ROOT, TINY
 
 import flows
@@ -43,10 +44,7 @@ def changed(**sections: Any) -> str:
 
 
 def message(path: Path) -> str:
-    with pytest.raises(UserError) as caught:
-        load(path)
-    text = str(caught.value)
-    assert "\n" not in text
+    text = error_message(load, path)
     assert len(text) < 400
     assert str(path) in text
     return text

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from clusters import cluster, place
-from pipeline import ROOT, TINY
+from pipeline import TINY
 
 import flows
 from flows import TrainingSettings, targets
@@ -31,11 +31,7 @@ from tools.verify import machines
 RING = targets.make("ring").sample(96, np.random.default_rng(0))
 
 
-@pytest.fixture(autouse=True)
-def _in_the_top_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run in the folder from which workers import code."""
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+pytestmark = pytest.mark.usefixtures("in_the_top_folder")
 
 
 def train(model: str = "realnvp", members: int | range = 5, **changes: Any) -> Network:

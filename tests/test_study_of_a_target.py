@@ -274,7 +274,7 @@ def test_the_report_has_gaps_intervals_and_losses(tmp_path: Path) -> None:
     params = engine.Study("target").params
     methods = {"truth": 20, "linear": 4, "joint": 4}
     content: dict[str, Any] = params | {"synthetic": {1000: methods, 200: methods}}
-    content |= {family: {"most": 9, "methods": {"linear": 3, "joint": 3}} for family in ("real",)}
+    content |= {"real": {"most": 9, "methods": {"linear": 3, "joint": 3}}}
     content |= {"labels": {"most": 9, "methods": {"logistic": 3, "joint": 3}}}
     content |= {"small": {"members": 1, "methods": ["linear", "joint"]}}
     (tmp_path / "params.yaml").write_text(

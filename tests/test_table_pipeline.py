@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from pipeline import TINY, Clone, make_clone, run_stages
+from helpers import error_message
+from pipeline import REFERENCES, TINY, Clone, make_clone, run_models, tiny_settings
 
 import flows
 from common import storage
 from flows import Column, Problem
-from flows.core.errors import UserError
 from flows.evaluation.report import evaluate
 from flows.evaluation.statistics import mean_ci95
 from flows.mixtures.fitting import fit_gaussian
@@ -36,7 +36,6 @@ from tools import table as results
 KINDS = {"income": "positive", "share": "interval:0:1", "children": "integer"}
 one_gaussian = partial(fit_gaussian, correlated=True)
 MODELS = ("realnvp", "gan")  # a GAN has no density
-REFERENCES = ("independent", "gaussian", "gmm", "kde", "sharpened_kde")
 
 
 def people(count: int = 90, seed: int = 0) -> pd.DataFrame:
@@ -58,31 +57,14 @@ def people(count: int = 90, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def settings(models: tuple[str, ...] = MODELS, **data: Any) -> str:
-    content = yaml.safe_load(TINY)
-    content["data"].update(data)
-    content["models"] = {name: content["models"][name] for name in models}
-    content["train"]["members"] = 2
-    content["references"]["gmm"]["max_components"] = 3
-    return yaml.safe_dump(content, sort_keys=False)
-
-
-def run(clone: Clone, models: tuple[str, ...] = MODELS) -> str:
-    """Run all stages of some models, one after another, and return their output."""
-    stages = ["generate", "prepare"]
-    stages += [f"{verb} {name}" for verb in ("train", "evaluate") for name in models]
-    stages += [*(f"reference {name}" for name in ("truth", *REFERENCES)), "rank", "plot"]
-    return run_stages(clone.folder, *(f"stages.{stage}" for stage in stages))
-
-
 @pytest.fixture(scope="module")
 def of_a_table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, str]:
-    params = settings(target="table", columns=KINDS, missing="drop")
+    params = tiny_settings(MODELS, target="table", columns=KINDS, missing="drop")
     clone = make_clone(tmp_path_factory.mktemp("table"), params)
     frame = people(93)
     frame.iloc[[3, 50, 92], 0] = np.nan
     frame.to_parquet(clone.folder / "data/source/people.parquet")
-    return clone, run(clone)
+    return clone, run_models(clone, MODELS)
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +74,9 @@ def of_many_dimensions(tmp_path_factory: pytest.TempPathFactory) -> Clone:
         {"weight": weight, "mean": mean.tolist(), "covariance": covariance}
         for weight, mean in zip((1.0, 2.0), means, strict=True)
     ]
-    params = settings(MODELS[:1], target="custom", custom=custom)
+    params = tiny_settings(MODELS[:1], target="custom", custom=custom)
     clone = make_clone(tmp_path_factory.mktemp("custom"), params)
-    run(clone, MODELS[:1])
+    run_models(clone, MODELS[:1])
     return clone
 
 
@@ -130,7 +112,6 @@ def test_the_stages_print_notices_on_a_table(of_a_table: tuple[Clone, str]):
     assert [line for line in lines if "truth: the true density of a table is unknown" in line]
     assert lines[-2].startswith("best model: realnvp, ")
     assert lines[-2].endswith(", the best reference")
-    assert "8 rows" not in said
 
 
 OF_ALL = {"quality.png", "summary.png", "training.png"}
@@ -268,13 +249,11 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def refused(**data: Any) -> str:
     """Return the error line of `generate`; check that nothing is written."""
-    Path("params.yaml").write_text(settings(target="table", **data), encoding="utf-8")
-    with pytest.raises(UserError) as caught:
-        generate.main()
-    assert "\n" not in str(caught.value)
+    Path("params.yaml").write_text(tiny_settings(MODELS, target="table", **data), encoding="utf-8")
+    text = error_message(generate.main)
     assert not files.RAW.exists()
     assert not files.TARGET.exists()
-    return str(caught.value)
+    return text
 
 
 def same(frame: pd.DataFrame) -> pd.DataFrame:
@@ -324,7 +303,7 @@ def test_prepared_rows_map_back_to_the_files_of_prepare(
     source: Path,
 ):
     people().to_csv(source, index=False)
-    Path("params.yaml").write_text(settings(target="table"), encoding="utf-8")
+    Path("params.yaml").write_text(tiny_settings(MODELS, target="table"), encoding="utf-8")
     generate.main()
     prepare.main()
     problem = files.read_prepared().problem
@@ -341,7 +320,7 @@ def test_prepared_rows_map_back_to_the_files_of_prepare(
 def test_settings_for_many_rows_work_for_few_rows(source: Path):
     """A table may have fewer rows than ``batch_size``, or than ``max_components``."""
     people(60).to_csv(source, index=False)
-    content = yaml.safe_load(settings(target="table"))
+    content = yaml.safe_load(tiny_settings(MODELS, target="table"))
     content["train"]["batch_size"], content["references"]["gmm"]["max_components"] = 256, 30
     Path("params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     generate.main()
@@ -373,7 +352,7 @@ def test_a_rejected_table_deletes_no_tracked_file(of_a_table: tuple[Clone, str])
 def test_a_reference_with_a_nan_score_is_ranked_last(
     source: Path, capsys: pytest.CaptureFixture[str]
 ):
-    Path("params.yaml").write_text(settings(target="table"), encoding="utf-8")
+    Path("params.yaml").write_text(tiny_settings(MODELS, target="table"), encoding="utf-8")
     levels = {"independent": 0.0, "gaussian": 1.0, "gmm": 9.0, "kde": -1.0, "realnvp": 2.0}
     levels["sharpened_kde"] = -2.0
     for seed, (name, level) in enumerate(levels.items()):
@@ -393,7 +372,7 @@ def test_a_reference_with_a_nan_score_is_ranked_last(
 
 
 def test_a_gain_that_is_not_finite_is_null(source: Path, capsys: pytest.CaptureFixture[str]):
-    Path("params.yaml").write_text(settings(target="table"), encoding="utf-8")
+    Path("params.yaml").write_text(tiny_settings(MODELS, target="table"), encoding="utf-8")
     for name in ("realnvp", "gan", *REFERENCES):
         scores = np.zeros(20)
         scores[3] = -np.inf if name in ("realnvp", "gan") else 0

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from chi_square import p_values
-from pipeline import TINY, make_clone, run_stages
+from pipeline import make_clone, run_models, tiny_settings
 from scipy import integrate
 
 from flows import targets
@@ -20,6 +20,7 @@ from flows.targets.two_moons import TwoMoons, arc
 from tools import table
 
 MOONS = targets.make("two_moons")
+MODELS = ("nsf", "vae", "flow_matching", "gan")
 
 
 def by_scipy(x: np.ndarray, noise: float) -> float:
@@ -66,9 +67,9 @@ def test_too_little_noise_is_refused():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pipeline with tiny settings on two moons."""
-    params = TINY.replace("target: ring", "target: two_moons")
+    params = tiny_settings(MODELS, target="two_moons")
     clone = make_clone(tmp_path_factory.mktemp("moons"), params)
-    run_stages(clone.folder, *clone.commands())
+    run_models(clone, MODELS)
     return clone.folder
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import parabola
 
 import flows
 from flows.__main__ import main
@@ -14,12 +15,6 @@ from flows.tables.frames import from_user, take
 from flows.tables.notices import TableError
 from flows.tables.weights import COPIES, counts
 from flows.training.automatic.noise import NeighbourNoise
-
-
-def table(n: int = 80, seed: int = 0) -> pd.DataFrame:
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=n)
-    return pd.DataFrame({"x": x, "y": x**2 + 0.3 * rng.normal(size=n)})
 
 
 def test_whole_weights_with_a_small_mean_are_the_numbers_of_copies():
@@ -48,7 +43,7 @@ def test_the_effective_number_of_rows_is_the_number_of_different_rows_for_equal_
 
 
 def test_rows_are_repeated_and_share_a_group_with_their_copies():
-    frame = table(30).assign(w=[0, 1, 2] * 10)
+    frame = parabola(30).assign(w=[0, 1, 2] * 10)
     rows = take(from_user(frame, {}), {}, weights="w")
     kept = frame[frame["w"] > 0]
     expected = kept.loc[kept.index.repeat(kept["w"]), ["x", "y"]].to_numpy()
@@ -65,7 +60,7 @@ def test_rows_are_repeated_and_share_a_group_with_their_copies():
 
 
 def test_subjects_gaps_and_targets_keep_the_weights_of_their_rows():
-    frame = table(40).assign(w=[1, 3] * 20, who=np.arange(40) // 2)
+    frame = parabola(40).assign(w=[1, 3] * 20, who=np.arange(40) // 2)
     frame.loc[[0, 5], "y"] = np.nan
     rows = take(from_user(frame, {}), {}, "learn", weights="w", group="who", targets=["y"])
     kept = frame.drop([0, 5])
@@ -82,7 +77,7 @@ def test_subjects_gaps_and_targets_keep_the_weights_of_their_rows():
     [(np.nan, "no value"), (-1.0, "-1.0"), (np.inf, "inf")],
 )
 def test_a_weight_that_is_no_frequency_is_an_error_with_its_row(value: float, found: str):
-    frame = table(20).assign(w=1.0)
+    frame = parabola(20).assign(w=1.0)
     frame.loc[[7, 9], "w"] = value
     with pytest.raises(TableError) as raised:
         flows.fit(frame, weights="w")
@@ -92,7 +87,7 @@ def test_a_weight_that_is_no_frequency_is_an_error_with_its_row(value: float, fo
 
 
 def test_wrong_columns_of_weights_are_errors():
-    frame = table(20).assign(w=0.0)
+    frame = parabola(20).assign(w=0.0)
     with pytest.raises(TableError, match="column w holds only weights of 0"):
         flows.fit(frame, weights="w")
     with pytest.raises(TableError, match="there is no column v; the columns are: x, y, w"):
@@ -106,7 +101,7 @@ def test_wrong_columns_of_weights_are_errors():
 
 
 def test_the_neighbours_of_a_repeated_row_are_other_rows():
-    points = table(60).to_numpy()
+    points = parabola(60).to_numpy()
     repeated = points.repeat(30, axis=0)
     noise = NeighbourNoise(repeated, np.arange(0, len(repeated), 30))
     plain = NeighbourNoise(points)
@@ -120,7 +115,7 @@ def scores(density: flows.Density, frame: pd.DataFrame) -> Array:
 
 @pytest.mark.usefixtures("short_recipe")
 def test_weights_of_1_are_the_same_as_no_weights():
-    frame = table()
+    frame = parabola()
     weighted = flows.fit(frame.assign(w=1), members=5, weights="w", seed=3)
     plain = flows.fit(frame, members=5, seed=3)
     np.testing.assert_array_equal(scores(weighted, frame), scores(plain, frame))
@@ -131,7 +126,7 @@ def test_weights_of_1_are_the_same_as_no_weights():
 
 @pytest.mark.usefixtures("short_recipe")
 def test_the_column_of_weights_is_not_learned_and_is_1_in_samples(tmp_path: Path):
-    frame = table(40).assign(w=[0.5, 1.5] * 20, label=["a", "b"] * 20)
+    frame = parabola(40).assign(w=[0.5, 1.5] * 20, label=["a", "b"] * 20)
     density = flows.fit(frame, members=5, weights="w")
     density.save(tmp_path / "table.flow")
     loaded = flows.load(tmp_path / "table.flow")
@@ -147,7 +142,7 @@ def test_the_column_of_weights_is_not_learned_and_is_1_in_samples(tmp_path: Path
 
 @pytest.mark.usefixtures("short_recipe")
 def test_the_out_of_fold_score_is_weighted():
-    frame = table().assign(w=[1, 3] * 40)
+    frame = parabola().assign(w=[1, 3] * 40)
     record = flows.fit(frame, members=5, mixtures=0, weights="w").network.record
     first = np.repeat([1, 3] * 40, [1, 3] * 40)
     own = record.row_scores.log_density
@@ -159,7 +154,7 @@ def test_the_out_of_fold_score_is_weighted():
 
 @pytest.mark.usefixtures("short_recipe")
 def test_a_target_and_the_estimators_take_weights():
-    frame = table(40).assign(w=[1, 3] * 20)
+    frame = parabola(40).assign(w=[1, 3] * 20)
     density = flows.fit(frame, members=5, target="y", weights="w")
     assert [column.name for column in density.columns] == ["x", "y"]
     estimator = flows.DensityEstimator(members=5, weights="w").fit(frame)
@@ -171,7 +166,7 @@ def test_a_target_and_the_estimators_take_weights():
 
 @pytest.mark.usefixtures("short_recipe")
 def test_the_command_line_takes_weights(tmp_path: Path, capsys):
-    table().assign(w=[1, 2] * 40).to_csv(tmp_path / "table.csv", index=False)
+    parabola().assign(w=[1, 2] * 40).to_csv(tmp_path / "table.csv", index=False)
     command = f"fit {tmp_path}/table.csv -o {tmp_path}/table.flow --members 5 --weights w"
     assert main(command.split()) in (0, None)
     shown = capsys.readouterr()
@@ -181,10 +176,10 @@ def test_the_command_line_takes_weights(tmp_path: Path, capsys):
 
 @pytest.mark.slow
 def test_weights_give_the_density_of_repeated_rows_within_the_spread_over_seeds():
-    frame = table(200)
+    frame = parabola(200)
     frame["w"] = np.random.default_rng(1).integers(1, 4, 200)
     repeated = frame.loc[frame.index.repeat(frame["w"]), ["x", "y"]].sample(frac=1, random_state=0)
-    fresh = table(2_000, seed=9)
+    fresh = parabola(2_000, seed=9)
     weighted, plain = (
         [flows.fit(rows, members=5, mixtures=0, weights=weights, seed=seed) for seed in range(2)]
         for rows, weights in ((frame, "w"), (repeated, None))

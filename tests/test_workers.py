@@ -29,11 +29,7 @@ from studies.engine import Study
 CELLS = ["depth/small", "control/small", "curve/small", "equal/small", "images/small"]
 
 
-@pytest.fixture(autouse=True)
-def _in_the_top_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run in the folder from which workers import code."""
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+pytestmark = pytest.mark.usefixtures("in_the_top_folder")
 
 
 def collect(function: Callable[..., object], tasks: list[tuple[object, ...]]) -> dict[int, object]:
@@ -41,16 +37,14 @@ def collect(function: Callable[..., object], tasks: list[tuple[object, ...]]) ->
 
 
 @pytest.mark.parametrize("where", ["", "1", "2"])
-def test_every_task_is_done_with_one_thread(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_task_is_done_with_one_thread(
+    where: str, monkeypatch: pytest.MonkeyPatch, set_threads: Callable[[int], None]
+) -> None:
     place(monkeypatch, where)
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        done = collect(math.factorial, [(k,) for k in range(9)])
-        threads = collect(torch.get_num_threads, [()] * 3)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
+    set_threads(2)
+    done = collect(math.factorial, [(k,) for k in range(9)])
+    threads = collect(torch.get_num_threads, [()] * 3)
+    assert torch.get_num_threads() == 2
     assert done == {k: math.factorial(k) for k in range(9)}
     assert set(threads.values()) == {1}
 
