@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -121,12 +120,10 @@ def run(clone: Path, *words: str, **variables: str) -> str:
 
     Raises ``UserError`` with the last line of its errors if it fails.
     """
-    arguments, own = [sys.executable, *words], {**command.environment(), **variables}
-    done = subprocess.run(arguments, cwd=clone, env=own, capture_output=True, text=True)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise UserError(f"the {clone.name} commit failed, exit status {done.returncode}: {last}")
-    return done.stdout
+    try:
+        return command.output(sys.executable, *words, cwd=clone, **variables)
+    except UserError as error:
+        raise UserError(f"the {clone.name} commit failed: {error}") from None
 
 
 if __name__ == "__main__":

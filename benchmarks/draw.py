@@ -23,7 +23,6 @@ from flows.plotting.style import STYLE, WIDTH, save
 from tools import command, markdown
 
 Row = dict[str, Any]
-NONE = "\u2013"
 RECIPES = ("ours", "usual")
 VARIANTS = {"": "", "-avx2": ", AVX2", "-plain": ", no kernels"}  # in words, the keys of BUILDS
 OURS = {
@@ -60,7 +59,7 @@ def document(results: Row) -> str:
     if any("sample_ms" in row for row in results["quality"]):
         head.append("a thousand samples of each network (ms)")
         for cells, row in zip(qualities, results["quality"], strict=True):
-            cells.append(number(row["sample_ms"]) if "sample_ms" in row else NONE)
+            cells.append(number(row["sample_ms"]) if "sample_ms" in row else markdown.NONE)
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     text = (FOLDER / "template.md").read_text(encoding="utf-8")
     return text.format(
@@ -85,7 +84,7 @@ def summary(results: Row) -> str:
     times = {key: "never" if value is None else number(value) for key, value in until.items()}
     rows = []
     for library in dict.fromkeys(library for library, _ in until):
-        seconds = (times.get((library, recipe), NONE) for recipe in RECIPES)
+        seconds = (times.get((library, recipe), markdown.NONE) for recipe in RECIPES)
         rows.append([library, *(f"{ms[library, count]:.1f}" for count in counts), *seconds])
     kl = results["settings"]["quality_kl"]
     head = [f"{count} network{'s' * (count > 1)} (ms per epoch)" for count in counts]

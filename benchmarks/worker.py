@@ -31,7 +31,7 @@ class Process(ProcessPoolExecutor):
 class Worker(Process):
     """A process with one library and a number of threads.
 
-    ``ask`` calls ``start`` and ``log_prob`` of the library's ``Peer``.
+    ``ask`` calls a method of the library's ``Peer``; ``sample`` exists only for our models.
     """
 
     def __init__(self, library: str, threads: int) -> None:

@@ -33,12 +33,11 @@ def reading(path: Path, problem: str = "cannot be read") -> Iterator[None]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Create the folder of ``path``, and turn an ``OSError`` in the block into a ``UserError``.
+    """Turn an ``OSError`` in the block into a ``UserError`` that names ``path``.
 
-    The error names ``path``. A full disk and a read-only checkout raise an ``OSError``.
+    A full disk and a read-only checkout raise an ``OSError``.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:  # does not name the file if the disk is full
         raise UserError(f"{path}: cannot be written ({reason(error)})") from None

@@ -23,10 +23,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from common.settings import read_yaml
@@ -48,12 +47,6 @@ COPIES = {"hprice2", "hedonic", "bostonhousing"}
 def census_tables() -> set[Name]:
     """Return the tables of the census when the rules were fixed."""
     return {*census.draw(41)[:300]}
-
-
-def shuffled(names: Set[Name], seed: int) -> Iterator[Name]:
-    """Yield the names in a random order."""
-    ordered = sorted(names)
-    return (ordered[k] for k in np.random.default_rng(seed).permutation(len(ordered)))
 
 
 # Tables with labels and missing values
@@ -97,7 +90,7 @@ def select_tables(seed: int) -> dict[str, str]:
     free = {quota.name: quota.places for quota in QUOTAS}
     chosen: dict[str, str] = {}
     seen: set[object] = set()
-    for package, item in shuffled(pool, seed):
+    for package, item in census.shuffled(pool, seed):
         if not any(free.values()):
             break
         table = None if item.lower() in COPIES else realistic.load(f"{package}/{item}")
@@ -138,7 +131,9 @@ def select_labels() -> dict[str, str]:
     pool = census.names(FEW_ROWS, COLUMNS) - census_tables()
     pool = {each for each in pool if each[1].lower() not in USED | COPIES}
     found: dict[str, str] = {}
-    for package, item in shuffled({each for each in pool if "/".join(each) not in selected}, SEED):
+    for package, item in census.shuffled(
+        {each for each in pool if "/".join(each) not in selected}, SEED
+    ):
         if len(found) == PLACES:
             break
         raw = census.read(package, item)

@@ -90,12 +90,17 @@ def equivalence_p(differences: Array, margin: float) -> float:
     return float(max(above, below))
 
 
-def verdict(interval: tuple[float, float], p_adjusted: float, p_equivalence: float) -> Verdict:
-    """Return the verdict on a claimed *positive* difference: the first of these that holds.
+def standard_error(values: Array) -> float:
+    """Return the standard error of the mean of ``values`` ``(n,)``."""
+    return float(values.std(ddof=1) / np.sqrt(len(values)))
 
-    ``equivalent``: it is too small to matter, even if it is significant.
-    ``supported`` or ``refuted``: it is significant, and the whole ``interval`` is on the claim's
-    side of 0 or on the other side (so that ranks and mean agree). Else ``inconclusive``.
+
+def verdict(interval: tuple[float, float], p_adjusted: float, p_equivalence: float) -> Verdict:
+    """Return the first verdict on a claimed *positive* difference whose condition holds.
+
+    ``equivalent``: the difference is too small to matter, even if the difference is significant.
+    ``supported`` or ``refuted``: the difference is significant, and the whole ``interval`` is above
+    0 or below 0, so that ranks and mean agree. ``inconclusive``: all other differences.
     """
     low, high = interval
     if p_equivalence < statistics.LEVEL:

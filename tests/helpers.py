@@ -38,7 +38,7 @@ def shortened(steps: int = 20) -> Iterator[None]:
     limits = {
         recipe: {"HALVING_STEPS": (steps // 10, steps // 5), "MOST_STEPS": steps, "TIMED": 2},
         fold_trainer: {"LEAST_STEPS": steps * 3 // 4},
-        fold_mixtures: {"MOST": 2, "RESTARTS": 1},
+        fold_mixtures: {"MOST": 2, "STARTS": 1},
         fitting: {"RIDGES": (1e-3, 1e-2)},
         completion: {"COUNTS": (1, 2), "ROUNDS": 4},
     }

@@ -30,7 +30,7 @@ from studies import engine
 from studies.claims import cells, images, matching, mixtures, plane, refits, remedies, report
 from studies.claims.remedies import Remedy
 
-CLAIMS = read_yaml(report.HERE / "claims.yaml")
+CLAIMS = read_yaml(report.CLAIMS)
 NAN = float("nan")
 STUDY = engine.Study("claims")
 FEW = {"first": 0, "replicates": 2, "train": 50, "test": 20, "fresh": 300}

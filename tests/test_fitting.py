@@ -27,7 +27,7 @@ def rows(n: int = 200, dim: int = 2, seed: int = 0) -> Array:
 def test_a_mixture_has_the_density_and_criterion_of_scikit_learn():
     x, new = rows(), rows(500, seed=1)
     theirs = GaussianMixture(3, reg_covar=1e-3, n_init=2, random_state=5).fit(x)
-    ours = fit_mixture(x, 3, ridge=1e-3, restarts=2, seed=5)
+    ours = fit_mixture(x, 3, ridge=1e-3, starts=2, seed=5)
     np.testing.assert_array_equal(ours.means, theirs.means_)
     np.testing.assert_allclose(ours.log_prob(new), theirs.score_samples(new))
     assert bayesian_information(ours, new) == pytest.approx(theirs.bic(new))

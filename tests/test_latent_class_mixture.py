@@ -282,7 +282,7 @@ def test_a_table_without_labels_has_gaussians_of_the_points_of_the_fold():
     (best, _), evaluated = fold_mixtures.fit_mixtures(folds, rows, columns, 2, Limit())
     assert min(evaluated) > 4
     points = fold.points.double().numpy().T
-    by_hand = to_nine_digits(fit_mixture(points, best.components, ridge=best.ridge, restarts=3))
+    by_hand = to_nine_digits(fit_mixture(points, best.components, ridge=best.ridge, starts=3))
     assert isinstance(best.models[0], GaussianMixture)
     np.testing.assert_array_equal(best.models[0].means, by_hand.means)
     np.testing.assert_array_equal(best.models[0].covariances, by_hand.covariances)

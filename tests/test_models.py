@@ -299,12 +299,12 @@ INVALID_ROWS = {  # fault: (train, test), the error and its message
     "a row that is not finite": (
         (hole(), None),
         ValueError,
-        "^row 7 of train holds a value that is not finite$",
+        "^row 7 of train holds nan, which is not finite$",
     ),
     "a test row that is not finite": (
         (rows(), hole()),
         ValueError,
-        "^row 7 of test holds a value that is not finite$",
+        "^row 7 of test holds nan, which is not finite$",
     ),
     "no rows": ((np.empty((0, 2)), None), ValueError, "^train holds no rows$"),
     "no test rows": ((rows(), np.empty((0, 2))), ValueError, "^test holds no rows$"),

@@ -150,7 +150,7 @@ def test_invalid_rows_are_rejected_before_workers_start(
     monkeypatch.setattr(workers, "completed", None)
     network = flows.build(flows.RealNVP(hidden=8), (2,), members=2)
     rows = np.where(RING[7] == RING, np.nan, RING)
-    with pytest.raises(ValueError, match="row 7 of train holds a value that is not finite"):
+    with pytest.raises(ValueError, match="row 7 of train holds nan, which is not finite"):
         flows.train(network, rows)
 
 

@@ -364,7 +364,7 @@ def test_several_targets_have_a_joint_density():
         (lambda d: d.impute(table(20)), "column dose has missing values, and only visits"),
         (lambda d: d.predict(table(3), "age"), "column age is not a target"),
         (lambda d: d.log_prob(table(3), given=["age"]), "conditional on all other columns"),
-        (lambda d: d.sample(given=table(20)), "a known target and an unknown value"),
+        (lambda d: d.sample(given=table(20)), "a known target has no value of dose; only visits"),
     ],
 )
 def test_questions_without_a_meaning_name_the_alternative(of_number, ask, message):

@@ -32,7 +32,7 @@ def rows(n: int, seed: int = 0) -> Array:
 
 
 FEW = {
-    "mixture": Method(treatment.mixtures, [*product((1, 2), (1e-3, 1e-1))], {"restarts": 2}),
+    "mixture": Method(treatment.mixtures, [*product((1, 2), (1e-3, 1e-1))], {"starts": 2}),
     "kernel": treatment.METHODS["kernel"],
     "noise": Method(treatment.noises, [(0.8, 1e-2), (0.35, 1e-1)]),
 }

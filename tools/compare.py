@@ -35,7 +35,6 @@ COUNTED = ("parameters", "flops_per_epoch")  # known exactly, so they need no te
 IN_NATS = ("test_nll", "test_excess_nll", "kl", "kl_reverse")
 PAGE = Path("compare.html")
 TEMPLATE = Path(__file__).with_suffix(".html")
-NONE = "\u2013"
 VERDICTS = ("different", "within noise", "too few members", "same", "changed")
 SHARED = ("data", "prepare", "evaluate")
 CAVEAT = (
@@ -181,7 +180,7 @@ def value(values: np.ndarray) -> str:
     """
     lacking = int(np.isnan(values).sum())
     if lacking:
-        return NONE if lacking == len(values) else f"none in {lacking} of {len(values)}"
+        return markdown.NONE if lacking == len(values) else f"none in {lacking} of {len(values)}"
     mean = float(values.mean())
     middle = str(int(mean)) if mean == round(mean) and abs(mean) < 1e6 else f"{mean:.4g}"
     if np.ptp(values) <= 1e-9 * np.abs(values).max():
@@ -198,7 +197,7 @@ def cells(one: Number) -> list[str]:
     """Return the texts of a row of the report."""
     difference = "0" if one.verdict == "same" else f"{one.difference:+.3g}"
     if np.isnan(one.difference):
-        difference = NONE
+        difference = markdown.NONE
     elif one.verdict != "same" and one.metric not in COUNTED and not np.isnan(one.interval[0]):
         difference += " ({:+.3g} to {:+.3g})".format(*one.interval)
     p = "" if np.isnan(one.p) else f"{one.p:.2g}"
@@ -220,7 +219,9 @@ def report(a: Side, b: Side, found: Sequence[Number]) -> Iterator[Block]:
     """
     yield "h2", f"{a.name} ({a.commit}) and {b.name} ({b.commit})"
     yield "p", f"{summary(found)}."
-    sides = {key: [each.params.get(key, NONE) for each in (a, b)] for key in a.params | b.params}
+    sides = {
+        key: [each.params.get(key, markdown.NONE) for each in (a, b)] for key in a.params | b.params
+    }
     params = [[key, *map(str, pair)] for key, pair in sides.items() if pair[0] != pair[1]]
     if params:
         yield "table", [["setting", a.name, b.name], *params]

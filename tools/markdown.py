@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+NONE = "\u2013"  # in place of a number that does not exist
+
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str = "l") -> str:
     """Return a table in Markdown.

@@ -32,7 +32,7 @@ from tools import command
 MAIN = "dvc.yaml"
 LOCK = Path(".dvc/tmp/make-repro")
 BUSY = "another `make repro` is running in this checkout; wait until it ends"
-OUTCOMES = {0: "ran", 10: "unchanged", 11: "from the cache"}  # by the exit status of tools.stage
+OUTCOMES = {command.RAN: "ran", command.UNCHANGED: "unchanged", command.CACHED: "from the cache"}
 LOST = {"failed", "not run"}
 WORKERS = "FLOWS_WORKERS"  # not from flows.training.workers, which imports torch
 BAR = "{n}/{total} {elapsed} {desc}{bar:0}"

@@ -12,7 +12,7 @@ import sys
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-RAN, FAILED, UNCHANGED, CACHED = 0, 1, 10, 11
+from tools.command import CACHED, FAILED, RAN, UNCHANGED
 
 
 def main(name: str) -> int:

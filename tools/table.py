@@ -27,7 +27,6 @@ END = "<!-- end -->"
 DOCUMENTS = sorted(
     path for place in (".", "docs", "studies/*") for path in Path().glob(f"{place}/*.md")
 )
-NONE = "\u2013"
 
 
 def main() -> None:
@@ -111,7 +110,7 @@ def notes(params: schema.Settings) -> list[str]:
 
 def _number(value: float | None, spread: float | None, digits: int) -> str:
     if value is None:
-        return NONE
+        return markdown.NONE
     if spread is None or math.isnan(spread):  # NaN for a single member
         return f"{value:.{digits}f}" if value else "0"
     # Without spaces, so that a narrow page does not break the number

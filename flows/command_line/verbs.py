@@ -27,9 +27,7 @@ from flows.density.chunks import (
     layout_of,
     prediction_names,
 )
-from flows.density.conditions import conditions
-from flows.density.conditions import event as as_event
-from flows.density.conditions import parse as parse_conditions
+from flows.density.conditions import conditions, event_intervals, parse_conditions
 from flows.density.description import describe
 from flows.density.fitting import fit_table
 from flows.density.frame_density import QUANTILES, Samples
@@ -172,7 +170,7 @@ def probability(arguments: argparse.Namespace) -> None:
         for name in ("event", "--given")
     )
     asked = conditions(density, given), arguments.seed
-    found = density.probability(as_event(density, event), *asked)
+    found = density.probability(event_intervals(density, event), *asked)
     show(about_probability(found), shell_words)
     print(f"probability,standard_error\n{found.probability:.6g},{found.error:.2g}")
 
@@ -207,8 +205,7 @@ def _figure(arguments: argparse.Namespace, density: ArrayDensity) -> Figure:
         from flows.plotting.single_rows import draw_odd_cells
 
         frame, surprise = _least_likely(arguments, density, [])
-        names = [column.name for column in density.columns]
-        return draw_odd_cells(names, frame, frame[SCORES[0]].to_numpy(), surprise)
+        return draw_odd_cells(density.names, frame, frame[SCORES[0]].to_numpy(), surprise)
     kinds = parsing_kinds(density.columns)
     na = layout_of(density).na
     table = files.read(arguments.table, kinds, format_of(arguments), only=list(kinds), na=na)
@@ -305,7 +302,7 @@ def _anomalies(density: ArrayDensity, frame: pd.DataFrame, surprise: Array) -> p
     if "tail_probability" in frame and frame["tail_probability"].isna().all():
         show([NO_TAIL], shell_words)
     most = np.nan_to_num(surprise, nan=-np.inf, posinf=np.inf)
-    names = np.array([column.name for column in density.columns])[most.argmax(axis=1)]
+    names = np.array(density.names)[most.argmax(axis=1)]
     most = most.max(axis=1)
     most = np.where(np.isneginf(most), np.nan, most)  # a row without known values
     return frame.assign(oddest=np.where(most > 0, names, ""), surprise=most.round(6))

@@ -90,7 +90,7 @@ class TargetUnknowns:
         intervals: Intervals,
         generator: np.random.Generator,
         error: float,
-        most: int = MOST,
+        most: int,
     ) -> Posterior:
         """Return the posterior of a row whose unknown values lie inside intervals.
 

@@ -228,7 +228,7 @@ class Unknowns:
         intervals: Intervals,
         generator: np.random.Generator,
         error: float,
-        most: int = MOST,
+        most: int,
     ) -> Posterior:
         """Return the posterior of a row whose unknown values lie inside intervals.
 

@@ -49,6 +49,8 @@ def sequence(seed: int, purpose: str, *key: int) -> np.random.SeedSequence:
     """
     if seed < 0:
         raise ValueError(f"seed = {seed}: must be 0 or more")
+    if purpose not in PURPOSES:
+        raise ValueError(f"purpose = {purpose!r}: must be one of {', '.join(PURPOSES)}")
     return np.random.SeedSequence(seed, spawn_key=(PURPOSES.index(purpose), *(key or (0,))))
 
 

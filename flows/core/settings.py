@@ -1,4 +1,4 @@
-"""The base class of all settings, and the settings of training; no torch is needed.
+"""The base class of all settings, and the settings of training and of evaluation; without torch.
 
 The pipeline, the studies and the architectures validate their settings with these classes, so each
 limit is stated once.
@@ -13,6 +13,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 FOLDS, MOST_MEMBERS = 5, 50  # limits of the automatic recipe: 5 folds x 10 candidates
+
+Recipe = Literal["fixed", "auto"]
 
 
 class Section(BaseModel):
@@ -64,7 +66,7 @@ class TrainingSettings(Section):
         (100, 0.1, 256)
     """
 
-    recipe: Literal["fixed", "auto"] = "fixed"
+    recipe: Recipe = "fixed"
     epochs: Count = 1000
     batch_size: Count = 256
     learning_rate: Positive = 0.005

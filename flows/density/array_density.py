@@ -29,7 +29,7 @@ from flows.core.arrays import Array, Mask, Whole
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
-from flows.tables.columns import WHOLE, Column
+from flows.tables.columns import WHOLE, Column, default_names
 from flows.tables.preparation import round_rows
 
 ROWS_PER_DRAW = 50_000  # rows that are drawn at a time: limits the memory
@@ -132,11 +132,16 @@ class ArrayDensity:
         self.columns = network.columns
         self.targets: list[str] = []  # names, if the density is p(y | x)
         if not self.columns and len(network.event_shape) == 1:
-            self.columns = [Column(f"x{d}") for d in range(network.event_shape[0])]
+            self.columns = [Column(name) for name in default_names(network.event_shape[0])]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns."""
+        return [column.name for column in self.columns]
 
     # Log-densities
 
-    def log_prob(self, rows: Array, row_numbers: Whole, given: Mask | None = None) -> Estimate:
+    def log_prob(self, rows: Array, row_numbers: Whole, is_given: Mask | None = None) -> Estimate:
         """Return the log-densities of the known values of each row.
 
         A label has a probability, which is the density integrated over the cell of its code
@@ -150,22 +155,23 @@ class ArrayDensity:
         Args:
             rows: the rows, ``(n, D)``.
             row_numbers: the numbers of the rows, ``(n,)``.
-            given: a mask of the columns to condition on, ``(D,)``; at least one column must be
+            is_given: a mask of the columns to condition on, ``(D,)``; at least one column must be
                 ``False``.
         """
-        given = np.zeros(len(self.columns), bool) if given is None else given
+        is_given = np.zeros(len(self.columns), bool) if is_given is None else is_given
         log_q = np.full((len(rows), self.network.members), -np.inf)
         found = Estimate(log_q, np.zeros(len(rows)), np.full(len(rows), np.inf))
         rows, is_left_out = self._scorable(rows)
-        direct = ~is_left_out & ~np.isnan(rows).any(axis=1) & (not given.any())
+        direct = ~is_left_out & ~np.isnan(rows).any(axis=1) & (not is_given.any())
         if direct.any():
             found.log_q[direct] = self._log_complete(rows[direct])
         places = np.flatnonzero(~is_left_out & ~direct)
         if len(places):
             asked = rows[places], row_numbers[places]
-            own = (
-                self._log_conditional(*asked, given) if given.any() else self._log_marginal(*asked)
-            )
+            if is_given.any():
+                own = self._log_conditional(*asked, is_given)
+            else:
+                own = self._log_marginal(*asked)
             for part, new in zip(found, own, strict=True):
                 part[places] = new
         return found
@@ -455,8 +461,7 @@ class ArrayDensity:
                 f"for unknown values of more than {most} columns; fit nsf for these"
             )
         samples = np.concatenate([rows for rows, _ in self.sample(SAMPLES)])
-        weights = self.network.member_weights.numpy()
-        return Unknowns(self._log_density, Distilled(self.columns, samples), weights)
+        return Unknowns(self._log_density, Distilled(self.columns, samples), self._weights)
 
     def _log_complete(self, rows: Array, tolerance: float = EXACT) -> Array:
         """Return the members' log-densities of complete rows, with probabilities of labels."""

@@ -64,7 +64,7 @@ class Chunks:
     ) -> None:
         self.density, self.source, self.written, self.on_rows = density, source, written, on_rows
         self.columns = density.columns
-        self.names = [column.name for column in density.columns]
+        self.names = density.names
         self.layout = layout_of(density)
         self._rows = 0
         self._left_out = 0
@@ -99,11 +99,11 @@ class Chunks:
         self._compare_carried(chunk.loc[kept.frame.index], rows)
         if is_given.any():
             self.note_far(np.where(is_given, rows, np.nan), what)
-        found = self._ask(partial(self.density.log_prob, given=is_given), what, rows)
+        found = self._ask(partial(self.density.log_prob, is_given=is_given), what, rows)
         return chunk if missing == "keep" else chunk.loc[kept.frame.index], Estimate(*found)
 
     def complete(self, chunk: pd.DataFrame, seed: int) -> pd.DataFrame:
-        """Return one draw of the density's columns for each row, given the row's known values."""
+        """Return a draw of all columns of the table for each row, given the row's known values."""
         chunk = self._with_all_columns(chunk)
         rows, _ = self.known(chunk)
 
@@ -150,13 +150,11 @@ class Chunks:
 
         The results of several columns are side by side, with the column in front of their names.
         """
-        if len(names) == 1:
-            return self._predict(chunk, names[0], levels)
         start, parts = self._rows, list[pd.DataFrame]()
         for name in names:
             self._rows = start
-            parts.append(self._predict(chunk, name, levels).add_prefix(f"{name}_"))
-        return pd.concat(parts, axis=1)
+            parts.append(self._predict(chunk, name, levels))
+        return _side_by_side(names, parts)
 
     def _predict(self, chunk: pd.DataFrame, column: str, levels: Sequence[float]) -> pd.DataFrame:
         """Return the distribution of one column."""
@@ -178,10 +176,7 @@ class Chunks:
             found, effective = self.density.predict_given(given, d, levels)
             self._effective.setdefault(what, []).append(effective)
             parts.append(self._predicted(d, levels, found, effective, pd.RangeIndex(1)))
-        if len(names) == 1:
-            return parts[0]
-        named = zip(names, parts, strict=True)
-        return pd.concat([part.add_prefix(f"{name}_") for name, part in named], axis=1)
+        return _side_by_side(names, parts)
 
     def _predicted(
         self, d: int, levels: Sequence[float], found: Array, effective: Array, index: pd.Index
@@ -411,7 +406,7 @@ def find_column(density: ArrayDensity, name: str) -> int:
 
     Raises ``TableError`` for any other column, which says why if the column is not learned.
     """
-    names = [column.name for column in density.columns]
+    names = density.names
     if name not in names and (why := layout_of(density).without_density(name)):
         raise TableError([Notice(f"{why}; the learned columns are: {', '.join(names)}", name)])
     return position(names, name, DENSITY)
@@ -432,11 +427,19 @@ def given_mask(density: ArrayDensity, given: Sequence[str]) -> Mask:
     return mask
 
 
+def _side_by_side(names: Sequence[str], parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the results of several columns in one frame, with the column in front of each name."""
+    if len(parts) == 1:
+        return parts[0]
+    named = zip(names, parts, strict=True)
+    return pd.concat([part.add_prefix(f"{name}_") for name, part in named], axis=1)
+
+
 def _filled(frame: pd.DataFrame, gaps: Mask, values: pd.DataFrame, decimal: str) -> pd.DataFrame:
     """Return a data frame with ``values`` in place of its ``gaps``; columns of text stay text.
 
-    ``gaps`` ``(n, D)`` and ``values`` have the density's columns. ``decimal`` is the decimal mark
-    of numbers in text.
+    ``gaps`` ``(n, K)`` and ``values`` have the same columns: the learned columns, then the carried
+    columns of the frame. ``decimal`` is the decimal mark of numbers in text.
     """
     found, names = frame.copy(), list(map(str, frame))
     for (name, column), gap in zip(values.items(), gaps.T, strict=True):

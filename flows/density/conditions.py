@@ -49,7 +49,7 @@ def conditions(density: ArrayDensity, given: Mapping[str, Any], what: str = "giv
     return Conditions(row, intervals)
 
 
-def event(density: ArrayDensity, values: Mapping[str, Any]) -> dict[int, Array]:
+def event_intervals(density: ArrayDensity, values: Mapping[str, Any]) -> dict[int, Array]:
     """Return the intervals of an event. A value stands for its cell.
 
     Raises ``TableError`` as ``conditions`` does, for an event without columns, and for a value of a
@@ -67,7 +67,7 @@ def event(density: ArrayDensity, values: Mapping[str, Any]) -> dict[int, Array]:
     return intervals
 
 
-def parse(density: ArrayDensity, texts: Mapping[str, str]) -> dict[str, Any]:
+def parse_conditions(density: ArrayDensity, texts: Mapping[str, str]) -> dict[str, Any]:
     """Return conditions that are written as text: ``60``, ``60..70``, ``60..`` or ``A,B``.
 
     A text that is a label is a value, even if it contains a comma or two dots.

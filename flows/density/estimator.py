@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from numbers import Integral
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from flows.core.errors import UserError
 from flows.density.fitting import fit
 from flows.density.frame_density import Density
 from flows.networks.architecture import Architecture
+from flows.tables.frames import Missing
 
 
 class TableEstimator(BaseEstimator):
@@ -32,7 +33,7 @@ class TableEstimator(BaseEstimator):
     weights: str | None
     minutes: float | None
     random_state: Any
-    missing: Literal["learn", "drop", "stop"]
+    missing: Missing
     settings: Mapping[str, Any] | None
 
     def _fit(self, rows: Any, **others: Any) -> Density:
@@ -130,7 +131,7 @@ class DensityEstimator(DensityMixin, TableEstimator):
         recipe: str = "auto",
         epochs: int | None = None,
         columns: Mapping[str, str] | None = None,
-        missing: Literal["learn", "drop", "stop"] = "learn",
+        missing: Missing = "learn",
         na: Sequence[Any] = (),
         group: str | None = None,
         weights: str | None = None,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,10 +24,10 @@ from flows.networks.network import DensityNetwork
 from flows.networks.population import Population
 from flows.networks.record import RowScores, RowState, TrainingRecord
 from flows.networks.target_population import TargetPopulation
-from flows.tables.duplicates import effective_rows
-from flows.tables.frames import Table, TableOptions, from_user, take
+from flows.tables.frames import Missing, Table, TableOptions, from_user, take
 from flows.tables.notices import Notice, show
 from flows.tables.rounding import dequantise
+from flows.tables.weights import effective_rows
 from flows.training.automatic import stacking
 from flows.training.automatic.limit import Clock, Limit, Recorded
 from flows.training.automatic.recipe import train_auto
@@ -37,7 +37,6 @@ from flows.training.trainer import Task
 STACKED = 50  # complete rows to which the weights of the members are fitted, at least
 # The training settings that the automatic recipe uses
 AUTO_SETTINGS = {"recipe", "learning_rate", "clip", "batch_size"}
-Missing = Literal["learn", "drop", "stop"]
 
 
 def fit(
@@ -167,8 +166,6 @@ def fit_table(
     if mixtures not in (0, 1, 2):
         raise ValueError(f"mixtures = {mixtures!r}: must be 0, 1 or 2")
     missing, targets = options.missing, options.targets
-    if missing not in ("learn", "drop", "stop"):
-        raise ValueError(f"missing = {missing!r}: must be 'learn', 'drop' or 'stop'")
     if model is None:
         model = "conditional" if targets else "nsf"
     settings = dict(settings)
@@ -183,7 +180,7 @@ def fit_table(
     if options.weights is not None and not learns:
         raise ValueError(f"weights = {options.weights!r}: only the automatic recipe takes weights")
     limit = _limit(minutes, cuts, learns=learns)
-    policy = "stop" if missing == "learn" and not learns else missing
+    policy: Missing = "stop" if missing == "learn" and not learns else missing
     rows = take(table, **options._replace(missing=policy)._asdict())
     copies = rows.copies if rows.is_weighted else None
     if "batch_size" in settings and training.batch_size > len(rows.values):
@@ -304,8 +301,8 @@ def rescored(
     network: Population,
     record: TrainingRecord,
     values: Array,
-    copies: Whole | None = None,
-    limit: Limit | None = None,
+    copies: Whole | None,
+    limit: Limit,
 ) -> TrainingRecord:
     """Score held-out rows like new rows, with probabilities of labels, and stack the members again.
 
@@ -322,14 +319,13 @@ def rescored(
         record: the record of the automatic recipe; a record without scores of rows is returned.
         values: the training rows ``(n, D)``, with codes for labels.
         copies: the row that each row repeats, ``(n,)``, if rows are repeated by their weights.
-        limit: decides how many rows are scored; ``None`` for 2,000.
+        limit: decides how many rows are scored.
 
     Returns the record with the new scores.
     """
     if (own := record.row_scores) is None or record.folds is None:
         return record
     density, scored = density_of(network), np.flatnonzero(own.state == RowState.SCORED)
-    limit = limit or Limit()
 
     def score(count: int) -> Array:
         few = subsample(scored, count)
@@ -404,8 +400,8 @@ def save(model: Density | Population, path: str | Path, *, record: bool = True) 
         record: whether to write the out-of-fold score of each training row; otherwise, counts of
             the scores in bins are written (``Density.save``).
 
-    Raises ``OSError`` if the file cannot be written, and ``ValueError`` for a network that
-    ``build``, ``fit`` or ``load`` did not return.
+    Raises ``OSError`` if the file cannot be written, and ``ValueError`` for a network that was
+    assembled by hand.
 
     Examples:
         >>> import numpy as np

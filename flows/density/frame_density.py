@@ -20,8 +20,7 @@ from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.density.array_density import ArrayDensity, Conditions, Estimate, Probability
 from flows.density.chunks import Chunks, about_probability, layout_of
-from flows.density.conditions import conditions
-from flows.density.conditions import event as as_event
+from flows.density.conditions import conditions, event_intervals
 from flows.density.description import describe
 from flows.density.target_density import density_of
 from flows.networks import building
@@ -301,7 +300,7 @@ class Density:
             True
         """
         asked = conditions(self._array, given or {})
-        found = self._array.probability(as_event(self._array, event), asked, seed)
+        found = self._array.probability(event_intervals(self._array, event), asked, seed)
         show(about_probability(found))
         return found
 

@@ -127,8 +127,7 @@ def _of_least_likely(
     least = log_density.index.to_numpy()
     surprise = chunks.surprise(frame.iloc[least], least)
     shown = frame.iloc[least].set_axis(frame.columns.map(str), axis=1)
-    names = [column.name for column in density.columns]
-    figure = draw_odd_cells(names, shown, log_density.to_numpy(), surprise)
+    figure = draw_odd_cells(density.names, shown, log_density.to_numpy(), surprise)
     return figure, chunks.notices()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,8 @@ from flows.core.errors import UserError
 from flows.density.estimator import TableEstimator, seed_of
 from flows.density.frame_density import QUANTILES, Density
 from flows.networks.architecture import Architecture
+from flows.tables.columns import default_names
+from flows.tables.frames import Missing
 
 TARGET = "target"  # the name of the target in the fitted table; underscores are added if needed
 
@@ -67,7 +69,7 @@ class DensityRegressor(RegressorMixin, TableEstimator):
         epochs: int | None = None,
         columns: Mapping[str, str] | None = None,
         kind: str = "real",
-        missing: Literal["learn", "drop", "stop"] = "learn",
+        missing: Missing = "learn",
         weights: str | None = None,
         minutes: float | None = None,
         settings: Mapping[str, Any] | None = None,
@@ -183,5 +185,4 @@ class DensityRegressor(RegressorMixin, TableEstimator):
             target = None
         else:
             rows, target = validate_data(self, X, y, ensure_min_samples=2, y_numeric=True, **how)
-        names = [f"x{d}" for d in range(rows.shape[1])]
-        return pd.DataFrame(rows, columns=names), target
+        return pd.DataFrame(rows, columns=default_names(rows.shape[1])), target

@@ -38,16 +38,14 @@ class TargetDensity(ArrayDensity):
     def __init__(self, network: TargetPopulation) -> None:
         super().__init__(network)
         self.context = network.network.context
-        names = [column.name for column in self.columns]
-        self.targets = names[self.context :]
+        self.targets = self.names[self.context :]
 
-    def log_prob(self, rows: Array, row_numbers: Whole, given: Mask | None = None) -> Estimate:
-        """Return log p(y | x) of each row. Raises ``UserError`` with ``given``.
+    def log_prob(self, rows: Array, row_numbers: Whole, is_given: Mask | None = None) -> Estimate:
+        """Return log p(y | x) of each row. Raises ``UserError`` if a column ``is_given``.
 
-        ``ArrayDensity.log_prob`` has a table of the results for values that are missing or not
-        allowed.
+        ``ArrayDensity.log_prob`` lists the results for values that are missing or not allowed.
         """
-        if given is not None and given.any():
+        if is_given is not None and is_given.any():
             raise UserError(
                 f"given: the density of {self._names} is conditional on all other columns already"
             )
@@ -184,12 +182,13 @@ class TargetDensity(ArrayDensity):
 
     def _check_targets(self, rows: Array) -> None:
         """Raise ``UserError`` for a row with known targets beside gaps, also of other targets."""
-        targets = ~np.isnan(rows[:, self.context :])
-        gaps = np.isnan(rows[:, : self.context]).any(axis=1)
-        if (gaps & targets.any(axis=1)).any() or (targets.any(axis=1) & ~targets.all(axis=1)).any():
+        gaps = np.isnan(rows)
+        knows_target = ~gaps[:, self.context :].all(axis=1)
+        for k in np.flatnonzero(knows_target & gaps.any(axis=1))[:1].tolist():
+            unknown = self.columns[int(gaps[k].argmax())].name
             raise UserError(
-                f"a row has a known target and an unknown value; only {self._names} can be drawn, "
-                "all together: leave the targets out, or fit the table without a target"
+                f"a row with a known target has no value of {unknown}; only {self._names} can be "
+                "drawn, all together: leave the targets out, or fit the table without a target"
             )
 
 

@@ -42,7 +42,10 @@ class Problem:
         if any(not isinstance(column, Column) for column in self.columns):
             raise ValueError("columns must be flows.Column objects, such as Column(name, kind)")
         if self.columns and self.event_shape != (len(self.columns),):
-            raise ValueError(f"{len(self.columns)} columns for rows of shape {self.event_shape}")
+            raise ValueError(
+                f"{len(self.columns)} columns for rows of shape {self.event_shape}; vectors need a "
+                "column per number, and images none"
+            )
 
     @property
     def event_shape(self) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ import torch
 
 from flows.core import seeds
 from flows.core.arrays import Array, subsample
-from flows.core.settings import EvaluationSettings as EvaluationSettings
+from flows.core.settings import EvaluationSettings
 from flows.core.truth import Truth
 from flows.evaluation import calibration, likelihood, samples, statistics
 from flows.evaluation.problem import Problem
@@ -94,7 +94,8 @@ def evaluate(
 
     Examples:
         >>> import flows, numpy as np
-        >>> from flows.evaluation.report import EvaluationSettings, evaluate
+        >>> from flows.core.settings import EvaluationSettings
+        >>> from flows.evaluation.report import evaluate
         >>> truth = flows.Mixture.isotropic(np.array([[-2.0, 0.0], [2.0, 0.0]]), 0.5)
         >>> rng = np.random.default_rng(0)
         >>> problem = flows.Problem(truth.sample(100, rng), truth.sample(100, rng), truth)

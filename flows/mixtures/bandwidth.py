@@ -19,6 +19,7 @@ bandwidths are in standard deviations of the columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -64,7 +65,7 @@ def cross_validated_bandwidth(
         squared = cdist(few[held_out], few[train], "sqeuclidean")
         means = [_log_likelihood(squared, rows.shape[1], np.log(h)) for h in bandwidths]
         score += len(held_out) * np.array(means)
-    return _rescaled(bandwidths[int(score.argmax())], few, rows)
+    return rescaled(bandwidths[int(score.argmax())], few, rows)
 
 
 def likelihood_bandwidth(points: Array, most: int = LEAVE_ONE_OUT_ROWS) -> float:
@@ -94,7 +95,7 @@ def likelihood_bandwidth(points: Array, most: int = LEAVE_ONE_OUT_ROWS) -> float
         method="bounded",
         options={"xatol": 0.001},
     )
-    return _rescaled(float(np.exp(found.x)), few, points)
+    return rescaled(float(np.exp(found.x)), few, points)
 
 
 def _log_likelihood(squared: Array, dim: int, log_h: float) -> float:
@@ -107,6 +108,9 @@ def _log_likelihood(squared: Array, dim: int, log_h: float) -> float:
     return float(logsumexp(log_kernels, axis=1).mean() - dim * log_h)
 
 
-def _rescaled(bandwidth: float, few: Array, rows: Array) -> float:
-    """Rescale a ``bandwidth`` chosen on the subsample ``few`` to all ``rows`` ``(n, D)``."""
+def rescaled(bandwidth: Any, few: Array, rows: Array) -> Any:
+    """Rescale a ``bandwidth`` chosen on the subsample ``few`` to all ``rows`` ``(n, D)``.
+
+    The bandwidth is a number, or an array with one number per column.
+    """
     return bandwidth * (len(few) / len(rows)) ** (1 / (rows.shape[1] + 4))

@@ -36,7 +36,7 @@ def fit_mixture(
     components: int,
     *,
     ridge: float,
-    restarts: int = 1,
+    starts: int = 1,
     iterations: int = 100,
     seed: int = 0,
 ) -> Mixture:
@@ -50,7 +50,7 @@ def fit_mixture(
         rows: the rows ``(n, D)``, without missing values.
         components: the number of components K.
         ridge: the number added to the diagonal of every covariance, in squared units of the rows.
-        restarts: the number of starts; the most likely fit is kept.
+        starts: the number of starts; the most likely fit is kept.
         iterations: the largest number of iterations per start.
         seed: the seed of k-means.
 
@@ -69,7 +69,7 @@ def fit_mixture(
     from sklearn.mixture import GaussianMixture
 
     em = GaussianMixture(
-        components, reg_covar=ridge, n_init=restarts, max_iter=iterations, random_state=seed
+        components, reg_covar=ridge, n_init=starts, max_iter=iterations, random_state=seed
     )
     # The sums of one thread are reproducible, and on so few rows more threads wait for each other
     with one_thread(), warnings.catch_warnings():
@@ -164,7 +164,7 @@ def fit_gmm(
         if score > best:
             chosen, best = (count, ridge), float(score)
     count, ridge = chosen
-    return to_nine_digits(fit_mixture(rows, count, ridge=ridge, restarts=10, **how))
+    return to_nine_digits(fit_mixture(rows, count, ridge=ridge, starts=10, **how))
 
 
 def components(most: int, rows: int) -> list[int]:

@@ -50,6 +50,13 @@ class Rows(NamedTuple):
         """Return the rows with the indices ``places`` ``(m,)``."""
         return Rows(self.numbers[places], self.codes[places], self.sizes)
 
+    def indicators(self) -> list[Mask]:
+        """Return the indicators of the labels of each column, ``(n, L)`` each; of a gap, none."""
+        return [
+            codes[:, None] == np.arange(size)
+            for codes, size in zip(self.codes.T, self.sizes, strict=True)
+        ]
+
     def frequencies(self) -> Iterator[Array]:
         """Yield the frequencies of the labels of each column, with one row spread over them."""
         for codes, size in zip(self.codes.T, self.sizes, strict=True):
@@ -168,43 +175,45 @@ class LatentClasses:
 
         start = cls.independent(rows)
         filled = np.where(np.isnan(rows.numbers), start.mixture.means, rows.numbers)
-        indicators = [
-            codes[:, None] == np.arange(size)
-            for codes, size in zip(rows.codes.T, rows.sizes, strict=True)
-        ]
         means = KMeans(classes, n_init=1, random_state=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different rows than classes
-            which = means.fit_predict(np.column_stack([filled, *indicators]))
+            which = means.fit_predict(np.column_stack([filled, *rows.indicators()]))
         one = start.mixture
         copies = one.means.repeat(classes, axis=0), one.covariances.repeat(classes, axis=0)
         fitted = cls(Mixture(np.full(classes, 1 / classes), *copies), start.shares)
         groups = list(patterns(rows.numbers, len(rows.numbers)))
-        shares = (which == np.arange(classes)[:, None]).astype(float)
+        responsibilities = (which == np.arange(classes)[:, None]).astype(float)
         expected, before = fitted.expected(rows, groups), -np.inf
         for _ in range(ITERATIONS):
-            fitted = cls.updated(rows, shares, expected, ridge)
+            fitted = cls.updated(rows, responsibilities, expected, ridge)
             expected = fitted.expected(rows, groups)
             log_q = np.logaddexp.reduce(expected.log_terms, axis=0)
             if log_q.mean() - before < TOLERANCE:
                 break
-            before, shares = log_q.mean(), np.exp(expected.log_terms - log_q)
+            before, responsibilities = log_q.mean(), np.exp(expected.log_terms - log_q)
         return fitted
 
     @classmethod
-    def updated(cls, rows: Rows, shares: Array, expected: Expected, ridge: float) -> LatentClasses:
-        """Return the M-step of EM for the ``shares`` of rows in the classes, ``(K, n)``."""
-        total = shares.sum(axis=1) + 1e-10
+    def updated(
+        cls, rows: Rows, responsibilities: Array, expected: Expected, ridge: float
+    ) -> LatentClasses:
+        """Return the M-step of EM, given the ``responsibilities`` of the classes ``(K, n)``."""
+        total = responsibilities.sum(axis=1) + 1e-10
         (count, _, dim), filled = expected.filled.shape, expected.filled
         spread = np.zeros((count, dim, dim))  # covariances of the missing numbers
         for u, places, rest in expected.spreads:
-            spread[:, u[:, None], u] += shares[:, places].sum(axis=1)[:, None, None] * rest
-        means = (shares[:, None] @ filled)[:, 0] / total[:, None]
+            spread[:, u[:, None], u] += (
+                responsibilities[:, places].sum(axis=1)[:, None, None] * rest
+            )
+        means = (responsibilities[:, None] @ filled)[:, 0] / total[:, None]
         centred = filled - means[:, None]
-        moments = (centred * shares[:, :, None]).transpose(0, 2, 1) @ centred + spread
+        moments = (centred * responsibilities[:, :, None]).transpose(0, 2, 1) @ centred + spread
         covariances = moments / total[:, None, None] + ridge * np.eye(dim)
         labels = [
-            np.stack([shares[:, codes == code].sum(axis=1) for code in range(size)], axis=1)
+            np.stack(
+                [responsibilities[:, codes == code].sum(axis=1) for code in range(size)], axis=1
+            )
             for codes, size in zip(rows.codes.T, rows.sizes, strict=True)
         ]
         smoothed = [

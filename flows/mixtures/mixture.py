@@ -44,11 +44,14 @@ class Mixture:
     covariances: Array
 
     def __post_init__(self) -> None:
+        if self.means.ndim != 2:
+            raise ValueError(f"the means must have the shape (K, D); got {self.means.shape}")
         count, dim = self.means.shape
         if self.weights.shape != (count,) or self.covariances.shape != (count, dim, dim):
             raise ValueError(
                 f"{count} means of {dim} numbers need {count} weights and {count} covariances of "
-                f"{dim} x {dim}"
+                f"{dim} x {dim}; got arrays of shape {self.weights.shape} and "
+                f"{self.covariances.shape}"
             )
         if not np.isfinite(self.means).all():
             raise ValueError(f"the means must be finite; they are {self.means.tolist()}")

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field
 
 from flows.core.arrays import Shape
 from flows.core.seeds import Generators
-from flows.core.settings import Count, Section, TrainingSettings
+from flows.core.settings import Count, Recipe, Section, TrainingSettings
 
 if TYPE_CHECKING:
     from flows.bijections import Bijection, Coupling
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from flows.conditioners import Dropout
     from flows.networks.network import Network
     from flows.networks.population import Description
-
-Recipe = Literal["fixed", "auto"]
 
 
 class Architecture(Section, ABC):

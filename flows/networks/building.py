@@ -105,7 +105,8 @@ def _build(architecture: Architecture, description: Mapping[str, Any]) -> Networ
         raise ValueError(f"context = {context!r}: must be {limit}")
     if columns and (context + event_shape[0], *event_shape[1:]) != (len(columns),):
         raise ValueError(
-            f"{len(columns)} columns for points of shape {event_shape} and a context of {context}"
+            f"{len(columns)} columns for points of shape {event_shape} and a context of {context}; "
+            "vectors need a column per number, with the context first, and images none"
         )
     generators = numpy_generators(description["seed"], "initialize", range(*description["members"]))
     whole: Description = {**description, "settings": architecture.model_dump()}
@@ -123,14 +124,14 @@ def save(network: Population, path: str | Path, *, record: bool = True) -> None:
     """Write a population to ``path``; after an error, no incomplete file is left.
 
     With ``record=False``, the out-of-fold scores of the training rows are replaced by counts in
-    bins; the rest of the record is written. Equal
-    populations give equal bytes. Raises ``OSError`` if the file cannot be written, and
-    ``ValueError`` for a population whose ``description`` does not say how to build it.
+    bins; the rest of the record is written. Equal populations give equal bytes. Raises
+    ``OSError`` if the file cannot be written, and ``ValueError`` for a population whose
+    ``description`` does not say how to build it.
     """
     if "model" not in network.description:
         raise ValueError(
-            f"a {type(network).__name__} that was assembled by hand cannot be saved; "
-            "only networks of flows.build can be saved"
+            f"a {type(network).__name__} that was assembled by hand cannot be saved, because its "
+            "description does not say how to build it; use a network of flows.build"
         )
     description, arrays, training = network.description, network.history, network.record
     if training is not None:

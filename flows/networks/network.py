@@ -141,10 +141,9 @@ class Network(Population, ABC):
         Raises ``ValueError`` if there are no rows or a value is not finite.
         """
         rows = self.shaped(value, what)
-        finite = rows.isfinite().flatten(1).all(1)
-        if not finite.all():
+        for row, *place in (~rows.isfinite()).nonzero()[:1].tolist():
             raise ValueError(
-                f"row {int((~finite).nonzero()[0])} of {what} holds a value that is not finite"
+                f"row {row} of {what} holds {rows[row, *place].item()}, which is not finite"
             )
         return rows
 

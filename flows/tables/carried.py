@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.core.arrays import Array
+from flows.core.arrays import Array, rounded
 from flows.tables.columns import WHOLE, Column
 from flows.tables.dates import from_times
 
@@ -49,7 +49,7 @@ class Carried:
         system = np.column_stack([np.ones(len(x)), others])
         scale = np.abs(system).max(axis=0)
         solution = np.linalg.lstsq(system / scale, x, rcond=None)[0] / scale
-        short = np.array([float(f"{each:.{DIGITS}g}") for each in solution])
+        short = rounded(solution, DIGITS)
         error = [np.abs(system @ each - x).max() for each in (short, solution)]
         if error[0] <= max(error[1], 1e-9 * np.abs(x).max()):
             solution = short

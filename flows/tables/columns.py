@@ -159,3 +159,8 @@ class Column:
         steps = x / (self.step or 1.0)
         with np.errstate(invalid="ignore"):  # infinities
             return inside & (np.abs(steps - np.round(steps)) < 1e-6)
+
+
+def default_names(count: int) -> list[str]:
+    """Return the names of columns that have none: x0, x1 and so on."""
+    return [f"x{d}" for d in range(count)]

@@ -87,15 +87,3 @@ def _pairs(group: Whole) -> float:
     """Return the number of ordered pairs of different rows in the same group."""
     counts = np.bincount(group).astype(float)
     return float((counts * (counts - 1)).sum())
-
-
-def effective_rows(row_ids: Whole) -> float:
-    """Return the effective number of rows with the same weighted mean, (sum c)^2 / sum c^2.
-
-    Args:
-        row_ids: the row that each copy repeats, ``(n,)``; c is how often each row occurs.
-
-    Source: Kish 1965 (Survey sampling).
-    """
-    sizes = np.unique(row_ids, return_counts=True)[1].astype(float)
-    return float(sizes.sum() ** 2 / (sizes**2).sum())

@@ -255,7 +255,7 @@ def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    def type_of(kind: pa.DataType) -> pd.ArrowDtype | None:
+    def pandas_type(kind: pa.DataType) -> pd.ArrowDtype | None:
         # Arrow's types keep whole numbers whole beside missing values; pandas has categories itself
         return None if pa.types.is_dictionary(kind) else pd.ArrowDtype(kind)
 
@@ -263,7 +263,7 @@ def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
         # Without a buffer for a whole group of rows, because a group may be the whole file
         whole = pq.ParquetFile(file, buffer_size=2**20, pre_buffer=False)
         for batch in whole.iter_batches(batch_size=rows):
-            yield batch.to_pandas(types_mapper=type_of, ignore_metadata=True)
+            yield batch.to_pandas(types_mapper=pandas_type, ignore_metadata=True)
 
 
 def write(path: Path | None, pieces: Iterable[pd.DataFrame]) -> None:

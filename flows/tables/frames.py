@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ import pandas as pd
 from flows.core.arrays import Array, Mask, Whole
 from flows.core.errors import UserError
 from flows.tables.carried import Carried
-from flows.tables.columns import Column
+from flows.tables.columns import Column, default_names
 from flows.tables.dates import to_times
 from flows.tables.duplicates import merged_groups
 from flows.tables.inspection import check_columns
@@ -37,6 +37,9 @@ from flows.tables.weights import counts, weights_of
 NAMELESS = r"(Unnamed: \d+)?"  # a column without a name; pandas calls it "Unnamed: 0"
 
 
+Missing = Literal["learn", "drop", "stop"]  # the policies for rows with missing values
+
+
 class Table(NamedTuple):
     """A parsed table.
 
@@ -55,7 +58,7 @@ class TableOptions(NamedTuple):
     """The arguments of ``take`` that a user chooses."""
 
     kinds: Mapping[str, str] = {}
-    missing: str = "learn"
+    missing: Missing = "learn"
     strict: bool = False
     group: str | None = None
     na: Sequence[str] = ()
@@ -113,7 +116,7 @@ def target_names(target: str | Sequence[str] | None) -> list[str]:
 def as_frame(rows: Any, names: Sequence[str] | None = None) -> pd.DataFrame:
     """Return ``rows`` as a data frame; the columns of an array are called ``names``.
 
-    Without ``names``, they are called ``x0``, ``x1`` and so on. Raises ``UserError`` for an array
+    Without ``names``, they have ``default_names``. Raises ``UserError`` for an array
     that does not hold rows ``(n, D)``. The rows of an array are numbered from 1.
     """
     if isinstance(rows, pd.DataFrame):
@@ -122,7 +125,7 @@ def as_frame(rows: Any, names: Sequence[str] | None = None) -> pd.DataFrame:
     if values.ndim != 2 or (names and values.shape[1] != len(names)):
         wanted = f"rows of {len(names)} numbers" if names else "rows"
         raise UserError(f"expected an array of {wanted}; got one of shape {values.shape}")
-    columns = names or [f"x{d}" for d in range(values.shape[1])]
+    columns = names or default_names(values.shape[1])
     return pd.DataFrame(values, columns=columns, index=range(1, len(values) + 1))
 
 
@@ -195,7 +198,7 @@ def _has_numbers(column: Column) -> bool:
 def take(
     table: Table,
     kinds: Mapping[str, str],
-    missing: str = "stop",
+    missing: Missing = "stop",
     *,
     strict: bool = False,
     group: str | None = None,
@@ -219,8 +222,10 @@ def take(
             its weight, and rows with the weight 0 are left out.
 
     Raises ``TableError``, with the faults of all columns, for a table that no density can be fitted
-    to, and ``ValueError`` for a word that is not a kind.
+    to, and ``ValueError`` for another value of ``missing``, and for a word that is not a kind.
     """
+    if missing not in get_args(Missing):
+        raise ValueError(f"missing = {missing!r}: must be 'learn', 'drop' or 'stop'")
     frame, source, types = table
     for name in (*kinds, *targets, *filter(None, (group, weights))):
         position(list(frame), name, source)

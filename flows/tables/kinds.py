@@ -12,6 +12,8 @@ Unless the user names a kind, the first rule that fits holds:
 - all other numbers are ``real``;
 - booleans, ordered categories of pandas, and text or categories with at most 20 different values
   are a ``category``;
+- text with more than 20 different values, among them numbers in at least half of the rows, has the
+  kind of these numbers, and its other text counts as missing;
 - text of which 90% of the values are distinct identifies the rows, and is not learned;
 - all other text is a ``category`` in which rare labels are pooled.
 """
@@ -36,7 +38,7 @@ from flows.tables.values import SOME, are_numbers, label_text
 
 MOST_LABELS = 20  # a column of text with at most this many labels is a category by default
 SKEWED = 10  # the largest of skewed numbers above 0 is more than this many times their median
-LEAST_ROWS = 10  # below this, increasing numbers do not identify rows
+LEAST_NUMBERED = 10  # fewer increasing numbers do not identify rows
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def are_whole(x: Array) -> bool:
 def _number_the_rows(x: Array) -> bool:
     """Return whether whole numbers ``x`` ``(n,)`` increase by less than 2 on average."""
     steps = np.diff(x)
-    return len(x) >= LEAST_ROWS and bool((steps > 0).all()) and steps.mean() < 2
+    return len(x) >= LEAST_NUMBERED and bool((steps > 0).all()) and steps.mean() < 2
 
 
 def _identifier(name: str, problem: str, aim: str, remedy: SetKind) -> Choice:

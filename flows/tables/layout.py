@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from flows.core.arrays import Array
+from flows.core.arrays import Array, plain
 from flows.core.seeds import numpy_generator
 from flows.tables.carried import Carried
 from flows.tables.columns import LARGEST_WHOLE, Column
@@ -180,7 +180,7 @@ def type_of(values: pd.Series) -> Any:
 
 def _plain(label: Any) -> Any:
     """Return a label as JSON can hold it: a number or a boolean as it is, others as text."""
-    label = label.item() if isinstance(label, np.generic) else label
+    label = plain(label)
     return label if isinstance(label, int | float | bool) else str(label)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
-from flows.tables.frames import TableOptions, TableRows, from_user, take
+from flows.tables.frames import Missing, TableOptions, TableRows, from_user, take
 from flows.tables.notices import Words, python_words, show
 
 
@@ -15,7 +15,7 @@ def inspect(
     frame: Any,
     *,
     columns: Mapping[str, str] | None = None,
-    missing: Literal["learn", "drop", "stop"] = "learn",
+    missing: Missing = "learn",
     na: Sequence[Any] = (),
     group: str | None = None,
     weights: str | None = None,

@@ -23,6 +23,12 @@ def make(components: Sequence[Mapping[str, Any]]) -> Mixture:
         >>> targets.make("custom", components=[left, right]).weights
         array([0.25, 0.75])
     """
+    if not components:
+        raise ValueError("components = []: must hold at least one component")
+    keys = ("weight", "mean", "covariance")
+    for k, component in enumerate(components):
+        if lacking := [key for key in keys if key not in component]:
+            raise ValueError(f"component {k} lacks {lacking[0]}; it needs {', '.join(keys)}")
     dim = len(components[0]["mean"])
     for k, component in enumerate(components):
         mean, covariance = component["mean"], component["covariance"]
@@ -30,7 +36,6 @@ def make(components: Sequence[Mapping[str, Any]]) -> Mixture:
             wanted = f"a mean of {dim} numbers and a covariance of {dim} x {dim}"
             wanted += f", as the first mean has {dim}"
             raise ValueError(f"component {k} must have {wanted}; it has {mean} and {covariance}")
-    keys = ("weight", "mean", "covariance")
     parts = (np.array([each[key] for each in components], dtype=np.float64) for key in keys)
     weights, means, covariances = parts
     if not (weights > 0).all():

@@ -42,9 +42,9 @@ def train(
         test: rows in the same units and of the same shape, without missing values. They are scored
             for the history; no member learns from them or is selected by them.
         settings: the settings of the training; by default ``flows.TrainingSettings()``.
-        groups: integers ``(n,)`` for the automatic recipe: rows with equal numbers are copies and
-            share a fold. By default, equal rows share a fold. The fixed recipe has no folds and
-            ignores ``groups``.
+        groups: integers ``(n,)`` for the automatic recipe: rows with equal numbers share a
+            fold, such as copies of a row, or the rows of a subject. By default, equal rows share a
+            fold. The fixed recipe has no folds and ignores ``groups``.
         on_log: called as ``on_log(epoch, curves)`` every ``log_every`` epochs, with the numbers
             that ``network.history`` keeps.
         name: the name of the network in messages.

@@ -6,7 +6,6 @@ Member r of a population learns the data of replicate r. A fitted simple model i
 from __future__ import annotations
 
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,6 @@ from tqdm import tqdm
 
 from common import references
 from flows import targets
-from flows.core import seeds
 from flows.core.arrays import Array
 from flows.core.seeds import Generators, numpy_generators
 from flows.core.settings import TrainingSettings
@@ -32,7 +30,9 @@ from flows.networks.network import Network
 from flows.networks.population import Population, chunked_log_prob
 from flows.training.train import train
 from flows.training.trainer import Trainer
-from studies.claims.replicates import Settings, compared, data
+from studies.claims import replicates
+from studies.claims.replicates import Settings
+from studies.engine import Scores
 
 COMPARISONS = ["precision", "recall", "c2st_auc"]
 
@@ -45,7 +45,7 @@ def network(
     protocol: Settings,
     cost_of: Settings | None = None,
     exact: bool = False,
-) -> Settings:
+) -> Scores:
     """Train a population on the data of all replicates, one member each; return its scores.
 
     If ``cost_of`` describes another model, the number of epochs is chosen so that training takes
@@ -53,7 +53,7 @@ def network(
     marginal velocities.
     """
     truth, count, name = targets.make(target), protocol["replicates"], f"{target} {model}"
-    rows, _ = data(truth, protocol, protocol["train"])
+    rows, _ = replicates.data(truth, protocol, protocol["train"])
     how, trained = TrainingSettings(**training), built(model, settings, training, count)
     operations = flops_per_epoch(trained, len(rows))
     if cost_of is not None:
@@ -72,10 +72,10 @@ def network(
     }
 
 
-def reference(target: str, name: str, settings: Settings, protocol: Settings) -> Settings:
+def reference(target: str, name: str, settings: Settings, protocol: Settings) -> Scores:
     """Fit a reference to the data of each replicate; return its scores."""
     truth = targets.make(target)
-    rows, _ = data(truth, protocol, protocol["train"])
+    rows, _ = replicates.data(truth, protocol, protocol["train"])
     fit = references.fit_of(name, settings, seed=0)
     models = [GaussianMixture.fit(fit, own) for own in rows.swapaxes(0, 1)]
     return scores(truth, models, rows, protocol, f"{target} {name}")
@@ -86,25 +86,24 @@ def built(model: str, settings: Settings, training: Settings, members: int) -> N
     return build(architecture, (2,), members=members, seed=training["seed"])
 
 
-def scores(truth: Truth, models: list[Any], rows: Array, protocol: Settings, name: str) -> Settings:
+def scores(truth: Truth, models: list[Any], rows: Array, protocol: Settings, name: str) -> Scores:
     """Return the scores of every replicate, ``(R,)``.
 
     ``models`` is one population with R members, or R models.
     """
-    first, count = protocol["first"], protocol["replicates"]
-    fresh = truth.sample(protocol["fresh"], seeds.numpy_generator(first, "fresh"))
+    fresh = replicates.fresh(truth, protocol)
     log_q = np.concatenate([chunked_log_prob(model, fresh) for model in models], axis=1)
     own = [*np.split(rows, len(models), axis=1)]
     pairs = zip(models, own, strict=True)
     on_rows = np.concatenate([chunked_log_prob(model, each) for model, each in pairs], axis=1)
     kl = likelihood.divergence(truth.log_prob(fresh)[:, None], log_q)
     memorised = likelihood.strict_mean(on_rows) - likelihood.strict_mean(log_q)
-    generator = seeds.numpy_generator(first, "sample", crc32(name.encode()))
+    generator = replicates.sample_stream(protocol, name)
     drawn = [samples_of(model, protocol["samples"], generator) for model in models]
     points = np.concatenate(drawn, axis=1)
     found = []
-    for r in range(count):
-        found.append(compared(truth, points[:, r], first + r, protocol, COMPARISONS))
+    for r, seed in enumerate(replicates.seeds_of(protocol)):
+        found.append(replicates.compared(truth, points[:, r], seed, protocol, COMPARISONS))
         if isinstance(truth, Mixture):
             mass = samples.mode_mass(points[:, r], truth)
             found[r]["mode_tv"] = samples.mode_scores(mass, truth)["mode_tv"]

@@ -23,11 +23,11 @@ from flows.networks.building import build
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
 from flows.training.train import train
+from studies.claims.replicates import Settings
 
 # As in the pipeline when the study was first run
 ROWS, TEST = 1000, 200  # of a data set
 KDE = {"bandwidths": 60, "folds": 5}
-Settings = dict[str, Any]
 
 
 def other_data(

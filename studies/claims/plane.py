@@ -8,13 +8,11 @@ from __future__ import annotations
 import math
 from functools import partial
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from flows.core import seeds
 from flows.core.arrays import Array
 from flows.core.settings import TrainingSettings
 from flows.evaluation import likelihood, samples
@@ -28,22 +26,22 @@ from flows.targets import ring
 from flows.training.train import train as train_model
 from studies.claims import remedies, replicates
 from studies.claims.replicates import Settings
+from studies.engine import Scores
 
 TRUTH = ring.make()
 DIM = TRUTH.means.shape[1]
 COMPARISONS = ["precision", "recall", "density", "coverage", "c2st_auc"]
 ARCHITECTURE = ("hidden", "transform", "bins")  # keys of ``base``; the others are for training
-Table = dict[str, Any]  # a number per replicate (R,), or one for all
 
 
-def truth(protocol: Settings) -> Table:
+def truth(protocol: Settings) -> Scores:
     """Score samples of the truth itself."""
     name = "equal truth"
     scores = sample_scores(protocol, GaussianMixture.of(TRUTH), name)
     return {"kl": np.zeros(protocol["replicates"]), **scores}
 
 
-def depth(model: str, couplings: int, base: Settings, protocol: Settings) -> Table:
+def depth(model: str, couplings: int, base: Settings, protocol: Settings) -> Scores:
     """Train a flow; return the scores of its density, cost and samples."""
     name = f"depth {model} {couplings}"
     train, test = data(protocol, protocol["train"])
@@ -60,7 +58,9 @@ def depth(model: str, couplings: int, base: Settings, protocol: Settings) -> Tab
     }
 
 
-def control(model: str, couplings: int, effort: float, base: Settings, protocol: Settings) -> Table:
+def control(
+    model: str, couplings: int, effort: float, base: Settings, protocol: Settings
+) -> Scores:
     """Train the same flow with new points every epoch, for ``effort`` times the epochs."""
     settings = training(base, epochs=round(effort * base["epochs"]), noise=0)
     train, _ = data(protocol, protocol["train"])
@@ -71,7 +71,7 @@ def control(model: str, couplings: int, effort: float, base: Settings, protocol:
     return {"kl": divergence(protocol, flow)}
 
 
-def equal(model: str, settings: Settings, training: Settings, protocol: Settings) -> Table:
+def equal(model: str, settings: Settings, training: Settings, protocol: Settings) -> Scores:
     """Train and score a model at the pipeline's settings, changed to equal sizes."""
     name, train = f"equal {model}", TrainingSettings(**training)
     members = protocol["replicates"]
@@ -85,7 +85,7 @@ def equal(model: str, settings: Settings, training: Settings, protocol: Settings
     return {"kl": kl, "parameters": network.parameters_per_member(), **scores}
 
 
-def curve(model: str, rows: int, couplings: int, base: Settings, protocol: Settings) -> Table:
+def curve(model: str, rows: int, couplings: int, base: Settings, protocol: Settings) -> Scores:
     """Train a flow on ``rows`` rows, for as many steps as on the rows of the protocol."""
     train, _ = data(protocol, rows)
     steps, now = (math.ceil(n / base["batch_size"]) for n in (protocol["train"], rows))
@@ -94,7 +94,7 @@ def curve(model: str, rows: int, couplings: int, base: Settings, protocol: Setti
     return {"kl": divergence(protocol, remedies.train(flow, train, settings))}
 
 
-def reference(name: str, rows: int, bandwidths: int, fresh: int, protocol: Settings) -> Table:
+def reference(name: str, rows: int, bandwidths: int, fresh: int, protocol: Settings) -> Scores:
     """Fit a Gaussian mixture with the right number of components, or a kernel density."""
     grid = np.geomspace(0.02, 0.3, bandwidths).tolist()
     fits = {
@@ -108,7 +108,7 @@ def reference(name: str, rows: int, bandwidths: int, fresh: int, protocol: Setti
 
 def ablation(
     model: str, couplings: int, remedy: Settings, base: Settings, protocol: Settings
-) -> Table:
+) -> Scores:
     """Train flows with one remedy against overfitting; the remedy may be an ensemble."""
     amounts = remedies.Remedy.model_fields.keys()
     chosen = remedies.Remedy(**{key: remedy[key] for key in remedy.keys() & amounts})
@@ -154,24 +154,23 @@ def divergence(
 ) -> Array:
     """Return the KL from the truth ``(R,)``, in nats, of the ensemble of each replicate.
 
-    An ensemble is the equal mixture of the ``networks`` of a replicate. The fresh points are the
-    same for all cells.
+    An ensemble is the equal mixture of the ``networks`` of a replicate. ``count`` is the number of
+    fresh points, if the protocol does not say it.
     """
-    generator = seeds.numpy_generator(protocol["first"], "fresh")
-    fresh = TRUTH.sample(count or protocol["fresh"], generator)
+    fresh = replicates.fresh(TRUTH, protocol, count)
     log_q = chunked_log_prob(model, fresh)
     parts = [log_q[:, k : k + networks] for k in range(0, log_q.shape[1], networks)]
     mixed = np.stack([ensemble_log_prob(part) for part in parts], axis=1)
     return likelihood.divergence(TRUTH.log_prob(fresh)[:, None], mixed)
 
 
-def sample_scores(protocol: Settings, model: Population, name: str) -> Table:
+def sample_scores(protocol: Settings, model: Population, name: str) -> Scores:
     """Return the sample metrics ``(R,)`` of every replicate's network.
 
     The scores of modes use all samples; comparisons are means over ``draws`` sets of samples.
     """
     total, count = protocol["samples"], protocol["replicates"]
-    generator = seeds.numpy_generator(protocol["first"], "sample", crc32(name.encode()))
+    generator = replicates.sample_stream(protocol, name)
     shape = (total,) if model.members == count else (total, count)
     points = model.sample(shape, generator=generator).double().numpy().reshape(total, count, DIM)
     # A single sample that is not finite makes the replicate fail.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,17 @@ def data(truth: Truth, protocol: Settings, rows: int) -> tuple[Array, Array]:
     drawn = [draw(seed=seed) for seed in seeds_of(protocol)]
     train, test = (np.stack(part, axis=1) for part in zip(*drawn, strict=True))
     return train, test
+
+
+def fresh(truth: Truth, protocol: Settings, count: int | None = None) -> Array:
+    """Return fresh points, ``count`` or as many as the protocol says: the same for all cells."""
+    generator = seeds.numpy_generator(protocol["first"], "fresh")
+    return truth.sample(count or protocol["fresh"], generator)
+
+
+def sample_stream(protocol: Settings, name: str) -> np.random.Generator:
+    """Return the random stream of the samples of the model ``name``."""
+    return seeds.numpy_generator(protocol["first"], "sample", crc32(name.encode()))
 
 
 def compared(

@@ -16,13 +16,14 @@ from common.settings import read_yaml
 from flows.core.arrays import Array
 from studies import verdicts
 from studies.claims import figures
+from studies.claims.cells import CURVE_REFERENCES, MIXTURE_MODELS, auto_seeds, family_of
 from studies.claims.plane import COMPARISONS, TRUTH
 from studies.claims.refits import RANDOM
-from studies.engine import Study
+from studies.engine import SMALL, Study
 from studies.verdicts import Metric, mean_and_interval
 from tools import markdown
 
-HERE = Path(__file__).parent
+CLAIMS = Path(__file__).with_name("claims.yaml")
 Section = dict[str, Any]  # of claims.yaml
 Entry = dict[str, Any]  # a line of claims.json, with its settings and intermediate results
 TESTED = ("claim", "metric", "comparison", "effect", "ci95", "p_holm", "p_equivalence")
@@ -41,7 +42,7 @@ TARGETS = {"ring": "ring", "grid": "grid of 25", "custom": "five unequal, correl
 
 def report(study: Study) -> None:
     """Write all files of the report, and print the verdicts."""
-    claims = read_yaml(HERE / "claims.yaml")
+    claims = read_yaml(CLAIMS)
     found = {name: examine(study, section) for name, section in claims.items()}
     lines = [
         {"section": claims[name]["title"], **{key: entry[key] for key in REPORTED}}
@@ -178,8 +179,8 @@ def equal_table(study: Study) -> str:
     rows = []
     for model in (*study.params["equal"], "truth"):
         table = study.table("truth") if model == "truth" else study.table("equal", model)
-        weights = f"{table['parameters'][0]:,.0f}" if "parameters" in table else "\u2013"
-        kl = {"gan": "\u2013", "truth": "0"}.get(model) or spread(table["kl"])
+        weights = f"{table['parameters'][0]:,.0f}" if "parameters" in table else markdown.NONE
+        kl = {"gan": markdown.NONE, "truth": "0"}.get(model) or spread(table["kl"])
         scores = [spread(table[key], 1 if key == "modes" else 3) for key in SAMPLE_METRICS]
         rows.append([label(model), weights, kl, *scores, failures(table["kl"])])
     head = ["model", "weights", "KL (nat)", *SAMPLE_METRICS, "failed"]
@@ -189,7 +190,7 @@ def equal_table(study: Study) -> str:
 def kl_by_rows(study: Study) -> dict[str, Array]:
     """Return the mean KL and its interval by number of rows, ``(K, 3)``, of each model."""
     groups = [*(("curve", flow) for flow in study.params["flows"])]
-    groups += [("reference", name) for name in ("gmm", "kde")]
+    groups += [("reference", name) for name in CURVE_REFERENCES]
     rows = study.params["curve"]["rows"]
     return {group[1]: intervals(study, [(*group, n) for n in rows]) for group in groups}
 
@@ -211,8 +212,9 @@ def remedies(study: Study) -> dict[str, pd.DataFrame]:
     """Return the KL by remedy, with one line per replicate and one column per flow."""
     found = {}
     for name, remedy in study.params["ablation"]["remedies"].items():
-        family = "mixture_base" if "components" in remedy else "ablation"
-        kl = {flow: study.table(family, flow, name)["kl"] for flow in study.params["flows"]}
+        kl = {
+            flow: study.table(family_of(remedy), flow, name)["kl"] for flow in study.params["flows"]
+        }
         found[name] = pd.DataFrame(kl)
     return found
 
@@ -243,16 +245,14 @@ def other_table(study: Study) -> str:
 
 def mixtures_table(study: Study) -> str:
     """Return the table of the KL over random mixtures: mean and worst member, worst ensemble."""
-    tables = {label(name): study.table("mixtures", name) for name in ("realnvp", "glow", "nsf")}
-    seeds = study.params["mixtures"]["auto_seeds"]
-    seeds = range(seeds["first"], seeds["first"] + seeds["count"])
-    auto = [study.table("mixtures_auto", seed) for seed in seeds]
+    tables = {label(name): study.table("mixtures", name) for name in MIXTURE_MODELS}
+    auto = [study.table("mixtures_auto", seed) for seed in auto_seeds(study.params)]
     tables[f"{label('nsf')}, automatic recipe"] = pd.concat(auto)
     rows = []
     for title, table in tables.items():
         dims = " to ".join(f"{dim:.0f}" for dim in sorted({table["dim"].min(), table["dim"].max()}))
         numbers = [f"{table['kl'].mean():.2f}", f"{table['kl_worst'].max():.2f}"]
-        ensemble = f"{table['kl_ensemble'].max():.2f}" if "kl_ensemble" in table else "\u2013"
+        ensemble = f"{table['kl_ensemble'].max():.2f}" if "kl_ensemble" in table else markdown.NONE
         rows.append([title, f"{len(table)} in {dims} dimensions", *numbers, ensemble])
     head = ["", "mixtures", "mean KL (nat)", "KL of the worst member", "KL of the worst ensemble"]
     return markdown.table(head, rows, "lr")
@@ -296,14 +296,16 @@ def refits(study: Study) -> dict[str, pd.DataFrame]:
 def matching_table(study: Study) -> str:
     """Return the table of flow matching, coupling flows and simple models on the three targets."""
     rows = []
-    names = [cell for cell in study.cells if cell.startswith("matching") and "small" not in cell]
+    names = [
+        cell for cell in study.cells if cell.startswith("matching") and SMALL not in cell.split("/")
+    ]
     for target in study.params["matching"]["targets"]:
-        for cell in (name for name in names if name.split("/")[1] == target):
+        for cell in (name for name in names if name.split("/")[1] == target):  # not SMALL
             table = study.table(cell).assign(mode_tv=lambda own: own.get("mode_tv"))
             scores = table.reindex(columns=MATCHING_SCORES).agg(spread)
-            shown = ["\u2013" if "nan" in each else each for each in scores]
+            shown = [markdown.NONE if "nan" in each else each for each in scores]
             cost = [
-                f"{table[key].mean() / 10**digits:.3g}" if key in table else "\u2013"
+                f"{table[key].mean() / 10**digits:.3g}" if key in table else markdown.NONE
                 for key, digits in (("flops_training", 9), ("flops_sample", 6))
             ]
             rows.append([target.replace("_", " "), cell.split("/")[2], *shown, *cost])

@@ -21,10 +21,15 @@ from flows.networks.population import ensemble_log_prob
 from flows.training import workers
 from studies.digits import digits, latents, networks, peers
 from studies.digits.digits import Fitted, LogDensity, Protocol
-from studies.engine import Cell, Family, check_names
+from studies.engine import SMALL, Cell, Family, check_names
 
 PACKAGES = (*workers.PACKAGES, "normflows", "pyvinecopulib")
 Scored = tuple[dict[str, Any], dict[str, Any]]
+
+
+def images(split: str, protocol: Protocol) -> tuple[Array, ...]:
+    """Return the training images, their labels, the test images, and theirs."""
+    return digits.split(split, protocol["seed"], protocol["train"], protocol["test"])
 
 
 def network(
@@ -37,7 +42,7 @@ def network(
     shape: tuple[int, ...] = (1, 8, 8),
 ) -> Scored:
     """Fit and score one of our models; return one row per network."""
-    data = digits.split(split, protocol["seed"], protocol["train"], protocol["test"])
+    data = images(split, protocol)
     untrained = networks.build(model, shape, settings, range(members), protocol["seed"])
     fitted = networks.fit(model, untrained, training, data[0], data[2], protocol["seed"])
     return scores(data, fitted, protocol, walk=model != "vector")
@@ -45,13 +50,13 @@ def network(
 
 def peer(name: str, split: str, protocol: Protocol) -> Scored:
     """Fit and score another density; return one row."""
-    data = digits.split(split, protocol["seed"], protocol["train"], protocol["test"])
+    data = images(split, protocol)
     return scores(data, peers.fit(name, data[0], protocol["seed"]), protocol)
 
 
 def held_out(split: str, protocol: Protocol) -> Scored:
     """Score held-out digits against held-out digits, as perfect samples."""
-    data = digits.split(split, protocol["seed"], protocol["train"], protocol["test"])
+    data = images(split, protocol)
     test, sets = data[2], protocol["samples"]
 
     def draw(n: int, _: np.random.Generator) -> Array:
@@ -88,11 +93,11 @@ def cells(params: dict[str, Any]) -> Iterator[Cell]:
     for (name, settings), split in product(params["networks"].items(), params["splits"]):
         own = {**settings, "split": split, "members": settings["members"][split]}
         yield f"network/{name}/{split}", {**own, **shared}
-    for name, settings in params["small"]["networks"].items():
+    for name, settings in params[SMALL]["networks"].items():
         own = {**settings, "split": "random", "members": 2}
-        yield f"network/{name}/small", {**own, "protocol": params["small"]["protocol"]}
-    few = {"split": "random", "protocol": params["small"]["protocol"]}
-    yield "peer/mixture/small", {"name": "mixture", **few}
+        yield f"network/{name}/{SMALL}", {**own, "protocol": params[SMALL]["protocol"]}
+    few = {"split": "random", "protocol": params[SMALL]["protocol"]}
+    yield f"peer/mixture/{SMALL}", {"name": "mixture", **few}
 
 
 def scores(

@@ -38,8 +38,8 @@ def split(kind: str, seed: int, train: int, test: int) -> tuple[Array, Array, Ar
     order = rng.permutation(len(found.data)) if kind == "random" else np.arange(len(found.data))
     # In random order, because models hold out the last training images
     learned = rng.permutation(order[:-test])[:train]
-    held = order[-test:]
-    return found.data[learned], found.target[learned], found.data[held], found.target[held]
+    tested = order[-test:]
+    return found.data[learned], found.target[learned], found.data[tested], found.target[tested]
 
 
 @dataclass
@@ -127,14 +127,14 @@ class Judge:
         }
 
     def mean_scores(
-        self, held: Array, orders: Sequence[NDArray[np.intp]], fakes: Array
+        self, test: Array, orders: Sequence[NDArray[np.intp]], fakes: Array
     ) -> pd.Series:
         """Return the mean scores over sets of ``fakes`` ``(sets * size, 64)``.
 
-        Set k is compared with the first ``size`` images of ``held`` in the order ``orders[k]``.
+        Set k is compared with the first ``size`` images of ``test`` in the order ``orders[k]``.
         """
         sets = zip(orders, np.split(fakes, len(orders)), strict=True)
-        scores = [self.scores(held[order[: len(fake)]], fake) for order, fake in sets]
+        scores = [self.scores(test[order[: len(fake)]], fake) for order, fake in sets]
         return pd.DataFrame(scores).mean(skipna=False)
 
 

@@ -75,7 +75,7 @@ def score(table: str, split: int, train: int, members: int) -> dict[str, Array]:
 
 
 def load(table: str, split: int, train: int) -> tuple[Array, Array, Mask]:
-    """Return at most ``train`` rows to learn from, the test rows, and which of these are anomalies.
+    """Return at most ``train`` rows to learn from, the test rows, and which are odd.
 
     Normal rows are split as in the ranking. Numbers are in standard deviations of the rows to learn
     from.

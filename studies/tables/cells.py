@@ -33,6 +33,7 @@ from studies.tables import (
     treatment,
 )
 from studies.tables.peers import Density
+from studies.verdicts import standard_error
 
 PACKAGES = (
     *workers.PACKAGES,
@@ -189,7 +190,7 @@ def scores(
         line = {
             "train": len(learned),
             "log_likelihood": log_q.mean(),
-            "se": log_q.std(ddof=1) / np.sqrt(len(log_q)),
+            "se": standard_error(log_q),
             "median": np.median(log_q),
             "worst": log_q.min(),
             "weakest": np.min([each.mean() for each in members or [log_q]]),

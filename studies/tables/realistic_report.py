@@ -11,7 +11,7 @@ import pandas as pd
 from studies.engine import Study
 from studies.tables import anomalies, imputation, realistic
 from studies.tables.realistic_scores import OURS
-from studies.tables.wording import interval, label, losses, number, verdict
+from studies.tables.wording import answers, interval, label, losses, names_of, number, verdict
 from tools import markdown
 
 TREATED = "stacked"  # the peer with the treatment of our flows
@@ -25,8 +25,11 @@ def document(study: Study) -> str:
     scores = read(study)
     mean = means(scores)
     log_q = mean["log_likelihood"].unstack("model").loc[:, [OURS, *own["peers"]]]
-    drawn = answers(study, "imputation", imputation.METHODS)["crps"].unstack()
-    found = answers(study, "anomalies", anomalies.METHODS)["precision"].unstack()
+    tables, splits = [*map(realistic.short, own["tables"])], own["imputation"]["splits"]
+    drawn = answers(study, "imputation", tables, splits, imputation.METHODS)["crps"].unstack()
+    odd = study.params["anomalies"]
+    found = answers(study, "anomalies", odd["tables"], odd["splits"], anomalies.METHODS)
+    found = found["precision"].unstack()
     return (
         study.template("realistic_template.md")
         .format(
@@ -41,7 +44,7 @@ def document(study: Study) -> str:
             drawn=grid(drawn, "min"),
             losses_drawn=losses(drawn.T - drawn[OURS]),
             share=anomalies.SHARE,
-            found=study.params["anomalies"]["splits"],
+            found=odd["splits"],
             precision=grid(found, "max"),
             losses_found=losses((-found.T).add(found[OURS])),
         )
@@ -93,25 +96,12 @@ def gains(scores: pd.DataFrame, peers: list[str]) -> str:
         for peer in (TREATED, str(best)):
             mean, low, high = interval((wide[OURS] - wide[peer]).to_numpy())
             cells += [] if peer == TREATED else [label(peer)]
-            limits = f"{number(low)} to {number(high)}" if np.isfinite(low) else "\u2013"
+            limits = f"{number(low)} to {number(high)}" if np.isfinite(low) else markdown.NONE
             cells += [number(mean), limits, f"**{verdict(low, high)}**" if np.isfinite(low) else ""]
         rows.append(cells)
     treated = ["gain over stacked mixtures (nat)", "95% interval", ""]
     names = ["table", *treated, "best other peer", "gain (nat)", "95% interval", ""]
     return markdown.table(names, rows, "lrrrlr")
-
-
-def answers(study: Study, family: str, methods: tuple[str, ...]) -> pd.DataFrame:
-    """Return the scores of methods, means over splits, one row per table and method."""
-    own = study.params["realistic"]
-    tables, splits = study.params["anomalies"]["tables"], study.params["anomalies"]["splits"]
-    if family == "imputation":
-        tables, splits = map(realistic.short, own["tables"]), own["imputation"]["splits"]
-    lines = [
-        study.table(family, table, split).assign(method=methods, table=table)
-        for table, split in product(tables, range(splits))
-    ]
-    return pd.concat(lines).groupby(["table", "method"], sort=False).mean()
 
 
 def grid(values: pd.DataFrame, best: str, first: pd.DataFrame | None = None) -> str:
@@ -124,5 +114,5 @@ def grid(values: pd.DataFrame, best: str, first: pd.DataFrame | None = None) -> 
     text = text.rename(columns=label)
     if first is not None:
         text = pd.concat([first, text], axis=1)
-    rows = [[table.replace("_", " "), *cells] for table, *cells in text.itertuples()]
+    rows = zip(names_of(text.index), *(text[name] for name in text), strict=True)
     return markdown.table(["", *text.columns], rows, "lr")

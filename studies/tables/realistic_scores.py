@@ -20,6 +20,7 @@ from flows.core.errors import UserError
 from flows.mixtures.latent_classes import Rows
 from studies.engine import quiet
 from studies.tables import latent_classes, realistic, sources
+from studies.verdicts import standard_error
 
 OURS = "nsf"
 
@@ -98,7 +99,7 @@ def likelihood(
         "train": len(rows.train.numbers),
         "rows": len(log_q),
         "log_likelihood": log_q.mean(),
-        "se": log_q.std(ddof=1) / np.sqrt(len(log_q)),
+        "se": standard_error(log_q),
         "median": np.median(log_q),
         "worst": log_q.min(),
         "lost": int((~np.isfinite(log_q)).sum()),

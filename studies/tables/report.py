@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import product
 from typing import Any
 
@@ -21,7 +20,16 @@ from studies.tables import realistic_report
 from studies.tables.census import USES
 from studies.tables.questions import CLOSED, METHODS, UNKNOWN
 from studies.tables.treatment import LEVELS
-from studies.tables.wording import LABELS, interval, label, losses, number, verdict
+from studies.tables.wording import (
+    LABELS,
+    answers,
+    interval,
+    label,
+    losses,
+    names_of,
+    number,
+    verdict,
+)
 from studies.verdicts import signed_rank_p
 from tools import markdown
 
@@ -41,7 +49,11 @@ def report(study: Study) -> None:
 
 
 def read(study: Study) -> pd.DataFrame:
-    """Return all scores, one row per cell, with the parts of its name and its seconds."""
+    """Return the scores of our models and the first peers, one row per cell.
+
+    Cells named small and new peers are left out. Of a cell with several densities, the row has the
+    scores of the first. A row also has the parts of the cell's name, and its seconds.
+    """
     lines = []
     for name in engine.select(study, ["ours", "peer"]):
         _, model, table, part, split = name.split("/")
@@ -263,7 +275,8 @@ def divergences(study: Study, scores: pd.DataFrame) -> str:
 
 def questions(study: Study, part: str) -> str:
     """Return the tables on questions to one part of the tables, with the losses of NSF."""
-    mean = answers(study, study.params["questions"][part])
+    asked = study.params["questions"]
+    mean = answers(study, "questions", asked[part], asked["splits"], METHODS).swaplevel()
     crps, hits, own = mean["crps"].unstack(), mean["hit"].unstack(), mean.loc[FLOW]
     log_q = mean.loc[[*CLOSED], [*UNKNOWN]].dropna()
     gains = own[[*UNKNOWN]].reindex(log_q.index, level="table") - log_q
@@ -282,15 +295,6 @@ def questions(study: Study, part: str) -> str:
         )
         .rstrip()
     )
-
-
-def answers(study: Study, tables: list[str]) -> pd.DataFrame:
-    """Return the scores of the questions, means over splits, one line per method and table."""
-    lines = [
-        study.table("questions", table, split).assign(method=METHODS, table=table)
-        for table, split in product(tables, range(study.params["questions"]["splits"]))
-    ]
-    return pd.concat(lines).groupby(["method", "table"], sort=False).mean()
 
 
 def conditionals(mean: pd.DataFrame, gains: pd.DataFrame) -> str:
@@ -339,10 +343,6 @@ def grid(
     return markdown.table(["", *names_of(values.columns), *more], rows, "lr")
 
 
-def names_of(tables: Iterable[str]) -> list[str]:
-    return [table.replace("_", " ") for table in tables]
-
-
 def draw_figures(study: Study, scores: pd.DataFrame) -> None:
     """Draw mean ranks with their critical difference, and our flow's gains over the best peers."""
     order = ranks(means(study, scores)).sort_values()
@@ -361,7 +361,8 @@ def draw_figures(study: Study, scores: pd.DataFrame) -> None:
     errors = [best["gain"] - best["low"], best["high"] - best["gain"]]
     color = label_and_color(FLOW)[1]
     right.errorbar(best["gain"], range(len(best)), xerr=errors, fmt="o", color=color, capsize=3)
-    names = [f"{table.replace('_', ' ')} ({LABELS[peer]})" for table, peer in best.index]
+    tables, peers = best.index.get_level_values(0), best.index.get_level_values(1)
+    names = [f"{name} ({LABELS[peer]})" for name, peer in zip(names_of(tables), peers, strict=True)]
     right.set_yticks(range(len(best)), names)
     right.axvline(0, color="#000000", linewidth=0.8)
     across = "gain of NSF on the best peer,\nwhich is in brackets (nat)"

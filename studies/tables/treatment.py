@@ -30,9 +30,9 @@ from scipy.special import logsumexp
 from sklearn.neighbors import KernelDensity
 
 from flows import NSF, build
-from flows.core.arrays import Array, Whole, subsample
+from flows.core.arrays import Array, Whole, as_points, as_rows, subsample
 from flows.core.settings import FOLDS
-from flows.mixtures.bandwidth import LIMITS
+from flows.mixtures.bandwidth import LIMITS, rescaled
 from flows.mixtures.fitting import COMPONENTS, RIDGES, fit_mixture
 from flows.mixtures.mixture import Mixture
 from flows.networks.population import ensemble_log_prob
@@ -78,14 +78,14 @@ class Points:
         if margins:
             self.map.add_margins()
         self.map.fit_scaler(rows[:, None])
-        self.map.fit(torch.from_numpy(self.map.scale(rows[:, None])[:, 0].T.copy())[None])
+        self.map.fit(as_points(self.map.scale(rows[:, None])[:, 0]))
         self.learned = self(rows)[0]
 
     @torch.no_grad()
     def __call__(self, rows: Array) -> tuple[Array, Array]:
         """Return the points ``(n, D)`` of rows, and the log-determinants of the map, ``(n,)``."""
-        z, log_det = self.map(torch.from_numpy(rows.T.copy())[None])
-        return z[0].T.numpy().copy(), log_det[0].expand(len(rows)).numpy()
+        z, log_det = self.map(as_points(rows))
+        return as_rows(z).copy(), log_det[0].expand(len(rows)).numpy()
 
     def density(self, of_points: Density) -> Density:
         """Return the density of rows for a density of points."""
@@ -159,12 +159,12 @@ def stacked(
 
 
 def mixtures(
-    points: Array, settings: Sequence[tuple[int, float]], restarts: int = 1
+    points: Array, settings: Sequence[tuple[int, float]], starts: int = 1
 ) -> Iterator[Density]:
     """Fit mixtures of Gaussians with these numbers of components and ridges."""
     for components, ridge in settings:
         try:
-            yield fit_mixture(points, components, ridge=ridge, restarts=restarts).log_prob
+            yield fit_mixture(points, components, ridge=ridge, starts=starts).log_prob
         except ValueError:  # a covariance is singular despite the ridge, or there are few rows
             yield lambda rows: np.full(len(rows), -np.inf)
 
@@ -206,7 +206,7 @@ def column_bandwidths(points: Array, most: int = 1_000) -> Array:
     start = np.full(points.shape[1], np.log(np.sqrt(LIMITS[0] * LIMITS[1])))
     bounds = [tuple(np.log(LIMITS))] * points.shape[1]
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
-    return np.exp(found.x) * (len(few) / len(points)) ** (1 / (points.shape[1] + 4))
+    return rescaled(np.exp(found.x), few, points)
 
 
 def noises(points: Array, settings: Sequence[tuple[float, float]]) -> Iterator[Density]:
@@ -246,7 +246,7 @@ def networks(train: Array) -> list[Density]:
 
 
 METHODS = {
-    "mixture": Method(mixtures, [*product(COMPONENTS[:9], RIDGES)], {"restarts": 5}),
+    "mixture": Method(mixtures, [*product(COMPONENTS[:9], RIDGES)], {"starts": 5}),
     "kernel": Method(kernels, (0.7, 1.0, 1.4)),
     "noise": Method(noises, [*product((1.2, 0.8, 0.5, 0.35, 0.2), (1e-4, 1e-3, 1e-2, 1e-1))]),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,10 @@ from scipy import stats
 from common.labels import label_and_color
 from common.settings import read_yaml
 from flows.core.arrays import Array
+from studies.engine import Study
 from studies.tables import imputation, sources
 from studies.tables.questions import DETECTORS, IMPUTERS
-from tools.markdown import minus
+from tools import markdown
 
 LABELS = read_yaml(Path(__file__).with_name("params.yaml"))["labels"]
 
@@ -65,7 +68,23 @@ def losses(gains: pd.DataFrame) -> str:
     return "; ".join(behind) or "nowhere"
 
 
+def names_of(tables: Iterable[str]) -> list[str]:
+    """Return the names of tables in words."""
+    return [table.replace("_", " ") for table in tables]
+
+
+def answers(
+    study: Study, family: str, tables: Sequence[str], splits: int, methods: Sequence[str]
+) -> pd.DataFrame:
+    """Return the scores of methods, means over splits, one row per table and method."""
+    lines = [
+        study.table(family, table, split).assign(method=methods, table=table)
+        for table, split in product(tables, range(splits))
+    ]
+    return pd.concat(lines).groupby(["table", "method"], sort=False).mean()
+
+
 def number(value: float) -> str:
     """Return a number with two decimals, or with a power of ten from 10,000 on."""
     text = f"{value:,.2f}" if abs(value) < 10_000 else f"{value:.0e}"
-    return minus(text).replace("inf", "\u221e").replace("nan", "\u2013")
+    return markdown.minus(text).replace("inf", "\u221e").replace("nan", markdown.NONE)

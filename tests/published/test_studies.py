@@ -8,7 +8,7 @@ import pytest
 
 from common.settings import read_yaml
 from studies import engine
-from studies.claims.report import HERE
+from studies.claims.report import CLAIMS
 
 
 @pytest.mark.parametrize("name", engine.NAMES)
@@ -27,7 +27,7 @@ def test_every_claim_has_a_verdict() -> None:
     found = {(e["section"], e["claim"], e["verdict"]) for e in json.loads(text)}
     asked = {
         (section["title"], number)
-        for section in read_yaml(HERE / "claims.yaml").values()
+        for section in read_yaml(CLAIMS).values()
         for number, _ in enumerate(section["claims"], 1)
     }
     assert {each[:2] for each in found} == asked

@@ -2,7 +2,7 @@
 
 A candidate has one mixture per fold: with the fold's margins, or without. The mixtures of a
 candidate share the number of components and the ridge, which have the best out-of-fold likelihood.
-Expectation maximisation learns from the same rows as the networks of the fold.
+Expectation maximisation learns from at most ``FITTED`` training rows of the fold.
 
 The mixtures are mixtures of Gaussians. In a table with labels, they are mixtures of latent classes
 (``flows/mixtures/latent_classes.py``), which know the labels as labels, and which integrate missing
@@ -37,9 +37,9 @@ from flows.training.automatic.prepared_fold import ROWS_AT_ONCE, PreparedFold
 NAMES = ("margins", "raw")  # preprocessings
 MOST = 24  # components of a mixture
 SEARCHED, FITTED = 1_500, 5_000  # rows that the search and the last fit learn from, at most
-RESTARTS = 3  # starts of the last fit
+STARTS = 3  # starts of the last fit
 Fitted = TypeVar("Fitted", Mixture, LatentClasses)
-Points = TypeVar("Points")
+HeldOut = TypeVar("HeldOut")  # held-out rows, as ``scores`` takes them
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def fit_mixtures(
     searches: list[SearchLimit] = []
     for place, name in enumerate(NAMES):
         folds = [each.fold for each in prepared[name]]
-        fitting = RESTARTS * np.mean([_ratio(len(f.train), FITTED, SEARCHED) for f in folds])
+        fitting = STARTS * np.mean([_ratio(len(f.train), FITTED, SEARCHED) for f in folds])
         scoring = sum(len(f.held_out) for f in folds) / sum(len(f.checked) for f in folds)
         searches.append(limit.search(place, len(NAMES), float(fitting), scoring))
         if any(column.labels for column in columns):
@@ -112,7 +112,7 @@ def _ratio(rows: int, most: int, few: int) -> float:
     return min(rows, most) / min(rows, few)
 
 
-class _OfFold(ABC, Generic[Fitted, Points]):
+class _OfFold(ABC, Generic[Fitted, HeldOut]):
     """The rows of a fold after a preprocessing, and how mixtures are fitted to them."""
 
     component: str
@@ -125,15 +125,15 @@ class _OfFold(ABC, Generic[Fitted, Points]):
             self.preprocessing.margins = None
 
     @abstractmethod
-    def fit(self, count: int, ridge: float, most: int, restarts: int = 1) -> Fitted:
+    def fit(self, count: int, ridge: float, most: int, starts: int = 1) -> Fitted:
         """Fit a mixture of ``count`` components to at most ``most`` of the training rows."""
 
     @abstractmethod
-    def points(self, places: Whole) -> Points:
+    def points(self, places: Whole) -> HeldOut:
         """Return the held-out rows with the indices ``places`` ``(m,)``, for ``scores``."""
 
     @abstractmethod
-    def scores(self, mixture: Fitted, points: Points) -> Array:
+    def scores(self, mixture: Fitted, points: HeldOut) -> Array:
         """Return the log-densities of held-out rows in the user's units, ``(m,)``.
 
         For a row with gaps, this is the log-density of the known values.
@@ -144,11 +144,11 @@ class _OfFold(ABC, Generic[Fitted, Points]):
         """Return the mixture as a model in the user's units."""
 
     @cached_property
-    def checked(self) -> list[Points]:
+    def checked(self) -> list[HeldOut]:
         """The held-out rows that checks use."""
         return self.pieces(self.fold.checked)
 
-    def pieces(self, places: Whole) -> list[Points]:
+    def pieces(self, places: Whole) -> list[HeldOut]:
         """Return the held-out rows with the indices ``places``, in pieces of limited size."""
         size = ROWS_AT_ONCE // self.fold.completions
         starts = range(0, len(places), size)
@@ -164,9 +164,9 @@ class _GaussiansOfFold(_OfFold[Mixture, tuple[Array, Array]]):
 
     component = "Gaussian"
 
-    def fit(self, count: int, ridge: float, most: int, restarts: int = 1) -> Mixture:
+    def fit(self, count: int, ridge: float, most: int, starts: int = 1) -> Mixture:
         points = subsample(self.prepared.points.double().numpy().T, most)
-        return to_nine_digits(fit_mixture(points, count, ridge=ridge, restarts=restarts))
+        return to_nine_digits(fit_mixture(points, count, ridge=ridge, starts=starts))
 
     def points(self, places: Whole) -> tuple[Array, Array]:
         rows = self.fold.held_out_rows[places]
@@ -202,9 +202,9 @@ class _ClassesOfFold(_OfFold[LatentClasses, tuple[Rows, Array]]):
         if self.numbers:
             self.of_numbers = self.preprocessing.of_columns(self.numbers)
 
-    def fit(self, count: int, ridge: float, most: int, restarts: int = 1) -> LatentClasses:
+    def fit(self, count: int, ridge: float, most: int, starts: int = 1) -> LatentClasses:
         learned = self.learned.take(few_rows(self.learned.numbers, most))
-        return LatentClasses.fit(learned, count, ridge, restarts).to_nine_digits()
+        return LatentClasses.fit(learned, count, ridge, starts).to_nine_digits()
 
     @cached_property
     def learned(self) -> Rows:
@@ -236,7 +236,7 @@ class _ClassesOfFold(_OfFold[LatentClasses, tuple[Rows, Array]]):
 
 
 def _candidate(
-    folds: Sequence[_OfFold[Fitted, Points]], name: str, rows: int, limit: SearchLimit
+    folds: Sequence[_OfFold[Fitted, HeldOut]], name: str, rows: int, limit: SearchLimit
 ) -> FoldMixtures | None:
     """Return a candidate, or ``None`` if the limit of the search leaves no time for it."""
     if not limit.goes_on():
@@ -246,7 +246,7 @@ def _candidate(
     count, ridge = search(score, components(MOST, fewest), limit.goes_on)
     if not limit.ends_in_time():
         return None
-    fitted = [each.fit(count, ridge, FITTED, RESTARTS) for each in folds]
+    fitted = [each.fit(count, ridge, FITTED, STARTS) for each in folds]
     scores = np.full(rows, np.nan)
     for each, mixture in zip(folds, fitted, strict=True):
         every = each.pieces(np.arange(len(each.fold.held_out)))
@@ -256,7 +256,7 @@ def _candidate(
 
 
 def _out_of_fold(
-    folds: Sequence[_OfFold[Fitted, Points]], limit: SearchLimit, count: int, ridge: float
+    folds: Sequence[_OfFold[Fitted, HeldOut]], limit: SearchLimit, count: int, ridge: float
 ) -> float:
     """Return the mean out-of-fold score of quick fits; minus infinity if a fit fails."""
     limit.evaluated += 1

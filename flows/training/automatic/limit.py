@@ -156,7 +156,7 @@ class Clock(Limit):
             import sklearn.mixture  # noqa: F401 (before searches are timed)
         self.training_end = self.mixtures_end - (MIXTURES * self.seconds if mixtures else 0)
         self.networks = kept * len(trainer.folds)
-        self.part, self.scoring, self.epoch = -1, 0.0, 0.0
+        self.part, self.scoring, self.network_epoch = -1, 0.0, 0.0
         self.started = self.last = time.monotonic()
         self.step = trainer.step
 
@@ -164,7 +164,7 @@ class Clock(Limit):
         if part < 3:
             return most
         self._measure(trainer)
-        epoch = len(trainer.members) * self.epoch
+        epoch = len(trainer.members) * self.network_epoch
         epochs = (self.training_end - self.scoring - self.last) / epoch
         steps = max(1, round(epochs)) * trainer.steps
         return min(most, trainer.step + steps)
@@ -172,7 +172,7 @@ class Clock(Limit):
     def goes_on(self, part: int, trainer: FoldTrainer) -> bool:
         self._measure(trainer)
         is_first, self.part = part != self.part, part
-        epoch = len(trainer.members) * self.epoch
+        epoch = len(trainer.members) * self.network_epoch
         if part < 2:
             end = self.started + ROUNDS[part] * (self.training_end - self.started)
             return is_first or self.last + epoch < end
@@ -180,11 +180,11 @@ class Clock(Limit):
         return self.last + (1 + cooling) * epoch < self.training_end - self.scoring
 
     def _measure(self, trainer: FoldTrainer) -> None:
-        """Measure the seconds of an epoch, per network."""
+        """Measure the seconds that an epoch of one network takes."""
         now = time.monotonic()
         if trainer.step > self.step:
             epochs = (trainer.step - self.step) / trainer.steps
-            self.epoch = (now - self.last) / epochs / len(trainer.members)
+            self.network_epoch = (now - self.last) / epochs / len(trainer.members)
         self.last, self.step = now, trainer.step
 
     def scores(self, trainer: FoldTrainer) -> Array:
@@ -223,11 +223,11 @@ class _TimedSearch(SearchLimit):
     def __init__(self, end: float, fitting: float, scoring: float) -> None:
         self.end, self.fitting, self.scoring = end, fitting, scoring
         self.last = time.monotonic()
-        self.seconds = {"fit": 0.0, "score": 0.0}
+        self.laps = {"fit": 0.0, "score": 0.0}
 
     def goes_on(self) -> bool:
         self.last = time.monotonic()
-        return self._needs(GROWTH, GROWTH * sum(self.seconds.values())) < self.end
+        return self._needs(GROWTH, GROWTH * sum(self.laps.values())) < self.end
 
     def ends_in_time(self) -> bool:
         self.last = time.monotonic()
@@ -235,9 +235,9 @@ class _TimedSearch(SearchLimit):
 
     def lap(self, part: str) -> None:
         now = time.monotonic()
-        self.seconds[part], self.last = now - self.last, now
+        self.laps[part], self.last = now - self.last, now
 
     def _needs(self, growth: float, before: float) -> float:
         """Return when the last fits and scores end, if they start ``before`` seconds from now."""
-        fits = LONGER * self.fitting * self.seconds["fit"]
-        return self.last + before + growth * (fits + self.scoring * self.seconds["score"])
+        fits = LONGER * self.fitting * self.laps["fit"]
+        return self.last + before + growth * (fits + self.scoring * self.laps["score"])

@@ -40,7 +40,9 @@ from flows.networks.composite import Composite
 from flows.networks.network import DensityNetwork
 from flows.networks.population import Population, ensemble_log_prob
 from flows.networks.record import MemberRecord, RowScores, RowState, TrainingRecord
-from flows.tables.duplicates import effective_rows, equal_rows
+from flows.tables.columns import Column
+from flows.tables.duplicates import equal_rows
+from flows.tables.weights import effective_rows
 from flows.training.automatic import stacking
 from flows.training.automatic.candidates import CANDIDATES, TARGET_CANDIDATES
 from flows.training.automatic.fold import Fold
@@ -89,7 +91,7 @@ def train_auto(
         _set_trained(network, trainer)
         scores = trainer.scores(every_row=True)
         weights = stacking.weights(scores[is_held_out])
-        network.weights.copy_(torch.from_numpy(np.repeat(weights / folds, folds)))
+        network.weights.copy_(torch.from_numpy(stacking.per_member(weights, folds)))
         if mixtures:
             show_state(bar, "fitting mixtures")
             prepared, columns = trainer.prepared, network.columns
@@ -103,7 +105,7 @@ def train_auto(
         scores = np.column_stack([scores, *(each.scores for each in added)])
         weights = stacking.weights(scores[is_held_out])
         models = [model for each in added for model in each.models]
-        result = Composite(network, models, np.repeat(weights / folds, folds))
+        result = Composite(network, models, stacking.per_member(weights, folds))
         members += [MemberRecord(f, str(each)) for each in added for f in range(folds)]
     replay(network.history, task.on_log)
     held_out = ensemble_log_prob(scores, weights)
@@ -212,11 +214,11 @@ def checked(network: DensityNetwork, rows: Tensor, what: str) -> Array:
     """
     given = rows.double().numpy()
     real = network.preprocessing.to_real_rows(given)
-    is_wrong = ~(np.isfinite(real) | np.isnan(given)).all(axis=(1, 2))
-    for row in np.flatnonzero(is_wrong)[:1].tolist():
+    for row, member, d in np.argwhere(~(np.isfinite(real) | np.isnan(given)))[:1].tolist():
+        column = network.columns[d] if network.columns else Column(str(d))
         raise ValueError(
-            f"row {row} of {what} holds a value that is not finite, or that the kind of its column "
-            "does not allow"
+            f"row {row} of {what}: column {column.name} holds {given[row, member, d]:g}; allowed "
+            f"are finite numbers of the kind {column.word}"
         )
     return given
 

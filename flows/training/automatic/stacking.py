@@ -45,7 +45,15 @@ def member_weights(log_q: Array, fold: Whole, folds: int) -> Array:
         folds: the number of folds.
     """
     own = log_q.reshape(len(log_q), -1, folds)[np.arange(len(log_q)), :, fold]
-    return np.repeat(weights(own) / folds, folds)
+    return per_member(weights(own), folds)
+
+
+def per_member(weights: Array, folds: int) -> Array:
+    """Return the weights of the members, ``(C folds,)``: the folds of a candidate share its weight.
+
+    ``weights`` ``(C,)`` are the weights of the candidates.
+    """
+    return np.repeat(weights / folds, folds)
 
 
 def chosen(log_q: Array, count: int) -> list[int]:
