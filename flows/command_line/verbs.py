@@ -23,10 +23,9 @@ from flows.density.array_density import ArrayDensity
 from flows.density.chunks import (
     Chunks,
     about_probability,
-    find_column,
-    layout_of,
     prediction_names,
 )
+from flows.density.columns_by_name import find_column, layout_of
 from flows.density.conditions import conditions, event_intervals, parse_conditions
 from flows.density.description import describe
 from flows.density.fitting import fit_table

@@ -51,7 +51,7 @@ class TargetUnknowns:
     def posteriors(
         self,
         rows: Array,
-        numbers: Whole,
+        row_numbers: Whole,
         seed: int = 0,
         enough: float = DRAWS,
     ) -> Iterator[tuple[int, Posterior]]:
@@ -60,14 +60,14 @@ class TargetUnknowns:
         Args:
             rows: rows in the user's units, ``(n, d + D)``, with ``NaN`` for unknown values. Either
                 all targets or no target of a row are unknown.
-            numbers: the numbers of the rows, which select their random streams, ``(n,)``.
+            row_numbers: the numbers of the rows, which select their random streams, ``(n,)``.
             seed: the seed of the random streams.
             enough: the number of draws of several targets, at least.
         """
         context = self.population.network.context
         plain = ~np.isnan(rows[:, :context]).any(axis=1) & np.isnan(rows[:, context:]).all(axis=1)
         for k in np.flatnonzero(~plain).tolist():
-            generator = numpy_generator(seed, "unknown", int(numbers[k]))
+            generator = numpy_generator(seed, "unknown", int(row_numbers[k]))
             if not np.isnan(rows[k, context:]).all():
                 yield k, self._weighted(rows[k], generator)
                 continue
@@ -76,12 +76,12 @@ class TargetUnknowns:
         places = np.flatnonzero(plain)
         for start in range(0, len(places), ROWS):
             some = places[start : start + ROWS]
-            if self.population.targets == 1:
+            if self.population.target_count == 1:
                 found = self._of_one(rows[some, :context])
                 yield from zip(some.tolist(), found, strict=True)
                 continue
             for k in some.tolist():
-                generator = numpy_generator(seed, "unknown", int(numbers[k]))
+                generator = numpy_generator(seed, "unknown", int(row_numbers[k]))
                 yield k, self._drawn(rows[k : k + 1, :context], generator, enough)
 
     def restricted(
@@ -132,7 +132,7 @@ class TargetUnknowns:
     ) -> tuple[Array, Array]:
         """Return targets ``(n, D)`` given contexts ``(n, d)``, and log-weights ``(n, M)``."""
         population, context = self.population, self.population.network.context
-        if population.targets == 1 and context in intervals:
+        if population.target_count == 1 and context in intervals:
             y, log_p = self._target_inside(x, intervals[context], generator)
             return y[:, None], log_p
         y = population.network.ensemble_sample(None, generator, x).double().numpy()
@@ -171,7 +171,7 @@ class TargetUnknowns:
 
     def _averaged(self, x: Array, generator: np.random.Generator, enough: float) -> Posterior:
         """Return the distribution of the targets, averaged over completions ``(K, d)``."""
-        if self.population.targets > 1:
+        if self.population.target_count > 1:
             return self._drawn(x, generator, enough)
         found = self._of_one(x)
         values = np.concatenate([each.values for each in found])

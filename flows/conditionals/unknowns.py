@@ -196,7 +196,7 @@ class Unknowns:
     def posteriors(
         self,
         rows: Array,
-        numbers: Whole,
+        row_numbers: Whole,
         seed: int = 0,
         enough: float = ENOUGH,
         own: Array | None = None,
@@ -206,7 +206,7 @@ class Unknowns:
         Args:
             rows: rows in the user's units, ``(n, D)``, with codes for labels and ``NaN`` for
                 unknown values.
-            numbers: the numbers of the rows, which select their random streams, ``(n,)``.
+            row_numbers: the numbers of the rows, which select their random streams, ``(n,)``.
             seed: the seed of the random streams.
             enough: the effective number of draws after which drawing stops.
             own: the rows with their true values, ``(n, D)``, for ``Posterior.log_own``.
@@ -219,7 +219,7 @@ class Unknowns:
             elif len(places) == 1 and not self.is_category.any():
                 found = self._integrated(rows[some], places[0])
             else:
-                found = self._drawn(rows[some], unknown, numbers[some], seed, enough, own[some])
+                found = self._drawn(rows[some], unknown, row_numbers[some], seed, enough, own[some])
             yield from zip(some.tolist(), found, strict=True)
 
     def restricted(
@@ -322,13 +322,13 @@ class Unknowns:
         return [self._posterior(values[each], nodes.log_mass[each], **kind) for each in own]
 
     def _drawn(
-        self, rows: Array, unknown: Mask, numbers: Whole, seed: int, enough: float, own: Array
+        self, rows: Array, unknown: Mask, row_numbers: Whole, seed: int, enough: float, own: Array
     ) -> list[Posterior]:
         """Draw the ``unknown`` columns, ``(D,)``, until ``enough`` draws of each row are effective.
 
         ``log_own`` is computed for each complete row of ``own`` ``(n, D)``.
         """
-        streams = [numpy_generator(seed, "unknown", int(number)) for number in numbers]
+        streams = [numpy_generator(seed, "unknown", int(number)) for number in row_numbers]
         clouds = [Draws(stream, self.member_weights) for stream in streams]
         waiting, count, total = np.arange(len(rows)), FIRST, 0
         while len(waiting) and total < MOST:

@@ -18,6 +18,7 @@ import pandas as pd
 from flows.conditionals.unknowns import ENOUGH
 from flows.core.arrays import Array, Mask, Whole
 from flows.density.array_density import ArrayDensity, Conditions, Estimate, Probability
+from flows.density.columns_by_name import find_column, given_mask, layout_of
 from flows.tables.carried import Carried
 from flows.tables.columns import Column
 from flows.tables.dates import from_times
@@ -26,16 +27,13 @@ from flows.tables.frames import (
     apply_missing_policy,
     parse,
     parsing_kinds,
-    position,
     rows_left_out,
     to_numbers,
 )
 from flows.tables.kinds import MOST_LABELS
-from flows.tables.layout import Layout
 from flows.tables.notices import Notice, TableError, collecting
 from flows.tables.values import PLAIN, Format
 
-DENSITY = "the density"  # the source in messages about an unknown column
 ROUGH = 0.021  # standard error of a probability, relative, above which a notice says so
 BLOCK = 500  # rows between two calls of ``on_rows``
 # From rows (n, D) and their numbers (n,) to results; the last result is the effective draws
@@ -394,37 +392,6 @@ def prediction_names(columns: Sequence[Column], levels: Sequence[float]) -> list
     if len(columns) == 1:
         return names[columns[0].name]
     return [f"{column}_{each}" for column, own in names.items() for each in own]
-
-
-def layout_of(density: ArrayDensity) -> Layout:
-    """Return all columns of the table of a density, also those that are not learned."""
-    return Layout.of(density.network.description, density.columns)
-
-
-def find_column(density: ArrayDensity, name: str) -> int:
-    """Return the index of the column ``name`` among the learned columns of a density.
-
-    Raises ``TableError`` for any other column, which says why if the column is not learned.
-    """
-    names = density.names
-    if name not in names and (why := layout_of(density).without_density(name)):
-        raise TableError([Notice(f"{why}; the learned columns are: {', '.join(names)}", name)])
-    return position(names, name, DENSITY)
-
-
-def given_mask(density: ArrayDensity, given: Sequence[str]) -> Mask:
-    """Return a mask ``(D,)`` of the columns of a density that are ``given``.
-
-    Raises ``TableError`` for an unknown column, and if all columns are given.
-    """
-    if isinstance(given, str):
-        problem = f"given = {given!r}: must be a list of columns, such as [{given!r}]"
-        raise TableError([Notice(problem)])
-    mask = np.zeros(len(density.columns), bool)
-    mask[[find_column(density, str(name)) for name in given]] = True
-    if mask.all():
-        raise TableError([Notice("every column is given; leave out a column to score")])
-    return mask
 
 
 def _side_by_side(names: Sequence[str], parts: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from flows.core.arrays import Array
 from flows.density.array_density import ArrayDensity, Conditions
-from flows.density.chunks import find_column, layout_of
+from flows.density.columns_by_name import find_column, layout_of
 from flows.tables.columns import WHOLE, Column
 from flows.tables.frames import numbers_of
 from flows.tables.notices import Notice, TableError, collecting

@@ -186,7 +186,7 @@ def fit_table(
     if "batch_size" in settings and training.batch_size > len(rows.values):
         batch_size, n = training.batch_size, len(rows.values)
         raise ValueError(f"batch_size = {batch_size}: must be at most {n}, the number of rows")
-    context = len(rows.columns) - rows.targets if rows.targets else 0
+    context = len(rows.columns) - rows.target_count if rows.target_count else 0
     network = building.build(
         architecture,
         (len(rows.columns) - context,),
@@ -353,9 +353,9 @@ def rescored(
     evidence = len(found) if copies is None else effective_rows(copies[places])
     error = float(found.std() / np.sqrt(evidence))
     record = replace(record, held_out=float(found.mean()), held_out_se=error)
-    if any(column.labels for column in density.columns[-network.targets :]):
+    if any(column.labels for column in density.columns[-network.target_count :]):
         # The references are densities of codes; the frequencies of the labels replace them
-        frequencies = _label_frequencies(values[places, -1]) if network.targets == 1 else {}
+        frequencies = _label_frequencies(values[places, -1]) if network.target_count == 1 else {}
         record = replace(record, references=frequencies)
     return record
 

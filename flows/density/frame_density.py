@@ -19,7 +19,8 @@ import pandas as pd
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.density.array_density import ArrayDensity, Conditions, Estimate, Probability
-from flows.density.chunks import Chunks, about_probability, layout_of
+from flows.density.chunks import Chunks, about_probability
+from flows.density.columns_by_name import layout_of
 from flows.density.conditions import conditions, event_intervals
 from flows.density.description import describe
 from flows.density.target_density import density_of

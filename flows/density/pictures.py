@@ -14,7 +14,8 @@ import pandas as pd
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.density.array_density import ArrayDensity
-from flows.density.chunks import Chunks, find_column, layout_of
+from flows.density.chunks import Chunks
+from flows.density.columns_by_name import find_column, layout_of
 from flows.density.target_density import TargetDensity, target_along
 from flows.networks import registry
 from flows.tables.frames import numbers_of

@@ -39,10 +39,10 @@ class TargetPopulation(Population):
     """
 
     def __init__(self, network: Flow, context_model: GaussianMixture) -> None:
-        targets = network.event_shape.numel()
-        description = {**network.description, "targets": targets}
+        target_count = network.event_shape.numel()
+        description = {**network.description, "targets": target_count}
         super().__init__(network.members, network.row_shape, description)
-        self.network, self.context_model, self.targets = network, context_model, targets
+        self.network, self.context_model, self.target_count = network, context_model, target_count
         self.history, self.record = network.history, network.record
 
     @classmethod
@@ -76,7 +76,7 @@ class TargetPopulation(Population):
             value: rows (x, y) in the user's units, ``(n, d + D)`` or ``(n, M, d + D)``.
         """
         value = self.points(value)
-        x, y = value.split([self.network.context, self.targets], dim=-1)
+        x, y = value.split([self.network.context, self.target_count], dim=-1)
         return self.network.log_prob(y, x)
 
     @torch.no_grad()
@@ -104,7 +104,7 @@ class TargetPopulation(Population):
             self._log_factors(rows[start : start + self.chunk])
             for start in range(0, len(rows), self.chunk)
         ]
-        return np.concatenate([np.empty((0, self.members, self.targets)), *parts])
+        return np.concatenate([np.empty((0, self.members, self.target_count)), *parts])
 
     def _log_factors(self, rows: Array) -> Array:
         x, y = np.split(rows, [self.network.context], axis=1)

@@ -91,8 +91,8 @@ class TableRows(NamedTuple):
         layout: all columns of the table, also those that are not learned.
         groups: the number of the group of each row, ``(n,)``: a row is in one group with its copies
             and with the rows of the same subject.
-        targets: the number of last columns that are learned given all others; 0 if the columns are
-            learned together.
+        target_count: the number of last columns that are learned given all others; 0 if the columns
+            are learned together.
         is_weighted: whether the rows are repeated by their weights. Repeated rows are copies.
     """
 
@@ -102,7 +102,7 @@ class TableRows(NamedTuple):
     notices: list[Notice]
     layout: Layout
     groups: Whole
-    targets: int = 0
+    target_count: int = 0
     is_weighted: bool = False
 
 
@@ -456,7 +456,7 @@ def _with_targets(rows: TableRows, targets: Sequence[str]) -> TableRows:
     order = [*given, *map(names.index, targets)]
     values = np.ascontiguousarray(rows.values[:, order])
     columns = [rows.columns[d] for d in order]
-    return rows._replace(columns=columns, values=values, targets=len(targets))
+    return rows._replace(columns=columns, values=values, target_count=len(targets))
 
 
 def _subjects(values: pd.Series) -> Whole:

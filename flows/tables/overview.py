@@ -62,7 +62,7 @@ def inspect(
 
 def overview(rows: TableRows, words: Words = python_words) -> pd.DataFrame:
     """Return the result of ``inspect`` for rows, with remedies in the ``words`` of a front end."""
-    given = len(rows.columns) - rows.targets if rows.targets else 0
+    given = len(rows.columns) - rows.target_count if rows.target_count else 0
     uses = {
         column.name: ("given" if d < given else "learned", column.word)
         for d, column in enumerate(rows.columns)
