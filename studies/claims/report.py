@@ -19,7 +19,7 @@ from studies.claims import figures
 from studies.claims.cells import CURVE_REFERENCES, MIXTURE_MODELS, auto_seeds, family_of
 from studies.claims.plane import COMPARISONS, TRUTH
 from studies.claims.refits import RANDOM
-from studies.engine import SMALL, Study
+from studies.engine import Study
 from studies.verdicts import Metric, mean_and_interval
 from tools import markdown
 
@@ -212,9 +212,8 @@ def remedies(study: Study) -> dict[str, pd.DataFrame]:
     """Return the KL by remedy, with one line per replicate and one column per flow."""
     found = {}
     for name, remedy in study.params["ablation"]["remedies"].items():
-        kl = {
-            flow: study.table(family_of(remedy), flow, name)["kl"] for flow in study.params["flows"]
-        }
+        family = family_of(remedy)
+        kl = {flow: study.table(family, flow, name)["kl"] for flow in study.params["flows"]}
         found[name] = pd.DataFrame(kl)
     return found
 
@@ -296,11 +295,9 @@ def refits(study: Study) -> dict[str, pd.DataFrame]:
 def matching_table(study: Study) -> str:
     """Return the table of flow matching, coupling flows and simple models on the three targets."""
     rows = []
-    names = [
-        cell for cell in study.cells if cell.startswith("matching") and SMALL not in cell.split("/")
-    ]
+    names = [cell for cell in study.cells if cell.startswith("matching")]
     for target in study.params["matching"]["targets"]:
-        for cell in (name for name in names if name.split("/")[1] == target):  # not SMALL
+        for cell in (name for name in names if name.split("/")[1] == target):
             table = study.table(cell).assign(mode_tv=lambda own: own.get("mode_tv"))
             scores = table.reindex(columns=MATCHING_SCORES).agg(spread)
             shown = [markdown.NONE if "nan" in each else each for each in scores]
