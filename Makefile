@@ -36,7 +36,7 @@ verify: .venv/ready  ## run the committed pipeline with the settings of three ma
 compare: .venv/ready  ## compare the results of two branches: make compare A=main B=deeper [FORMAT=md]
 	@$(RUN) python -m tools.compare $(A) $(B) --format $(or $(FORMAT),html)
 
-bench: .venv-bench/ready  ## time this library and five others (up to an hour; run nothing else meanwhile)
+bench: .venv-bench/ready  ## time this library and five others (over an hour; run nothing else meanwhile)
 	PATH="$(CURDIR)/.venv-bench/bin:$$PATH" dvc repro benchmarks/dvc.yaml
 
 # FLOWS_WORKERS names the workers of a study; the default is one process per core.

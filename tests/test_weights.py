@@ -10,9 +10,10 @@ from helpers import parabola
 import flows
 from flows.__main__ import main
 from flows.core.arrays import Array
+from flows.tables.duplicates import effective_rows
 from flows.tables.frames import from_user, take
 from flows.tables.notices import TableError
-from flows.tables.weights import COPIES, counts, effective_rows
+from flows.tables.weights import COPIES, counts
 from flows.training.automatic.noise import NeighbourNoise
 
 

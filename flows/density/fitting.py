@@ -24,10 +24,10 @@ from flows.networks.network import DensityNetwork
 from flows.networks.population import Population
 from flows.networks.record import RowScores, RowState, TrainingRecord
 from flows.networks.target_population import TargetPopulation
+from flows.tables.duplicates import effective_rows
 from flows.tables.frames import Missing, Table, TableOptions, from_user, take
 from flows.tables.notices import Notice, show
 from flows.tables.rounding import dequantise
-from flows.tables.weights import effective_rows
 from flows.training.automatic import stacking
 from flows.training.automatic.limit import Clock, Limit, Recorded
 from flows.training.automatic.recipe import train_auto

@@ -66,6 +66,18 @@ def first_copies(values: Array) -> Whole:
     return np.where(comparable, np.unique(group, return_index=True)[1][group], np.arange(n))
 
 
+def effective_rows(row_ids: Whole) -> float:
+    """Return the effective number of rows with the same weighted mean, (sum c)^2 / sum c^2.
+
+    Args:
+        row_ids: the row that each copy repeats, ``(n,)``; c is how often each row occurs.
+
+    Source: Kish 1965 (Survey sampling).
+    """
+    sizes = np.unique(row_ids, return_counts=True)[1].astype(float)
+    return float(sizes.sum() ** 2 / (sizes**2).sum())
+
+
 def _is_continuous(x: Array, different: int) -> bool:
     """Return whether a column ``(n,)`` of a table with ``different`` distinct rows is continuous.
 

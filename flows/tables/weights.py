@@ -51,15 +51,3 @@ def counts(weights: Array) -> Whole:
     wanted = min(COPIES * n, max(n, ROWS))
     edges = np.floor(weights.cumsum() * (wanted / total) + 0.5)
     return np.diff(edges, prepend=0).astype(np.int64)
-
-
-def effective_rows(row_ids: Whole) -> float:
-    """Return the effective number of rows with the same weighted mean, (sum c)^2 / sum c^2.
-
-    Args:
-        row_ids: the row that each copy repeats, ``(n,)``; c is how often each row occurs.
-
-    Source: Kish 1965 (Survey sampling).
-    """
-    sizes = np.unique(row_ids, return_counts=True)[1].astype(float)
-    return float(sizes.sum() ** 2 / (sizes**2).sum())

@@ -41,8 +41,7 @@ from flows.networks.network import DensityNetwork
 from flows.networks.population import Population, ensemble_log_prob
 from flows.networks.record import MemberRecord, RowScores, RowState, TrainingRecord
 from flows.tables.columns import Column
-from flows.tables.duplicates import equal_rows
-from flows.tables.weights import effective_rows
+from flows.tables.duplicates import effective_rows, equal_rows
 from flows.training.automatic import stacking
 from flows.training.automatic.candidates import CANDIDATES, TARGET_CANDIDATES
 from flows.training.automatic.fold import Fold
