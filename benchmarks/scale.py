@@ -118,7 +118,7 @@ def draw_speed(table: pd.DataFrame) -> None:
             for axis, key in zip(axes[place :: len(SIZES)], ("seconds", "memory"), strict=True):
                 axis.loglog(own[what], own[key], "o-", color=color)
                 slope = np.diff(np.log(own[key]))[-1] / np.diff(np.log(own[what]))[-1]
-                axis.set_title(f"slope at the end {slope:.2f}", fontsize=9)
+                axis.set_title(f"slope at the end {slope:z.2f}", fontsize=9)
                 axis.set_xticks(SIZES[what])
                 axis.xaxis.set_major_formatter(EngFormatter(sep=""))
                 axis.minorticks_off()
