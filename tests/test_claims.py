@@ -30,6 +30,8 @@ from studies import engine
 from studies.claims import cells, images, matching, mixtures, plane, refits, remedies, report
 from studies.claims.remedies import Remedy
 
+pytestmark = pytest.mark.slow
+
 CLAIMS = read_yaml(report.CLAIMS)
 NAN = float("nan")
 STUDY = engine.Study("claims")
@@ -426,7 +428,6 @@ def tiny() -> dict[str, Any]:
     return few
 
 
-@pytest.mark.slow
 def test_a_tiny_study_ends_in_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = tmp_path / "pipeline.yaml"
     own.write_text(TINY, encoding="utf-8")

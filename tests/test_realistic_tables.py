@@ -20,6 +20,8 @@ from studies.tables import (
     realistic_scores,
 )
 
+pytestmark = pytest.mark.slow
+
 PARAMS = engine.Study("tables").params
 
 
@@ -40,7 +42,6 @@ def drawn(n: int, gaps: float = 0.0, seed: int = 0) -> Rows:
 # The selection
 
 
-@pytest.mark.slow
 def test_the_rule_selects_the_tables_of_the_study() -> None:
     own = PARAMS["realistic"]
     chosen = selection.select_tables(own["seed"])
@@ -132,13 +133,7 @@ def test_without_labels_and_gaps_the_classes_are_a_mixture_of_gaussians() -> Non
     )
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] * (name == "stacked"))
-        for name in latent_classes.FITS
-    ],
-)
+@pytest.mark.parametrize("name", latent_classes.FITS)
 def test_a_peer_integrates_to_one_over_numbers_and_labels(name: str) -> None:
     fitted = latent_classes.FITS[name](drawn(60, gaps=0.1))
     axis = np.linspace(-8, 8, 161)
@@ -176,7 +171,6 @@ def test_em_learns_from_rows_with_gaps() -> None:
     assert scores[2] - scores[1] < 0.05
 
 
-@pytest.mark.slow
 def test_draws_of_a_gap_have_the_conditional_distribution() -> None:
     rows = drawn(150, gaps=0.1)
     for fitted in (latent_classes.mixture(rows, margins=True), latent_classes.stacked(rows)):
@@ -235,7 +229,6 @@ def test_the_crps_of_draws_has_the_expected_value_for_any_number_of_draws() -> N
     assert imputation.crps(np.full((3, 1), 2.0), np.array([0.5])) == pytest.approx(1.5)
 
 
-@pytest.mark.slow
 def test_imputers_draw_the_hidden_numbers_from_the_other_values() -> None:
     pytest.importorskip("miceforest")
     split = realistic_scores.load("Stat2Data/Sparrows", 0, 60, 20)

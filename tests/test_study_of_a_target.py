@@ -23,6 +23,8 @@ from studies.target import cells, conditionals, metrics, peers, report, tables, 
 from studies.target.conditionals import Numbers, OnNumbers
 from studies.target.truths import Truth
 
+pytestmark = pytest.mark.slow
+
 KNOWN = report.published().index.unique("set")
 
 
@@ -126,7 +128,6 @@ def fitted(method: str) -> OnNumbers:
     return OnNumbers.fit(peers.FITS[method], x[:160].assign(y=y[:160]), "y")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", peers.FITS)
 def test_a_peer_is_a_density_close_to_a_gaussian_truth(method: str) -> None:
     x, y, mean = gaussian()
@@ -143,7 +144,7 @@ def test_a_peer_is_a_density_close_to_a_gaussian_truth(method: str) -> None:
     assert np.trapezoid(below, dx=6 / 1_999, axis=1).mean() == pytest.approx(0.05, abs=0.01)
 
 
-@pytest.mark.parametrize("method", ["linear", pytest.param("forest", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", ["linear", "forest"])
 def test_the_score_of_a_rounded_value_is_the_mean_density_in_its_cell(method: str) -> None:
     x, y, _ = gaussian()
     rounded, test, found = np.round(y[160:] / 0.4) * 0.4, x[160:], fitted(method)
@@ -176,7 +177,6 @@ def test_numbers_have_the_scales_of_the_training_rows() -> None:
     assert [missing.tolist(), u.tolist(), v.tolist()] == [[0, 1], [0, 0], [1, 0]]
 
 
-@pytest.mark.slow
 def test_our_joint_density_gives_conditionals_on_a_gaussian_truth() -> None:
     x, y, mean = gaussian()
     found = conditionals.Joint.fit(x[:160].assign(y=y[:160]), "y", 1, 0)
@@ -226,7 +226,6 @@ def test_a_table_with_labels_has_all_labels_in_the_training_rows(name: str) -> N
         assert train[table.target].nunique() == table.frame[table.target].nunique()
 
 
-@pytest.mark.slow
 def test_the_tables_with_labels_follow_from_the_rule() -> None:
     chosen = {name: label for name, label in tables.LABELS.items() if "/" in name}
     assert selection.select_labels() == chosen

@@ -21,6 +21,8 @@ from studies.digits import digits, latents, networks, peers
 from studies.digits.vector import BoxSplineCoupling, PixelMap, Uniform
 from studies.tables import peers as densities
 
+pytestmark = pytest.mark.slow
+
 PARAMS = engine.Study("digits").params
 
 
@@ -169,7 +171,6 @@ def test_half_of_the_remaining_latents_are_factored_out_at_each_scale() -> None:
 # A tiny run
 
 
-@pytest.mark.slow
 def test_a_tiny_study_has_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = engine.Study("digits").params
     content["protocol"] |= {"train": 120, "test": 40, "draws": 2, "samples": 1}

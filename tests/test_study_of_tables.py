@@ -23,6 +23,8 @@ from studies import engine
 from studies.tables import adversarial_forest, cells, peers, report, sources
 from studies.tables.questions import CLOSED, DETECTORS, METHODS, UNKNOWN
 
+pytestmark = pytest.mark.slow
+
 # Numbers of training and test rows of split 0, of columns, and of rounded columns
 SHAPES = {
     "breast_cancer": (398, 170, 30, 12),
@@ -126,7 +128,6 @@ def test_a_forest_has_a_density_for_equal_values() -> None:
     assert mass == pytest.approx(1, abs=0.03)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("model", ["vine", "vine_families", "arf", "circuit"])
 def test_a_peer_of_another_library_is_a_density_that_integrates_to_one(model: str) -> None:
     log_q, area = on_a_grid(fitted(model))
@@ -134,7 +135,6 @@ def test_a_peer_of_another_library_is_a_density_that_integrates_to_one(model: st
     assert np.exp(log_q).sum() * area == pytest.approx(1, abs=0.03)
 
 
-@pytest.mark.slow
 def test_all_peers_but_the_independent_one_fit_a_correlated_gaussian() -> None:
     test = rows(1_000)
     mean = {model: fitted(model)(test).mean() for model in peers.FITS}
@@ -339,7 +339,6 @@ def answers_to_questions(name: str) -> dict[str, Array]:
     return {str(column): values.to_numpy() for column, values in frame.items()}
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("short_recipe")
 def test_the_whole_study_runs_on_a_small_table(tmp_path: Path) -> None:
     """A check of its cells finds no difference."""

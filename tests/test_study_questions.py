@@ -17,6 +17,8 @@ from flows.networks.gaussian_mixture import GaussianMixture
 from studies.tables import odd_cells, peers, questions
 from studies.tables.conditional_peers import ClosedForm
 
+pytestmark = pytest.mark.slow
+
 gaussian = partial(fit_gaussian, correlated=True)
 two = partial(fit_gmm, components=[2], folds=2, seed=0)
 
@@ -66,7 +68,6 @@ def test_tails_are_counted_together_with_the_training_rows() -> None:
     assert odd_cells.ecod(train, new) == odd_cells.copod(train, new) == by_skewness == right
 
 
-@pytest.mark.slow
 def test_a_mixture_as_our_model_scores_like_the_closed_form(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -19,6 +19,8 @@ from studies.tables import treatment
 from studies.tables.peers import Density
 from studies.tables.treatment import LEVELS, Method
 
+pytestmark = pytest.mark.slow
+
 AXIS = np.linspace(-7, 9, 161)
 GRID = np.stack(np.meshgrid(AXIS, AXIS), axis=-1).reshape(-1, 2)
 CELL = (AXIS[1] - AXIS[0]) ** 2
@@ -116,7 +118,6 @@ def test_the_density_of_the_noise_has_the_moments_of_its_draws() -> None:
     assert second == pytest.approx(draws.T @ draws / len(draws), abs=0.03)
 
 
-@pytest.mark.slow
 def test_the_networks_of_an_ensemble_are_the_ensemble_without_mixtures() -> None:
     """So the study needs one fit for NSF with mixtures and without."""
     train, test = rows(60), rows(20, 1)
@@ -131,7 +132,6 @@ def test_the_networks_of_an_ensemble_are_the_ensemble_without_mixtures() -> None
     assert np.array_equal(*log_q)
 
 
-@pytest.mark.slow
 def test_one_network_is_a_density() -> None:
     levels = treatment.networks(rows(100))
     for density in levels:
