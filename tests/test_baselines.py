@@ -326,6 +326,7 @@ def test_a_failed_member_does_not_change_the_others(model, capsys):
     assert "member 1 was not finite" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_gan_finds_the_modes_of_the_ring():
     gan = make("gan", 2, hidden=48, latent=8, penalty=0.02)
     train(

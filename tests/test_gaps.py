@@ -184,8 +184,9 @@ def test_learning_from_gaps_beats_dropping_rows():
 
 
 @pytest.mark.usefixtures("short_recipe")
-@pytest.mark.parametrize("options", [{}, {"target": "b"}], ids=str)
-@pytest.mark.parametrize("has_labels", [False, True])
+@pytest.mark.parametrize(
+    ("has_labels", "options"), [(False, {}), (True, {}), (True, {"target": "b"})], ids=str
+)
 def test_a_column_without_a_value_in_a_subsample_is_learned(monkeypatch, options, has_labels):
     monkeypatch.setattr(completion, "ROWS", 5)
     for name in ("SEARCHED", "FITTED"):

@@ -122,6 +122,7 @@ def test_labels_occur_in_samples_as_often_as_their_probability(density):
         assert drawn[label] == pytest.approx(expected, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_recipe")
 def test_tail_probabilities_of_rows_with_labels_are_calibrated():
     """New rows and held-out rows are scored in the same way, with integrals over cells."""

@@ -46,7 +46,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     ("frame", "options"),
     [
         (with_labels(), {"model": SMALL}),
-        (with_labels(), {"target": "y", "settings": {"hidden": 4}}),
+        pytest.param(
+            with_labels(), {"target": "y", "settings": {"hidden": 4}}, marks=pytest.mark.slow
+        ),
     ],
     ids=["labels", "target"],
 )

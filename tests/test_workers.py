@@ -44,9 +44,12 @@ def test_every_task_is_done_with_one_thread(
     set_threads(2)
     done = collect(math.factorial, [(k,) for k in range(9)])
     threads = collect(torch.get_num_threads, [()] * 3)
+    counts = collect(workers.count, [(), ()])  # inside a task there are no workers
+    assert workers.count() == int(where or 1)
     assert torch.get_num_threads() == 2
     assert done == {k: math.factorial(k) for k in range(9)}
     assert set(threads.values()) == {1}
+    assert counts == {0: 1, 1: 1}
 
 
 @pytest.mark.parametrize("where", ["0", "-1", "two", "tcp:host"])
@@ -71,13 +74,6 @@ def test_a_worker_that_differs_is_rejected_and_both_are_named(
     said = re.escape("is not like the head: fleeting: not installed there, 1.5 here")
     with pytest.raises(UserError, match=said):
         list(workers.completed(math.factorial, [(1,), (2,)], packages=("fleeting",)))
-
-
-def test_inside_a_task_there_are_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    for where in ("1", "2"):
-        place(monkeypatch, where)
-        assert collect(workers.count, [(), ()]) == {0: 1, 1: 1}
-        assert workers.count() == int(where)
 
 
 @pytest.mark.slow
