@@ -610,6 +610,7 @@ def test_help_does_not_import_torch():
         assert verb in done.stdout
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_not_an_error_and_pipes_get_no_progress_bar(folder):
     command = f"{sys.executable} -m flows sample {folder / 'm.flow'} -n 5000 | head -n 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)

@@ -103,6 +103,7 @@ print({"torch", "sklearn", "matplotlib"} & set(sys.modules))
 """
 
 
+@pytest.mark.slow
 def test_light_stages_do_not_import_torch(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(text("params.yaml"), encoding="utf-8")
     printed = subprocess.run(
@@ -116,6 +117,7 @@ def test_light_stages_do_not_import_torch(tmp_path: Path) -> None:
     assert printed.stdout.splitlines()[-1] == "set()"
 
 
+@pytest.mark.slow
 def test_a_training_stage_starts_without_libraries_that_it_does_not_use() -> None:
     code = "import sys, stages.train; print({'scipy.stats', 'scipy.optimize'} & set(sys.modules))"
     printed = subprocess.run(

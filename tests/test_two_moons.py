@@ -73,6 +73,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return clone.folder
 
 
+@pytest.mark.slow
 def test_the_target_is_written_by_its_name_and_its_settings(run: Path):
     content = json.loads((run / "data/target.json").read_text())
     assert content["name"] == "two_moons"
@@ -85,6 +86,7 @@ def headline(folder: Path, name: str) -> dict[str, Any]:
     return json.loads((folder / f"metrics/{name}.json").read_text())
 
 
+@pytest.mark.slow
 def test_metrics_and_figures_of_components_are_left_out(run: Path, monkeypatch: pytest.MonkeyPatch):
     for name in ("truth", "gmm", "kde", "sharpened_kde", "nsf", "vae", "flow_matching"):
         found = headline(run, name)
@@ -101,6 +103,7 @@ def test_metrics_and_figures_of_components_are_left_out(run: Path, monkeypatch: 
     assert "fresh points" not in said  # no more are drawn than flow matching scores
 
 
+@pytest.mark.slow
 def test_the_file_of_the_truth_says_that_it_holds_no_model(run: Path):
     with pytest.raises(CheckpointError, match="the name of a target: two_moons"):
         load(run / "models/truth.safetensors")
