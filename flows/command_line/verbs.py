@@ -20,11 +20,7 @@ from flows.core.progress import progress
 from flows.core.seeds import numpy_generator
 from flows.density import pictures
 from flows.density.array_density import ArrayDensity
-from flows.density.chunks import (
-    Chunks,
-    about_probability,
-    prediction_names,
-)
+from flows.density.chunks import Chunks, about_probability, prediction_names
 from flows.density.columns_by_name import find_column, layout_of
 from flows.density.conditions import conditions, event_intervals, parse_conditions
 from flows.density.description import describe
