@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import helpers
 import numpy as np
 import pandas as pd
 import pytest
@@ -99,6 +100,11 @@ def share_of_covered(questions):
         assert found.error <= 0.021 * found.probability
         inside.append(abs(found.probability - expected) <= 1.645 * found.error)
     return np.mean(inside)
+
+
+def test_intervals_of_probabilities_cover_the_closed_form_of_most_questions():
+    with helpers.few_samples():
+        assert share_of_covered(20) >= 0.7
 
 
 @pytest.mark.slow

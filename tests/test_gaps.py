@@ -185,7 +185,14 @@ def test_learning_from_gaps_beats_dropping_rows():
 
 @pytest.mark.usefixtures("short_recipe")
 @pytest.mark.parametrize(
-    ("has_labels", "options"), [(False, {}), (True, {}), (True, {"target": "b"})], ids=str
+    ("has_labels", "options"),
+    [
+        (False, {}),
+        (True, {}),
+        pytest.param(False, {"target": "b"}, marks=pytest.mark.slow),
+        (True, {"target": "b"}),
+    ],
+    ids=str,
 )
 def test_a_column_without_a_value_in_a_subsample_is_learned(monkeypatch, options, has_labels):
     monkeypatch.setattr(completion, "ROWS", 5)

@@ -37,7 +37,7 @@ def collect(function: Callable[..., object], tasks: list[tuple[object, ...]]) ->
 
 
 @pytest.mark.parametrize("where", ["", "1", "2"])
-def test_every_task_is_done_with_one_thread(
+def test_every_task_is_done_with_one_thread_and_without_workers(
     where: str, monkeypatch: pytest.MonkeyPatch, set_threads: Callable[[int], None]
 ) -> None:
     place(monkeypatch, where)
