@@ -14,6 +14,7 @@ from helpers import shortened
 
 import flows
 from flows.__main__ import main
+from flows.density.chunks import Chunks
 from flows.tables import files, frames
 from flows.tables.carried import Carried
 from flows.tables.columns import Column
@@ -250,6 +251,26 @@ def test_a_carried_column_may_be_missing_or_wrong_in_rows_that_are_scored(densit
     np.testing.assert_array_equal(density.log_prob(wrong), expected)
     said = capsys.readouterr().err
     assert said == "column total differs from 2 a - b + 3 in 3 rows; log-densities ignore it\n"
+
+
+@pytest.mark.parametrize("missing", ["keep", "drop"])
+def test_rows_with_repeated_index_labels_are_scored_as_if_they_were_numbered(density, missing):
+    frame = mixed()[:6].copy()
+    frame.loc[2, "a"] = np.nan
+    repeated = frame.set_axis([0, 0, 1, 1, 2, 2])
+    kept, expected = Chunks(density._array).log_prob(frame, missing=missing)
+    found, estimate = Chunks(density._array).log_prob(repeated, missing=missing)
+    np.testing.assert_array_equal(estimate.log_q, expected.log_q)
+    pd.testing.assert_frame_equal(found.set_axis(kept.index), kept)
+    assert len(found) == (5 if missing == "drop" else 6)
+    # The other questions, too
+    for ask in (
+        density.impute,
+        density.surprise,
+        lambda rows: density.predict(rows, "b"),
+        lambda rows: density.sample(given=rows.drop(columns="b")),
+    ):
+        pd.testing.assert_frame_equal(ask(repeated).set_axis(frame.index), ask(frame))
 
 
 def test_missing_values_of_carried_columns_are_imputed(density):

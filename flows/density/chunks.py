@@ -25,6 +25,7 @@ from flows.tables.dates import from_times
 from flows.tables.frames import (
     Table,
     apply_missing_policy,
+    complete_rows,
     parse,
     parsing_kinds,
     rows_left_out,
@@ -87,18 +88,21 @@ class Chunks:
             consequence = "treated as unknown, or as impossible in a target"
             is_learned = np.isin(self.names, self.density.targets)
         is_given = given_mask(self.density, given)
-        kept = self._table(chunk, self.columns, missing)
+        parsed = self._parsed(chunk, self.columns)
+        kept = apply_missing_policy(parsed, missing)
         rows = to_numbers(kept, self.columns)
         self._count_unknown_labels(kept, rows, is_learned)
         has_labels = np.array([bool(column.labels) for column in self.columns])
         disallowed = self.density.disallowed(rows) & ~(has_labels & is_learned)
         self._note_disallowed(kept, disallowed, consequence)
         self._left_out += len(chunk) - len(rows)
-        self._compare_carried(chunk.loc[kept.frame.index], rows)
+        if missing == "drop":  # a mask and not labels, because labels of the index may repeat
+            chunk = chunk[complete_rows(parsed.frame)]
+        self._compare_carried(chunk, rows)
         if is_given.any():
             self.note_far(np.where(is_given, rows, np.nan), what)
         found = self._ask(partial(self.density.log_prob, is_given=is_given), what, rows)
-        return chunk if missing == "keep" else chunk.loc[kept.frame.index], Estimate(*found)
+        return chunk, Estimate(*found)
 
     def complete(self, chunk: pd.DataFrame, seed: int) -> pd.DataFrame:
         """Return a draw of all columns of the table for each row, given the row's known values."""
@@ -283,13 +287,13 @@ class Chunks:
         self._effective.setdefault(what, []).append(results[-1])
         return results
 
-    def _table(
-        self, chunk: pd.DataFrame, columns: Sequence[Column], missing: str = "keep"
-    ) -> Table:
-        """Return parsed columns of a chunk after the policy ``missing`` for missing values."""
+    def _parsed(self, chunk: pd.DataFrame, columns: Sequence[Column]) -> Table:
         kinds = parsing_kinds(columns)
-        parsed = parse(chunk, kinds, self.source, self.written, self.layout.na)
-        return apply_missing_policy(parsed, missing)
+        return parse(chunk, kinds, self.source, self.written, self.layout.na)
+
+    def _table(self, chunk: pd.DataFrame, columns: Sequence[Column]) -> Table:
+        """Return parsed columns of a chunk, with ``NaN`` for missing values."""
+        return apply_missing_policy(self._parsed(chunk, columns), "keep")
 
     def _with_all_columns(self, chunk: pd.DataFrame, without: str = "") -> pd.DataFrame:
         """Return the chunk with missing values in absent columns and in the column ``without``.

@@ -486,7 +486,12 @@ def apply_missing_policy(table: Table, missing: str = "stop") -> Table:
         return Table(frame.mask(is_missing), source)
     if missing == "stop" and (faults := _missing_faults(frame, is_missing)):
         raise TableError(faults, source)
-    return Table(frame[~is_missing.any(axis=1)], source)
+    return Table(frame[complete_rows(frame)], source)
+
+
+def complete_rows(frame: pd.DataFrame) -> Mask:
+    """Return which rows of a parsed frame have no missing value, ``(n,)``."""
+    return ~_missing_mask(frame).to_numpy(bool).any(axis=1)
 
 
 def _missing_mask(frame: pd.DataFrame) -> pd.DataFrame:
