@@ -159,6 +159,17 @@ def test_imputing_a_pandas_category_adds_missing_labels(density, gaps):
     assert filled["ward"].notna().all()
 
 
+def test_a_pandas_category_without_values_stays_empty_when_it_is_imputed():
+    rng = np.random.default_rng(0)
+    empty = pd.Categorical([None] * 60, categories=["a", "b"])
+    frame = pd.DataFrame({"x": rng.normal(size=60), "y": rng.normal(size=60), "empty": empty})
+    density = flows.fit(frame, members=1, settings=SHORT)
+    frame.loc[0, "x"] = np.nan
+    filled = density.impute(frame)
+    assert filled["x"].notna().all()
+    pd.testing.assert_frame_equal(filled[["y", "empty"]], frame[["y", "empty"]])
+
+
 def test_score_writes_standard_errors_and_counts_dropped_rows(folder, capsys):
     found, captured = read(capsys, "score m.flow gaps.csv --missing drop")
     assert found["log_density_se"].tolist() == [0.0] * 8

@@ -418,7 +418,7 @@ def _filled(frame: pd.DataFrame, gaps: Mask, values: pd.DataFrame, decimal: str)
             place, new = names.index(str(name)), column[gap]
             own = found.iloc[:, place].copy()
             if isinstance(own.dtype, pd.CategoricalDtype):
-                own = own.cat.add_categories([*{*new} - {*own.cat.categories}])
+                own = own.cat.add_categories([*{*new.dropna()} - {*own.cat.categories}])
             elif own.dtype.kind in "iu" and new.dtype.kind == "f":  # types of pandas or Arrow
                 own = own.astype(np.float64)
             elif own.dtype.kind == new.dtype.kind == "f":  # perhaps of lower precision
