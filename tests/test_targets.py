@@ -357,6 +357,25 @@ def test_several_targets_have_a_joint_density():
     assert density.sample(5, given={"age": 50.0})["state"].isin(["ill", "well"]).all()
 
 
+def test_notices_and_progress_count_each_row_once_for_all_targets(monkeypatch, capsys):
+    how = {"members": 1, "settings": QUICK, "missing": "drop"}
+    density = flows.fit(table(80), target=["visits", "state"], **how)
+    rows = table(3).fillna(0.0).assign(ward=["elsewhere", "a", "b"], age=[40.0, 1e6, 1e6])
+    capsys.readouterr()
+    counted: list[int] = []
+    chunks = Chunks(density._array, on_rows=counted.append)
+    predicted = chunks.predict(rows, density.targets, [0.5])
+    assert counted == [3]
+    said = "\n".join(notice.problem for notice in chunks.notices())
+    assert "holds elsewhere, which is not one of its labels (a, b); the value is treated as" in said
+    assert "is given as 1e+06 and 1 more, far outside" in said
+    single = density.predict(rows, "state")
+    pd.testing.assert_frame_equal(predicted[["state_ill"]], single[["ill"]].add_prefix("state_"))
+    monkeypatch.setattr("flows.density.chunks.ENOUGH", 10**9)
+    density.predict(given={"age": 40.0})
+    assert "the predictions of 1 of 1 rows are rough" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("ask", "message"),
     [

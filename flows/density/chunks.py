@@ -152,20 +152,22 @@ class Chunks:
 
         The results of several columns are side by side, with the column in front of their names.
         """
-        start, parts = self._rows, list[pd.DataFrame]()
-        for name in names:
-            self._rows = start
-            parts.append(self._predict(chunk, name, levels))
-        return _side_by_side(names, parts)
-
-    def _predict(self, chunk: pd.DataFrame, column: str, levels: Sequence[float]) -> pd.DataFrame:
-        """Return the distribution of one column."""
-        what, d = "predictions", find_column(self.density, column)
-        rows, _ = self.known(self._with_all_columns(chunk, without=column))
+        what, places = "predictions", [find_column(self.density, name) for name in names]
+        rows, _ = self.known(self._with_all_columns(chunk, without=names))
         self.note_far(rows, what)
-        ask = partial(self.density.predict, d=d, levels=levels)
-        found, effective = self._ask(ask, what, rows)
-        return self._predicted(d, levels, found, effective, chunk.index)
+
+        def predict(rows: Array, numbers: Whole) -> tuple[Array, ...]:
+            parts = [self.density.predict(rows, numbers, d, levels) for d in places]
+            found, effective = zip(*parts, strict=True)
+            return *found, *effective, np.minimum.reduce(effective)
+
+        *results, _ = self._ask(predict, what, rows)  # once, so that each row is counted once
+        found, effective = results[: len(places)], results[len(places) :]
+        parts = [
+            self._predicted(d, levels, x, draws, chunk.index)
+            for d, x, draws in zip(places, found, effective, strict=True)
+        ]
+        return _side_by_side(names, parts)
 
     def predict_given(
         self, given: Conditions, names: Sequence[str], levels: Sequence[float]
@@ -173,11 +175,13 @@ class Chunks:
         """Return the distributions of the columns ``names`` under conditions, in one row."""
         what, parts = "predictions", list[pd.DataFrame]()
         self.note_far(given.row[None], what)
+        least = np.array([np.inf])
         for name in names:
             d = find_column(self.density, name)
             found, effective = self.density.predict_given(given, d, levels)
-            self._effective.setdefault(what, []).append(effective)
+            least = np.minimum(least, effective)
             parts.append(self._predicted(d, levels, found, effective, pd.RangeIndex(1)))
+        self._effective.setdefault(what, []).append(least)
         return _side_by_side(names, parts)
 
     def _predicted(
@@ -295,8 +299,8 @@ class Chunks:
         """Return parsed columns of a chunk, with ``NaN`` for missing values."""
         return apply_missing_policy(self._parsed(chunk, columns), "keep")
 
-    def _with_all_columns(self, chunk: pd.DataFrame, without: str = "") -> pd.DataFrame:
-        """Return the chunk with missing values in absent columns and in the column ``without``.
+    def _with_all_columns(self, chunk: pd.DataFrame, without: Sequence[str] = ()) -> pd.DataFrame:
+        """Return the chunk with missing values in absent columns and in the columns ``without``.
 
         Raises ``TableError`` for a chunk that holds no column of the density.
         """
@@ -305,10 +309,10 @@ class Chunks:
             names = ", ".join(self.names)
             problem = f"there is no column of the density; its columns are: {names}"
             raise TableError([Notice(problem)], self.source)
-        chunk = chunk.loc[:, [str(name) != without for name in chunk.columns]]
+        chunk = chunk.loc[:, [str(name) not in without for name in chunk.columns]]
         lacking = [name for name in self.names if name not in map(str, chunk.columns)]
         if not self._rows:
-            known = [name for name in lacking if name != without]
+            known = [name for name in lacking if name not in without]
             others = [name for name in there if name not in self.layout.names]
             self._unmatched = _about_unmatched(known, others)
         return chunk.assign(**dict.fromkeys(lacking, np.nan))
