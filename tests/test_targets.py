@@ -22,6 +22,7 @@ import flows
 from flows.__main__ import main
 from flows.core.errors import UserError
 from flows.density.chunks import Chunks
+from flows.density.target_density import target_along
 from flows.networks.backend import backend
 from flows.networks.target_population import TargetPopulation
 from flows.tables.columns import Column
@@ -374,6 +375,21 @@ def test_notices_and_progress_count_each_row_once_for_all_targets(monkeypatch, c
     monkeypatch.setattr("flows.density.chunks.ENOUGH", 10**9)
     density.predict(given={"age": 40.0})
     assert "the predictions of 1 of 1 rows are rough" in capsys.readouterr().err
+
+
+def test_a_target_is_plotted_over_rows_with_a_new_label_in_another_column(of_number):
+    rows = table(4, seed=8).assign(age=[30.0, 40.0, 50.0, 60.0], visits=[1, 2, 3, 2.5])
+    new, unknown = (
+        of_number.plot(rows.assign(ward=[label, "a", "b", "b"]), along="age")._repr_png_()
+        for label in ("elsewhere", None)
+    )
+    assert new == unknown
+    # Also if no label is known
+    array = of_number._array
+    numbers = np.tile(Chunks(array).known(rows)[0], (2, 1))
+    numbers[:, array.names.index("ward")] = -1
+    _, _, [bands] = target_along(array, numbers)
+    assert np.isfinite(bands).all()
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from flows.core.seeds import numpy_generator
 from flows.density.array_density import ArrayDensity, Conditions, Estimate, Probability
 from flows.networks.population import Population
 from flows.networks.target_population import TargetPopulation
-from flows.tables.columns import WHOLE
+from flows.tables.columns import WHOLE, Column
 
 ALONG = 80  # values of a column along which the targets are drawn
 BANDS = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -204,7 +204,8 @@ def target_along(
 ) -> tuple[int, Array, list[Array]]:
     """Return the distributions of the targets along one column of the context.
 
-    The other columns are at their medians or, for labels, at the most frequent label.
+    The other columns are at their medians or, for labels, at the most frequent label. Values that
+    their column does not allow count as missing.
 
     Args:
         density: the density of the targets.
@@ -215,15 +216,11 @@ def target_along(
     or the probabilities of its labels ``(G, K)``.
     """
     context = density.context
+    rows = np.where(density.disallowed(rows), np.nan, rows)  # such as a new label
     if d is None:
         d = int(np.argmax([_correlation(x, rows[:, context:]) for x in rows.T[:context]]))
     known = [x[~np.isnan(x)] for x in rows.T]
-    typical = np.array(
-        [
-            np.bincount(x.astype(np.int64)).argmax() if column.labels else np.median(x)
-            for column, x in zip(density.columns, known, strict=True)
-        ]
-    )
+    typical = np.array([_typical(*each) for each in zip(density.columns, known, strict=True)])
     if labels := density.columns[d].labels:
         along = np.arange(len(labels), dtype=np.float64)
     else:
@@ -235,6 +232,13 @@ def target_along(
     asked[:, d] = along
     targets = range(context, len(density.columns))
     return d, along, [_bands(density, asked, t) for t in targets]
+
+
+def _typical(column: Column, x: Array) -> float:
+    """Return the median or the most frequent label of known values; ``NaN`` if there are none."""
+    if not len(x):
+        return np.nan
+    return float(np.bincount(x.astype(np.int64)).argmax() if column.labels else np.median(x))
 
 
 def _correlation(x: Array, targets: Array) -> float:
