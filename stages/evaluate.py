@@ -15,8 +15,8 @@ from stages.pipeline.report import write_report
 def main(model: str) -> None:
     params = schema.load()
     architecture = params.architecture(model)  # raises a clear error for an unknown name
-    network = read_model(model)
     problem = files.read_prepared().problem
+    network = read_model(model, problem.event_shape)
     epoch, nll = network.history["epoch"], network.history.get("test_nll")
     if nll is None or np.isnan(nll[:-1]).all():  # no curve, or only its end
         converged: Any = np.nan

@@ -162,6 +162,16 @@ def test_the_error_names_a_checkpoint_without_a_trained_model(
     assert words in text
 
 
+def test_the_error_names_a_checkpoint_of_another_dimension(folder: Path):
+    model = flows.build(flows.RealNVP(couplings=2, hidden=8), (3,), members=3)
+    model.history = {"epoch": np.array([2.0, 4.0])}
+    write_model("realnvp", model)
+    assert message(evaluate.main, "realnvp") == (
+        "models/realnvp.safetensors: holds a network of 3 dimensions, and the rows of "
+        "data/prepared/train.npy have 2; `dvc repro train@realnvp` writes it again"
+    )
+
+
 # The true density
 
 
