@@ -7,7 +7,9 @@ import gzip
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import SMALL, error_message
 
+import flows
 from flows.__main__ import main
 from flows.command_line.wording import shell_words
 from flows.core.errors import UserError
@@ -397,6 +399,29 @@ def test_errors_in_a_data_frame_are_one_line(frame):
         numbers(frame, "a", "b")
     with pytest.raises(UserError, match="2 columns are called a; rename them"):
         numbers(pd.concat([frame, frame], axis=1), "a")
+
+
+@pytest.mark.parametrize("kind", ["complex128", "complex64", object])
+def test_complex_numbers_are_refused_and_lose_no_part(kind):
+    rng = np.random.default_rng(0)
+    real = pd.DataFrame(rng.normal(size=(60, 2)), columns=["x", "wave"])
+    odd = real.assign(wave=(real["wave"] + 1j).astype(kind))
+    density = flows.fit(real, SMALL, members=1, settings={"recipe": "fixed", "epochs": 1})
+    said = "column wave holds complex numbers; make two columns of the real and the imaginary parts"
+    for ask in (
+        flows.fit,
+        flows.inspect,
+        density.log_prob,
+        density.impute,
+        lambda frame: density.predict(frame, "x"),
+        lambda frame: density.sample(given=frame),
+    ):
+        assert error_message(ask, odd, error=TableError) == said
+    for ask in (flows.fit, density.log_prob):  # an array has one type for all columns
+        assert "holds complex numbers" in error_message(ask, odd.to_numpy(), error=TableError)
+    given = error_message(density.probability, {"wave": (None, 1j)})
+    assert given == f"event: {said}"
+    assert density.log_prob(real.assign(other=1j)).shape == (60,)  # other columns are ignored
 
 
 def test_integer_column_names_of_a_file_get_a_notice(tmp_path):

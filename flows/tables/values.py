@@ -118,7 +118,10 @@ def missing_values(values: pd.Series) -> Mask:
 
 
 def as_numbers(column: pd.Series, written: Format = PLAIN) -> Array:
-    """Return a column as floats ``(n,)``, with ``NaN`` for values that are not numbers."""
+    """Return a column as floats ``(n,)``, with ``NaN`` for values that are not numbers.
+
+    Raises ``TableError`` for complex numbers.
+    """
     if column.dtype.kind not in "iuf":
         column = column.astype(object)
     if written.thousands:  # three digits must follow: 1,5 is not 15
@@ -128,7 +131,11 @@ def as_numbers(column: pd.Series, written: Format = PLAIN) -> Array:
     if written.decimal != ".":  # 1.5 is not a number then
         swapped = {ord(written.decimal): ".", ord("."): written.decimal}
         column = column.astype(str).str.translate(swapped)
-    return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    found = pd.to_numeric(column, errors="coerce")
+    if found.dtype.kind == "c":
+        problem = "holds complex numbers; make two columns of the real and the imaginary parts"
+        raise TableError([Notice(problem, str(column.name))])
+    return found.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def to_floats(values: pd.Series, column: Column, *, is_fit: bool) -> Array:
