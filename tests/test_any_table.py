@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 import subprocess
 import sys
@@ -434,6 +435,71 @@ def test_dates_are_found_drawn_and_predicted_in_their_format(dates, form):
     filled = density.impute(gaps)[name]
     assert pd.to_datetime(filled, format=form).notna().all()
     assert filled[0] == given
+
+
+@pytest.fixture(scope="module")
+def of_durations():
+    hours = rng().gamma(2, 2, N).round()
+    frame = pd.DataFrame({"x": hours + rng(1).normal(size=N), "rest": pd.to_timedelta(hours, "h")})
+    frame["stay"] = pd.to_timedelta(hours + rng(2).gamma(2, 1, N), "h")
+    return frame, fit(frame, columns={"rest": "count:3600"})
+
+
+@pytest.mark.parametrize(
+    "of_hours", [lambda h: pd.Timedelta(h, "h"), lambda h: datetime.timedelta(hours=h)]
+)
+def test_durations_may_be_given_as_values_ranges_and_sets(of_durations, of_hours):
+    density, two, three = of_durations[1], of_hours(2), of_hours(3)
+    drawn = density.sample(20, given={"stay": three})
+    assert (drawn["stay"] == pd.Timedelta("3h")).all()
+    drawn = density.sample(20, given={"stay": (two, three), "rest": [two, three]})
+    assert drawn["stay"].between(two, three).all()
+    assert drawn["rest"].isin([two, three]).all()
+    for given, seconds in (
+        ({"stay": (None, three)}, {"stay": (None, 10_800)}),
+        ({"rest": {two}}, {"rest": [7_200]}),
+    ):
+        assert density.probability(given) == density.probability(seconds)
+        assert density.probability({"x": (2, None)}, given=given) == density.probability(
+            {"x": (2, None)}, given=seconds
+        )
+        pd.testing.assert_frame_equal(
+            density.predict(given=given, column="x"), density.predict(given=seconds, column="x")
+        )
+
+
+def test_durations_are_predicted_as_durations(of_durations, tmp_path):
+    frame, density = of_durations
+    names = ["mean", "sd", "q0.05", "q0.5", "q0.95"]
+    predicted = density.predict(frame.head(3), "stay")
+    seconds, _ = density._array.predict(
+        Chunks(density._array).known(frame.head(3))[0], np.arange(3), 2, [0.05, 0.5, 0.95]
+    )
+    found = predicted[names].apply(lambda each: each.dt.total_seconds())
+    np.testing.assert_allclose(found, seconds, atol=1e-5)
+    assert density.predict(given={"x": 2.0}, column="rest")["q0.5"].dtype.kind == "m"
+    two = fit(frame, target=["rest", "stay"]).predict(frame.head(2))
+    assert (two[["rest_mean", "stay_sd"]] > pd.Timedelta(0)).all(axis=None)
+    # A file of text has no durations
+    density.save(tmp_path / "t.flow")
+    seconds = frame.assign(**{name: frame[name].dt.total_seconds() for name in ("rest", "stay")})
+    seconds.head(3).to_csv(tmp_path / "t.csv", index=False)
+    words = ["predict", tmp_path / "t.flow", tmp_path / "t.csv", "-o", tmp_path / "p.csv"]
+    main([*map(str, words), "--column", "stay"])
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "p.csv")[names], found, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [object, "duration[ns][pyarrow]"])
+def test_durations_of_python_and_arrow_are_learned_as_durations_of_pandas(of_durations, kind):
+    frame, expected = of_durations
+    stay = pd.Series([each.to_pytimedelta() for each in frame["stay"]], dtype=object)
+    other = fit(frame.assign(stay=stay if kind is object else frame["stay"].astype(kind)))
+    assert other.columns[2].word == expected.columns[2].word
+    np.testing.assert_allclose(
+        other.sample(5)["stay"].dt.total_seconds().astype(float),
+        fit(frame).sample(5)["stay"].dt.total_seconds(),
+        rtol=1e-3,
+    )
 
 
 def test_a_date_may_be_named_and_a_wrong_one_is_refused():

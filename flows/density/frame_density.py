@@ -19,7 +19,7 @@ import pandas as pd
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.density.array_density import ArrayDensity, Conditions, Estimate, Probability
-from flows.density.chunks import Chunks, about_probability
+from flows.density.chunks import Chunks, about_probability, prediction_names
 from flows.density.columns_by_name import layout_of
 from flows.density.conditions import conditions, event_intervals
 from flows.density.description import describe
@@ -28,7 +28,7 @@ from flows.networks import building
 from flows.networks.population import Population
 from flows.tables.columns import Column
 from flows.tables.frames import as_frame
-from flows.tables.layout import Layout
+from flows.tables.layout import Layout, to_durations
 from flows.tables.notices import Notice, show
 
 if TYPE_CHECKING:
@@ -316,7 +316,8 @@ class Density:
         """Return the distribution of ``column`` given the other values of each row.
 
         The result has the frame's index. Its columns are ``mean``, ``sd`` and quantiles such as
-        ``q0.05``, in the column's unit, or the labels of a category with their probabilities; and
+        ``q0.05``, in the column's unit, which are durations for a column of durations; or the
+        labels of a category with their probabilities; and
         ``effective_draws``, the effective number of draws, which is ``NaN`` for a row without
         draws, and 16 for a target given a row with missing values. ``ArrayDensity.predict`` defines
         the mean and the standard deviation.
@@ -356,7 +357,7 @@ class Density:
         else:
             found = chunks.predict(self._frame(frame), names, quantiles)
         show(chunks.notices())
-        return found
+        return self._with_durations(found, names, quantiles)
 
     def surprise(self, frame: Any) -> pd.DataFrame:
         """Return the surprise of each value, given the other values of its row, in nats.
@@ -438,6 +439,18 @@ class Density:
         _, found = chunks.log_prob(self._frame(frame), given)
         show(chunks.notices())
         return found
+
+    def _with_durations(
+        self, predicted: pd.DataFrame, names: Sequence[str], quantiles: Sequence[float]
+    ) -> pd.DataFrame:
+        """Return a prediction of the columns ``names`` with durations in place of seconds."""
+        for column in self.columns:
+            if column.name in names and self.layout.holds_durations(column):
+                own = prediction_names([column], quantiles)[:-1]
+                prefix = f"{column.name}_" if len(names) > 1 else ""
+                for name in (f"{prefix}{each}" for each in own):
+                    predicted[name] = to_durations(predicted[name])
+        return predicted
 
     def _frame(self, rows: Any) -> pd.DataFrame:
         return as_frame(rows, self.layout.names)

@@ -14,9 +14,11 @@ from flows.core.seeds import numpy_generator
 from flows.tables.carried import Carried
 from flows.tables.columns import LARGEST_WHOLE, Column
 from flows.tables.dates import from_times
-from flows.tables.values import label_text
+from flows.tables.values import are_durations, label_text
 
 MOST_DECIMALS = 9  # of numbers that were written with decimals
+DURATION = "timedelta64[ns]"  # the type of durations of Python in samples
+DURATIONS = ("timedelta", "duration")  # the beginnings of the types of durations, also of Arrow
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ class Layout:
             "na": list(self.na),
         }
         return content if self.weights is None else {**content, "weights": self.weights}
+
+    def holds_durations(self, column: Column) -> bool:
+        """Return whether numbers of a learned column are the seconds of durations."""
+        kind = self.types.get(column.name)
+        return isinstance(kind, str) and kind.startswith(DURATIONS) and not column.labels
 
     def without_density(self, name: str) -> str | None:
         """Return why the column ``name`` has no density; ``None`` for any other column."""
@@ -175,7 +182,12 @@ def type_of(values: pd.Series) -> Any:
     if isinstance(kind, pd.CategoricalDtype):
         labels = [each if isinstance(each, str) else _plain(each) for each in kind.categories]
         return {"categories": labels, "ordered": bool(kind.ordered)}
-    return str(kind)
+    return DURATION if kind.kind == "O" and are_durations(values) else str(kind)
+
+
+def to_durations(seconds: Any) -> pd.Series:
+    """Return numbers of seconds as durations of pandas, and ``NaN`` as a missing value."""
+    return pd.to_timedelta(pd.Series(seconds, dtype=np.float64), unit="s")
 
 
 def _plain(label: Any) -> Any:
@@ -199,8 +211,8 @@ def cast(values: Any, kind: Any) -> pd.Series:
         return pd.Series(
             pd.Categorical.from_codes(codes, kind["categories"], ordered=kind["ordered"])
         )
-    if kind.startswith("timedelta"):
-        return pd.to_timedelta(series, unit="s").astype(kind)
+    if kind.startswith(DURATIONS):
+        return to_durations(series).astype(kind)
     dtype = pd.api.types.pandas_dtype(kind)
     if dtype.kind in "iu" and series.dtype.kind == "f":
         numpy_type = np.dtype(getattr(dtype, "numpy_dtype", dtype.type))

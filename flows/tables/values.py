@@ -78,8 +78,8 @@ def parse_values(
     """
     if na:
         column = column.mask(_are_marks(column, na))
-    if column.dtype.kind == "m":
-        return column.dt.total_seconds()
+    if are_durations(column):
+        return pd.to_timedelta(column).dt.total_seconds()
     if isinstance(column.dtype, pd.CategoricalDtype) or column.dtype.kind in "mM":
         return column
     if column.dtype.kind == "b" or pd.api.types.infer_dtype(column, skipna=True) == "boolean":
@@ -95,6 +95,13 @@ def parse_values(
     values = pd.Series(found, column.index, dtype=object)
     values[is_text] = np.where(is_missing, np.nan, pd.Series(text, dtype=object))
     return values
+
+
+def are_durations(column: pd.Series) -> bool:
+    """Return whether a column holds durations, of pandas or of Python."""
+    if column.dtype != object:
+        return column.dtype.kind == "m"
+    return pd.api.types.infer_dtype(column, skipna=True) == "timedelta"
 
 
 def _are_marks(column: pd.Series, na: Sequence[str]) -> Mask:
