@@ -535,14 +535,39 @@ def test_the_regressor_returns_means_quantiles_densities_and_samples():
         quick_regressor(kind="category").fit(X, y)
 
 
-def test_values_that_rest_on_few_completions_of_the_context_are_rough(of_number, capsys):
+def test_predictions_and_samples_given_a_row_with_a_gap_have_enough_draws(
+    of_number, of_label, capsys
+):
+    how = {"members": 1, "settings": QUICK, "missing": "drop"}
+    several = flows.fit(table(80), target=["visits", "state"], **how)
     gaps = table().query("dose.isna()").head(3)
     capsys.readouterr()
-    found = of_number.predict(gaps)
-    assert (found["effective_draws"] == 16).all()
-    assert "the predictions of 3 of 3 rows are rough" in capsys.readouterr().err
+    for density in (of_number, of_label, several):
+        predicted = density.predict(gaps).filter(like="effective_draws")
+        assert (predicted >= 100).all(axis=None)
+        drawn = density.sample(500, given={"age": 40.0})
+        assert drawn["dose"].nunique() == 500
+    assert capsys.readouterr().err == ""
     complete = of_number.predict(table().dropna().head(3))
     assert complete["effective_draws"].isna().all()
+
+
+def test_a_prediction_given_a_gap_is_the_average_over_the_missing_value(of_number, of_label):
+    for density, name in ((of_number, "ward"), (of_label, "age")):
+        array, d = density._array, len(density.columns) - 1
+        rows, _ = Chunks(array).known(table(4, seed=2).fillna(0.0).assign(**{name: None}))
+        found, effective = array.predict(rows, np.arange(4), d, [0.5])
+        for row, own, draws in zip(rows, found, effective, strict=True):
+            x = array.unknowns._completed(row[None, :d], 2_000, np.random.default_rng(1))
+            complete = np.column_stack([x, np.full(len(x), np.nan)])
+            each, _ = array.predict(complete, np.arange(len(x)), d, [0.5])
+            if density is of_number:  # means, deviations and medians
+                mean, second = each[:, 0], each[:, 0] ** 2 + each[:, 1] ** 2
+                sd = np.sqrt(second.mean() - mean.mean() ** 2)
+                assert own[1] == pytest.approx(sd, rel=0.1)
+            else:
+                mean = each[:, 0]
+            assert abs(own[0] - mean.mean()) < 5 * mean.std() / np.sqrt(draws) + 0.005 * own[0]
 
 
 def test_the_surprise_of_a_target_has_the_effective_draws_of_its_log_density(of_number):

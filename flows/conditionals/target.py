@@ -6,19 +6,21 @@ r of x. Missing values are drawn from it given the known values x_o, and p(y | x
     p(y | x_o) ~ 1/K sum_k p(y | x_o, x_k),    x_k ~ r( . | x_o)
 
 - *One target* has nodes at equally spaced noise, with the weights of a trapezoidal rule in the
-  noise; a category has its labels, with their probabilities.
-- *Several targets* are drawn from the flow.
+  noise; a category has its labels, with their probabilities. The draws x_k have equal weights, so
+  all of them are effective. Each has few nodes: its own values of the noise, from intervals of
+  equal probability.
+- *Several targets* are drawn from the flow, each given its own x_k.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import softmax
+from scipy.special import ndtri, softmax
 
 from flows.conditionals.distillation import Distilled
 from flows.conditionals.unknowns import ENOUGH, MOST, Intervals, Posterior
@@ -30,7 +32,9 @@ from flows.mixtures.conditional_mixture import ConditionalMixture
 from flows.mixtures.truncated_mixture import BoxProposal, log_interval, truncated_normal
 from flows.networks.target_population import TargetPopulation
 
-COMPLETIONS = 16  # draws of a context with gaps, if the targets are unknown
+# Draws of a context with gaps, at least and at most, if one target is unknown. The values of the
+# target, per member, are as many as the largest number of draws.
+COMPLETIONS, MOST_COMPLETIONS = 256, 1_024
 DRAWS = 1_000  # of several targets, at least
 ROWS = 200  # complete rows whose nodes are computed at a time
 NODES, REACH = 101, 5.0  # nodes of a target, and the noise of the outer nodes
@@ -53,7 +57,7 @@ class TargetUnknowns:
         rows: Array,
         row_numbers: Whole,
         seed: int = 0,
-        enough: float = DRAWS,
+        enough: float = ENOUGH,
     ) -> Iterator[tuple[int, Posterior]]:
         """Yield the index and the posterior of each row, in any order.
 
@@ -62,7 +66,8 @@ class TargetUnknowns:
                 all targets or no target of a row are unknown.
             row_numbers: the numbers of the rows, which select their random streams, ``(n,)``.
             seed: the seed of the random streams.
-            enough: the number of draws of several targets, at least.
+            enough: the effective number of draws after which drawing stops. There are at least
+                ``COMPLETIONS`` of a context with gaps, and ``DRAWS`` of several targets.
         """
         context = self.population.network.context
         plain = ~np.isnan(rows[:, :context]).any(axis=1) & np.isnan(rows[:, context:]).all(axis=1)
@@ -70,9 +75,10 @@ class TargetUnknowns:
             generator = numpy_generator(seed, "unknown", int(row_numbers[k]))
             if not np.isnan(rows[k, context:]).all():
                 yield k, self._weighted(rows[k], generator)
-                continue
-            x = self._completed(rows[k : k + 1, :context], COMPLETIONS, generator)
-            yield k, replace(self._averaged(x, generator, enough), completions=COMPLETIONS)
+            elif self.population.target_count == 1:
+                yield k, self._averaged(rows[k : k + 1, :context], generator, enough)
+            else:
+                yield k, self._drawn(rows[k : k + 1, :context], generator, enough)
         places = np.flatnonzero(plain)
         for start in range(0, len(places), ROWS):
             some = places[start : start + ROWS]
@@ -170,18 +176,38 @@ class TargetUnknowns:
         ]
 
     def _averaged(self, x: Array, generator: np.random.Generator, enough: float) -> Posterior:
-        """Return the distribution of the targets, averaged over completions ``(K, d)``."""
-        if self.population.target_count > 1:
-            return self._drawn(x, generator, enough)
-        found = self._of_one(x)
-        values = np.concatenate([each.values for each in found])
-        log_weights = np.concatenate([each.log_weights for each in found]) - np.log(len(x))
-        return self._posterior(values, log_weights, is_exact=True)
+        """Return the distribution of one target, averaged over completions of ``x`` ``(1, d)``."""
+        count = int(min(MOST_COMPLETIONS, max(COMPLETIONS, enough)))
+        x = self._completed(x, count, generator)
+        if self.population.columns[-1].labels:
+            found = self._of_one(x)
+            values = np.concatenate([each.values for each in found])
+            log_weights = np.concatenate([each.log_weights for each in found]) - np.log(count)
+        else:
+            values, log_weights = self._strata(x, generator)
+        return self._posterior(values, log_weights, is_exact=True, completions=count)
+
+    def _strata(self, x: Array, generator: np.random.Generator) -> tuple[Array, Array]:
+        """Return rows with one target given contexts ``(K, d)``, and their log-weights ``(N, M)``.
+
+        The noise has a value in each of about ``MOST_COMPLETIONS`` intervals of equal probability,
+        the same for all members, and each context takes every K-th of them.
+        """
+        count, members = len(x), self.population.members
+        each = MOST_COMPLETIONS // count
+        places = np.arange(each)[:, None] * count + np.arange(count)
+        z = ndtri((places + generator.random(places.shape)) / places.size)
+        y = self.population.network.decode(z[:, :, None, None], x)[..., 0].numpy()  # (each, K, M)
+        values = np.column_stack([np.tile(x.repeat(members, axis=0), (each, 1)), y.ravel()])
+        own = np.where(np.eye(members, dtype=bool), -np.log(places.size), -np.inf)
+        return values, np.tile(own, (places.size, 1))
 
     def _drawn(self, x: Array, generator: np.random.Generator, enough: float) -> Posterior:
-        """Return draws of the targets given contexts ``(K, d)``, each equally often."""
+        """Return draws of the targets given a context ``(1, d)``, each with its own completion."""
         count = int(min(MOST, max(DRAWS, enough)))
-        given = np.resize(x, (count, x.shape[1]))
+        given = x.repeat(count, axis=0)
+        if np.isnan(x).any():
+            given = self._completed(x, count, generator)
         y = self.population.network.ensemble_sample(None, generator, given).double().numpy()
         log_weights = np.full((count, self.population.members), -np.log(count))
         return self._posterior(np.column_stack([given, y]), log_weights)

@@ -316,11 +316,10 @@ class Density:
         """Return the distribution of ``column`` given the other values of each row.
 
         The result has the frame's index. Its columns are ``mean``, ``sd`` and quantiles such as
-        ``q0.05``, in the column's unit, which are durations for a column of durations; or the
-        labels of a category with their probabilities; and
-        ``effective_draws``, the effective number of draws, which is ``NaN`` for a row without
-        draws, and 16 for a target given a row with missing values. ``ArrayDensity.predict`` defines
-        the mean and the standard deviation.
+        ``q0.05``, in the column's unit, or as durations for a column of durations; or the labels of
+        a category with their probabilities; and ``effective_draws``, the effective number of draws,
+        which is ``NaN`` for a row without draws. ``ArrayDensity.predict`` defines the mean and the
+        standard deviation.
 
         Args:
             frame: rows of the table; the values of missing columns are unknown. Leave it out if
