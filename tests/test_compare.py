@@ -159,6 +159,11 @@ def test_the_interval_has_its_nominal_coverage():
         ("kl", [np.nan] * 2, [np.nan] * 2, "same"),
         ("parameters", [100] * 2, [101] * 2, "different"),  # known, not estimated
         ("modes", [8.0, 8.0], [7.0, 7.0], ""),  # equal by chance
+        ("parameters", [100] * 2, [100] * 3, "same"),
+        ("parameters", [100] * 2, [101] * 3, "different"),
+        ("modes", [8.0] * 5, [8.0], "same"),
+        ("kl", [np.nan] * 2, [np.nan], "same"),
+        ("kl", [1.0, 2.0], [1.0], "changed"),
     ],
 )
 def test_numbers_without_scatter(metric: str, left: list[float], right: list[float], verdict: str):

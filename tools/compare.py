@@ -145,7 +145,8 @@ def number(model: str, metric: str, left: np.ndarray, right: np.ndarray) -> Numb
     one = Number(model, metric, left, right)
     if np.isfinite(left).all() and np.isfinite(right).all():
         one.difference, one.interval = shift(left, right)
-    if np.array_equal(left, right, equal_nan=True):
+    is_constant = len(np.unique(np.concatenate([left, right]))) == 1  # for any numbers of members
+    if is_constant or np.array_equal(left, right, equal_nan=True):
         one.verdict = "same"
     elif metric in COUNTED:
         one.verdict = "different"
