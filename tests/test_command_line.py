@@ -198,6 +198,39 @@ def test_settings_that_the_automatic_recipe_does_not_use_are_rejected(key):
         flows.fit(make(), settings={key: value})
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"members": 0}, "members = 0: must be a whole number of at least 1"),
+        ({"members": -1}, "members = -1: must be a whole number of at least 1"),
+        ({"members": 7}, "members = 7: the automatic recipe keeps at most 5 networks"),
+        ({"members": 100}, "members = 100: the automatic recipe keeps at most 5 networks"),
+        ({"mixtures": 3}, "mixtures = 3: must be 0, 1 or 2"),
+        ({"mixtures": -1}, "mixtures = -1: must be 0, 1 or 2"),
+        ({"minutes": -1.0}, "minutes = -1.0: must be a finite number above 0"),
+        ({"model": "nothing"}, "'nothing' is not a model of tables"),
+    ],
+)
+def test_arguments_that_are_wrong_for_any_table_are_refused_before_it_is_read(
+    tmp_path, capsys, arguments, said
+):
+    words = [f"--{name}={value}" for name, value in arguments.items()]
+    # A table that is read gives another error
+    (tmp_path / "t.csv").write_text("x\n1\n")
+    assert said in error(capsys, "fit", tmp_path / "t.csv", "-o", tmp_path / "m.flow", *words)
+    assert said in error(capsys, "fit", tmp_path / "none.csv", "-o", tmp_path / "m.flow", *words)
+    with pytest.raises((ValueError, LookupError)) as caught:
+        flows.fit(pd.DataFrame({"x": [1j]}), **arguments)
+    assert said in caught.value.args[0]
+
+
+def test_the_fixed_recipe_takes_any_number_of_members():
+    density = flows.fit(make(), members=7, settings=SHORT)
+    assert density.network.members == 7
+    with pytest.raises(ValueError, match=r"members = 2\.5: must be a whole number"):
+        flows.fit(make(), members=2.5)
+
+
 def test_errors_come_without_notices_and_notices_before_training(tmp_path, capsys):
     """The table has a rounded column, a column of text and a column without a name."""
     frame = make().assign(who=["a", "b"] * 60)

@@ -14,14 +14,18 @@ from flows.tables.frames import Table, TableOptions
 from flows.tables.values import Format
 
 
-def read_table(arguments: argparse.Namespace) -> tuple[TableOptions, Table]:
-    """Return the options of ``fit`` or ``inspect`` for a table, and the parsed table."""
+def table_options(arguments: argparse.Namespace) -> TableOptions:
+    """Return the options of ``fit`` or ``inspect`` for a table."""
     names = ("missing", "strict", "group", "na", "weights")
     own = {name: getattr(arguments, name) for name in names}
     kinds, targets = once("--column", arguments.column), column_names(arguments.target)
-    which = {"only": arguments.only, "drop": arguments.drop, "na": arguments.na}
-    table = files.read(arguments.table, kinds, format_of(arguments), **which)
-    return TableOptions(kinds, targets=targets, **own), table
+    return TableOptions(kinds, targets=targets, **own)
+
+
+def read_table(arguments: argparse.Namespace, options: TableOptions) -> Table:
+    """Return the parsed table of ``fit`` or ``inspect``."""
+    which = {"only": arguments.only, "drop": arguments.drop, "na": options.na}
+    return files.read(arguments.table, options.kinds, format_of(arguments), **which)
 
 
 def column_names(text: str | None) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from flows.command_line import image_files
-from flows.command_line.options import column_names, format_of, once, read_table
+from flows.command_line.options import column_names, format_of, once, read_table, table_options
 from flows.command_line.streams import Ask, answers, write
 from flows.command_line.wording import shell_words
 from flows.core.arrays import Array, rounded
@@ -56,9 +56,9 @@ def fit(arguments: argparse.Namespace) -> None:
             "such as table.flow"
         )
     settings = once("-S", arguments.settings)
-    options, table = read_table(arguments)
+    options = table_options(arguments)
     density = fit_table(
-        table,
+        partial(read_table, arguments, options),
         arguments.model,
         options,
         members=arguments.members,

@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 
 from flows.core.arrays import Array, Whole, subsample
-from flows.core.settings import Cuts, TrainingSettings, explain
+from flows.core.settings import Cuts, TrainingSettings, explain, folds_and_candidates
 from flows.density.frame_density import Density
 from flows.density.target_density import density_of
 from flows.networks import building, registry
@@ -136,7 +136,7 @@ def fit(
         columns, target, na, missing=missing, group=group, weights=weights, strict=strict
     )
     return fit_table(
-        from_user(frame, options.kinds, options.na),
+        lambda: from_user(frame, options.kinds, options.na),
         model,
         options,
         members=members,
@@ -148,7 +148,7 @@ def fit(
 
 
 def fit_table(
-    table: Table,
+    read: Callable[[], Table],
     model: str | Architecture | None,
     options: TableOptions,
     *,
@@ -159,9 +159,10 @@ def fit_table(
     minutes: float | None = None,
     on_notices: Callable[[Sequence[Notice]], None] = show,
 ) -> Density:
-    """Fit the density of a parsed table; the other arguments are the arguments of ``fit``.
+    """Fit the density of a table that ``read`` returns; other arguments are those of ``fit``.
 
-    ``on_notices`` is called with the notices on the table before training starts.
+    Arguments that are wrong for any table are refused before the table is read, which may take
+    long. ``on_notices`` is called with the notices on the table before training starts.
     """
     if mixtures not in (0, 1, 2):
         raise ValueError(f"mixtures = {mixtures!r}: must be 0, 1 or 2")
@@ -172,7 +173,9 @@ def fit_table(
     cuts = settings.pop("cuts", None)
     architecture, training = parse_settings(model, settings, seed)
     _check_targets(architecture, targets)
-    learns = architecture.is_automatic(training)
+    learns, count = architecture.is_automatic(training), len(building.member_range(members))
+    if learns:
+        folds_and_candidates(count)
     if options.group is not None and not learns:
         raise ValueError(
             f"group = {options.group!r}: only the automatic recipe keeps groups in one fold"
@@ -181,7 +184,7 @@ def fit_table(
         raise ValueError(f"weights = {options.weights!r}: only the automatic recipe takes weights")
     limit = _limit(minutes, cuts, learns=learns)
     policy: Missing = "stop" if missing == "learn" and not learns else missing
-    rows = take(table, **options._replace(missing=policy)._asdict())
+    rows = take(read(), **options._replace(missing=policy)._asdict())
     copies = rows.copies if rows.is_weighted else None
     if "batch_size" in settings and training.batch_size > len(rows.values):
         batch_size, n = training.batch_size, len(rows.values)

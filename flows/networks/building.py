@@ -63,27 +63,31 @@ def build(
         raise TypeError(
             f"build takes an architecture, such as flows.NSF(couplings=4); got {architecture!r}"
         )
-    member_range = range(members) if isinstance(members, Integral) else members
-    if (
-        not isinstance(member_range, range)
-        or not member_range
-        or member_range.step != 1
-        or member_range.start < 0
-    ):
-        must = "a whole number of at least 1"
-        if isinstance(members, range):
-            must = "a non-empty range with step 1 that starts at 0 or above"
-        raise ValueError(f"members = {members!r}: must be {must}")
+    own = member_range(members)
     description = {
         "model": registry.name_of(architecture),
         "event_shape": list(event_shape),
-        "members": [member_range.start, member_range.stop],
+        "members": [own.start, own.stop],
         "seed": seed,
         "columns": [column.to_dict() for column in columns],
     }
     if context:
         description["context"] = context
     return _build(architecture, description)
+
+
+def member_range(members: Any) -> range:
+    """Return the members that an argument ``members`` means: the first ones, or those of a range.
+
+    Raises ``ValueError`` for anything but a whole number of at least 1, or a range of members.
+    """
+    found = range(members) if isinstance(members, Integral) else members
+    if not isinstance(found, range) or not found or found.step != 1 or found.start < 0:
+        must = "a whole number of at least 1"
+        if isinstance(members, range):
+            must = "a non-empty range with step 1 that starts at 0 or above"
+        raise ValueError(f"members = {members!r}: must be {must}")
+    return found
 
 
 def build_described(description: Mapping[str, Any]) -> Network:
