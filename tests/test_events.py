@@ -14,6 +14,8 @@ import flows
 from flows.__main__ import main
 from flows.conditionals.unknowns import Posterior
 from flows.core.errors import UserError
+from flows.density.conditions import conditions
+from flows.density.target_density import density_of
 from flows.mixtures.mixture import Mixture
 from flows.mixtures.truncated_mixture import BoxProposal
 from flows.tables.notices import TableError
@@ -196,6 +198,92 @@ def test_targets_have_ranges_as_conditions_and_events(of_target):
     ).all()
     with pytest.raises(UserError, match="age is not a target"):
         of_target.probability({"age": (60, None)})
+
+
+STEPS = (0.1, 0.01, 0.05, 0.2, 0.25)
+
+
+def test_ranges_of_decimal_steps_hold_their_ends():
+    steps = {f"every {step}": step for step in STEPS}
+    rows = np.random.default_rng(0).normal(size=(60, 5))
+    kinds = {name: f"integer:{step}" for name, step in steps.items()}
+    frame = pd.DataFrame({name: np.round(x) for name, x in zip(steps, rows.T, strict=True)})
+    quick = {"recipe": "fixed", "epochs": 1, "couplings": 2, "hidden": 4}
+    array = density_of(flows.fit(frame, columns=kinds, members=1, settings=quick).network)
+    for d, (name, step) in enumerate(steps.items()):
+        inverse = round(1 / step)
+        for number in range(40 * inverse):
+            value, half = number / inverse, step / 2  # as it is written: 0.3, not 3 * 0.1
+            for asked, low, high in (
+                ((None, value), -INF, value + half),
+                ((value, None), value - half, INF),
+                ((value, value), value - half, value + half),
+                ((None, value + 0.4 * step), -INF, value + half),
+            ):
+                found = conditions(array, {name: asked}).intervals[d]
+                assert found == pytest.approx(np.array([[low, high]]), abs=1e-9)
+
+
+def test_a_range_of_a_decimal_step_has_the_probability_up_to_its_end():
+    b = np.round(np.random.default_rng(0).uniform(0, 2, 60), 1)
+    frame = pd.DataFrame({"b": b, "x": np.arange(60) % 7 + 0.5})
+    quick = {"recipe": "fixed", "epochs": 2, "couplings": 2, "hidden": 4}
+    density = flows.fit(frame, columns={"b": "integer:0.1"}, members=1, settings=quick)
+    at, above = (density.probability({"b": (None, end)}).probability for end in (0.3, 0.34))
+    assert at == pytest.approx(above, rel=1e-6)
+    assert (density.sample(200, given={"b": (0.3, 0.3)}).b == 0.3).all()
+
+
+def cities(n: int = 2_000) -> pd.DataFrame:
+    """Return a table with 19 frequent labels and 6 rare ones, whose shares are 1/6 to 6/6 of 1%."""
+    rng = np.random.default_rng(0)
+    shares = np.r_[np.full(19, 0.965 / 19), np.arange(1, 7) * 0.01 / 6]
+    names = [f"big {k}" for k in range(19)] + [f"small {k}" for k in range(6)]
+    city = rng.choice(names, n, p=shares / shares.sum())
+    return pd.DataFrame({"city": city, "x": rng.normal(size=n)})
+
+
+@pytest.fixture(scope="module")
+def of_cities() -> flows.Density:
+    quick = {"recipe": "fixed", "epochs": 2, "couplings": 2, "hidden": 4}
+    return flows.fit(cities(), members=2, settings=quick)
+
+
+def test_a_rare_label_has_its_share_of_the_pool(of_cities):
+    counts = cities().city.value_counts()
+    rare = [name for name in counts.index if name.startswith("small")]
+    pool = of_cities.columns[0].labels[-1]
+
+    def probability(event, **given):
+        return of_cities.probability({"city": event}, **given).probability
+
+    whole = probability(pool)
+    found = {name: probability(name) for name in rare}
+    for name in rare:
+        assert found[name] == pytest.approx(whole * counts[name] / counts[rare].sum(), rel=0.05)
+    assert probability(rare) == pytest.approx(whole, rel=0.05)
+    both = probability(["big 3", rare[0]])
+    assert both == pytest.approx(probability("big 3") + found[rare[0]], rel=0.05)
+    assert probability(rare[0], given={"city": rare[0]}) == pytest.approx(1)
+    assert probability(rare[0], given={"city": rare[1]}) == 0
+    assert probability(rare[:2], given={"city": rare[1:3]}) == pytest.approx(
+        counts[rare[1]] / counts[rare[1:3]].sum(), rel=0.05
+    )
+
+
+def test_samples_hold_the_rare_labels_that_are_given(of_cities):
+    given = {"city": ["big 3", "small 5", "small 4"]}
+    found = of_cities.sample(4_000, given=given).city.value_counts()
+    assert set(found.index) == set(given["city"])
+    counts = cities().city.value_counts()
+    ratio = counts["small 5"] / counts["small 4"]
+    assert found["small 5"] / found["small 4"] == pytest.approx(ratio, rel=0.2)
+    assert (of_cities.sample(5, given={"city": ["small 1"]}).city == "small 1").all()
+
+
+def test_a_label_that_no_row_held_is_no_event(of_cities):
+    with pytest.raises(TableError, match="city holds 'nowhere', which no row of the fitted table"):
+        of_cities.probability({"city": "nowhere"})
 
 
 def test_an_event_that_contradicts_the_conditions_has_probability_0(density):

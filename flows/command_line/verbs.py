@@ -22,7 +22,7 @@ from flows.density import pictures
 from flows.density.array_density import ArrayDensity
 from flows.density.chunks import Chunks, about_probability, prediction_names
 from flows.density.columns_by_name import find_column, layout_of
-from flows.density.conditions import conditions, event_intervals, parse_conditions
+from flows.density.conditions import conditions, event_conditions, parse_conditions
 from flows.density.description import describe
 from flows.density.fitting import fit_table
 from flows.density.frame_density import QUANTILES, Samples
@@ -165,7 +165,7 @@ def probability(arguments: argparse.Namespace) -> None:
         for name in ("event", "--given")
     )
     asked = conditions(density, given), arguments.seed
-    found = density.probability(event_intervals(density, event), *asked)
+    found = density.probability(event_conditions(density, event), *asked)
     show(about_probability(found), shell_words)
     print(f"probability,standard_error\n{found.probability:.6g},{found.error:.2g}")
 

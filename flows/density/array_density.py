@@ -6,7 +6,7 @@ values. This module does not use pandas and prints nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -29,7 +29,7 @@ from flows.core.arrays import Array, Mask, Whole
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
-from flows.tables.columns import WHOLE, Column, default_names
+from flows.tables.columns import WHOLE, Column, Label, default_names
 from flows.tables.preparation import round_rows
 
 ROWS_PER_DRAW = 50_000  # rows that are drawn at a time: limits the memory
@@ -78,15 +78,26 @@ class Conditions:
             unknown values.
         intervals: for some columns, intervals ``(I, 2)`` in the user's units; the unknown value
             lies in one of them. They are sorted and do not overlap.
+        rare: the rare labels that the conditions allow in a column with a pool. Labels have the
+            code of the pool there, in ``row`` or among the intervals.
     """
 
     row: Array
     intervals: Intervals = field(default_factory=dict)
+    rare: Mapping[int, frozenset[Label]] = field(default_factory=dict)
 
-    def also(self, event: Intervals) -> Conditions | None:
-        """Return these conditions and the event; ``None`` if they contradict each other."""
-        intervals = dict(self.intervals)
-        for d, own in event.items():
+    def also(self, event: Conditions) -> Conditions | None:
+        """Return these conditions and the ``event``; ``None`` if they contradict each other.
+
+        Args:
+            event: conditions of intervals only.
+        """
+        intervals, rare = dict(self.intervals), {**event.rare, **self.rare}
+        for d, own in event.intervals.items():
+            if d in self.rare and d in event.rare:
+                rare[d] = self.rare[d] & event.rare[d]
+                if not rare[d]:
+                    own = own[:-1]  # without the pool, which is the last label
             if not np.isnan(self.row[d]):
                 if not ((own[:, 0] <= self.row[d]) & (self.row[d] <= own[:, 1])).any():
                     return None
@@ -100,7 +111,7 @@ class Conditions:
             if not both:
                 return None
             intervals[d] = np.array(both)
-        return Conditions(self.row, intervals)
+        return Conditions(self.row, intervals, rare)
 
 
 class ArrayDensity:
@@ -338,7 +349,7 @@ class ArrayDensity:
         posterior = self._restricted(given, generator, ERROR, MOST)
         return self._summary(posterior, d, levels)[None], np.array([posterior.effective])
 
-    def probability(self, event: Intervals, given: Conditions, seed: int = 0) -> Probability:
+    def probability(self, event: Conditions, given: Conditions, seed: int = 0) -> Probability:
         """Return the probability of an event under conditions, with its standard error::
 
             P(E | C) = P(E and C) / P(C)
@@ -348,7 +359,7 @@ class ArrayDensity:
         standard error is infinite; if no draw for C has, the probability is ``NaN``.
 
         Args:
-            event: intervals ``(I, 2)`` in the user's units, by column.
+            event: the event E, conditions of intervals only.
             given: the conditions C; known values have a density in place of a probability.
             seed: the seed of the random streams.
         """
@@ -383,7 +394,17 @@ class ArrayDensity:
                 intervals[d], row[d] = row[d] + np.array([[-0.5, 0.5]]), np.nan
         if np.isnan(row).all() and not intervals:
             return Posterior(row[None], np.zeros((1, self.network.members)), np.ones(1), True)
-        return self.unknowns.restricted(row, intervals, generator, error, most)
+        found = self.unknowns.restricted(row, intervals, generator, error, most)
+        return self._with_rare_shares(found, given)
+
+    def _with_rare_shares(self, posterior: Posterior, given: Conditions) -> Posterior:
+        """Return the posterior with the share of the allowed rare labels in draws of a pool."""
+        log_weights = posterior.log_weights.copy()
+        for d in given.rare.keys() & given.intervals.keys():
+            column = self.columns[d]
+            is_pool = posterior.values[:, d] > len(column.labels) - 1.5  # the last label
+            log_weights[is_pool] += np.log(column.rare_share(given.rare[d]))
+        return Posterior.of(posterior.values, log_weights, self._weights)
 
     def _summary(self, posterior: Posterior, d: int, levels: Sequence[float]) -> Array:
         """Return the moments and quantiles of column ``d``, or the probabilities of its labels."""
@@ -537,8 +558,8 @@ class ArrayDensity:
         own = 0.0 if np.isnan(row[d]) else distilled.scores(d, row[d : d + 1])[0].item()
         low, high = min(-REACH, own - 1), max(REACH, own + 1)
         x = distilled.values(d, np.linspace(low, high, GRID))[0]
-        step = column.step if column.kind in WHOLE else None
-        return np.unique(np.round(x / step) * step) if step else x
+        cell = column.cell if column.kind in WHOLE else 0.0
+        return np.unique(np.round(x / cell) * cell) if cell else x
 
 
 def _check_levels(levels: Sequence[float]) -> None:

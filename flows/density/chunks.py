@@ -94,7 +94,7 @@ class Chunks:
         self._count_unknown_labels(kept, rows, is_learned)
         has_labels = np.array([bool(column.labels) for column in self.columns])
         disallowed = self.density.disallowed(rows) & ~(has_labels & is_learned)
-        self._note_disallowed(kept, disallowed, consequence)
+        self._note_disallowed(kept, rows, disallowed, consequence)
         self._left_out += len(chunk) - len(rows)
         if missing == "drop":  # a mask and not labels, because labels of the index may repeat
             chunk = chunk[complete_rows(parsed.frame)]
@@ -213,7 +213,7 @@ class Chunks:
         table = self._table(chunk, self.columns)
         rows = to_numbers(table, self.columns)
         disallowed = self.density.disallowed(rows)
-        self._note_disallowed(table, disallowed, "treated as unknown")
+        self._note_disallowed(table, rows, disallowed, "treated as unknown")
         return np.where(disallowed, np.nan, rows), disallowed
 
     def note_far(self, rows: Array, what: str = "draws") -> None:
@@ -340,7 +340,7 @@ class Chunks:
                 with collecting([]):  # text counts as nothing
                     [x] = to_numbers(table, [each.column]).T
                     expected = each.values(self.columns, rows)
-                    tolerance = (each.column.step or 0) / 2 + 1e-6 * np.abs(expected)
+                    tolerance = each.column.cell / 2 + 1e-6 * np.abs(expected)
                     self._different[each] += int((np.abs(x - expected) > tolerance).sum())
 
     def _with_rare_labels(self, frame: pd.DataFrame, chunk: pd.DataFrame) -> pd.DataFrame:
@@ -352,13 +352,18 @@ class Chunks:
                 frame[column.name] = frame[column.name].mask(own, parsed)
         return frame
 
-    def _note_disallowed(self, table: Table, disallowed: Mask, consequence: str) -> None:
-        """Count the ``disallowed`` values ``(n, D)`` of a table, and keep a notice on the first."""
+    def _note_disallowed(
+        self, table: Table, rows: Array, disallowed: Mask, consequence: str
+    ) -> None:
+        """Count the ``disallowed`` values ``(n, D)`` of a table, and keep a notice on the first.
+
+        ``rows`` ``(n, D)`` are the values as numbers.
+        """
         self._disallowed_count += int(disallowed.sum())
         if not self._disallowed and disallowed.any():
             k, d = np.argwhere(disallowed)[0]
             column, value = self.columns[d], table.frame.iat[k, d]
-            problem = f"holds {value}, {column.refusal}"
+            problem = f"holds {value}, {column.refusal(rows[k, d])}"
             self._disallowed = [Notice(problem, column.name, table.frame.index[k])]
             self._consequence = consequence
 

@@ -12,9 +12,10 @@ import pandas as pd
 from flows.core.arrays import Array
 from flows.density.array_density import ArrayDensity, Conditions
 from flows.density.columns_by_name import find_column, layout_of
-from flows.tables.columns import WHOLE, Column
+from flows.tables.columns import WHOLE, Column, Label
 from flows.tables.frames import numbers_of
 from flows.tables.notices import Notice, TableError, collecting
+from flows.tables.values import label_text
 
 RANGE = ".."  # between the ends of a range in text
 
@@ -34,6 +35,7 @@ def conditions(density: ArrayDensity, given: Mapping[str, Any], what: str = "giv
     """
     row = np.full(len(density.columns), np.nan)
     intervals: dict[int, Array] = {}
+    rare: dict[int, frozenset[Label]] = {}
     faults = list[Notice]()
     for name, value in given.items():
         d = find_column(density, str(name))
@@ -42,15 +44,17 @@ def conditions(density: ArrayDensity, given: Mapping[str, Any], what: str = "giv
                 intervals[d] = _range(density, d, value)
             elif isinstance(value, list | set | frozenset):
                 intervals[d] = _set(density, d, list(value))
+                rare |= _rare(density, d, list(value))
             else:
                 [row[d]] = _numbers(density, d, [value])
+                rare |= _rare(density, d, [value])
     if faults:
         raise TableError([replace(fault, row=None, advice=()) for fault in faults], what)
-    return Conditions(row, intervals)
+    return Conditions(row, intervals, rare)
 
 
-def event_intervals(density: ArrayDensity, values: Mapping[str, Any]) -> dict[int, Array]:
-    """Return the intervals of an event. A value stands for its cell.
+def event_conditions(density: ArrayDensity, values: Mapping[str, Any]) -> Conditions:
+    """Return an event as conditions of intervals. A value stands for its cell.
 
     Raises ``TableError`` as ``conditions`` does, for an event without columns, and for a value of a
     column that is not rounded, whose probability is 0.
@@ -64,7 +68,7 @@ def event_intervals(density: ArrayDensity, values: Mapping[str, Any]) -> dict[in
             intervals[int(d)] = _cells(density.columns[d], found.row[d : d + 1])
         except TableError as error:
             raise TableError(error.faults, "event") from None
-    return intervals
+    return Conditions(np.full_like(found.row, np.nan), intervals, found.rare)
 
 
 def parse_conditions(density: ArrayDensity, texts: Mapping[str, str]) -> dict[str, Any]:
@@ -75,7 +79,7 @@ def parse_conditions(density: ArrayDensity, texts: Mapping[str, str]) -> dict[st
     found: dict[str, Any] = {}
     for name, text in texts.items():
         column = density.columns[find_column(density, name)]
-        if text in map(str, column.labels):
+        if text in map(str, (*column.labels, *dict(column.pooled))):
             found[name] = text
         elif RANGE in text and not column.labels:
             low, _, high = text.partition(RANGE)
@@ -99,12 +103,13 @@ def _range(density: ArrayDensity, d: int, ends: tuple[Any, ...]) -> Array:
         infinite if _is_open(end) else next(known)
         for end, infinite in zip(ends, (-np.inf, np.inf), strict=True)
     )
-    if column.kind in WHOLE and column.step:
-        half, step = column.step / 2, column.step
-        low, high = np.ceil(low / step) * step - half, np.floor(high / step) * step + half
+    if column.kind in WHOLE and (cell := column.cell):
+        first, last = column.count_steps(np.array([low, high]), cell)
+        low, high = (np.ceil(first) - 0.5) * cell, (np.floor(last) + 0.5) * cell
     low, high = max(low, column.bounds[0]), min(high, column.bounds[1])
     if not low < high:
-        raise _error(f"is given as {ends!r}, a range without values of the column", column)
+        why = f"; samples are multiples of {column.cell:.15g}" if column.multiple else ""
+        raise _error(f"is given as {ends!r}, a range without values of the column{why}", column)
     return np.array([[low, high]])
 
 
@@ -115,13 +120,32 @@ def _set(density: ArrayDensity, d: int, values: list[Any]) -> Array:
     return _cells(density.columns[d], _numbers(density, d, values))
 
 
+def _rare(density: ArrayDensity, d: int, values: Sequence[Any]) -> dict[int, frozenset[Label]]:
+    """Return the labels among ``values`` that are pooled, by the column; none without a pool.
+
+    The label of the pool means all of them. Raises ``TableError`` for a label that no row held.
+    """
+    column = density.columns[d]
+    if not column.pooled:
+        return {}
+    counts, (*frequent, pool) = dict(column.pooled), column.labels
+    texts = {label_text(value) for value in values if not pd.isna(value)}
+    for text in sorted(texts - counts.keys() - {*frequent, pool})[:1]:
+        raise _error(f"holds {text!r}, which no row of the fitted table held", column)
+    found = counts.keys() if pool in texts else texts & counts.keys()
+    return {d: frozenset(found)} if found else {}
+
+
 def _cells(column: Column, numbers: Array) -> Array:
     """Return the cells ``(I, 2)`` of rounded values, sorted; adjacent cells stay apart."""
-    if column.kind not in WHOLE or not column.step:
+    if column.kind not in WHOLE or not (cell := column.cell):
         why = "is learned as a number with decimals, so single values have probability 0"
         raise _error(f"{why}; give a range", column)
-    half = column.step / 2
-    return np.array([[x - half, x + half] for x in np.unique(numbers)])
+    multiples = column.count_steps(numbers, cell)
+    for x in numbers[multiples != np.round(multiples)][:1]:
+        why = f"is given as {x:.15g}, and samples are multiples of {cell:.15g}"
+        raise _error(f"{why}, so its probability is 0; give a range", column)
+    return np.array([[x - cell / 2, x + cell / 2] for x in np.unique(numbers)])
 
 
 def _numbers(density: ArrayDensity, d: int, values: Sequence[Any]) -> Array:
@@ -132,7 +156,7 @@ def _numbers(density: ArrayDensity, d: int, values: Sequence[Any]) -> Array:
         if np.isnan(number) and not (isinstance(value, str) or value is None):
             continue  # a missing value is unknown
         if not column.holds(np.array([number]))[0]:
-            raise _error(f"holds {value}, {column.refusal}", column)
+            raise _error(f"holds {value}, {column.refusal(number)}", column)
     return found
 
 

@@ -68,6 +68,8 @@ def _column(column: Column, gaps: int) -> str:
     if column.labels:
         labels = shorten(", ".join(map(str, column.labels)), 60, placeholder=" ...")
         line += f" of {len(column.labels)} labels: {labels}"
+    if column.multiple:
+        line += f", samples are multiples of {column.multiple:g}"
     if column.step and column.kind not in WHOLE:
         line += f", rounded to steps of {column.step:g}"
     if gaps:

@@ -201,11 +201,14 @@ def fit_table(
     network.description["table"] = rows.layout.to_dict()
     on_notices(rows.notices)
     # Known values of a context are not spread
-    spread = [replace(c, step=None) if d < context else c for d, c in enumerate(rows.columns)]
+    spread = [
+        replace(column, step=None, multiple=None) if d < context else column
+        for d, column in enumerate(rows.columns)
+    ]
     points = dequantise(spread, rows.values, rows.copies, seed, narrow_labels=bool(context))
     name = network.description["model"]
     learned = rows.columns[context:]
-    is_rounded = any(column.labels or (context and column.step) for column in learned)
+    is_rounded = any(column.labels or (context and column.cell) for column in learned)
     if is_rounded:
         limit.reserve_rescoring()
     fitted: Population = network

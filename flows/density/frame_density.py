@@ -21,7 +21,7 @@ from flows.core.errors import UserError
 from flows.density.array_density import ArrayDensity, Conditions, Estimate, Probability
 from flows.density.chunks import Chunks, about_probability, prediction_names
 from flows.density.columns_by_name import layout_of
-from flows.density.conditions import conditions, event_intervals
+from flows.density.conditions import conditions, event_conditions
 from flows.density.description import describe
 from flows.density.target_density import density_of
 from flows.networks import building
@@ -301,7 +301,7 @@ class Density:
             True
         """
         asked = conditions(self._array, given or {})
-        found = self._array.probability(event_intervals(self._array, event), asked, seed)
+        found = self._array.probability(event_conditions(self._array, event), asked, seed)
         show(about_probability(found))
         return found
 
@@ -473,19 +473,11 @@ class Samples:
         self.density = density
         self.layout = layout_of(density)
         self.given: Conditions | None = None
-        self.rare_labels: dict[str, Any] = {}
         self.effective_share = np.inf
         self._far: list[Notice] = []
         if given is None:
             return
         self.given = conditions(density, given)
-        values = {str(name): value for name, value in given.items()}
-        pooled = [column.name for column in density.columns if column.pooled]
-        self.rare_labels = {
-            name: values[name]
-            for name in pooled
-            if name in values and not isinstance(values[name], list | set | frozenset)
-        }
         chunks = Chunks(density)
         chunks.note_far(self.given.row[None])
         self._far = chunks.about_far()
@@ -498,8 +490,8 @@ class Samples:
             return
         for rows, share in self.density.sample(n, seed, self.given):
             self.effective_share = min(self.effective_share, share)
-            frame = self.layout.frame(columns, rows, seed=seed, start=start)
-            yield frame.assign(**self.rare_labels)
+            rare = {} if self.given is None else self.given.rare
+            yield self.layout.frame(columns, rows, seed=seed, start=start, rare=rare)
             start += len(rows)
 
     def notices(self) -> list[Notice]:

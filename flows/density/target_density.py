@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 
 from flows.conditionals.distillation import SAMPLES, Distilled
 from flows.conditionals.target import TargetUnknowns
-from flows.conditionals.unknowns import Intervals, Posterior
+from flows.conditionals.unknowns import Posterior
 from flows.core.arrays import Array, Mask, Whole
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
@@ -18,6 +18,7 @@ from flows.density.array_density import ArrayDensity, Conditions, Estimate, Prob
 from flows.networks.population import Population
 from flows.networks.target_population import TargetPopulation
 from flows.tables.columns import WHOLE, Column
+from flows.tables.preparation import round_rows
 
 ALONG = 80  # values of a column along which the targets are drawn
 BANDS = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -117,9 +118,9 @@ class TargetDensity(ArrayDensity):
             raise UserError(f"given: {self._names} is a target, which is predicted; leave it out")
         return super().predict_given(given, d, levels)
 
-    def probability(self, event: Intervals, given: Conditions, seed: int = 0) -> Probability:
+    def probability(self, event: Conditions, given: Conditions, seed: int = 0) -> Probability:
         """Return the probability of an event of the targets, as ``ArrayDensity.probability``."""
-        for d in event:
+        for d in event.intervals:
             self._check_target(d)
         self._check_targets(given.row[None])
         return super().probability(event, given, seed)
@@ -127,7 +128,8 @@ class TargetDensity(ArrayDensity):
     def _restricted(
         self, given: Conditions, generator: np.random.Generator, error: float, most: int
     ) -> Posterior:
-        return self.unknowns.restricted(given.row, given.intervals, generator, error, most)
+        found = self.unknowns.restricted(given.row, given.intervals, generator, error, most)
+        return self._with_rare_shares(found, given)
 
     def surprise(self, rows: Array, row_numbers: Whole) -> tuple[Array, Array]:
         """Return the surprise of each target given x and the targets before it, ``(n, D)``.
@@ -227,7 +229,7 @@ def target_along(
         low, high = np.quantile(known[d], [0.005, 0.995])
         along = np.linspace(low, high, ALONG)
         if density.columns[d].kind in WHOLE:
-            along = np.unique(np.round(along))
+            along = np.unique(round_rows([density.columns[d]], along[:, None]))
     asked = np.tile(typical, (len(along), 1))
     asked[:, d] = along
     targets = range(context, len(density.columns))

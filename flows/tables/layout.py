@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +12,10 @@ import pandas as pd
 from flows.core.arrays import Array, plain
 from flows.core.seeds import numpy_generator
 from flows.tables.carried import Carried
-from flows.tables.columns import LARGEST_WHOLE, Column
+from flows.tables.columns import LARGEST_WHOLE, Column, Label
 from flows.tables.dates import from_times
 from flows.tables.values import are_durations, label_text
 
-MOST_DECIMALS = 9  # of numbers that were written with decimals
 DURATION = "timedelta64[ns]"  # the type of durations of Python in samples
 DURATIONS = ("timedelta", "duration")  # the beginnings of the types of durations, also of Arrow
 
@@ -96,7 +95,13 @@ class Layout:
         return ("int64", "int64[pyarrow]") if is_whole else ("float64", "double[pyarrow]")
 
     def frame(
-        self, columns: Sequence[Column], rows: Array, *, seed: int = 0, start: int = 0
+        self,
+        columns: Sequence[Column],
+        rows: Array,
+        *,
+        seed: int = 0,
+        start: int = 0,
+        rare: Mapping[int, Set[Label]] = {},
     ) -> pd.DataFrame:
         """Return rows as a data frame with all columns of the table.
 
@@ -105,12 +110,13 @@ class Layout:
             rows: their numbers ``(n, D)``, with codes for labels.
             seed: the seed of the draws of rare labels.
             start: the number of rows before these.
+            rare: the rare labels to draw from, by the place of their column; by default all.
         """
         generator = numpy_generator(seed, "unknown", start, 2)
         shown = [self._rounded(column, x) for column, x in zip(columns, rows.T, strict=True)]
         found = {
-            column.name: self._typed(column, x, generator)
-            for column, x in zip(columns, shown, strict=True)
+            column.name: self._typed(column, x, generator, rare.get(d))
+            for d, (column, x) in enumerate(zip(columns, shown, strict=True))
         }
         rows = np.stack(shown, axis=1)
         for each in self.carried:
@@ -137,11 +143,17 @@ class Layout:
         nearest = np.where(nearest >= high, np.round(nearest - unit, decimals), nearest)
         return np.where((low < nearest) & (nearest < high), nearest, x)
 
-    def _typed(self, column: Column, x: Array, generator: np.random.Generator) -> pd.Series:
+    def _typed(
+        self,
+        column: Column,
+        x: Array,
+        generator: np.random.Generator,
+        rare: Set[Label] | None = None,
+    ) -> pd.Series:
         """Return numbers ``x`` ``(n,)`` of a column as values of its type."""
         kind = self.types.get(column.name)
         if column.labels:
-            return cast(_labels(column, x, generator), kind)
+            return cast(_labels(column, x, generator, rare), kind)
         if column.kind == "date":
             return cast(from_times(x, column), kind)
         is_whole = "int64" in self.natural_types(column)
@@ -150,25 +162,20 @@ class Layout:
         return cast(x, kind)
 
 
-def count_decimals(x: Array) -> int | None:
-    """Return how many decimals the numbers ``x`` ``(n,)`` have; ``None`` for more than nine."""
-    known = x[np.isfinite(x)]
-    for decimals in range(MOST_DECIMALS + 1):
-        if (np.round(known, decimals) == known).all():
-            return decimals
-    return None
-
-
 def _labels(
-    column: Column, x: Array, generator: np.random.Generator
+    column: Column, x: Array, generator: np.random.Generator, allowed: Set[Label] | None
 ) -> np.ndarray | pd.Categorical:
-    """Return codes as labels; the code of a pool becomes one of its rare labels, at random."""
+    """Return codes as labels; the code of a pool becomes one of its rare labels, at random.
+
+    Only ``allowed`` rare labels are drawn, by default all.
+    """
     codes = x.astype(np.int64)
     if column.ordered:
         return pd.Categorical.from_codes(codes, list(column.labels), ordered=True)
     found = np.array(column.labels)[codes]
     if column.pooled:
-        rare, counts = zip(*column.pooled, strict=True)
+        pool = [each for each in column.pooled if allowed is None or each[0] in allowed]
+        rare, counts = zip(*pool, strict=True)
         pooled = codes == len(column.labels) - 1
         shares = np.array(counts) / sum(counts)
         found = found.astype(object)
