@@ -20,8 +20,8 @@ from flows.tables import files, frames
 from flows.tables.carried import Carried
 from flows.tables.columns import Column
 from flows.tables.duplicates import merged_groups
-from flows.tables.layout import count_decimals
 from flows.tables.notices import TableError, python_words
+from flows.tables.rounding import count_decimals
 
 pytestmark = pytest.mark.usefixtures("few_samples")
 N = 240
@@ -100,7 +100,7 @@ def density():
         (np.where(rng().random(N) < 0.5, -1.5, 2.5), "category"),
         (rng().poisson(3, N), "count"),
         (rng().integers(20, 80, N), "count"),
-        (5 * rng().poisson(3, N), "count:5"),
+        (5 * rng().poisson(3, N), "count"),
         (rng().poisson(3, N) - 3, "integer"),
         (rng().integers(-(10**9), 10**9, N), "real"),
         (pd.array(rng().poisson(3, N), "Int64"), "count"),

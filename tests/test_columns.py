@@ -115,7 +115,8 @@ def test_an_invalid_kind_gives_a_one_line_error_with_the_column(word):
     with pytest.raises(
         ValueError,
         match=r"^column age: '.*' is not a kind; a kind is real, positive, interval:LOW:HIGH, "
-        r"integer, integer:STEP, integer:LOW:HIGH, count, count:STEP, category or date$",
+        r"integer, integer:STEP, integer:LOW:HIGH, integer:LOW:, integer::HIGH, count, count:STEP, "
+        r"category or date$",
     ):
         Column.parse("age", word)
 
@@ -148,7 +149,7 @@ def test_a_fit_needs_ten_rows():
             "0 and 1; to learn any number, pass --column share=real",
         ),
         ("interval:0:1", -0.5, "strictly between 0 and 1"),
-        ("integer", 2.5, "multiples of 1"),
+        ("integer", 2.5, "must be whole numbers;"),
         ("integer:0.25", 2.6, "multiples of 0.25"),
         ("count", 2.5, "whole numbers of at least 0; to learn any number"),
         ("count", -1.0, "whole numbers of at least 0"),
@@ -203,9 +204,9 @@ def test_nearly_collinear_columns_large_offsets_and_few_rows_are_accepted():
 @pytest.mark.parametrize(
     ("start", "step", "said"),
     [
-        (0, 1.0, "--column age=integer"),
-        (0, 0.1, "--column age=integer:0.1"),
-        (0, 25.0, "--column age=integer:25"),
+        (0, 1.0, "--column age=count"),
+        (0, 0.1, "--column age=count:0.1"),
+        (0, 25.0, "--column age=count:25"),
         (-20, 1.0, "--column age=integer"),
         (0.5, 1.0, "; samples lie between the steps"),
     ],
@@ -289,9 +290,9 @@ def test_scored_counts_are_whole_and_scored_categories_are_dequantised():
 # The bijection
 
 BENT = [
-    Column("a", "positive", largest=0.6),
-    Column("n", "count", step=1.0, largest=2.0),
-    Column("k", "count", step=0.5, largest=1.0),
+    Column("a", "positive", farthest=0.6),
+    Column("n", "count", step=1.0, farthest=2.0),
+    Column("k", "count", step=0.5, farthest=1.0),
     Column("r", "integer", low=0.0, high=3.0, step=1.0),
 ]
 
@@ -322,7 +323,7 @@ def test_the_log_determinant_equals_that_of_the_jacobian(direction, columns):
 
 def test_the_map_of_a_positive_column_bends_smoothly_at_its_largest_value():
     """The map is a logarithm up to there, and a tail of Student's t behind it has a variance."""
-    bijection = ToReal([Column("a", "positive", largest=10.0)])
+    bijection = ToReal([Column("a", "positive", farthest=10.0)])
     values = [1.0, 10.0 - 1e-6, 10.0, 10.0 + 1e-6, 20.0, 20.0 + 1e-6, 50.0]
     x = torch.tensor([[values]], dtype=torch.float64)
     z, log_det = bijection(x)

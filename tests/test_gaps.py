@@ -105,8 +105,8 @@ def test_a_gap_has_no_slope_whatever_the_kind_of_its_column():
     """A clamp gives NaN the gradient 0, and a scaler gives it its deviation."""
     columns = [
         Column("a"),
-        Column("b", "positive", largest=9.0),
-        Column("c", "count", step=1.0, largest=9.0),
+        Column("b", "positive", farthest=9.0),
+        Column("c", "count", step=1.0, farthest=9.0),
     ]
     rows = np.random.default_rng(0).poisson(3, (50, 3)) + 1.0
     preprocessing = Preprocessing((3,), 1, columns)

@@ -139,7 +139,7 @@ def _add_columns(verb: argparse.ArgumentParser) -> None:
     add = verb.add_argument
     text = (
         "a kind: real, positive, interval:LOW:HIGH, integer, integer:STEP, integer:LOW:HIGH, "
-        "count, count:STEP, category or date" + REPEATS
+        "integer:LOW:, integer::HIGH, count, count:STEP, category or date" + REPEATS
     )
     add("--column", metavar="NAME=KIND", type=_pair, help=text, **REPEATED)
     add("--drop", metavar="NAME", help="a column to leave out" + REPEATS, **REPEATED)

@@ -93,9 +93,9 @@ class TargetPopulation(Population):
 
             P(low < y_j <= high) = F(z_high) - F(z_low),    z = f(y_j; x, y_1, ..., y_{j-1})
 
-        A label has the probability of its cell, and a rounded number the probability of its cell
-        per step. F is the distribution function of the base, and the flow increases in y_j. If
-        z_low and z_high differ by less than ``NARROW``, the density at y_j is returned instead.
+        A label has the probability of its cell, and a rounded number the mean density of its cell.
+        F is the distribution function of the base, and the flow increases in y_j. If z_low and
+        z_high differ by less than ``NARROW``, the density at y_j is returned instead.
 
         Args:
             rows: complete rows (x, y) in the user's units, ``(n, d + D)``.
@@ -110,13 +110,13 @@ class TargetPopulation(Population):
         x, y = np.split(rows, [self.network.context], axis=1)
         factors = self.network.log_factors(y, x).double().numpy()
         for j, column in enumerate(self.columns[self.network.context :]):
-            if not column.step:
+            if not (cell := column.cell):
                 continue
-            low, high = y[:, j] - column.step / 2, y[:, j] + column.step / 2
+            low, high = y[:, j] - cell / 2, y[:, j] + cell / 2
             ends = self.noise_of(x, y, j, low), self.noise_of(x, y, j, high)
             log_p = log_interval(self.network.base.log_cdf, *ends)
             if not column.labels:
-                log_p -= np.log(column.step)
+                log_p -= np.log(cell)
             is_narrow = ends[1] - ends[0] < NARROW
             factors[..., j] = np.where(is_narrow, factors[..., j], log_p)
         return factors

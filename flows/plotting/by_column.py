@@ -196,7 +196,7 @@ def ends(scene: Scene, k: int) -> tuple[float, float]:
 
 def _steps(scene: Scene) -> Array:
     """Return the step of the values of each column, ``(D,)``: 1 for labels, 0 for real numbers."""
-    return np.array([column.step or 0.0 for column in scene.columns])
+    return np.array([column.cell for column in scene.columns])
 
 
 def _spread(rows: Array, steps: Array) -> Array:

@@ -65,8 +65,8 @@ class Carried:
         x = np.full(len(rows), np.nan if self.offset is None else self.offset)
         for name, coefficient in self.terms:
             x = x + coefficient * rows[:, places[name]]
-        if self.column.kind in WHOLE and self.column.step:
-            x = np.round(x / self.column.step) * self.column.step
+        if self.column.kind in WHOLE and (cell := self.column.cell):
+            x = np.round(x / cell) * cell
         if self.column.labels:
             x = x.clip(0, len(self.column.labels) - 1)
         return x

@@ -21,8 +21,9 @@ from flows.tables.dates import to_times
 from flows.tables.duplicates import merged_groups
 from flows.tables.inspection import check_columns
 from flows.tables.kinds import Choice, choose
-from flows.tables.layout import Layout, count_decimals, type_of
+from flows.tables.layout import Layout, type_of
 from flows.tables.notices import DropIncompleteRows, Notice, TableError, collecting, leave_out
+from flows.tables.rounding import count_decimals
 from flows.tables.values import (
     PLAIN,
     Format,

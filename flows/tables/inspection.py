@@ -11,10 +11,10 @@ import numpy as np
 
 from flows.core.arrays import Array, Mask, Whole, rounded
 from flows.tables.carried import Carried
-from flows.tables.columns import HALF_LINE, WHOLE, Column
+from flows.tables.columns import WHOLE, Column
 from flows.tables.duplicates import first_copies
 from flows.tables.notices import Notice, ReadAsMissing, SetKind, TableError, leave_out
-from flows.tables.rounding import DISTINCT, common_step
+from flows.tables.rounding import DISTINCT, common_step, find_peak
 
 LEAST_ROWS = 10
 LEAST_VALUES = 8  # in a column with missing values: fewer would hardly be in every fold
@@ -57,9 +57,9 @@ def check_columns(
 ) -> Inspection:
     """Inspect the ``columns`` of ``values`` ``(n, D)``; missing values are ``NaN``.
 
-    A column with fewer than 90% distinct values is rounded. Its step is the most common gap between
-    its distinct values. A column with one value, with hardly any value, or that is a linear
-    combination of others has no density, and is carried.
+    A column with fewer than 90% distinct values is rounded (``common_step``). A column with one
+    value, with hardly any value, or that is a linear combination of others has no density, and is
+    carried.
 
     Args:
         columns: the columns.
@@ -109,11 +109,14 @@ def check_columns(
     for column, x, own in zip(columns, values.T, known.T, strict=True):
         distinct, different = np.unique(x[own]), len(np.unique(copies[own]))
         if column.kind not in WHOLE and len(distinct) < DISTINCT * different:
-            column = replace(column, step=common_step(distinct))
+            column = replace(column, step=common_step(x[own]))
             if not targets or column.name in targets:  # no other column gets noise
                 notices.append(_about_steps(column, x[own], len(distinct)))
-        if column.kind in HALF_LINE:
-            column = replace(column, largest=float(distinct[-1]))
+        if column.kind in ("integer", "count"):
+            column = replace(column, peak=find_peak(x[own], column))
+        if np.isinf(column.bounds).sum() == 1:
+            farthest = distinct[-1 if np.isinf(column.bounds[1]) else 0]
+            column = replace(column, farthest=float(farthest))
         notices += _about_sentinel(column, x[own])
         inspected.append(column)
     carried = [each.carried for _, each in sorted(without.items())]
@@ -174,14 +177,14 @@ def _about_sentinel(column: Column, x: Array) -> list[Notice]:
 
 def _allowed(column: Column) -> str:
     """Describe the numbers that the kind of a column allows."""
-    low, high = column.bounds
-    if column.kind == "integer" and column.low is not None:
-        return f"whole numbers from {column.low:g} to {column.high:g}"
-    if column.kind == "count":
-        step = column.step or 1
-        return f"{'whole numbers' if step == 1 else f'multiples of {step:g}'} of at least 0"
+    low, high = column.ends
     if column.kind in WHOLE:
-        return f"multiples of {column.step:g}"
+        numbers = "whole numbers" if column.step == 1 else f"multiples of {column.step:g}"
+        if low == -math.inf:
+            return numbers if high == math.inf else f"{numbers} of at most {high:g}"
+        return f"{numbers} " + (
+            f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        )
     if column.kind == "real":
         return "finite"
     return f"finite and strictly between {low:g} and {high:g}"
@@ -202,15 +205,15 @@ def _about_copies(rows: int, different: int) -> list[Notice]:
 
 def _about_steps(column: Column, x: Array, distinct: int) -> Notice:
     """Return the notice for a rounded column ``(m,)`` with ``distinct`` distinct values."""
-    whole = replace(column, kind="integer", step=float(rounded(column.step, 6)))
-    if whole.step == 1 and x.min() == 0:  # samples of an integer may be below 0
-        whole = replace(whole, kind="count")
+    step = float(rounded(column.step, 6))
+    # A kind that keeps the sign: samples of an integer may be below 0
+    whole = Column(column.name, "count" if x.min() >= 0 else "integer", step=step)
     problem = (
-        f"holds {distinct} distinct values in {len(x)} rows, in steps of {whole.step:g}; "
+        f"holds {distinct} distinct values in {len(x)} rows, in steps of {step:g}; "
         "rounded values have no density, so training adds uniform noise of this width"
     )
-    if column.kind == "real" and whole.holds(x).all():
-        aim = f"draw samples in steps of {whole.step:g}"
+    if column.kind != "interval" and whole.holds(x).all():
+        aim = f"draw samples in steps of {step:g}"
         return Notice(problem, column.name, advice=((aim, SetKind(column.name, whole.word)),))
     return Notice(f"{problem}; samples lie between the steps", column.name)
 

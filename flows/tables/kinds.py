@@ -4,10 +4,15 @@ Unless the user names a kind, the first rule that fits holds:
 
 - dates of pandas, and text of which each value is a date in one format, are a ``date``;
 - two different numbers are a ``category``;
-- whole numbers that increase from row to row and use half of all numbers between identify the rows,
-  and are not learned;
-- whole numbers of which fewer than 90% are distinct are an ``integer`` if one is below 0, and else
-  a ``count``; their step is the largest number that divides all of them;
+- whole numbers that increase from row to row and use half of all numbers between are years, and an
+  ``integer``, if all lie between 1500 and 2100; otherwise they identify the rows, and are not
+  learned;
+- whole numbers of which fewer than 90% are distinct, or of which many rows hold the smallest or the
+  largest (``is_peak``), are an ``integer`` if one is below 0, and else a ``count``. Samples are
+  multiples of the largest number that divides all of them, and do not go beyond the smallest or
+  the largest if many rows hold it;
+- numbers with decimals are a ``count`` in steps of their last decimal if 0 is the smallest and many
+  rows hold it, and an ``integer`` in such steps if some are below 0 and many rows hold one value;
 - other numbers above 0 are ``positive`` if the largest is more than ten times the median;
 - all other numbers are ``real``;
 - booleans, ordered categories of pandas, and text or categories with at most 20 different values
@@ -33,12 +38,14 @@ from flows.core.arrays import Array
 from flows.tables.columns import LARGEST_WHOLE, Column, Label
 from flows.tables.dates import are_dates, date_column
 from flows.tables.notices import Notice, ReadAsMissing, SetKind, leave_out
-from flows.tables.rounding import DISTINCT
+from flows.tables.rounding import DISTINCT, PEAK_ROWS, PEAK_SHARE, decimal_steps, is_peak
 from flows.tables.values import SOME, are_numbers, label_text
 
 MOST_LABELS = 20  # a column of text with at most this many labels is a category by default
 SKEWED = 10  # the largest of skewed numbers above 0 is more than this many times their median
 LEAST_NUMBERED = 10  # fewer increasing numbers do not identify rows
+OTHERS = 5  # a peak has more rows than this many times the mean of the other values
+YEARS = (1500, 2100)  # increasing whole numbers between these do not identify rows
 
 
 @dataclass(frozen=True)
@@ -120,16 +127,68 @@ def _of_numbers(known: pd.Series, name: str) -> Choice:
     if len(distinct) == 2 and np.isfinite(x).all():
         column = with_labels(known, _category(name))
         return Choice(column, _taken_as_category(column))
-    real = "positive" if distinct[0] > 0 and distinct[-1] > SKEWED * np.median(x) else "real"
-    if not are_whole(x):
-        return Choice(Column(name, real))
-    if _number_the_rows(x):
-        problem = f"numbers the rows ({x[0]:.0f}, {x[1]:.0f}, ...)"
-        return _identifier(name, problem, "learn the numbers", SetKind(name, "integer"))
-    step = float(np.gcd.reduce(distinct.astype(np.int64)))
-    if len(distinct) >= DISTINCT * len(x) or step == 0:
-        return Choice(Column(name, real))
-    return Choice(Column(name, "integer" if distinct[0] < 0 else "count", step=step))
+    if are_whole(x):
+        if _number_the_rows(x):
+            if YEARS[0] <= x[0] and x[-1] <= YEARS[1]:
+                return _of_years(x, name)
+            problem = f"numbers the rows ({x[0]:.0f}, {x[1]:.0f}, ...)"
+            return _identifier(name, problem, "learn the numbers", SetKind(name, "integer"))
+        multiple = float(np.gcd.reduce(distinct.astype(np.int64)))
+        ends = [len(distinct) > 1 and is_peak(x, end, multiple) for end in distinct[[0, -1]]]
+        if multiple and (len(distinct) < DISTINCT * len(x) or any(ends)):
+            column = Column(name, step=1.0, multiple=multiple if multiple > 1 else None)
+            return _of_whole_numbers(column, x, ends)
+    elif (steps := decimal_steps(distinct)) and (kind := _kind_of_decimals(x, distinct, steps[1])):
+        step, multiple = steps
+        return Choice(Column(name, kind, step=step, multiple=multiple if multiple > step else None))
+    is_skewed = distinct[0] > 0 and distinct[-1] > SKEWED * np.median(x)
+    return Choice(Column(name, "positive" if is_skewed else "real"))
+
+
+def _of_whole_numbers(column: Column, x: Array, ends: Sequence[bool]) -> Choice:
+    """Return the kind of whole numbers ``x`` ``(n,)``, which may start or end at a value of theirs.
+
+    ``ends`` says whether many rows hold the smallest and the largest value. Counts start at 0, or
+    at 1 if 1 is the smallest value and enough rows hold it.
+    """
+    low, high = float(x.min()), float(x.max())
+    starts_at_1 = low == 1 and (x == 1).sum() >= max(PEAK_ROWS, PEAK_SHARE * len(x))
+    start = low if low != 0 and (ends[0] or starts_at_1) else None
+    end = high if ends[1] else None
+    if start is None and end is None:
+        return Choice(replace(column, kind="integer" if low < 0 else "count"))
+    first = None if low < 0 else 0.0
+    column = replace(column, kind="integer", low=first if start is None else start, high=end)
+    shown = [
+        f"{verb} {value:.15g}, which {(x == value).sum()} of {len(x)} rows hold"
+        for verb, value in (("starts at", start), ("ends at", end))
+        if value is not None
+    ]
+    problem = f"{' and '.join(shown)}; no sample lies beyond"
+    wider = SetKind(column.name, column.without_ends.word)
+    return Choice(column, Notice(problem, column.name, advice=(("allow others", wider),)))
+
+
+def _kind_of_decimals(x: Array, distinct: Array, step: float) -> str | None:
+    """Return the kind of numbers with decimals ``x`` ``(n,)``, of which many rows hold one value.
+
+    Samples of the kind hold this value as often as rows. The result is ``None`` for other numbers.
+    """
+    if distinct[0] >= 0:
+        return "count" if distinct[0] == 0 and is_peak(x, 0.0, step) else None
+    values, counts = np.unique(x, return_counts=True)
+    most = counts.max()
+    # In rounded numbers without a peak, neighbours of the most frequent value may be rare by chance
+    others = (len(x) - most) / (len(values) - 1)
+    is_alone = most > OTHERS * others and is_peak(x, values[counts.argmax()], step)
+    return "integer" if is_alone else None
+
+
+def _of_years(x: Array, name: str) -> Choice:
+    """Return the choice for whole numbers ``x`` ``(n,)`` that increase like years."""
+    problem = f"is taken as years, {x[0]:.0f} to {x[-1]:.0f}"
+    notice = Notice(problem, name, advice=(leave_out(name),))
+    return Choice(Column(name, "integer", step=1.0), notice)
 
 
 def are_whole(x: Array) -> bool:

@@ -1,4 +1,4 @@
-"""Rounded values: the steps of a column, and the noise that gives the values a density."""
+"""Rounded values: steps, peaks, and the noise that gives the values a density."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from flows.core.arrays import Array, Whole
-from flows.tables.columns import Column
+from flows.tables.columns import LARGEST_WHOLE, Column, Peak
 
 DISTINCT = 0.9  # a column with a smaller share of distinct values is rounded
 NARROW, NARROWEST = 0.15, 0.45  # the deviation of narrow noise, and its largest distance
 COMMON = 0.1  # a gap with a larger share of all gaps between values is the step of the column
+MOST_DECIMALS = 9  # of numbers that were written with decimals
+PEAK_ROWS, PEAK_SHARE, PEAK_FACTOR = 10, 0.05, 2  # of a value that many rows hold (``is_peak``)
+NEAREST, FAR = 0.05, 10  # quantile of the nearest other values, and their range in cells
 
 
 def has_step(distinct: Array) -> bool:
@@ -20,13 +23,82 @@ def has_step(distinct: Array) -> bool:
     return bool(len(gaps) and counts.max() > max(1, COMMON * len(gaps)))
 
 
-def common_step(distinct: Array) -> float:
-    """Return the most common gap between sorted distinct values.
+def common_step(x: Array) -> float:
+    """Return the step of the rounded values ``x`` ``(n,)``.
 
-    If no gap occurs twice, as in a column with many zeros, return the median gap.
+    It is the most common gap between different values, without the error of their last decimal. If
+    no gap occurs twice, it is the median gap. It is the last decimal if no gap is common, and the
+    values are equal because many rows hold 0.
     """
+    distinct = np.unique(x)
+    decimals = count_decimals(distinct)
+    if decimals is not None and not has_step(distinct) and is_peak(x, 0.0, 10.0**-decimals):
+        return float(10.0**-decimals)
     gaps, place, counts = _spacings(distinct)
-    return float(np.median(gaps[place == counts.argmax()] if counts.max() > 1 else gaps))
+    step = float(np.median(gaps[place == counts.argmax()] if counts.max() > 1 else gaps))
+    if decimals is not None and np.isclose(nearest := round(step, decimals), step, 1e-9, 0):
+        return nearest
+    return step
+
+
+def count_decimals(x: Array) -> int | None:
+    """Return how many decimals the numbers ``x`` ``(n,)`` have; ``None`` for more than nine."""
+    known = x[np.isfinite(x)]
+    for decimals in range(MOST_DECIMALS + 1):
+        if (np.round(known, decimals) == known).all():
+            return decimals
+    return None
+
+
+def decimal_steps(distinct: Array) -> tuple[float, float] | None:
+    """Return the last decimal of sorted distinct values, and the multiple that divides them all.
+
+    The result is ``None`` for values of more than nine decimals, or too large to be counted in
+    steps, and if all values are 0.
+    """
+    decimals = count_decimals(distinct)
+    if decimals is None or np.abs(distinct).max() * 10.0**decimals > LARGEST_WHOLE:
+        return None
+    multiple = int(np.gcd.reduce(np.round(distinct * 10**decimals).astype(np.int64)))
+    return (1 / 10**decimals, multiple / 10**decimals) if multiple else None
+
+
+def is_peak(x: Array, value: float, step: float) -> bool:
+    """Return whether many rows hold a ``value``: more than hold the values next to it.
+
+    At least ten rows and 5% of the rows hold it, and more than twice as many as hold either of the
+    values one ``step`` away.
+
+    Args:
+        x: the known values ``(n,)``.
+        value: the value.
+        step: the distance to the next values.
+    """
+    beside = max(np.isclose(x, value + sign * step, 0, step / 4).sum() for sign in (-1, 1))
+    count = (x == value).sum()
+    return bool(count >= max(PEAK_ROWS, PEAK_SHARE * len(x)) and count > PEAK_FACTOR * beside)
+
+
+def find_peak(x: Array, column: Column) -> Peak | None:
+    """Return the peak of ``x`` ``(n,)``, or ``None``.
+
+    A peak is a value that many rows hold (``is_peak``) and that most other values are many cells
+    away from. It lies at the only bound of the column, or the column has no bound.
+
+    Args:
+        x: the known values ``(n,)``.
+        column: the column, of whole numbers.
+    """
+    distinct, counts = np.unique(x, return_counts=True)
+    value, cell = float(distinct[counts.argmax()]), column.cell or 1.0
+    away = np.abs(x[x != value] - value)
+    ends = [end for end in column.ends if np.isfinite(end)]
+    if ends not in ([], [value]) or not len(away) or not is_peak(x, value, cell):
+        return None
+    near, middle = np.quantile(away, [NEAREST, 0.5])
+    if middle - near < FAR * cell:
+        return None
+    return Peak(value, gap=float(max(near - cell, cell)), spread=float((middle - near) / 2))
 
 
 def _spacings(distinct: Array) -> tuple[Array, Whole, Whole]:
@@ -61,7 +133,7 @@ def dequantise(
     keeps a distance from the ends of the cells. A flow with a smooth density can then give a label
     a probability near 1; uniform noise would need a jump at the end of the cell.
     """
-    steps = np.array([column.step or 0.0 for column in columns])
+    steps = np.array([column.cell for column in columns])
     if not steps.any():
         return values
     u = np.random.default_rng(seed).uniform(-0.5, 0.5, values.shape)[copies]
