@@ -89,6 +89,11 @@ def test_a_kind_survives_a_round_trip_through_its_word(word):
     assert Column.from_dict(column.to_dict()) == column
 
 
+def test_the_largest_value_of_a_file_of_version_0_3_is_the_farthest():
+    stored = {"name": "n", "kind": "count", "low": None, "high": None, "step": 1.0, "largest": 9.0}
+    assert Column.from_dict(stored) == Column("n", "count", step=1.0, farthest=9.0)
+
+
 def test_only_categories_are_stored_with_labels():
     again = Column.from_dict(json.loads(json.dumps(WARDS.to_dict())))
     assert again == WARDS
