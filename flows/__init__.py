@@ -34,7 +34,8 @@ if TYPE_CHECKING:  # for type checkers and editors
     from flows.networks.gaussian_mixture import GaussianMixture as GaussianMixture
     from flows.networks.population import Population as Population
     from flows.networks.population import ensemble_log_prob as ensemble_log_prob
-    from flows.tables.columns import Column as Column
+    from flows.tables.field import Field as Field
+    from flows.tables.old_column import Column as Column
     from flows.tables.overview import inspect as inspect
     from flows.training.train import train as train
 
@@ -45,11 +46,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 _MODULES = {  # the same names at run time; a test compares the two lists
     "Architecture": "flows.networks.architecture",
-    "Column": "flows.tables.columns",
+    "Column": "flows.tables.old_column",
     "Conditional": "flows.models.conditional",
     "Density": "flows.density.frame_density",
     "DensityEstimator": "flows.density.estimator",
     "DensityRegressor": "flows.density.regressor",
+    "Field": "flows.tables.field",
     "Flow": "flows.networks.flow",
     "FlowMatching": "flows.models.flow_matching",
     "GAN": "flows.models.gan",

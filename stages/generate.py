@@ -7,9 +7,9 @@ from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.core.truth import entropy
-from flows.tables import frames
-from flows.tables.columns import Column
+from flows.tables.field import Field
 from flows.tables.files import read
+from flows.tables.learning import learn
 from stages.pipeline import files, runner, schema
 from stages.pipeline.runner import pipeline_words
 
@@ -19,7 +19,7 @@ ENTROPY_DRAWS = 1_000_000  # standard error about 0.001 nat
 def main() -> None:
     params = schema.load()
     data, truth = params.data, params.data.make_truth()
-    columns: list[Column] = []
+    columns: list[Field] = []
     if truth is None:
         columns, rows = take(params)
         scores = None
@@ -35,7 +35,7 @@ def main() -> None:
     print(f"{len(rows)} rows of {len(names)} columns from {data.target}, {known}")
 
 
-def take(params: schema.Settings) -> tuple[list[Column], Array]:
+def take(params: schema.Settings) -> tuple[list[Field], Array]:
     """Return the columns and the rows ``(n, D)`` of the user's table, and print the notices."""
     kinds = params.data.columns
     tables = [path for path in files.SOURCE.glob("[!.]*") if path.suffix not in (".dvc", "")]
@@ -49,11 +49,11 @@ def take(params: schema.Settings) -> tuple[list[Column], Array]:
         if name not in found.frame:
             place, there = f"{files.PARAMS}: data.columns.{name}", ", ".join(found.frame)
             raise UserError(f"{place}: {source} has no such column; its columns are: {there}")
-    rows = frames.take(found, kinds, params.data.missing, strict=True)
-    schema.check_rows(params, len(rows.values))
-    for notice in rows.notices:
+    table, sample, notices = learn(found, kinds, params.data.missing, strict=True)
+    schema.check_rows(params, len(sample.values))
+    for notice in notices:
         print(notice.text(pipeline_words))
-    return rows.columns, rows.values
+    return list(table.fields), sample.values
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,10 +13,40 @@ import pytest
 
 import flows
 from flows.core.errors import UserError
+from flows.tables.field import Field
+from flows.tables.learning import learn
+from flows.tables.notices import Notice
+from flows.tables.parsing import Table
+from flows.tables.schema import Schema
 
 SMALL = flows.NSF(couplings=2, hidden=4, bins=3)
 # Of the fixed recipe, for tests that do not depend on the quality of the fit
 SHORT = {"recipe": "fixed", "epochs": 3, "couplings": 2, "hidden": 8}
+
+
+def field(name: str, kind: str = "real", low: Any = None, high: Any = None, **own: Any) -> Field:
+    """Return the field of a column, as a fit would return it."""
+    return Field.from_json({"name": name, "kind": kind, "low": low, "high": high, **own})
+
+
+class Learned(NamedTuple):
+    """What a fit learns from a table."""
+
+    columns: list[Field]
+    values: np.ndarray
+    copies: np.ndarray
+    notices: list[Notice]
+    schema: Schema
+    groups: np.ndarray
+    target_count: int
+    is_weighted: bool
+
+
+def learned(table: Table, *arguments: Any, **options: Any) -> Learned:
+    """Return what a fit learns from a parsed table."""
+    schema, sample, notices = learn(table, *arguments, **options)
+    columns, (values, copies, groups, *others) = list(schema.fields), sample
+    return Learned(columns, values, copies, notices, schema, groups, *others)
 
 
 def parabola(n: int = 80, seed: int = 0) -> pd.DataFrame:

@@ -11,15 +11,15 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import shortened
+from helpers import field, learned, shortened
 
 import flows
 from flows.__main__ import main
 from flows.density.chunks import Chunks
-from flows.tables import files, frames
-from flows.tables.carried import Carried
-from flows.tables.columns import Column
+from flows.tables import files, parsing
 from flows.tables.duplicates import merged_groups
+from flows.tables.field import Field
+from flows.tables.kinds.unlearned import Carried, Unlearned
 from flows.tables.notices import TableError, python_words
 from flows.tables.rounding import count_decimals
 
@@ -38,8 +38,8 @@ def rng(seed=0):
 
 def taken(frame, kinds=None, missing="learn", **others):
     """The rows that a fit learns, and what is said on each column."""
-    table = frames.from_user(frame, kinds or {}, others.get("na", ()))
-    rows = frames.take(table, kinds or {}, missing, **others)
+    table = parsing.from_user(frame, kinds or {}, others.get("na", ()))
+    rows = learned(table, kinds or {}, missing, **others)
     said = {notice.column: notice.text(python_words) for notice in rows.notices}
     return rows, said
 
@@ -131,7 +131,7 @@ def test_a_number_of_nines_far_from_all_others_gets_a_notice(mark):
     rows, said = taken(pd.DataFrame({"cost": x, "y": 1.5 * rng(1).normal(size=N)}), na=[str(mark)])
     assert np.isnan(rows.values[:, 0]).sum() == 10
     assert "cost" not in said
-    assert rows.layout.na == (str(mark),)
+    assert rows.schema.na == (str(mark),)
 
 
 def test_nines_among_other_values_get_no_notice():
@@ -314,12 +314,12 @@ def test_a_linear_combination_is_found_exactly(x, step, said):
     a, b = rng().normal(size=(2, 50)).round(2)
     both = np.column_stack([a, b])
     names = ["a", "b"] if "b" in said else ["a"]
-    own = Column("x", step=step)
-    carried = Carried.fitted(own, x(a, b), names, both[:, : len(names)])
-    assert str(carried) == said
-    found = carried.values([Column("a"), Column("b")], both)
+    own = field("x", step=step)
+    carried = Carried.from_values(own, x(a, b), names, both[:, : len(names)])
+    assert carried.formula == said
+    found = carried.values([field("a"), field("b")], both)
     np.testing.assert_allclose(found, x(a, b), rtol=1e-12)
-    assert Carried.from_dict(carried.to_dict()) == carried
+    assert Unlearned.from_json(carried.to_json()) == carried
 
 
 def test_a_reversed_label_is_computed_from_the_other_label():
@@ -421,7 +421,7 @@ def test_dates_are_found_drawn_and_predicted_in_their_format(dates, form):
     name = str(form)
     (own,) = [each for each in density.columns if each.name == name]
     assert (own.kind, own.unit, own.step, own.form) == ("date", *FORMATS[form], form)
-    assert Column.from_dict(own.to_dict()) == own
+    assert Field.from_json(own.to_json()) == own
     drawn = density.sample(50)
     assert drawn.dtypes.equals(frame.dtypes)
     read = pd.to_datetime(drawn[name], format=form)
@@ -509,8 +509,8 @@ def test_a_date_may_be_named_and_a_wrong_one_is_refused():
     assert density.columns[0].form == "%Y%m%d"
     assert density.sample(3, given={"day": "20200229"})["day"].tolist() == [20200229] * 3
     with pytest.raises(TableError, match=r"column day, row 1 holds 'monday', which is not a date"):
-        frames.take(
-            frames.from_user(frame.astype(object).assign(day=["20200101", "monday"] * 120), {}),
+        learned(
+            parsing.from_user(frame.astype(object).assign(day=["20200101", "monday"] * 120), {}),
             {"day": "date"},
         )
 

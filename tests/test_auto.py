@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 import flows
 from common.splits import draw_split
-from flows import Column, targets
+from flows import targets
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings
@@ -22,6 +22,7 @@ from flows.evaluation import likelihood
 from flows.networks.composite import Composite
 from flows.networks.population import chunked_log_prob
 from flows.networks.record import RowState
+from flows.tables.field import Field
 from flows.tables.preparation import to_real
 from flows.training.automatic import fold as fold_module
 from flows.training.automatic import fold_trainer, prepared_fold, stacking
@@ -116,7 +117,7 @@ def test_a_fit_has_the_requested_members_and_records_their_training():
 @pytest.mark.parametrize("kinds", [["real"] * 3, ["positive", "interval:-2:3", "real"]])
 def test_unseen_rows_are_scored_in_the_users_units(kinds):
     """Members that did not learn from a row score the row; references are in the same units."""
-    columns = [Column.parse(name, word) for name, word in zip("abc", kinds, strict=True)]
+    columns = [Field.parse(name, word) for name, word in zip("abc", kinds, strict=True)]
     x = from_real(columns, rows() + 5)
     real = to_real(columns, x)
     fitted = model(columns=columns)
@@ -195,7 +196,7 @@ def test_invalid_groups_are_rejected(groups: np.ndarray, said: str):
 
 @pytest.mark.parametrize("bad", [np.inf, -1.0])
 def test_infinite_and_impossible_values_are_not_gaps(bad: float):
-    columns = [Column.parse(name, word) for name, word in (("a", "positive"), ("b", "real"))]
+    columns = [Field.parse(name, word) for name, word in (("a", "positive"), ("b", "real"))]
     x = np.exp(rows(60, 2))
     x[5, 1], x[7, 0] = np.nan, bad
     with pytest.raises(ValueError, match=f"row 7 of train: column a holds {bad:g}; allowed are"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers import field
 from shaking import shake
 from torch.autograd.functional import jacobian
 from torch.testing import assert_close
@@ -20,7 +21,6 @@ from flows.bijections import (
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generators
 from flows.networks.preprocessing import Preprocessing
-from flows.tables.columns import Column
 from flows.tables.to_real import ToReal
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -185,7 +185,7 @@ def test_standardisation_keeps_the_digits_of_a_column_far_from_0_in_single_preci
 # Preprocessing
 
 
-KINDS = [Column("a", "positive"), Column("b", "interval", -2, 3), Column("c"), Column("d")]
+KINDS = [field("a", "positive"), field("b", "interval", -2, 3), field("c"), field("d")]
 
 
 @pytest.mark.parametrize("fitted", [False, True], ids=["kinds and scaler", "all steps"])

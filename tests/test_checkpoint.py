@@ -12,13 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import error_message
+from helpers import error_message, field
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from shaking import shake
 
 import flows
-from flows import Column
 from flows.core.checkpoint import METADATA_KEY, CheckpointError
 from flows.mixtures.fitting import fit_gaussian
 from flows.networks import registry
@@ -262,7 +261,7 @@ def test_the_files_above_are_valid_without_their_damage(tmp_path):
 
 
 def test_a_reference_of_a_table_keeps_its_columns(tmp_path):
-    columns = [Column("age", "positive"), Column("height")]
+    columns = [field("age", "positive"), field("height")]
     rows = np.random.default_rng(0).lognormal(size=(50, 2))
     fit = partial(fit_gaussian, correlated=True)
     model = flows.GaussianMixture.fit(fit, rows, columns)

@@ -7,30 +7,31 @@ import json
 import numpy as np
 import pytest
 import torch
+from helpers import field
 from torch.autograd.functional import jacobian
 from torch.testing import assert_close
 
 import flows
 from flows.command_line.wording import shell_words
-from flows.tables.columns import Column
+from flows.tables.checking import check
 from flows.tables.duplicates import first_copies
-from flows.tables.inspection import check_columns
+from flows.tables.field import Field
 from flows.tables.notices import TableError
 from flows.tables.preparation import round_rows
-from flows.tables.rounding import dequantise
+from flows.tables.schema import dequantise
 from flows.tables.to_real import ToReal
 from stages.pipeline.preparation import from_real, learnable, scorable
 
 ROWS = 100
 MIXED = [
-    Column("a"),
-    Column.parse("b", "positive"),
-    Column.parse("c", "interval:-2:3"),
-    Column.parse("d", "integer"),
+    field("a"),
+    Field.parse("b", "positive"),
+    Field.parse("c", "interval:-2:3"),
+    Field.parse("d", "integer"),
 ]
-COUNT = Column.parse("n", "count")
-RATING = Column.parse("r", "integer:1:5")
-WARDS = Column("ward", "category", step=1.0, labels=("east", "north", "west"))
+COUNT = Field.parse("n", "count")
+RATING = Field.parse("r", "integer:1:5")
+WARDS = field("ward", "category", step=1.0, labels=("east", "north", "west"))
 
 
 def rows(*columns, n=ROWS):
@@ -45,20 +46,20 @@ def rows(*columns, n=ROWS):
 
 
 def named(values):
-    return [Column(name) for name, _ in zip("abcd", values, strict=False)]
+    return [field(name) for name, _ in zip("abcd", values, strict=False)]
 
 
 def error(columns, values, **others):
     """Return the error about a table, in the words of the command line."""
     with pytest.raises(TableError) as caught:
-        check_columns(columns, values, **others)
+        check(columns, values, **others)
     return caught.value.text(shell_words)
 
 
 def inspected(columns, values):
     """Return the columns, and the notices in the words of the command line."""
-    found = check_columns(columns, values)
-    return found.columns, [notice.text(shell_words) for notice in found.notices]
+    found = check(columns, values)
+    return found.fields, [notice.text(shell_words) for notice in found.notices]
 
 
 def dequantised(columns, values, seed=0):
@@ -84,21 +85,21 @@ def dequantised(columns, values, seed=0):
     ],
 )
 def test_a_kind_survives_a_round_trip_through_its_word(word):
-    column = Column.parse("x", word)
+    column = Field.parse("x", word)
     assert column.word == word
-    assert Column.from_dict(column.to_dict()) == column
+    assert Field.from_json(column.to_json()) == column
 
 
 def test_the_largest_value_of_a_file_of_version_0_3_is_the_farthest():
     stored = {"name": "n", "kind": "count", "low": None, "high": None, "step": 1.0, "largest": 9.0}
-    assert Column.from_dict(stored) == Column("n", "count", step=1.0, farthest=9.0)
+    assert Field.from_json(stored) == field("n", "count", step=1.0, farthest=9.0)
 
 
 def test_only_categories_are_stored_with_labels():
-    again = Column.from_dict(json.loads(json.dumps(WARDS.to_dict())))
+    again = Field.from_json(json.loads(json.dumps(WARDS.to_json())))
     assert again == WARDS
     assert hash(again) == hash(WARDS)
-    assert Column("a").to_dict().keys() == {"name", "kind", "low", "high", "step"}
+    assert field("a").to_json() == {"name": "a", "kind": "real"}
 
 
 @pytest.mark.parametrize(
@@ -123,20 +124,20 @@ def test_an_invalid_kind_gives_a_one_line_error_with_the_column(word):
         r"integer, integer:STEP, integer:LOW:HIGH, integer:LOW:, integer::HIGH, count, count:STEP, "
         r"category or date$",
     ):
-        Column.parse("age", word)
+        Field.parse("age", word)
 
 
 # Faults of a table
 
 
 def test_a_sound_table_is_unchanged_and_has_no_notice():
-    columns = [Column("a"), Column.parse("b", "interval:0:1"), Column.parse("n", "integer")]
+    columns = [field("a"), Field.parse("b", "interval:0:1"), Field.parse("n", "integer")]
     assert inspected(columns, rows("normal", "share", "count")) == (columns, [])
 
 
 def test_a_fit_needs_ten_rows():
-    assert "9 rows" in error([Column("a")], rows("normal", n=9))
-    check_columns([Column("a")], rows("normal", n=10))
+    assert "9 rows" in error([field("a")], rows("normal", n=9))
+    check([field("a")], rows("normal", n=10))
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,7 @@ def test_a_fit_needs_ten_rows():
 def test_the_error_for_a_disallowed_value_names_column_and_row(word, value, said):
     sound = 0.5 if "interval" in word else np.arange(1.0, ROWS + 1)
     values = rows("normal", np.where(np.arange(ROWS) == 41, value, sound))
-    columns = [Column("a"), Column.parse("share", word)]
+    columns = [field("a"), Field.parse("share", word)]
     message = error(columns, values)
     assert f"column share, row 42 holds {value}; " in message
     assert said in message
@@ -198,9 +199,9 @@ def test_the_error_names_columns_without_a_density(values, said):
 
 def test_nearly_collinear_columns_large_offsets_and_few_rows_are_accepted():
     for values in ((A, A + 1e-6 * B), (1e9 + A, B)):
-        check_columns(named(values), rows(*values))
+        check(named(values), rows(*values))
     wide = np.random.default_rng(0).normal(size=(20, 40))
-    check_columns([Column(f"x{d}") for d in range(40)], wide)
+    check([field(f"x{d}") for d in range(40)], wide)
 
 
 # Rounded columns
@@ -217,7 +218,7 @@ def test_nearly_collinear_columns_large_offsets_and_few_rows_are_accepted():
     ],
 )
 def test_a_rounded_column_gets_its_step_and_a_notice_with_advice(start, step, said):
-    (column,), (notice,) = inspected([Column("age")], start + step * rows("count"))
+    (column,), (notice,) = inspected([field("age")], start + step * rows("count"))
     assert column.kind == "real"
     assert column.step == pytest.approx(step)
     assert "column age holds" in notice
@@ -226,20 +227,20 @@ def test_a_rounded_column_gets_its_step_and_a_notice_with_advice(start, step, sa
 
 
 def test_a_whole_column_with_minimum_0_is_advised_to_be_a_count():
-    _, (notice,) = inspected([Column("visits")], np.abs(rows("count") - 20))
+    _, (notice,) = inspected([field("visits")], np.abs(rows("count") - 20))
     assert notice.endswith("--column visits=count")
 
 
 def test_a_column_with_many_zeros_gets_a_notice():
     x = rows("normal")[:, 0]
-    (column,), (notice,) = inspected([Column("rain")], rows(np.where(x < 0, 0, x)))
+    (column,), (notice,) = inspected([field("rain")], rows(np.where(x < 0, 0, x)))
     assert 0 < column.step < 1
     assert "distinct values" in notice
 
 
 def test_only_rounded_values_get_noise_of_one_step():
     values = rows("normal", np.repeat([3.0, 4.0], ROWS // 2))
-    columns = check_columns([Column("a"), Column("n")], values).columns
+    columns = check([field("a"), field("n")], values).fields
     spread = dequantised(columns, values)
     assert (spread[:, 0] == values[:, 0]).all()
     assert (np.round(spread[:, 1]) == values[:, 1]).all()
@@ -251,7 +252,7 @@ def test_only_rounded_values_get_noise_of_one_step():
 @pytest.mark.parametrize("word", ["positive", "interval:0:10"])
 def test_dequantised_values_stay_within_their_bounds(word):
     values = rows(np.repeat([0.5, 9.5, 2.0, 3.0, 4.0], 200), n=1000)
-    columns = check_columns([Column.parse("a", word)], values).columns
+    columns = check([Field.parse("a", word)], values).fields
     low, high = columns[0].bounds
     spread = dequantised(columns, values)
     assert columns[0].step == 1
@@ -269,11 +270,11 @@ def test_a_category_gets_no_rounding_notice_and_its_noise_fills_its_cells():
 
 
 def test_constant_and_duplicate_categories_are_rejected():
-    one = Column("ward", "category", step=1.0, labels=("east",))
-    message = error([Column("a"), one], rows("normal", np.zeros(ROWS)))
+    one = field("ward", "category", step=1.0, labels=("east",))
+    message = error([field("a"), one], rows("normal", np.zeros(ROWS)))
     assert "ward holds 'east' in every row; to leave the column out, pass --drop" in message
     codes = np.repeat([0.0, 1, 2, 2], ROWS // 4)
-    message = error([WARDS, Column("code", "integer", step=1.0)], rows(codes, codes))
+    message = error([WARDS, field("code", "integer", step=1.0)], rows(codes, codes))
     assert "column code equals ward" in message
 
 
@@ -295,10 +296,10 @@ def test_scored_counts_are_whole_and_scored_categories_are_dequantised():
 # The bijection
 
 BENT = [
-    Column("a", "positive", farthest=0.6),
-    Column("n", "count", step=1.0, farthest=2.0),
-    Column("k", "count", step=0.5, farthest=1.0),
-    Column("r", "integer", low=0.0, high=3.0, step=1.0),
+    field("a", "positive", farthest=0.6),
+    field("n", "count", step=1.0, farthest=2.0),
+    field("k", "count", step=0.5, farthest=1.0),
+    field("r", "integer", low=0.0, high=3.0, step=1.0),
 ]
 
 
@@ -328,7 +329,7 @@ def test_the_log_determinant_equals_that_of_the_jacobian(direction, columns):
 
 def test_the_map_of_a_positive_column_bends_smoothly_at_its_largest_value():
     """The map is a logarithm up to there, and a tail of Student's t behind it has a variance."""
-    bijection = ToReal([Column("a", "positive", farthest=10.0)])
+    bijection = ToReal([field("a", "positive", farthest=10.0)])
     values = [1.0, 10.0 - 1e-6, 10.0, 10.0 + 1e-6, 20.0, 20.0 + 1e-6, 50.0]
     x = torch.tensor([[values]], dtype=torch.float64)
     z, log_det = bijection(x)
@@ -349,13 +350,13 @@ def test_a_bounded_integer_has_its_two_bounds_and_draws_nothing_else():
     assert inspected([RATING], values) == ([RATING], [])
     z = noise(scale=30).reshape(1, 1, -1)
     bijection = ToReal([RATING])
-    drawn = bijection.round_whole(bijection.inverse(z)[0])
+    drawn = bijection.round(bijection.inverse(z)[0])
     assert set(drawn.unique().tolist()) == {1.0, 2.0, 3.0, 4.0, 5.0}
 
 
 def test_real_and_whole_columns_are_mapped_by_the_identity():
     x = noise()
-    z, log_det = ToReal([Column(name) for name in "abcd"])(x)
+    z, log_det = ToReal([field(name) for name in "abcd"])(x)
     assert torch.equal(z, x)
     assert not log_det.any()
 
@@ -372,7 +373,7 @@ def test_real_and_whole_columns_are_mapped_by_the_identity():
     ],
 )
 def test_samples_are_strictly_within_the_bounds_for_any_noise(word):
-    column = Column.parse("a", word)
+    column = Field.parse("a", word)
     low, high = column.bounds
     z = [noise(scale=scale).reshape(1, 1, -1) for scale in (1, 30, 1000, 1e6)]
     x, _ = ToReal([column]).inverse(torch.cat(z, dim=2))
@@ -381,14 +382,14 @@ def test_samples_are_strictly_within_the_bounds_for_any_noise(word):
 
 def test_whole_numbers_are_the_closest_floats_to_multiples_of_their_steps():
     x = torch.tensor([[[0.26, 0.34, -0.01]], [[1.0, 2.04, 1e6]]], dtype=torch.float64)
-    tenths = ToReal([Column.parse("a", "integer:0.1")]).round_whole(x)
+    tenths = ToReal([Field.parse("a", "integer:0.1")]).round(x)
     assert tenths.tolist() == [[[0.3, 0.3, 0.0]], [[1.0, 2.0, 1e6]]]
     assert str(tenths[0, 0, 2].item()) == "0.0"
-    ones = ToReal([Column.parse("a", "integer")]).round_whole(x)
+    ones = ToReal([Field.parse("a", "integer")]).round(x)
     assert ones.tolist() == [[[0, 0, 0]], [[1, 2, 1e6]]]
-    assert ToReal([WARDS]).round_whole(x).tolist() == [[[0, 0, 0]], [[1, 2, 2]]]
+    assert ToReal([WARDS]).round(x).tolist() == [[[0, 0, 0]], [[1, 2, 2]]]
     least = torch.tensor([[[-0.499, 0.2, 1e300]]], dtype=torch.float64)
-    assert ToReal([COUNT]).round_whole(least).tolist() == [[[0, 0, 2.0**53]]]
+    assert ToReal([COUNT]).round(least).tolist() == [[[0, 0, 2.0**53]]]
 
 
 # Columns of models and problems
@@ -397,7 +398,7 @@ def test_whole_numbers_are_the_closest_floats_to_multiples_of_their_steps():
 def test_models_problems_and_densities_keep_names_and_kinds_of_columns(tmp_path):
     model = flows.build(flows.NSF(hidden=4), (4,), columns=MIXED)
     density, values = flows.Density(model), np.full((5, 4), 1.0)
-    assert model.columns == density.columns == model.preprocessing.to_real.columns == MIXED
+    assert model.columns == density.columns == model.preprocessing.to_real.fields == MIXED
     assert flows.Problem(values, values, None, MIXED).columns == MIXED
     density.save(tmp_path / "model")
     assert flows.load(tmp_path / "model").columns == MIXED
@@ -430,8 +431,8 @@ def patients(n: int = 300) -> np.ndarray:
 def test_copies_of_rows_are_found_and_get_the_same_noise(rows: np.ndarray):
     tripled = np.concatenate([rows, rows, rows])
     np.testing.assert_array_equal(first_copies(tripled), np.tile(first_copies(rows), 3))
-    columns, notices = inspected([Column(f"x{d}") for d in range(rows.shape[1])], tripled)
-    once = check_columns(columns, rows).columns
+    columns, notices = inspected([field(f"x{d}") for d in range(rows.shape[1])], tripled)
+    once = check(columns, rows).fields
     assert columns == once
     assert any("600 of 900 rows are copies of other rows" in notice for notice in notices)
     spread = dequantised(columns, tripled)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import field, learned
 
 import flows
 from flows.core.errors import UserError
@@ -15,9 +16,8 @@ from flows.mixtures.conditional_mixture import ConditionalMixture
 from flows.mixtures.mixture import Mixture
 from flows.networks.preprocessing import Preprocessing
 from flows.networks.record import RowState
-from flows.tables import frames
-from flows.tables.columns import Column
-from flows.tables.inspection import check_columns
+from flows.tables import parsing
+from flows.tables.checking import check
 from flows.tables.notices import python_words
 from flows.training.automatic import fold_mixtures
 from flows.training.automatic.candidates import Candidate
@@ -79,7 +79,7 @@ def test_few_or_wide_rows_are_completed(n, dim):
 def test_a_held_out_row_is_scored_by_its_known_values():
     """An untrained flow after whitening is a Gaussian with known marginal densities."""
     _, real = gappy(100)
-    columns = [Column("a", "positive"), Column("b"), Column("c")]
+    columns = [field("a", "positive"), field("b"), field("c")]
     rows = from_real(columns, real)
     model = flows.build(flows.NSF(hidden=4), (3,), members=1, columns=columns)
     fold_of = np.where(np.arange(100) % 5, -1, 0)
@@ -104,9 +104,9 @@ def test_a_held_out_row_is_scored_by_its_known_values():
 def test_a_gap_has_no_slope_whatever_the_kind_of_its_column():
     """A clamp gives NaN the gradient 0, and a scaler gives it its deviation."""
     columns = [
-        Column("a"),
-        Column("b", "positive", farthest=9.0),
-        Column("c", "count", step=1.0, farthest=9.0),
+        field("a"),
+        field("b", "positive", farthest=9.0),
+        field("c", "count", step=1.0, farthest=9.0),
     ]
     rows = np.random.default_rng(0).poisson(3, (50, 3)) + 1.0
     preprocessing = Preprocessing((3,), 1, columns)
@@ -128,22 +128,22 @@ def frame(n: int = 60) -> pd.DataFrame:
 
 
 def test_gaps_are_kept_and_counted(capsys):
-    columns, values, _, found, *_ = frames.take(
-        frames.parse(frame(), dict.fromkeys(frame(), "")), {}, "learn"
+    columns, values, _, found, *_ = learned(
+        parsing.parse(frame(), dict.fromkeys(frame(), "")), {}, "learn"
     )
     notices = [notice.text(python_words) for notice in found]
     assert len(values) == 59
     assert np.isnan(values[:, 3]).sum() == 3
     assert set(values[~np.isnan(values[:, 3]), 3]) == {0, 1}
     assert [column.kind for column in columns] == ["real"] * 3 + ["category", "count"]
-    assert [bool(column.step) for column in columns] == [False] * 3 + [True] * 2
+    assert [bool(column.cell) for column in columns] == [False] * 3 + [True] * 2
     assert notices[0] == "1 row without a value is left out"
     assert "3 in label" in notices[1]
     few = np.where(np.arange(30) < 7, gappy(30)[0][:, 0], np.nan)
     with pytest.raises(UserError, match="column b holds a value in 7 rows; a fit needs 8"):
-        check_columns([Column("a"), Column("b")], np.stack([gappy(30)[0][:, 0], few], axis=1))
+        check([field("a"), field("b")], np.stack([gappy(30)[0][:, 0], few], axis=1))
     with pytest.raises(UserError, match="column b equals a"):
-        check_columns([Column("a"), Column("b")], gappy(60)[1][:, [0, 0]])
+        check([field("a"), field("b")], gappy(60)[1][:, [0, 0]])
 
 
 @pytest.mark.usefixtures("short_recipe")

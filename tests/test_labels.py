@@ -5,20 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import field
 from scipy.stats import multivariate_normal, norm
 
 import flows
-from flows import Column
 from flows.conditionals import labels
 from flows.density.array_density import ArrayDensity
 from flows.networks.population import chunked_log_prob
 from flows.tables import cells
+from flows.tables.field import Field
 
 QUICK = {"recipe": "fixed", "epochs": 30, "couplings": 2, "hidden": 8}
 
 
-def category(count: int) -> Column:
-    return Column("label", "category", step=1.0, labels=tuple(range(count)))
+def category(count: int) -> Field:
+    return field("label", "category", step=1.0, labels=tuple(range(count)))
 
 
 def test_labels_of_a_normal_density_have_normal_probabilities():

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import SMALL
+from helpers import SMALL, field
 from scipy.integrate import quad
 from scipy.stats import multivariate_normal
 
 import flows
-from flows import Column, Mixture
+from flows import Mixture
 from flows.conditionals.labels import log_probability
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
@@ -28,14 +28,15 @@ from flows.networks.latent_class_mixture import LatentClassMixture
 from flows.networks.preprocessing import Preprocessing
 from flows.networks.record import RowState
 from flows.tables.cells import log_density_in_cell
+from flows.tables.field import Field
 from flows.training.automatic import fold_mixtures, stacking
 from flows.training.automatic.fold import Fold
 from flows.training.automatic.limit import Limit
 from flows.training.automatic.prepared_fold import PreparedFold
 
 
-def category(name: str, count: int) -> Column:
-    return Column(name, "category", step=1.0, labels=tuple(f"{name}{k}" for k in range(count)))
+def category(name: str, count: int) -> Field:
+    return field(name, "category", step=1.0, labels=tuple(f"{name}{k}" for k in range(count)))
 
 
 def mixture(sizes: list[int], preprocessing: Preprocessing | None = None) -> LatentClassMixture:
@@ -45,7 +46,7 @@ def mixture(sizes: list[int], preprocessing: Preprocessing | None = None) -> Lat
     """
     rng = np.random.default_rng(1)
     labels = [category(f"label{k}", size) for k, size in enumerate(sizes)]
-    columns = [labels[0], Column("x"), Column("y", "positive"), *labels[1:]]
+    columns = [labels[0], field("x"), field("y", "positive"), *labels[1:]]
     means = np.array([[-1.0, 0.0], [1.0, 0.5]])
     covariances = np.array([[[1.0, 0.3], [0.3, 0.5]], [[0.4, -0.1], [-0.1, 0.8]]])
     shares = [rng.dirichlet(np.ones(size), 2) for size in sizes]
@@ -136,7 +137,7 @@ def test_samples_are_codes_with_their_probabilities_and_numbers_of_their_classes
 def test_the_preprocessing_of_some_columns_maps_them_as_the_whole_does():
     rng = np.random.default_rng(0)
     rows = np.column_stack([rng.integers(0, 2, 200), rng.normal(size=200), rng.lognormal(size=200)])
-    columns = [category("label", 2), Column("x"), Column("y", "positive")]
+    columns = [category("label", 2), field("x"), field("y", "positive")]
     whole = GaussianMixture.fit(
         lambda x: fit_mixture(x, 1, ridge=1e-3), rows + 0.1, columns, margins=True
     ).preprocessing
@@ -235,7 +236,7 @@ def test_one_label_and_no_complete_row(frame: pd.DataFrame):
     assert np.isfinite(density.log_prob(table[:5])).all()
 
 
-def prepared(frame: pd.DataFrame, columns: list[Column], name: str) -> tuple[PreparedFold, Array]:
+def prepared(frame: pd.DataFrame, columns: list[Field], name: str) -> tuple[PreparedFold, Array]:
     """Return the first of five folds, and the rows ``(n, D)``."""
     labels = [column.labels for column in columns]
     rows = np.column_stack(
@@ -255,9 +256,9 @@ def test_the_score_of_a_row_without_its_label_is_the_sum_over_the_labels(
 ):
     wards, stays = ("north", "south"), ("a", "b", "c")
     columns = [
-        Column("ward", "category", step=1.0, labels=wards),
-        Column("x"),
-        Column("stay", "category", step=1.0, labels=stays),
+        field("ward", "category", step=1.0, labels=wards),
+        field("x"),
+        field("stay", "category", step=1.0, labels=stays),
     ]
     frame.loc[::2, "stay"] = None
     fold, rows = prepared(frame, columns, name)
@@ -275,7 +276,7 @@ def test_the_score_of_a_row_without_its_label_is_the_sum_over_the_labels(
 
 def test_a_table_without_labels_has_gaussians_of_the_points_of_the_fold():
     rng = np.random.default_rng(0)
-    columns = [Column("x"), Column("y")]
+    columns = [field("x"), field("y")]
     table = pd.DataFrame(rng.normal(size=(60, 2)), columns=["x", "y"])
     fold, rows = prepared(table, columns, "raw")
     folds = {name: [fold] for name in fold_mixtures.NAMES}

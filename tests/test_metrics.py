@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import field
 from prdc import compute_prdc
 from scipy.stats import chi2, norm
 
@@ -34,7 +35,6 @@ from flows.evaluation.report import (
 from flows.mixtures.mixture import Mixture
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.population import Population, chunked_log_prob
-from flows.tables.columns import Column
 from flows.training.trainer import Trainer
 
 SMALL = EvaluationSettings(fresh=500, samples=200, neighbours=5, projections=16, seed=0)
@@ -771,7 +771,7 @@ def test_the_units_of_a_table_change_no_score_of_its_samples():
         def sample(self, sample_shape: Any = (), generator: Any = None) -> torch.Tensor:
             return self.rows[generator.integers(len(self.rows), size=tuple(sample_shape))][:, None]
 
-    columns, found = [Column("income", "positive"), Column("height")], []
+    columns, found = [field("income", "positive"), field("height")], []
     for units in ([1, 1], [1e6, 1e-3]):
         train, test = (
             np.exp(standard(n, n, 2) * [3, 0]) * [1, 0] + standard(n, n, 2) * [0, 1]
@@ -790,8 +790,8 @@ def test_a_problem_with_parts_that_do_not_match_is_rejected():
         Problem(np.zeros((5, 2)), np.zeros((5, 3)))
     rows = np.zeros((5, 2))
     with pytest.raises(ValueError, match="3 columns for rows of shape"):
-        Problem(rows, rows, None, [Column(name) for name in "abc"])
-    with pytest.raises(ValueError, match=r"columns must be flows\.Column objects"):
+        Problem(rows, rows, None, [field(name) for name in "abc"])
+    with pytest.raises(ValueError, match=r"columns must be fields, such as flows\.Field\.parse"):
         Problem(rows, rows, None, ["a", "b"])  # type: ignore[list-item]
 
 

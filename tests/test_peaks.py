@@ -6,14 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import field
 from torch.autograd.functional import jacobian
 from torch.testing import assert_close
 
 import flows
-from flows.tables import frames
-from flows.tables.columns import Column, Peak
+from flows.tables.field import Field
+from flows.tables.learning import learn
 from flows.tables.notices import TableError, python_words
-from flows.tables.rounding import common_step
+from flows.tables.parsing import from_user
+from flows.tables.rounding import Peak, common_step
 from flows.tables.to_real import ToReal
 
 QUICK = {"recipe": "fixed", "epochs": 2}
@@ -38,9 +40,9 @@ def amounts(rows, zeros, step, seed=0, *, signs=False):
 def inspected(values, kind=None):
     """Return the column that a fit learns from ``values``, and what is said about it."""
     frame = pd.DataFrame({"x": values, "y": rng().normal(size=len(values))})
-    rows = frames.take(frames.from_user(frame, {}), {} if kind is None else {"x": kind})
-    said = [notice.text(python_words) for notice in rows.notices if notice.column == "x"]
-    return rows.columns[0] if rows.columns[0].name == "x" else None, "\n".join(said)
+    schema, _, notices = learn(from_user(frame, {}), {} if kind is None else {"x": kind})
+    said = [notice.text(python_words) for notice in notices if notice.column == "x"]
+    return schema.fields[0] if schema.learned[0] == "x" else None, "\n".join(said)
 
 
 def fitted(frame, **options):
@@ -119,9 +121,9 @@ def test_the_event_of_no_amount_has_the_probability_of_zero():
 
 
 PEAKS = [
-    Column("at a bound", "count", step=0.01, farthest=700.0, peak=Peak(0.0, 4.2, 30.0)),
-    Column("at an end", "integer", high=300.0, step=1.0, farthest=-5.0, peak=Peak(300.0, 3.0, 9.0)),
-    Column("in the middle", "integer", step=0.01, peak=Peak(1.0, 4.2, 30.0)),
+    field("at a bound", "count", step=0.01, farthest=700.0, peak=Peak(0.0, 4.2, 30.0)),
+    field("at an end", "integer", high=300.0, step=1.0, farthest=-5.0, peak=Peak(300.0, 3.0, 9.0)),
+    field("in the middle", "integer", step=0.01, peak=Peak(1.0, 4.2, 30.0)),
 ]
 
 
@@ -202,9 +204,9 @@ def test_neither_samples_nor_densities_go_beyond_an_end(capsys):
 
 @pytest.mark.parametrize("word", ["integer:1:", "integer::6", "integer:-3:", "integer::-1"])
 def test_a_user_may_name_one_end(word):
-    column = Column.parse("x", word)
+    column = Field.parse("x", word)
     assert column.word == word
-    assert Column.from_dict(column.to_dict()) == column
+    assert Field.from_json(column.to_json()) == column
     end = column.low if column.high is None else column.high
     sign = 1 if column.high is None else -1
     assert column.holds(np.array([end, end + sign, end - sign])).tolist() == [True, True, False]
@@ -213,7 +215,7 @@ def test_a_user_may_name_one_end(word):
 @pytest.mark.parametrize("word", ["integer::", "integer:1.5:", "count:1:", "interval::1"])
 def test_an_open_end_is_for_whole_numbers_only(word):
     with pytest.raises(ValueError, match=r"is not a kind; a kind is real, .*integer:LOW:, "):
-        Column.parse("x", word)
+        Field.parse("x", word)
 
 
 # Multiples

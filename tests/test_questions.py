@@ -8,10 +8,10 @@ from unittest.mock import PropertyMock, patch
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import field
 from scipy import stats
 
 import flows
-from flows import Column
 from flows.conditionals.importance import Draws, effective
 from flows.conditionals.quadrature import integrate
 from flows.conditionals.unknowns import Posterior
@@ -228,7 +228,7 @@ def test_an_extreme_value_gives_finite_results(positive):
 def test_a_draw_whose_square_overflows_does_not_affect_moments():
     values, weights = np.array([[1.0], [2.0], [1e300]]), np.array([0.5, 0.5, 0.0])
     posterior = Posterior(values, np.zeros((3, 1)), weights)
-    density = ArrayDensity(flows.build(flows.VAE(), (1,), columns=[Column("age", "positive")]))
+    density = ArrayDensity(flows.build(flows.VAE(), (1,), columns=[field("age", "positive")]))
     unknowns = SimpleNamespace(
         distilled=SimpleNamespace(low=[0.0], high=[3.0]),
         posteriors=lambda rows, numbers: [(0, posterior)],

@@ -8,8 +8,9 @@ import pytest
 from scipy.stats import norm
 
 from flows.core.errors import UserError
+from flows.core.rows import Rows
 from flows.mixtures.fitting import fit_mixture
-from flows.mixtures.latent_classes import LatentClasses, Rows
+from flows.mixtures.latent_classes import LatentClasses
 from studies import engine, selection
 from studies.tables import (
     anomalies,

@@ -9,18 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from helpers import field
 from pipeline import TINY
 from scipy.stats import norm
 
 import flows
-from flows import Column, Problem
+from flows import Problem
 from flows.mixtures.fitting import components, fit_gaussian, fit_gmm
+from flows.tables.field import Field
 from flows.tables.preparation import to_real
 from stages.pipeline.preparation import from_real
 from stages.pipeline.report import plot_arrays
 from stages.pipeline.schema import Evaluate
 
-COLUMNS = [Column("income", "positive"), Column("share", "interval", 0, 1), Column("height")]
+COLUMNS = [field("income", "positive"), field("share", "interval", 0, 1), field("height")]
 one_gaussian = partial(fit_gaussian, correlated=True)
 
 
@@ -31,7 +33,7 @@ def rows(count: int = 80) -> np.ndarray:
 
 
 def of_table(
-    columns: list[Column], values: np.ndarray, fit: Any = one_gaussian, *, margins: bool = False
+    columns: list[Field], values: np.ndarray, fit: Any = one_gaussian, *, margins: bool = False
 ) -> flows.GaussianMixture:
     return flows.GaussianMixture.fit(fit, values, columns, margins=margins)
 
@@ -53,7 +55,7 @@ def test_independent_gaussians_are_one_gaussian_per_column_on_the_real_line():
 
 
 def test_a_mixture_on_margins_integrates_to_1_and_samples_its_own_density():
-    columns = [Column("x", "positive"), Column("y")]
+    columns = [field("x", "positive"), field("y")]
     drawn = [np.random.default_rng(2).gamma(2, size=150), np.random.default_rng(3).normal(size=150)]
     fit = partial(fit_gmm, components=[1, 2], folds=3, seed=0, ridges=[1e-3, 1e-1])
     model = of_table(columns, np.stack(drawn, axis=1), fit, margins=True)

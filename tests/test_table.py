@@ -7,16 +7,16 @@ import gzip
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import SMALL, error_message
+from helpers import SMALL, error_message, field, learned
 
 import flows
 from flows.__main__ import main
 from flows.command_line.wording import shell_words
 from flows.core.errors import UserError
 from flows.tables import files as table
-from flows.tables import frames
-from flows.tables.columns import Column
+from flows.tables import parsing
 from flows.tables.notices import TableError, python_words
+from flows.tables.schema import numbers_of
 from flows.tables.values import Format
 from stages.pipeline.runner import pipeline_words
 
@@ -31,16 +31,16 @@ def write(path, content):
 def error(path, missing="stop"):
     """Return the error about a file, in the words of the command line."""
     with pytest.raises(TableError) as caught:
-        frames.take(table.read(path), {}, missing, strict=True)
+        learned(table.read(path), {}, missing, strict=True)
     message = caught.value.text(shell_words)
     assert all(line.startswith(f"{path}: ") for line in message.splitlines())
     return message
 
 
 def numbers(frame, *names):
-    parsed = frames.parse(frame, dict.fromkeys(names, "real"))
-    complete = frames.apply_missing_policy(parsed)
-    return frames.to_numbers(complete, [Column(name) for name in names])
+    parsed = parsing.parse(frame, dict.fromkeys(names, "real"))
+    complete = parsing.apply_missing_policy(parsed)
+    return numbers_of([field(name) for name in names], complete)
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_errors_in_a_csv_file_are_one_line_with_a_remedy(tmp_path, content, said
 )
 def test_irregular_csv_files_are_read_correctly(tmp_path, content, options):
     path = write(tmp_path / "t.csv", content)
-    columns, values, *_ = frames.take(table.read(path, {}, Format(**options)), {})
+    columns, values, *_ = learned(table.read(path, {}, Format(**options)), {})
     assert [column.name for column in columns] == ["a", "b"]
     assert (values == [[i + 0.5, i * i] for i in range(1, 31)]).all()
 
@@ -197,7 +197,7 @@ def test_a_wrong_format_option_raises_an_error_with_advice(tmp_path, written):
     field = "{i}.5" if written.decimal == "," else '"{i},5"'
     path = write(tmp_path / "t.csv", lines(["a,b"], a=field))
     with pytest.raises(UserError, match=r"call pandas.read_csv\(path, decimal="):
-        frames.take(table.read(path, {}, written), {})
+        learned(table.read(path, {}, written), {})
 
 
 @pytest.mark.parametrize("name", ["t.tsv", "t.csv.gz", "t.TSV.GZ"])
@@ -227,8 +227,10 @@ def test_columns_are_selected_by_name_and_unknown_names_are_rejected(path):
 
 def labels(frame, kinds=None):
     """Return the labels of the last column of a frame or of a file."""
-    found = frame if isinstance(frame, frames.Table) else frames.parse(frame, dict.fromkeys(frame))
-    return frames.take(found, kinds or {})[0][-1].labels
+    found = (
+        frame if isinstance(frame, parsing.Table) else parsing.parse(frame, dict.fromkeys(frame))
+    )
+    return learned(found, kinds or {})[0][-1].labels
 
 
 def with_values(values):
@@ -251,8 +253,8 @@ def test_text_with_few_values_booleans_and_categories_are_categories_by_default(
     frame = with_values(values)
     if isinstance(values, pd.Categorical):
         frame["b"] = frame["b"].astype("category")
-    parsed = frames.parse(frame, {"a": "", "b": ""})
-    (_, column), codes, _, notices, *_ = frames.take(parsed, {}, missing="drop")
+    parsed = parsing.parse(frame, {"a": "", "b": ""})
+    (_, column), codes, _, notices, *_ = learned(parsed, {}, missing="drop")
     assert repr(column.labels) == repr(expected)
     said = f"column b is taken as a category of {len(expected)} labels"
     assert said in [notice.text(shell_words) for notice in notices]
@@ -276,18 +278,18 @@ def test_any_column_can_be_declared_a_category(tmp_path, fields, expected):
     kinds = {"b": "category"}
     assert labels(table.read(tmp_path / "t.csv", kinds), kinds) == expected
     many = with_values(np.arange(60) / 2)
-    assert len(labels(frames.parse(many, {"a": "", "b": "category"}), kinds)) == 60
+    assert len(labels(parsing.parse(many, {"a": "", "b": "category"}), kinds)) == 60
 
 
 def test_labels_are_identified_by_their_text_in_all_formats():
-    column = Column("b", "category", step=1.0, labels=(3, 4))
+    column = field("b", "category", step=1.0, labels=(3, 4))
     for values in ([4, 3, 5], [4.0, 3.0, 5.0], ["4", " 3 ", "four"], pd.array([4, 3, 9], "Int64")):
-        found = frames.parse(pd.DataFrame({"b": values}), {"b": "category"})
-        codes = frames.to_numbers(frames.apply_missing_policy(found), [column])
+        found = parsing.parse(pd.DataFrame({"b": values}), {"b": "category"})
+        codes = numbers_of([column], parsing.apply_missing_policy(found))
         assert codes[:, 0].tolist() == [1, 0, -1]
-    flags = Column("b", "category", step=1.0, labels=(False, True))
-    found = frames.parse(pd.DataFrame({"b": ["True", "false", "TRUE"]}), {"b": "category"})
-    assert frames.to_numbers(found, [flags])[:, 0].tolist() == [1, 0, 1]
+    flags = field("b", "category", step=1.0, labels=(False, True))
+    found = parsing.parse(pd.DataFrame({"b": ["True", "false", "TRUE"]}), {"b": "category"})
+    assert numbers_of([flags], found)[:, 0].tolist() == [1, 0, 1]
 
 
 @pytest.mark.parametrize("word", ["May", "T1", "18-25", "Q3", "mon"])
@@ -327,11 +329,11 @@ def test_missing_drop_drops_and_counts_rows_with_missing_values(tmp_path, frame)
     frame.loc[[3, 7], "a"] = np.nan
     for name, save in (("t.csv", frame.to_csv), ("t.parquet", frame.to_parquet)):
         save(tmp_path / name, index=False)
-        _, values, _, notices, *_ = frames.take(table.read(tmp_path / name), {}, "drop")
+        _, values, _, notices, *_ = learned(table.read(tmp_path / name), {}, "drop")
         said = [notice.text(shell_words) for notice in notices]
         assert "2 rows with a missing value are left out" in said
         assert (values == frame.dropna().to_numpy(float)).all()
-        kept = frames.apply_missing_policy(table.read(tmp_path / name), "drop").frame
+        kept = parsing.apply_missing_policy(table.read(tmp_path / name), "drop").frame
         assert list(kept.index) == [row for row in range(1, 26) if row not in (4, 8)]
         assert "row 4" in error(tmp_path / name)
     assert "inf" in error(write(tmp_path / "t.csv", "a,b\n1,\n3,inf\n"), "drop")  # never dropped
@@ -427,10 +429,10 @@ def test_complex_numbers_are_refused_and_lose_no_part(kind):
 def test_integer_column_names_of_a_file_get_a_notice(tmp_path):
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(30, 2)), columns=["17", "-3"])
     frame.to_csv(tmp_path / "t.csv", index=False)
-    (notice,) = frames.take(table.read(tmp_path / "t.csv"), {}).notices
+    (notice,) = learned(table.read(tmp_path / "t.csv"), {}).notices
     said = "the columns are called 17, -3; if this is a row of the file, write a line of names"
     assert notice.text(shell_words).startswith(said)
-    assert frames.take(frames.parse(frame, {"17": "", "-3": ""}), {}).notices == []
+    assert learned(parsing.parse(frame, {"17": "", "-3": ""}), {}).notices == []
 
 
 FAULTY = """column b holds 7 in every row; to leave the column out, {drop}
@@ -483,9 +485,9 @@ def test_all_faulty_columns_are_reported_at_once_with_advice_for_each_front_end(
     frame = frame.astype({"d": object})
     frame.loc[3, "d"], frame.loc[2, "e"] = "x", -1.0
     kinds = {"e": "positive"}
-    parsed = frames.parse(frame, {name: kinds.get(name, "") for name in frame})
+    parsed = parsing.parse(frame, {name: kinds.get(name, "") for name in frame})
     with pytest.raises(TableError) as caught:
-        frames.take(parsed, kinds, strict=True)
+        learned(parsed, kinds, strict=True)
     said = sorted(caught.value.text(words).splitlines())
     assert said == sorted(FAULTY.format(**expected).splitlines())
 
@@ -498,8 +500,8 @@ def test_marks_of_missing_values_are_labels_in_columns_of_text(tmp_path, label):
     found = table.read(tmp_path / "t.csv")
     assert set(found.frame["pain"]) == {label, "mild", "severe"}
     with pytest.raises(UserError, match=f"column age, row 24 holds '{label}', which counts as a"):
-        frames.apply_missing_policy(found)
-    columns, values, *_ = frames.take(found, {}, missing="drop")
+        parsing.apply_missing_policy(found)
+    columns, values, *_ = learned(found, {}, missing="drop")
     assert columns[0].labels == tuple(sorted({label, "mild", "severe"}))
     assert len(values) == 23
 

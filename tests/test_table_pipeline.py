@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from helpers import error_message
+from helpers import error_message, field
 from pipeline import REFERENCES, TINY, Clone, make_clone, run_models, tiny_settings
 
 import flows
 from common import storage
-from flows import Column, Problem
+from flows import Problem
 from flows.evaluation.report import evaluate
 from flows.evaluation.statistics import mean_ci95
 from flows.mixtures.fitting import fit_gaussian
@@ -171,8 +171,8 @@ def test_only_training_rows_are_dequantised(
     monkeypatch.chdir(clone.folder)
     problem, (names, raw) = files.read_prepared().problem, table.read_numbers(files.RAW)
     assert names == [column.name for column in problem.columns] == list(people().columns)
-    steps = [column.step for column in problem.columns]
-    assert steps == [None, None, 1.0, None, pytest.approx(0.1), 1.0]
+    steps = [column.cell for column in problem.columns]
+    assert steps == [0, 0, 1, 0, pytest.approx(0.1), 1]
     assert problem.columns[-1].labels == ("east", "north", "west")
     assert raw[:3, -1].tolist() == [2, 0, 1]
     for rows, half in ((problem.train, 0.5), (problem.test, 0)):
@@ -186,7 +186,7 @@ def test_only_training_rows_are_dequantised(
 
 
 def test_samples_are_compared_with_dequantised_labels_of_the_test_rows():
-    columns = [Column("x"), Column("ward", "category", step=1.0, labels=("east", "west"))]
+    columns = [field("x"), field("ward", "category", step=1.0, labels=("east", "west"))]
     rng = np.random.default_rng(0)
     rows = np.stack([rng.normal(size=80), rng.integers(0, 2, 80)], axis=1)
     spread = from_real(columns, scorable(columns, rows, 0), whole=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import error_message, shortened
+from helpers import error_message, field, shortened
 from scipy.stats import norm
 from shaking import shake
 from sklearn.exceptions import NotFittedError
@@ -25,7 +25,6 @@ from flows.density.chunks import Chunks
 from flows.density.target_density import target_along
 from flows.networks.backend import backend
 from flows.networks.target_population import TargetPopulation
-from flows.tables.columns import Column
 from flows.tables.notices import TableError
 
 QUICK = {"recipe": "fixed", "epochs": 3}
@@ -166,11 +165,11 @@ def test_a_gap_in_the_point_is_refused():
 def mixed() -> tuple[TargetPopulation, np.ndarray]:
     """Return a network of a label, a positive number and a count given two columns, and rows."""
     columns = [
-        Column("a"),
-        Column("b", kind="positive"),
-        Column("label", kind="category", step=1.0, labels=("u", "v", "w")),
-        Column("size", kind="positive"),
-        Column("count", kind="count", step=1.0),
+        field("a"),
+        field("b", kind="positive"),
+        field("label", kind="category", step=1.0, labels=("u", "v", "w")),
+        field("size", kind="positive"),
+        field("count", kind="count", step=1.0),
     ]
     rng, n = np.random.default_rng(0), 300
     numbers = [rng.normal(size=n), rng.gamma(2, 1, n), rng.integers(0, 3, n)]

@@ -9,11 +9,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from helpers import field
 from torch import nn
 from torch.testing import assert_close
 
 import flows
-from flows import Column, TrainingSettings, targets
+from flows import TrainingSettings, targets
 from flows.core.scaler import Scaler
 from flows.networks import registry
 from flows.networks.backend import backend
@@ -133,7 +134,7 @@ def test_a_failed_member_is_reported_and_does_not_change_the_others(capsys):
 # Units
 
 
-KINDS = [Column("income", "positive"), Column("share", "interval", 0, 1)]
+KINDS = [field("income", "positive"), field("share", "interval", 0, 1)]
 
 
 @pytest.mark.parametrize("columns", [[], KINDS], ids=["real", "kinds"])

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import parabola
+from helpers import learned, parabola
 
 import flows
 from flows.__main__ import main
 from flows.core.arrays import Array
 from flows.tables.duplicates import effective_rows
-from flows.tables.frames import from_user, take
 from flows.tables.notices import TableError
+from flows.tables.parsing import from_user
 from flows.tables.weights import COPIES, counts
 from flows.training.automatic.noise import NeighbourNoise
 
@@ -44,7 +44,7 @@ def test_the_effective_number_of_rows_is_the_number_of_different_rows_for_equal_
 
 def test_rows_are_repeated_and_share_a_group_with_their_copies():
     frame = parabola(30).assign(w=[0, 1, 2] * 10)
-    rows = take(from_user(frame, {}), {}, weights="w")
+    rows = learned(from_user(frame, {}), {}, weights="w")
     kept = frame[frame["w"] > 0]
     expected = kept.loc[kept.index.repeat(kept["w"]), ["x", "y"]].to_numpy()
     np.testing.assert_array_equal(rows.values, expected)
@@ -62,13 +62,13 @@ def test_rows_are_repeated_and_share_a_group_with_their_copies():
 def test_subjects_gaps_and_targets_keep_the_weights_of_their_rows():
     frame = parabola(40).assign(w=[1, 3] * 20, who=np.arange(40) // 2)
     frame.loc[[0, 5], "y"] = np.nan
-    rows = take(from_user(frame, {}), {}, "learn", weights="w", group="who", targets=["y"])
+    rows = learned(from_user(frame, {}), {}, "learn", weights="w", group="who", targets=["y"])
     kept = frame.drop([0, 5])
     np.testing.assert_array_equal(
         rows.values, kept.loc[kept.index.repeat(kept["w"]), ["x", "y"]].to_numpy()
     )
     assert len(np.unique(rows.groups)) == 20
-    gaps = take(from_user(frame, {}), {}, "learn", weights="w")
+    gaps = learned(from_user(frame, {}), {}, "learn", weights="w")
     assert np.isnan(gaps.values[:, 1]).sum() == 1 + 3
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from flows.core.errors import UserError
 from flows.tables import files
-from flows.tables.frames import Table, TableOptions
+from flows.tables.parsing import Table, TableOptions
 from flows.tables.values import Format
 
 

@@ -13,7 +13,7 @@ from flows.core.progress import progress
 from flows.density.array_density import ArrayDensity
 from flows.density.chunks import Chunks
 from flows.tables import files
-from flows.tables.columns import Column
+from flows.tables.field import Field
 from flows.tables.notices import show
 from flows.tables.values import Format, as_numbers
 
@@ -46,7 +46,7 @@ def answers(
 
 
 def write(
-    output: Path | None, columns: Sequence[Column], written: Format, frames: Iterable[pd.DataFrame]
+    output: Path | None, columns: Sequence[Field], written: Format, frames: Iterable[pd.DataFrame]
 ) -> None:
     """Write frames to a file, or to standard output without a file.
 

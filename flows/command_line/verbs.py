@@ -21,7 +21,6 @@ from flows.core.seeds import numpy_generator
 from flows.density import pictures
 from flows.density.array_density import ArrayDensity
 from flows.density.chunks import Chunks, about_probability, prediction_names
-from flows.density.columns_by_name import find_column, layout_of
 from flows.density.conditions import conditions, event_conditions, parse_conditions
 from flows.density.description import describe
 from flows.density.fitting import fit_table
@@ -30,8 +29,8 @@ from flows.density.target_density import density_of
 from flows.networks import building
 from flows.networks.image_flow import ImageFlow
 from flows.tables import files
-from flows.tables.frames import apply_missing_policy, parsing_kinds, rows_left_out
 from flows.tables.notices import Notice, show
+from flows.tables.parsing import apply_missing_policy, rows_left_out
 from flows.tables.values import PLAIN
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ def predict(arguments: argparse.Namespace) -> None:
     names = density.targets if arguments.column is None else [arguments.column]
     if not names:
         raise UserError("--column is needed: the density has no target")
-    columns = [density.columns[find_column(density, name)] for name in names]
+    columns = [density.columns[density.schema.find(name)] for name in names]
     for column in columns:
         if arguments.quantiles and column.labels:
             raise UserError(
@@ -137,9 +136,11 @@ def predict(arguments: argparse.Namespace) -> None:
             )
 
     def shown(found: pd.DataFrame) -> dict[str, Any]:
-        return {
-            str(name): rounded(x, DIGITS) if x.dtype.kind == "f" else x for name, x in found.items()
-        }
+        def short(x: pd.Series) -> Any:
+            x = x.dt.total_seconds() if x.dtype.kind == "m" else x  # durations of data frames
+            return rounded(x, DIGITS) if x.dtype.kind == "f" else x
+
+        return {str(name): short(x) for name, x in found.items()}
 
     if (arguments.table is None) == (not arguments.given):
         raise UserError("predict needs either a table or --given")
@@ -179,7 +180,7 @@ def export(arguments: argparse.Namespace) -> None:
 def info(arguments: argparse.Namespace) -> None:
     """Print the columns, the networks, their training and their out-of-fold score."""
     density = _load(arguments, needs_columns=False)
-    print(describe(density.network, density.columns, layout_of(density)))
+    print(describe(density.network, density.schema))
 
 
 def plot(arguments: argparse.Namespace) -> None:
@@ -201,8 +202,7 @@ def _figure(arguments: argparse.Namespace, density: ArrayDensity) -> Figure:
 
         frame, surprise = _least_likely(arguments, density, [])
         return draw_odd_cells(density.names, frame, frame[SCORES[0]].to_numpy(), surprise)
-    kinds = parsing_kinds(density.columns)
-    na = layout_of(density).na
+    kinds, na = {column.name: column for column in density.columns}, density.schema.na
     table = files.read(arguments.table, kinds, format_of(arguments), only=list(kinds), na=na)
     if number is not None and arguments.missing != "keep":
         raise UserError(f"--missing {arguments.missing} is for pictures of all rows, not for --row")
@@ -308,7 +308,7 @@ def _with_floats(density: ArrayDensity, chunk: pd.DataFrame) -> pd.DataFrame:
 
     All chunks of a file then have the same types, whichever chunk has missing values.
     """
-    real = [column.name for column in density.columns if not column.is_whole]
+    real = [each.name for each in density.columns if not each.is_discrete or each.cell % 1]
     whole = chunk.select_dtypes("integer").columns.intersection(real)
     return chunk.astype(dict.fromkeys(whole, np.float64))
 

@@ -7,7 +7,6 @@ effective.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -20,9 +19,9 @@ from flows.core.arrays import Array
 from flows.mixtures.fitting import fit_mixture
 from flows.mixtures.mixture import Mixture
 from flows.tables.cells import narrowed, stretched
-from flows.tables.columns import WHOLE, Column
 from flows.tables.duplicates import first_copies
-from flows.tables.rounding import dequantise
+from flows.tables.field import Field
+from flows.tables.schema import dequantise
 from flows.tables.to_real import ToReal
 
 SAMPLES = 10_000  # drawn from the density
@@ -42,15 +41,13 @@ class Distilled:
         samples: samples of the density, ``(n, D)``, with codes for labels.
     """
 
-    def __init__(self, columns: Sequence[Column], samples: Array) -> None:
+    def __init__(self, columns: Sequence[Field], samples: Array) -> None:
         self.columns = list(columns)
         self.low, self.high = np.quantile(samples, RANGE, axis=0)
         self.samples = samples
         # Samples of whole columns are rounded, so they get noise; other samples are continuous
-        rounded = [each if each.kind in WHOLE else replace(each, step=None) for each in columns]
-        x = torch.from_numpy(dequantise(rounded, samples, first_copies(samples), 0).T.copy())[
-            :, None, None
-        ]
+        spread = dequantise(columns, samples, first_copies(samples), 0, only_discrete=True)
+        x = torch.from_numpy(spread.T.copy())[:, None, None]
         self.maps = [Chain([ToReal([column]), Margins(1, 1)]) for column in columns]
         for chain, values in zip(self.maps, x, strict=True):
             chain.initialize(values)

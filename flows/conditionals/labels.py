@@ -17,7 +17,7 @@ from scipy.stats import qmc
 from flows.conditionals.quadrature import NODES, integrate
 from flows.core.arrays import Array, Whole
 from flows.tables.cells import concentrated, within
-from flows.tables.columns import Column
+from flows.tables.field import Field
 
 # From rows (n, D) to log-densities (n, M) of the M members of an ensemble
 LogDensity = Callable[[Array], Array]
@@ -29,7 +29,7 @@ ROWS = 2_000  # integrated at a time
 
 def log_probability(
     log_density: LogDensity,
-    columns: Sequence[Column],
+    columns: Sequence[Field],
     rows: Array,
     tolerance: float = TOLERANCE,
     points: int = POINTS,
@@ -43,7 +43,7 @@ def log_probability(
         tolerance: the relative tolerance of the integral over one category.
         points: the number of quasi-random points for several categories, a power of 2.
     """
-    places = [d for d, column in enumerate(columns) if column.kind == "category"]
+    places = [d for d, column in enumerate(columns) if column.labels]
     if not places or not len(rows):
         return log_density(rows)
     size = ROWS if len(places) == 1 else max(1, NODES * ROWS // points)

@@ -39,7 +39,7 @@ from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
 from flows.mixtures.truncated_mixture import BoxProposal
 from flows.networks.population import ensemble_log_prob
 from flows.tables.cells import concentrated
-from flows.tables.columns import Column
+from flows.tables.field import Field
 
 Intervals = Mapping[int, Array]  # intervals (I, 2) in the user's units, by column
 
@@ -189,9 +189,9 @@ class Unknowns:
         self, log_density: LogDensity, distilled: Distilled, member_weights: Array
     ) -> None:
         self.log_density, self.distilled = log_density, distilled
-        self.columns: Sequence[Column] = distilled.columns
+        self.columns: Sequence[Field] = distilled.columns
         self.member_weights = member_weights
-        self.is_category = np.array([column.kind == "category" for column in self.columns])
+        self.is_category = np.array([bool(column.labels) for column in self.columns])
 
     def posteriors(
         self,

@@ -29,8 +29,11 @@ from flows.core.arrays import Array, Mask, Whole
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
-from flows.tables.columns import WHOLE, Column, Label, default_names
+from flows.tables.field import Label
+from flows.tables.kinds import Real
+from flows.tables.parsing import default_names
 from flows.tables.preparation import round_rows
+from flows.tables.schema import Schema
 
 ROWS_PER_DRAW = 50_000  # rows that are drawn at a time: limits the memory
 PER_SAMPLE = 8  # weighted draws for each draw that is kept
@@ -140,15 +143,17 @@ class ArrayDensity:
 
     def __init__(self, network: Population) -> None:
         self.network = network
-        self.columns = network.columns
         self.targets: list[str] = []  # names, if the density is p(y | x)
-        if not self.columns and len(network.event_shape) == 1:
-            self.columns = [Column(name) for name in default_names(network.event_shape[0])]
+        self.schema = Schema.of(network.description)
+        if not self.schema.fields and len(network.event_shape) == 1:
+            names = default_names(network.event_shape[0])
+            self.schema = Schema(tuple(map(Real, names)), tuple(names))
+        self.columns = list(self.schema.fields)
 
     @property
     def names(self) -> list[str]:
         """The names of the columns."""
-        return [column.name for column in self.columns]
+        return self.schema.learned
 
     # Log-densities
 
@@ -558,8 +563,7 @@ class ArrayDensity:
         own = 0.0 if np.isnan(row[d]) else distilled.scores(d, row[d : d + 1])[0].item()
         low, high = min(-REACH, own - 1), max(REACH, own + 1)
         x = distilled.values(d, np.linspace(low, high, GRID))[0]
-        cell = column.cell if column.kind in WHOLE else 0.0
-        return np.unique(np.round(x / cell) * cell) if cell else x
+        return np.unique(column.round(x)) if column.is_discrete else x
 
 
 def _check_levels(levels: Sequence[float]) -> None:

@@ -18,21 +18,19 @@ import pandas as pd
 from flows.conditionals.unknowns import ENOUGH
 from flows.core.arrays import Array, Mask, Whole
 from flows.density.array_density import ArrayDensity, Conditions, Estimate, Probability
-from flows.density.columns_by_name import find_column, given_mask, layout_of
-from flows.tables.carried import Carried
-from flows.tables.columns import Column
-from flows.tables.dates import from_times
-from flows.tables.frames import (
+from flows.density.columns_by_name import given_mask
+from flows.tables.field import Field
+from flows.tables.kinds.category import MOST_LABELS
+from flows.tables.kinds.unlearned import Carried
+from flows.tables.notices import Notice, TableError, collecting
+from flows.tables.parsing import (
     Table,
     apply_missing_policy,
     complete_rows,
     parse,
-    parsing_kinds,
     rows_left_out,
-    to_numbers,
 )
-from flows.tables.kinds import MOST_LABELS
-from flows.tables.notices import Notice, TableError, collecting
+from flows.tables.schema import numbers_of
 from flows.tables.values import PLAIN, Format
 
 ROUGH = 0.021  # standard error of a probability, relative, above which a notice says so
@@ -64,7 +62,7 @@ class Chunks:
         self.density, self.source, self.written, self.on_rows = density, source, written, on_rows
         self.columns = density.columns
         self.names = density.names
-        self.layout = layout_of(density)
+        self.schema = density.schema
         self._rows = 0
         self._left_out = 0
         self._unmatched: list[Notice] = []
@@ -87,10 +85,10 @@ class Chunks:
         if self.density.targets:
             consequence = "treated as unknown, or as impossible in a target"
             is_learned = np.isin(self.names, self.density.targets)
-        is_given = given_mask(self.density, given)
+        is_given = given_mask(self.schema, given)
         parsed = self._parsed(chunk, self.columns)
         kept = apply_missing_policy(parsed, missing)
-        rows = to_numbers(kept, self.columns)
+        rows = numbers_of(self.columns, kept)
         self._count_unknown_labels(kept, rows, is_learned)
         has_labels = np.array([bool(column.labels) for column in self.columns])
         disallowed = self.density.disallowed(rows) & ~(has_labels & is_learned)
@@ -116,7 +114,7 @@ class Chunks:
         self.note_far(rows, "draws")
         start = self._rows
         found = self._ask(complete, "draws", rows)[0]
-        frame = self.layout.frame(self.columns, found, seed=seed, start=start)
+        frame = self.schema.frame(found, seed=seed, start=start)
         return self._with_rare_labels(frame.set_axis(chunk.index), chunk)
 
     def impute(self, chunk: pd.DataFrame, draws: int = 0, seed: int = 0) -> pd.DataFrame:
@@ -139,7 +137,7 @@ class Chunks:
         filled = self._ask(fill, what, rows)[0].reshape(-1, rows.shape[1])
         each = np.arange(len(chunk)).repeat(max(draws, 1))
         gaps = (np.isnan(rows) & ~disallowed)[each]
-        values = self.layout.frame(self.columns, filled, seed=seed, start=start)
+        values = self.schema.frame(filled, seed=seed, start=start)
         carried = self._carried_in(chunk)
         gaps = np.concatenate([gaps, carried.isna().to_numpy(bool)[each]], axis=1)
         values = values[[*self.names, *carried]]
@@ -152,7 +150,7 @@ class Chunks:
 
         The results of several columns are side by side, with the column in front of their names.
         """
-        what, places = "predictions", [find_column(self.density, name) for name in names]
+        what, places = "predictions", [self.schema.find(name) for name in names]
         rows, _ = self.known(self._with_all_columns(chunk, without=names))
         self.note_far(rows, what)
 
@@ -177,7 +175,7 @@ class Chunks:
         self.note_far(given.row[None], what)
         least = np.array([np.inf])
         for name in names:
-            d = find_column(self.density, name)
+            d = self.schema.find(name)
             found, effective = self.density.predict_given(given, d, levels)
             least = np.minimum(least, effective)
             parts.append(self._predicted(d, levels, found, effective, pd.RangeIndex(1)))
@@ -190,8 +188,12 @@ class Chunks:
         """Return the results of ``ArrayDensity.predict`` for column ``d`` as a data frame."""
         *names, last = prediction_names([self.columns[d]], levels)
         predicted = pd.DataFrame(found, columns=names, index=index)
-        if self.columns[d].kind == "date":
-            predicted = self._with_dates(predicted, self.columns[d])
+        if not self.columns[d].labels:
+            own = {
+                name: self.columns[d].points(x.to_numpy(), is_distance=name == "sd")
+                for name, x in predicted.items()
+            }
+            predicted = pd.DataFrame(own).set_axis(index)
         draws = np.where(np.isfinite(effective), effective, np.nan)
         predicted.insert(len(names), last, draws, allow_duplicates=True)
         return predicted
@@ -211,7 +213,7 @@ class Chunks:
         Missing and disallowed values are ``NaN``.
         """
         table = self._table(chunk, self.columns)
-        rows = to_numbers(table, self.columns)
+        rows = numbers_of(self.columns, table)
         disallowed = self.density.disallowed(rows)
         self._note_disallowed(table, rows, disallowed, "treated as unknown")
         return np.where(disallowed, np.nan, rows), disallowed
@@ -239,10 +241,8 @@ class Chunks:
         notices = []
         for (name, what), values in self._far.items():
             d = self.names.index(name)
-            shown = np.array([values[0], *(end[d] for end in self._ranges())])
-            texts = [f"{each:.6g}" for each in shown]
-            if self.columns[d].kind == "date":
-                texts = from_times(np.round(shown), self.columns[d]).astype(str).tolist()
+            shown = [values[0], *(end[d] for end in self._ranges())]
+            texts = [self.columns[d].text(float(each)) for each in shown]
             more = f" and {len(values) - 1} more" if len(values) > 1 else ""
             problem = (
                 f"is given as {texts[0]}{more}, far outside of its range, which is about "
@@ -291,11 +291,11 @@ class Chunks:
         self._effective.setdefault(what, []).append(results[-1])
         return results
 
-    def _parsed(self, chunk: pd.DataFrame, columns: Sequence[Column]) -> Table:
-        kinds = parsing_kinds(columns)
-        return parse(chunk, kinds, self.source, self.written, self.layout.na)
+    def _parsed(self, chunk: pd.DataFrame, columns: Sequence[Field]) -> Table:
+        fields = {column.name: column for column in columns}
+        return parse(chunk, fields, self.source, self.written, self.schema.na)
 
-    def _table(self, chunk: pd.DataFrame, columns: Sequence[Column]) -> Table:
+    def _table(self, chunk: pd.DataFrame, columns: Sequence[Field]) -> Table:
         """Return parsed columns of a chunk, with ``NaN`` for missing values."""
         return apply_missing_policy(self._parsed(chunk, columns), "keep")
 
@@ -313,40 +313,31 @@ class Chunks:
         lacking = [name for name in self.names if name not in map(str, chunk.columns)]
         if not self._rows:
             known = [name for name in lacking if name not in without]
-            others = [name for name in there if name not in self.layout.names]
+            others = [name for name in there if name not in self.schema.names]
             self._unmatched = _about_unmatched(known, others)
         return chunk.assign(**dict.fromkeys(lacking, np.nan))
-
-    def _with_dates(self, predicted: pd.DataFrame, column: Column) -> pd.DataFrame:
-        """Return a prediction with dates in place of numbers, except for the deviation ``sd``."""
-        dates = {
-            name: from_times(x.to_numpy(), column).set_axis(predicted.index)
-            for name, x in predicted.items()
-            if name != "sd"
-        }
-        return predicted.assign(**dates)
 
     def _carried_in(self, chunk: pd.DataFrame) -> pd.DataFrame:
         """Return the carried columns that a chunk holds, parsed; ``NaN`` is a missing value."""
         there = set(map(str, chunk))
-        carried = [each.column for each in self.layout.carried]
-        return self._table(chunk, [column for column in carried if column.name in there]).frame
+        carried = [each.field for each in self.schema.carried]
+        return self._table(chunk, [field for field in carried if field.name in there]).frame
 
     def _compare_carried(self, chunk: pd.DataFrame, rows: Array) -> None:
         """Count the values of carried columns that differ from what the ``rows`` give."""
         table = Table(self._carried_in(chunk), self.source)
-        for each in self.layout.carried:
-            if each.column.name in table.frame:
+        for each in self.schema.carried:
+            if each.name in table.frame:
                 with collecting([]):  # text counts as nothing
-                    [x] = to_numbers(table, [each.column]).T
+                    [x] = numbers_of([each.field], table).T
                     expected = each.values(self.columns, rows)
-                    tolerance = each.column.cell / 2 + 1e-6 * np.abs(expected)
+                    tolerance = each.field.cell / 2 + 1e-6 * np.abs(expected)
                     self._different[each] += int((np.abs(x - expected) > tolerance).sum())
 
     def _with_rare_labels(self, frame: pd.DataFrame, chunk: pd.DataFrame) -> pd.DataFrame:
         """Return a drawn frame in which known labels of a pool are those of the chunk."""
         for column in self.columns:
-            if column.pooled:
+            if column.has_pool:
                 parsed = self._table(chunk, [column]).frame[column.name]
                 own = parsed.notna().to_numpy(bool)
                 frame[column.name] = frame[column.name].mask(own, parsed)
@@ -395,7 +386,7 @@ def about_probability(found: Probability) -> list[Notice]:
     ]
 
 
-def prediction_names(columns: Sequence[Column], levels: Sequence[float]) -> list[Any]:
+def prediction_names(columns: Sequence[Field], levels: Sequence[float]) -> list[Any]:
     """Return the names of the columns of a prediction of ``columns``.
 
     Labels of a single column keep their types.
@@ -456,10 +447,10 @@ def _about_carried(different: Counter[Carried]) -> list[Notice]:
     """
     return [
         Notice(
-            f"differs from {carried} in {rows} row{'s' * (rows > 1)}; log-densities ignore it",
-            carried.column.name,
+            f"differs from {each.formula} in {rows} row{'s' * (rows > 1)}; log-densities ignore it",
+            each.name,
         )
-        for carried, rows in different.items()
+        for each, rows in different.items()
         if rows
     ]
 

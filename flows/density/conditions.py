@@ -11,11 +11,10 @@ import pandas as pd
 
 from flows.core.arrays import Array
 from flows.density.array_density import ArrayDensity, Conditions
-from flows.density.columns_by_name import find_column, layout_of
-from flows.tables.columns import WHOLE, Column, Label
-from flows.tables.frames import numbers_of
+from flows.tables.field import Field, Label
 from flows.tables.notices import Notice, TableError, collecting
-from flows.tables.values import label_text
+from flows.tables.parsing import parse_fields
+from flows.tables.schema import numbers_of
 
 RANGE = ".."  # between the ends of a range in text
 
@@ -38,19 +37,19 @@ def conditions(density: ArrayDensity, given: Mapping[str, Any], what: str = "giv
     rare: dict[int, frozenset[Label]] = {}
     faults = list[Notice]()
     for name, value in given.items():
-        d = find_column(density, str(name))
+        d = density.schema.find(str(name))
         with collecting(faults):
             if isinstance(value, tuple):
                 intervals[d] = _range(density, d, value)
             elif isinstance(value, list | set | frozenset):
                 intervals[d] = _set(density, d, list(value))
-                rare |= _rare(density, d, list(value))
+                rare[d] = density.columns[d].rare_among(list(value))
             else:
                 [row[d]] = _numbers(density, d, [value])
-                rare |= _rare(density, d, [value])
+                rare[d] = density.columns[d].rare_among([value])
     if faults:
         raise TableError([replace(fault, row=None, advice=()) for fault in faults], what)
-    return Conditions(row, intervals, rare)
+    return Conditions(row, intervals, {d: labels for d, labels in rare.items() if labels})
 
 
 def event_conditions(density: ArrayDensity, values: Mapping[str, Any]) -> Conditions:
@@ -65,7 +64,7 @@ def event_conditions(density: ArrayDensity, values: Mapping[str, Any]) -> Condit
     intervals = dict(found.intervals)
     for d in np.flatnonzero(~np.isnan(found.row)):
         try:
-            intervals[int(d)] = _cells(density.columns[d], found.row[d : d + 1])
+            intervals[int(d)] = density.columns[d].cells_of(found.row[d : d + 1])
         except TableError as error:
             raise TableError(error.faults, "event") from None
     return Conditions(np.full_like(found.row, np.nan), intervals, found.rare)
@@ -78,13 +77,13 @@ def parse_conditions(density: ArrayDensity, texts: Mapping[str, str]) -> dict[st
     """
     found: dict[str, Any] = {}
     for name, text in texts.items():
-        column = density.columns[find_column(density, name)]
-        if text in map(str, (*column.labels, *dict(column.pooled))):
+        column = density.columns[density.schema.find(name)]
+        if column.is_label(text):
             found[name] = text
         elif RANGE in text and not column.labels:
             low, _, high = text.partition(RANGE)
             found[name] = (low.strip() or None, high.strip() or None)
-        elif "," in text and (column.labels or column.kind in WHOLE):
+        elif "," in text and column.is_discrete:
             found[name] = [part.strip() for part in text.split(",")]
         else:
             found[name] = text
@@ -103,13 +102,10 @@ def _range(density: ArrayDensity, d: int, ends: tuple[Any, ...]) -> Array:
         infinite if _is_open(end) else next(known)
         for end, infinite in zip(ends, (-np.inf, np.inf), strict=True)
     )
-    if column.kind in WHOLE and (cell := column.cell):
-        first, last = column.count_steps(np.array([low, high]), cell)
-        low, high = (np.ceil(first) - 0.5) * cell, (np.floor(last) + 0.5) * cell
-    low, high = max(low, column.bounds[0]), min(high, column.bounds[1])
+    low, high = column.range_of(low, high)
     if not low < high:
-        why = f"; samples are multiples of {column.cell:.15g}" if column.multiple else ""
-        raise _error(f"is given as {ends!r}, a range without values of the column{why}", column)
+        why = f"is given as {ends!r}, a range without values of the column"
+        raise _error(f"{why}{column.details}", column)
     return np.array([[low, high]])
 
 
@@ -117,35 +113,7 @@ def _set(density: ArrayDensity, d: int, values: list[Any]) -> Array:
     """Return the intervals ``(I, 2)`` of a set of labels or whole numbers."""
     if not values:
         raise _error("is given as an empty set", density.columns[d])
-    return _cells(density.columns[d], _numbers(density, d, values))
-
-
-def _rare(density: ArrayDensity, d: int, values: Sequence[Any]) -> dict[int, frozenset[Label]]:
-    """Return the labels among ``values`` that are pooled, by the column; none without a pool.
-
-    The label of the pool means all of them. Raises ``TableError`` for a label that no row held.
-    """
-    column = density.columns[d]
-    if not column.pooled:
-        return {}
-    counts, (*frequent, pool) = dict(column.pooled), column.labels
-    texts = {label_text(value) for value in values if not pd.isna(value)}
-    for text in sorted(texts - counts.keys() - {*frequent, pool})[:1]:
-        raise _error(f"holds {text!r}, which no row of the fitted table held", column)
-    found = counts.keys() if pool in texts else texts & counts.keys()
-    return {d: frozenset(found)} if found else {}
-
-
-def _cells(column: Column, numbers: Array) -> Array:
-    """Return the cells ``(I, 2)`` of rounded values, sorted; adjacent cells stay apart."""
-    if column.kind not in WHOLE or not (cell := column.cell):
-        why = "is learned as a number with decimals, so single values have probability 0"
-        raise _error(f"{why}; give a range", column)
-    multiples = column.count_steps(numbers, cell)
-    for x in numbers[multiples != np.round(multiples)][:1]:
-        why = f"is given as {x:.15g}, and samples are multiples of {cell:.15g}"
-        raise _error(f"{why}, so its probability is 0; give a range", column)
-    return np.array([[x - cell / 2, x + cell / 2] for x in np.unique(numbers)])
+    return density.columns[d].cells_of(_numbers(density, d, values))
 
 
 def _numbers(density: ArrayDensity, d: int, values: Sequence[Any]) -> Array:
@@ -160,15 +128,15 @@ def _numbers(density: ArrayDensity, d: int, values: Sequence[Any]) -> Array:
     return found
 
 
-def _values(density: ArrayDensity, column: Column, values: Sequence[Any]) -> Array:
+def _values(density: ArrayDensity, column: Field, values: Sequence[Any]) -> Array:
     """Return values of a column as numbers, ``(n,)``."""
     written = pd.DataFrame({column.name: pd.Series(list(values), dtype=object)})
-    return numbers_of(written, [column], layout_of(density).na)[:, 0]
+    return numbers_of([column], parse_fields(written, [column], na=density.schema.na))[:, 0]
 
 
 def _is_open(end: Any) -> bool:
     return end is None or (isinstance(end, float) and not np.isfinite(end))
 
 
-def _error(problem: str, column: Column) -> TableError:
+def _error(problem: str, column: Field) -> TableError:
     return TableError([Notice(problem, column.name)])

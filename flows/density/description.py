@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
-from textwrap import shorten
 
 import pandas as pd
 
 from flows.networks import registry
 from flows.networks.population import Population
-from flows.tables.columns import WHOLE, Column
-from flows.tables.layout import Layout
+from flows.tables.field import Field
+from flows.tables.schema import Schema
 
 
-def describe(network: Population, columns: Sequence[Column], layout: Layout) -> str:
+def describe(network: Population, schema: Schema) -> str:
     """Return lines on the model, the columns, the training, the members and the score."""
     about, record = network.description, network.record
     settings = sorted(about.get("settings", {}).items())  # in the order of a file
@@ -24,16 +22,13 @@ def describe(network: Population, columns: Sequence[Column], layout: Layout) -> 
     if mixtures := network.members - network.networks:
         count += f" and {_count(mixtures, 'mixture')}"
     lines = [f"{model} of {', '.join([count, *(f'{key} {value}' for key, value in settings)])}"]
-    gaps = [0] * len(columns) if record is None else record.gaps or [0] * len(columns)
-    lines += [_column(*pair) for pair in zip(columns, gaps, strict=True)]
-    lines += [f"column {each.column.name}: carried along, {each}" for each in layout.carried]
-    lines += [f"column {name}: excluded, samples number their rows" for name in layout.excluded]
-    if layout.weights is not None:
-        lines.append(f"column {layout.weights}: the weights of the rows, 1 in samples")
+    gaps = [0] * len(schema.fields) if record is None else record.gaps or [0] * len(schema.fields)
+    lines += [_column(*pair) for pair in zip(schema.fields, gaps, strict=True)]
+    lines += [f"column {each.name}: {each.details}" for each in schema.unlearned]
     if record is None:
         return "\n".join(lines)
     recipe = f"trained with the {record.recipe} recipe on {record.rows} rows"
-    recipe += " (repeated by their weights)" if layout.weights is not None else ""
+    recipe += " (repeated by their weights)" if schema.is_weighted else ""
     lines.append(f"{recipe}, seed {about.get('seed')}")
     if record.members:
         members = pd.DataFrame(map(asdict, record.members))
@@ -62,16 +57,9 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def _column(column: Column, gaps: int) -> str:
+def _column(field: Field, gaps: int) -> str:
     """Return a line on a column, in which ``gaps`` rows lack a value."""
-    line = f"column {column.name}: {column.word}"
-    if column.labels:
-        labels = shorten(", ".join(map(str, column.labels)), 60, placeholder=" ...")
-        line += f" of {len(column.labels)} labels: {labels}"
-    if column.multiple:
-        line += f", samples are multiples of {column.multiple:g}"
-    if column.step and column.kind not in WHOLE:
-        line += f", rounded to steps of {column.step:g}"
+    line = f"column {field.name}: {field.word}{field.details}"
     if gaps:
         line += f", missing in {gaps} row{'s' * (gaps > 1)}"
     return line

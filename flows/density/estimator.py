@@ -17,7 +17,7 @@ from flows.core.errors import UserError
 from flows.density.fitting import fit
 from flows.density.frame_density import Density
 from flows.networks.architecture import Architecture
-from flows.tables.frames import Missing
+from flows.tables.parsing import Missing
 
 
 class TableEstimator(BaseEstimator):

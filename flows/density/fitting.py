@@ -25,9 +25,10 @@ from flows.networks.population import Population
 from flows.networks.record import RowScores, RowState, TrainingRecord
 from flows.networks.target_population import TargetPopulation
 from flows.tables.duplicates import effective_rows
-from flows.tables.frames import Missing, Table, TableOptions, from_user, take
+from flows.tables.learning import learn
 from flows.tables.notices import Notice, show
-from flows.tables.rounding import dequantise
+from flows.tables.parsing import Missing, Table, TableOptions, from_user
+from flows.tables.schema import dequantise
 from flows.training.automatic import stacking
 from flows.training.automatic.limit import Clock, Limit, Recorded
 from flows.training.automatic.recipe import train_auto
@@ -184,44 +185,40 @@ def fit_table(
         raise ValueError(f"weights = {options.weights!r}: only the automatic recipe takes weights")
     limit = _limit(minutes, cuts, learns=learns)
     policy: Missing = "stop" if missing == "learn" and not learns else missing
-    rows = take(read(), **options._replace(missing=policy)._asdict())
-    copies = rows.copies if rows.is_weighted else None
-    if "batch_size" in settings and training.batch_size > len(rows.values):
-        batch_size, n = training.batch_size, len(rows.values)
+    schema, sample, notices = learn(read(), **options._replace(missing=policy)._asdict())
+    values, fields = sample.values, schema.fields
+    copies = sample.copies if sample.is_weighted else None
+    if "batch_size" in settings and training.batch_size > len(values):
+        batch_size, n = training.batch_size, len(values)
         raise ValueError(f"batch_size = {batch_size}: must be at most {n}, the number of rows")
-    context = len(rows.columns) - rows.target_count if rows.target_count else 0
+    context = len(fields) - sample.target_count if sample.target_count else 0
     network = building.build(
         architecture,
-        (len(rows.columns) - context,),
+        (len(fields) - context,),
         members=members,
         seed=seed,
-        columns=rows.columns,
+        columns=fields,
         context=context,
     )
-    network.description["table"] = rows.layout.to_dict()
-    on_notices(rows.notices)
+    network.description["table"] = schema.to_json()
+    on_notices(notices)
     # Known values of a context are not spread
-    spread = [
-        replace(column, step=None, multiple=None) if d < context else column
-        for d, column in enumerate(rows.columns)
-    ]
-    points = dequantise(spread, rows.values, rows.copies, seed, narrow_labels=bool(context))
+    points = dequantise(fields, values, sample.copies, seed, given=context, is_narrow=bool(context))
     name = network.description["model"]
-    learned = rows.columns[context:]
-    is_rounded = any(column.labels or (context and column.cell) for column in learned)
+    is_rounded = any(field.labels or (context and field.cell) for field in fields[context:])
     if is_rounded:
         limit.reserve_rescoring()
     fitted: Population = network
     if learns:
-        task = Task(points, None, training, None, name, rows.groups, copies)
+        task = Task(points, None, training, None, name, sample.groups, copies)
         count = 0 if context else mixtures
         fitted = train_auto(cast(DensityNetwork, network), task, count, limit).eval()
     else:
         train(network, points, settings=training, name=name)
     if context:
-        fitted = TargetPopulation.of(cast(Flow, fitted), rows.values, seed).eval()
+        fitted = TargetPopulation.of(cast(Flow, fitted), values, seed).eval()
     if fitted.record is not None and is_rounded:
-        fitted.record = rescored(fitted, fitted.record, rows.values, copies, limit)
+        fitted.record = rescored(fitted, fitted.record, values, copies, limit)
     if late := limit.notices():
         on_notices(late)
     return Density(fitted)

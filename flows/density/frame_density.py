@@ -19,17 +19,16 @@ import pandas as pd
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.density.array_density import ArrayDensity, Conditions, Estimate, Probability
-from flows.density.chunks import Chunks, about_probability, prediction_names
-from flows.density.columns_by_name import layout_of
+from flows.density.chunks import Chunks, about_probability
 from flows.density.conditions import conditions, event_conditions
 from flows.density.description import describe
 from flows.density.target_density import density_of
 from flows.networks import building
 from flows.networks.population import Population
-from flows.tables.columns import Column
-from flows.tables.frames import as_frame
-from flows.tables.layout import Layout, to_durations
+from flows.tables.field import Field
 from flows.tables.notices import Notice, show
+from flows.tables.parsing import as_frame
+from flows.tables.schema import Schema
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,14 +78,14 @@ class Density:
         return self._array.network
 
     @property
-    def columns(self) -> list[Column]:
+    def columns(self) -> list[Field]:
         """The learned columns of the table, with their names and kinds."""
         return self._array.columns
 
     @property
-    def layout(self) -> Layout:
+    def schema(self) -> Schema:
         """All columns of the table, in order: also those that are carried or excluded."""
-        return layout_of(self._array)
+        return self._array.schema
 
     def save(self, path: str | Path, *, record: bool = True) -> None:
         """Write the density to one file, whole or not at all.
@@ -356,7 +355,7 @@ class Density:
         else:
             found = chunks.predict(self._frame(frame), names, quantiles)
         show(chunks.notices())
-        return self._with_durations(found, names, quantiles)
+        return found
 
     def surprise(self, frame: Any) -> pd.DataFrame:
         """Return the surprise of each value, given the other values of its row, in nats.
@@ -439,23 +438,11 @@ class Density:
         show(chunks.notices())
         return found
 
-    def _with_durations(
-        self, predicted: pd.DataFrame, names: Sequence[str], quantiles: Sequence[float]
-    ) -> pd.DataFrame:
-        """Return a prediction of the columns ``names`` with durations in place of seconds."""
-        for column in self.columns:
-            if column.name in names and self.layout.holds_durations(column):
-                own = prediction_names([column], quantiles)[:-1]
-                prefix = f"{column.name}_" if len(names) > 1 else ""
-                for name in (f"{prefix}{each}" for each in own):
-                    predicted[name] = to_durations(predicted[name])
-        return predicted
-
     def _frame(self, rows: Any) -> pd.DataFrame:
-        return as_frame(rows, self.layout.names)
+        return as_frame(rows, self.schema.names)
 
     def __repr__(self) -> str:
-        return describe(self.network, self.columns, self.layout)
+        return describe(self.network, self.schema)
 
 
 class Samples:
@@ -471,7 +458,6 @@ class Samples:
 
     def __init__(self, density: ArrayDensity, given: Mapping[str, Any] | None = None) -> None:
         self.density = density
-        self.layout = layout_of(density)
         self.given: Conditions | None = None
         self.effective_share = np.inf
         self._far: list[Notice] = []
@@ -484,14 +470,14 @@ class Samples:
 
     def draw(self, n: int, seed: int) -> Iterator[pd.DataFrame]:
         """Yield ``n`` rows in data frames."""
-        columns, start = self.density.columns, 0
+        schema, start = self.density.schema, 0
         if self.given is not None and n == 0:
-            yield self.layout.frame(columns, self.given.row[None][:0])
+            yield schema.frame(self.given.row[None][:0])
             return
         for rows, share in self.density.sample(n, seed, self.given):
             self.effective_share = min(self.effective_share, share)
             rare = {} if self.given is None else self.given.rare
-            yield self.layout.frame(columns, rows, seed=seed, start=start, rare=rare)
+            yield schema.frame(rows, seed=seed, start=start, rare=rare)
             start += len(rows)
 
     def notices(self) -> list[Notice]:

@@ -15,11 +15,11 @@ from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.density.array_density import ArrayDensity
 from flows.density.chunks import Chunks
-from flows.density.columns_by_name import find_column, layout_of
 from flows.density.target_density import TargetDensity, target_along
 from flows.networks import registry
-from flows.tables.frames import numbers_of
 from flows.tables.notices import Notice
+from flows.tables.parsing import parse_fields
+from flows.tables.schema import numbers_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,10 +63,11 @@ def plot(
         )
     if frame.empty:
         raise UserError("the frame has no rows; a picture shows rows of the table")
-    rows = numbers_of(frame, density.columns, layout_of(density).na, source)
+    table = parse_fields(frame, density.columns, source, na=density.schema.na)
+    rows = numbers_of(density.columns, table)
     if not isinstance(density, TargetDensity):
         return _of_samples(density, rows, model), []
-    d = None if along is None else find_column(density, along)
+    d = None if along is None else density.schema.find(along)
     if d is not None and density.columns[d].name in density.targets:
         raise UserError(f"{argument('along', along)}: is a target; name another column")
     from flows.plotting.along import draw_along

@@ -15,8 +15,7 @@ from flows.core.errors import UserError
 from flows.density.estimator import TableEstimator, seed_of
 from flows.density.frame_density import QUANTILES, Density
 from flows.networks.architecture import Architecture
-from flows.tables.columns import default_names
-from flows.tables.frames import Missing
+from flows.tables.parsing import Missing, default_names
 
 TARGET = "target"  # the name of the target in the fitted table; underscores are added if needed
 

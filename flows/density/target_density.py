@@ -17,8 +17,7 @@ from flows.core.seeds import numpy_generator
 from flows.density.array_density import ArrayDensity, Conditions, Estimate, Probability
 from flows.networks.population import Population
 from flows.networks.target_population import TargetPopulation
-from flows.tables.columns import WHOLE, Column
-from flows.tables.preparation import round_rows
+from flows.tables.field import Field
 
 ALONG = 80  # values of a column along which the targets are drawn
 BANDS = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -228,15 +227,15 @@ def target_along(
     else:
         low, high = np.quantile(known[d], [0.005, 0.995])
         along = np.linspace(low, high, ALONG)
-        if density.columns[d].kind in WHOLE:
-            along = np.unique(round_rows([density.columns[d]], along[:, None]))
+        if density.columns[d].is_discrete:
+            along = np.unique(density.columns[d].round(along))
     asked = np.tile(typical, (len(along), 1))
     asked[:, d] = along
     targets = range(context, len(density.columns))
     return d, along, [_bands(density, asked, t) for t in targets]
 
 
-def _typical(column: Column, x: Array) -> float:
+def _typical(column: Field, x: Array) -> float:
     """Return the median or the most frequent label of known values; ``NaN`` if there are none."""
     if not len(x):
         return np.nan

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from flows.core.arrays import Array
 from flows.core.truth import Truth
-from flows.tables.columns import Column
+from flows.tables.field import Field
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Problem:
     train: Array
     test: Array
     truth: Truth | None = None
-    columns: Sequence[Column] = ()
+    columns: Sequence[Field] = ()
 
     def __post_init__(self) -> None:
         if self.train.shape[1:] != self.test.shape[1:]:
@@ -39,8 +39,8 @@ class Problem:
                 f"training rows of shape {self.train.shape[1:]} and test rows of shape "
                 f"{self.test.shape[1:]} do not match"
             )
-        if any(not isinstance(column, Column) for column in self.columns):
-            raise ValueError("columns must be flows.Column objects, such as Column(name, kind)")
+        if any(not isinstance(column, Field) for column in self.columns):
+            raise ValueError("columns must be fields, such as flows.Field.parse(name, kind)")
         if self.columns and self.event_shape != (len(self.columns),):
             raise ValueError(
                 f"{len(self.columns)} columns for rows of shape {self.event_shape}; vectors need a "

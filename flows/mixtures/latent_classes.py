@@ -14,7 +14,7 @@ per class); Ghahramani and Jordan 1994 (missing values).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from flows.core.arrays import Array, Mask, Whole, choose, rounded
+from flows.core.rows import Rows
 from flows.core.threads import one_thread
 from flows.mixtures.conditional_mixture import patterns
 from flows.mixtures.fitting import RIDGE, to_nine_digits
@@ -29,39 +30,6 @@ from flows.mixtures.mixture import Mixture
 
 ITERATIONS, TOLERANCE = 100, 1e-3  # of EM, as in scikit-learn
 PRIOR = 1.0  # rows with the frequencies of the table, which are added to the labels of each class
-
-
-class Rows(NamedTuple):
-    """n rows of a table with D columns of numbers and C columns of labels, which have gaps.
-
-    A gap is a missing value.
-
-    Args:
-        numbers: the standardised numbers, ``(n, D)``; ``NaN`` is a gap.
-        codes: the codes of the labels, ``(n, C)``, from 0; -1 is a gap.
-        sizes: the number of different labels of each column, C numbers.
-    """
-
-    numbers: Array
-    codes: Whole
-    sizes: tuple[int, ...]
-
-    def take(self, places: Whole) -> Rows:
-        """Return the rows with the indices ``places`` ``(m,)``."""
-        return Rows(self.numbers[places], self.codes[places], self.sizes)
-
-    def indicators(self) -> list[Mask]:
-        """Return the indicators of the labels of each column, ``(n, L)`` each; of a gap, none."""
-        return [
-            codes[:, None] == np.arange(size)
-            for codes, size in zip(self.codes.T, self.sizes, strict=True)
-        ]
-
-    def frequencies(self) -> Iterator[Array]:
-        """Yield the frequencies of the labels of each column, with one row spread over them."""
-        for codes, size in zip(self.codes.T, self.sizes, strict=True):
-            counts = np.bincount(codes[codes >= 0], minlength=size) + 1 / size
-            yield counts / counts.sum()
 
 
 class Expected(NamedTuple):

@@ -20,7 +20,7 @@ from flows.networks.network import Network
 from flows.networks.population import Description, Population
 from flows.networks.record import ROW_ARRAYS, TrainingRecord
 from flows.networks.target_population import TargetPopulation
-from flows.tables.columns import Column
+from flows.tables.field import Field
 
 if TYPE_CHECKING:
     from flows.networks.flow import Flow
@@ -32,7 +32,7 @@ def build(
     *,
     members: int | range = 1,
     seed: int = 0,
-    columns: Sequence[Column] = (),
+    columns: Sequence[Field] = (),
     context: int = 0,
 ) -> Network:
     """Return an untrained population of networks.
@@ -69,7 +69,7 @@ def build(
         "event_shape": list(event_shape),
         "members": [own.start, own.stop],
         "seed": seed,
-        "columns": [column.to_dict() for column in columns],
+        "columns": [column.to_json() for column in columns],
     }
     if context:
         description["context"] = context
@@ -157,7 +157,7 @@ def load(path: str | Path) -> Population:
         if description["model"] == "target":
             name = description["name"]
             raise CheckpointError(f"holds no model, but the name of a target: {name}")
-        columns = [Column.from_dict(column) for column in description.get("columns", ())]
+        columns = [Field.from_json(column) for column in description.get("columns", ())]
         if description["model"] == "mixture":
             return GaussianMixture.load(columns, state).eval()
         training, mixtures, targets = (

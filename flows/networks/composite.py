@@ -15,7 +15,7 @@ from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.latent_class_mixture import LatentClassMixture
 from flows.networks.network import Network
 from flows.networks.population import Population
-from flows.tables.columns import Column
+from flows.tables.field import Field
 
 
 class Composite(Population):
@@ -100,7 +100,7 @@ class Composite(Population):
 
     @classmethod
     def load(
-        cls, network: Network, columns: list[Column], state: Mapping[str, Tensor], count: int
+        cls, network: Network, columns: list[Field], state: Mapping[str, Tensor], count: int
     ) -> Composite:
         """Return the composite of a checkpoint.
 

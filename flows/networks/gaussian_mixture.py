@@ -15,7 +15,7 @@ from flows.core.seeds import generator_of
 from flows.mixtures.mixture import Mixture
 from flows.networks.population import Population
 from flows.networks.preprocessing import Preprocessing
-from flows.tables.columns import Column
+from flows.tables.field import Field
 
 
 class GaussianMixture(Population):
@@ -51,7 +51,7 @@ class GaussianMixture(Population):
         arrays = {name: as_tensor(a).detach().double().numpy().copy() for name, a in given.items()}
         self.mixture = Mixture(**arrays)
         columns = [] if preprocessing is None else preprocessing.columns
-        description = {"model": "mixture", "columns": [column.to_dict() for column in columns]}
+        description = {"model": "mixture", "columns": [column.to_json() for column in columns]}
         super().__init__(1, self.mixture.means.shape[1:], description)
         for name, array in arrays.items():
             self.register_buffer(name, torch.from_numpy(array))
@@ -73,7 +73,7 @@ class GaussianMixture(Population):
         cls,
         method: Callable[[Array], Mixture],
         rows: Array,
-        columns: Sequence[Column] = (),
+        columns: Sequence[Field] = (),
         *,
         margins: bool = False,
     ) -> GaussianMixture:
@@ -121,7 +121,7 @@ class GaussianMixture(Population):
         return self.rows_first(z, shape)
 
     @classmethod
-    def load(cls, columns: list[Column], state: dict[str, Tensor]) -> GaussianMixture:
+    def load(cls, columns: list[Field], state: dict[str, Tensor]) -> GaussianMixture:
         """Return the mixture that a checkpoint describes with its ``state``.
 
         Args:

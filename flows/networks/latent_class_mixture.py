@@ -17,7 +17,7 @@ from flows.mixtures.mixture import Mixture
 from flows.networks.population import Population
 from flows.networks.preprocessing import Preprocessing
 from flows.tables.cells import log_density_in_cell
-from flows.tables.columns import Column
+from flows.tables.field import Field
 
 GAUSSIANS = ("weights", "means", "covariances")
 
@@ -43,7 +43,8 @@ class LatentClassMixture(Population):
         >>> import flows, numpy as np
         >>> from flows.mixtures.latent_classes import LatentClasses
         >>> from flows.networks.latent_class_mixture import LatentClassMixture
-        >>> column = flows.Column("ward", "category", step=1.0, labels=("north", "south", "west"))
+        >>> from flows.tables.kinds import Category
+        >>> column = Category("ward", labels=("north", "south", "west"))
         >>> no_numbers = flows.Mixture(np.ones(1), np.empty((1, 0)), np.empty((1, 0, 0)))
         >>> classes = LatentClasses(no_numbers, [np.array([[0.2, 0.5, 0.3]])])
         >>> model = LatentClassMixture(classes, [column], None)
@@ -57,9 +58,9 @@ class LatentClassMixture(Population):
     shares: Tensor
 
     def __init__(
-        self, classes: LatentClasses, columns: Sequence[Column], preprocessing: Preprocessing | None
+        self, classes: LatentClasses, columns: Sequence[Field], preprocessing: Preprocessing | None
     ) -> None:
-        description = {"columns": [column.to_dict() for column in columns]}
+        description = {"columns": [column.to_json() for column in columns]}
         super().__init__(1, (len(columns),), description)
         self.numbers, self.labels = numbers_and_labels(columns)
         self.sizes = tuple(len(columns[d].labels) for d in self.labels)
@@ -105,7 +106,7 @@ class LatentClassMixture(Population):
         return torch.from_numpy(rows).reshape(*shape, 1, *self.event_shape)
 
     @classmethod
-    def load(cls, columns: list[Column], state: Mapping[str, Tensor]) -> LatentClassMixture:
+    def load(cls, columns: list[Field], state: Mapping[str, Tensor]) -> LatentClassMixture:
         """Return the mixture that a checkpoint describes with its ``state``.
 
         Args:
@@ -127,7 +128,7 @@ class LatentClassMixture(Population):
         return f"classes={len(self.weights)}, dim={self.event_shape[0]}"
 
 
-def numbers_and_labels(columns: Sequence[Column]) -> tuple[list[int], list[int]]:
+def numbers_and_labels(columns: Sequence[Field]) -> tuple[list[int], list[int]]:
     """Return the indices of the columns of numbers, and the indices of the columns of labels."""
     numbers = [d for d, column in enumerate(columns) if not column.labels]
     return numbers, [d for d, column in enumerate(columns) if column.labels]

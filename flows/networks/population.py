@@ -11,7 +11,7 @@ from torch.distributions import Distribution, constraints
 from flows.core.arrays import Array, Shape, Whole, as_tensor
 from flows.core.seeds import generator_of
 from flows.networks.record import TrainingRecord
-from flows.tables.columns import Column
+from flows.tables.field import Field
 
 Description = dict[str, Any]  # how to build a model again, as JSON
 
@@ -97,9 +97,9 @@ class Population(nn.Module, Distribution):
         return self.members
 
     @property
-    def columns(self) -> list[Column]:
+    def columns(self) -> list[Field]:
         """The columns of the table; empty if the points are not from a table."""
-        return [Column.from_dict(column) for column in self.description.get("columns", ())]
+        return [Field.from_json(column) for column in self.description.get("columns", ())]
 
     @property
     def member_range(self) -> range:

@@ -13,7 +13,7 @@ from flows.bijections import Bijection, Margins, Standardize, Whiten
 from flows.bijections.chain import compose
 from flows.core.arrays import Array, Shape, as_points, as_rows
 from flows.core.scaler import Scaler
-from flows.tables.columns import Column
+from flows.tables.field import Field
 from flows.tables.to_real import ToReal
 
 
@@ -43,7 +43,7 @@ class Preprocessing(Bijection):
         self,
         event_shape: Shape,
         members: int,
-        columns: Sequence[Column] = (),
+        columns: Sequence[Field] = (),
         context: int = 0,
     ) -> None:
         super().__init__()
@@ -67,12 +67,12 @@ class Preprocessing(Bijection):
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``z`` in the user's units, integer columns rounded, and the log-determinant."""
         x, log_det = compose(self.steps, z, inverse=True)
-        return (x if self.to_real is None else self.to_real.round_whole(x)), log_det
+        return (x if self.to_real is None else self.to_real.round(x)), log_det
 
     @property
-    def columns(self) -> list[Column]:
+    def columns(self) -> list[Field]:
         """The columns of the table; empty if the points are not from a table."""
-        return [] if self.to_real is None else self.to_real.columns
+        return [] if self.to_real is None else self.to_real.fields
 
     def restore_rows(self, z: Array) -> Array:
         """Return preprocessed rows ``(n, D)`` in the user's units, for one member."""

@@ -18,8 +18,8 @@ from flows.mixtures.truncated_mixture import log_interval
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.population import Population
 from flows.networks.preprocessing import Preprocessing
-from flows.tables.columns import Column
-from flows.tables.rounding import dequantise
+from flows.tables.field import Field
+from flows.tables.schema import dequantise
 
 if TYPE_CHECKING:  # loading a mixture must not load the kernels
     from flows.networks.flow import Flow
@@ -144,7 +144,7 @@ class TargetPopulation(Population):
 
     @classmethod
     def load(
-        cls, network: Flow, columns: list[Column], state: Mapping[str, Tensor]
+        cls, network: Flow, columns: list[Field], state: Mapping[str, Tensor]
     ) -> TargetPopulation:
         """Return the population of a checkpoint.
 
@@ -162,7 +162,7 @@ class TargetPopulation(Population):
         return cls(network, GaussianMixture.load(of_context, parts["context_model"]))
 
 
-def fit_context(columns: Sequence[Column], x: Array, seed: int) -> tuple[Preprocessing, Mixture]:
+def fit_context(columns: Sequence[Field], x: Array, seed: int) -> tuple[Preprocessing, Mixture]:
     """Return the preprocessing of contexts, and a mixture of Gaussians of preprocessed contexts.
 
     Args:

@@ -29,8 +29,7 @@ from flows.plotting.style import (
     panels,
     shade,
 )
-from flows.tables.columns import Column
-from flows.tables.dates import from_times
+from flows.tables.kinds import Real
 
 SINGLE, PAIRED = 12, 6  # most columns in a figure of single columns, and in a figure of pairs
 DOTS = 1_000  # most rows, and most samples, that a panel shows as dots
@@ -210,10 +209,10 @@ def set_ticks(axis: Axes, way: Literal["x", "y"], scene: Scene, k: int, inches: 
     Each label has a tick if there is room. Ticks of whole numbers are at whole numbers.
     """
     labels = [short(str(label), LABEL) for label in scene.columns[k].labels]
-    if scene.columns[k].kind == "date":
+    if ticks := scene.columns[k].ticks:
         line = axis.xaxis if way == "x" else axis.yaxis
         line.set_major_locator(MaxNLocator(3, integer=True))
-        line.set_major_formatter(lambda days, _: date_text(scene.columns[k], days))
+        line.set_major_formatter(lambda x, _: ticks(x))
         return
     if not labels:
         axis.locator_params(way, integer=_steps(scene)[k] >= 1)
@@ -222,11 +221,6 @@ def set_ticks(axis: Axes, way: Literal["x", "y"], scene: Scene, k: int, inches: 
     turned = way == "x" and LETTER * (max(map(len, labels)) + 1) * len(labels) > inches
     line = axis.xaxis if way == "x" else axis.yaxis
     line.set_ticks(range(0, len(labels), every), labels[::every], rotation=90 if turned else 0)
-
-
-def date_text(column: Column, number: float) -> str:
-    """Return the number of a date column as an ISO date."""
-    return str(from_times(np.array([number]), replace(column, form="%Y-%m-%d"))[0])
 
 
 def short(name: str, letters: int = LETTERS) -> str:
@@ -246,7 +240,7 @@ def as_shown(scene: Scene) -> Scene:
     columns = [replace(column, name=short(column.name)) for column in scene.columns]
     steps = wide * _steps(scene)
     for k in np.flatnonzero(wide):  # logarithms have no equal steps
-        columns[k] = Column(f"log\u2081\u2080 {columns[k].name}")
+        columns[k] = Real(f"log\u2081\u2080 {columns[k].name}")
 
     def shown(rows: Array) -> Array:
         with np.errstate(all="ignore"):  # samples that are not positive are outside of every axis

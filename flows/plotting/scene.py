@@ -13,7 +13,7 @@ from matplotlib import rc_context
 
 from flows.core.arrays import Array
 from flows.plotting.style import STYLE, Picture, save
-from flows.tables.columns import Column
+from flows.tables.field import Field
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Scene:
 
     rows: Sequence[Row] = ()
     histories: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # curves, by model
-    columns: Sequence[Column]
+    columns: Sequence[Field]
     data: Array  # all rows, training and test, (n, D)
     truth: Any = None  # None if unknown
     entropy: float | None = None  # of the truth in nats; None if unknown

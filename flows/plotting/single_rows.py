@@ -26,7 +26,7 @@ from flows.plotting.style import (
     line_key,
     panels,
 )
-from flows.tables.columns import WHOLE, Column
+from flows.tables.field import Field
 
 LINES, COLUMNS = 40, 24  # most rows and columns of the picture of surprises
 LINE, LEFT = 0.27, 2.2  # inches: height of a row, and width of the text beside the cells
@@ -85,7 +85,7 @@ def draw_odd_cells(
 
 
 def draw_conditionals(
-    columns: Sequence[Column],
+    columns: Sequence[Field],
     rows: Array,
     k: int,
     label: str,
@@ -112,9 +112,7 @@ def draw_conditionals(
         for axis, d in zip(axes, shown, strict=True):
             x, density = curves[d]
             own, labels = rows[k, d], columns[d].labels
-            value = "unknown" if np.isnan(own) else labels[int(own)] if labels else f"{own:.5g}"
-            if columns[d].kind == "date" and not np.isnan(own):
-                value = by_column.date_text(columns[d], own)
+            value = "unknown" if np.isnan(own) else columns[d].short_text(own)
             if is_wide[d]:  # the axis is of logarithms
                 x, density = x[x > 0], density[x > 0]  # a count may be 0
                 x, density = np.log10(x), density * x * np.log(10)
@@ -122,7 +120,7 @@ def draw_conditionals(
             by_column.draw_column(axis, scene, d)
             if labels:
                 axis.bar(x, density, 0.5, color=COLOR, alpha=0.7)
-            elif columns[d].kind in WHOLE:
+            elif columns[d].is_discrete:
                 between, reach = (x[1:] + x[:-1]) / 2, np.gradient(x) / 2
                 axis.stairs(density, [x[0] - reach[0], *between, x[-1] + reach[-1]], color=COLOR)
             else:

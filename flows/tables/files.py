@@ -20,10 +20,12 @@ import pandas as pd
 from flows.core import atomic
 from flows.core.arrays import Array
 from flows.core.errors import one_line
-from flows.tables.columns import Column
-from flows.tables.frames import Table, apply_missing_policy, parse, position, to_numbers
-from flows.tables.layout import type_of
+from flows.tables.field import Field
+from flows.tables.kinds import Real
 from flows.tables.notices import Notice, SetFormat, TableError
+from flows.tables.parsing import Table, apply_missing_policy, parse, position, reads_labels
+from flows.tables.schema import numbers_of
+from flows.tables.types import type_of
 from flows.tables.values import PLAIN, Format
 
 SPACES = r"\s+"  # the only separator of several characters
@@ -44,7 +46,7 @@ FOREIGN = (
 
 def read(
     path: str | Path,
-    kinds: Mapping[str, str] | None = None,
+    kinds: Mapping[str, str | Field] | None = None,
     written: Format = PLAIN,
     *,
     only: Sequence[str] = (),
@@ -92,7 +94,7 @@ def read(
         parts.append(parse(piece, words, str(path), written, na).frame)
     frame = pd.concat(parts)
     # The fields of a CSV file are text: as a label, 7 is a number, and 007 is not
-    labels = [kinds.get(name) == "category" and is_csv(path) for name in frame]
+    labels = [reads_labels(kinds.get(name, "")) and is_csv(path) for name in frame]
     for name in frame.columns[labels]:
         digits = frame[name].dropna().astype(str).str.fullmatch(r"-?(0|[1-9]\d{0,14})")
         if digits.all():
@@ -125,7 +127,7 @@ def read_numbers(path: str | Path) -> tuple[list[str], Array]:
     """
     table = read(path)
     names = list(table.frame)
-    return names, to_numbers(apply_missing_policy(table), [Column(name) for name in names])
+    return names, numbers_of([Real(name) for name in names], apply_missing_policy(table))
 
 
 def stream(

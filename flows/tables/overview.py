@@ -7,8 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from flows.tables.frames import Missing, TableOptions, TableRows, from_user, take
-from flows.tables.notices import Words, python_words, show
+from flows.tables.learning import learn
+from flows.tables.notices import Notice, Words, python_words, show
+from flows.tables.parsing import Missing, TableOptions, from_user
+from flows.tables.schema import Schema
 
 
 def inspect(
@@ -55,25 +57,33 @@ def inspect(
     options = TableOptions.of(
         columns, target, na, missing=missing, group=group, weights=weights, strict=strict
     )
-    rows = take(from_user(frame, options.kinds, options.na), **options._asdict())
-    show(notice for notice in rows.notices if notice.column not in rows.layout.names)
-    return overview(rows)
+    table = from_user(frame, options.kinds, options.na)
+    schema, sample, notices = learn(table, **options._asdict())
+    show(notice for notice in notices if notice.column not in schema.names)
+    return overview(schema, sample.target_count, notices)
 
 
-def overview(rows: TableRows, words: Words = python_words) -> pd.DataFrame:
-    """Return the result of ``inspect`` for rows, with remedies in the ``words`` of a front end."""
-    given = len(rows.columns) - rows.target_count if rows.target_count else 0
+def overview(
+    schema: Schema, targets: int, notices: Sequence[Notice], words: Words = python_words
+) -> pd.DataFrame:
+    """Return the result of ``inspect`` for a schema.
+
+    Args:
+        schema: the schema of the table.
+        targets: the number of its last fields that are learned given the others; 0 for none.
+        notices: the notices of ``learn``.
+        words: the words of a front end for remedies.
+    """
+    given = len(schema.fields) - targets if targets else 0
     uses = {
-        column.name: ("given" if d < given else "learned", column.word)
-        for d, column in enumerate(rows.columns)
+        field.name: ("given" if d < given else "learned", field.word)
+        for d, field in enumerate(schema.fields)
     }
-    uses |= {each.column.name: ("carried", str(each)) for each in rows.layout.carried}
-    excluded = [*rows.layout.excluded, *filter(None, [rows.layout.weights])]
-    uses |= dict.fromkeys(excluded, ("excluded", ""))
-    said = dict.fromkeys(rows.layout.names, "")
-    for notice in rows.notices:
+    uses |= {each.name: (each.use, each.formula) for each in schema.unlearned}
+    said = dict.fromkeys(schema.names, "")
+    for notice in notices:
         if notice.column in said:
             text = notice.text(words).removeprefix(f"column {notice.column} ")
             said[notice.column] += ("; " if said[notice.column] else "") + text
-    lines = [(*uses[name], said[name]) for name in rows.layout.names]
-    return pd.DataFrame(lines, list(rows.layout.names), ["use", "kind", "notice"])
+    lines = [(*uses[name], said[name]) for name in schema.names]
+    return pd.DataFrame(lines, list(schema.names), ["use", "kind", "notice"])

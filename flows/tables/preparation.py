@@ -1,38 +1,22 @@
-"""Maps of the rows of a table: to the real line, and to the steps of whole columns.
-
-Torch is imported only for rows that have columns.
-"""
+"""The map of the rows of a table to the real line. Torch is imported when rows are mapped."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 
 from flows.core.arrays import Array, as_points, as_rows
-from flows.tables.columns import Column
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from flows.tables.to_real import ToReal
+from flows.tables.field import Field
 
 
-def to_real(columns: Sequence[Column], rows: Array) -> Array:
+def to_real(fields: Sequence[Field], rows: Array) -> Array:
     """Map rows ``(n, D)`` in the user's units to the real line, column by column."""
-    return _mapped(columns, lambda maps, x: maps(x)[0], rows)
-
-
-def round_rows(columns: Sequence[Column], rows: Array) -> Array:
-    """Return rows ``(n, D)`` in the user's units, with whole columns rounded to their steps."""
-    return _mapped(columns, lambda maps, x: maps.round_whole(x), rows)
-
-
-def _mapped(
-    columns: Sequence[Column], apply: Callable[[ToReal, Tensor], Tensor], rows: Array
-) -> Array:
-    """Call ``apply`` with the columns' maps and points ``(1, D, n)``; return rows ``(n, D)``."""
     from flows.tables.to_real import ToReal
 
-    return np.ascontiguousarray(as_rows(apply(ToReal(columns), as_points(rows))))
+    return np.ascontiguousarray(as_rows(ToReal(fields)(as_points(rows))[0]))
+
+
+def round_rows(fields: Sequence[Field], rows: Array) -> Array:
+    """Return rows ``(n, D)`` in the user's units, rounded to the values of samples."""
+    return np.stack([field.round(x) for field, x in zip(fields, rows.T, strict=True)], axis=1)

@@ -1,20 +1,34 @@
-"""Rounded values: steps, peaks, and the noise that gives the values a density."""
+"""Rounded values: their steps, their decimals, and values that many rows hold."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from flows.core.arrays import Array, Whole
-from flows.tables.columns import LARGEST_WHOLE, Column, Peak
 
 DISTINCT = 0.9  # a column with a smaller share of distinct values is rounded
-NARROW, NARROWEST = 0.15, 0.45  # the deviation of narrow noise, and its largest distance
 COMMON = 0.1  # a gap with a larger share of all gaps between values is the step of the column
 MOST_DECIMALS = 9  # of numbers that were written with decimals
 PEAK_ROWS, PEAK_SHARE, PEAK_FACTOR = 10, 0.05, 2  # of a value that many rows hold (``is_peak``)
 NEAREST, FAR = 0.05, 10  # quantile of the nearest other values, and their range in cells
+MOST_STEPS = 2.0**53  # a larger number of steps is not exact
+
+
+class Peak(NamedTuple):
+    """A value that many rows hold, far from all others, such as 0 among amounts of money.
+
+    Args:
+        value: the value.
+        gap: the distance from the cell of the value to the nearest other values.
+        spread: half the range of most other values.
+    """
+
+    value: float
+    gap: float
+    spread: float
 
 
 def has_step(distinct: Array) -> bool:
@@ -57,7 +71,7 @@ def decimal_steps(distinct: Array) -> tuple[float, float] | None:
     steps, and if all values are 0.
     """
     decimals = count_decimals(distinct)
-    if decimals is None or np.abs(distinct).max() * 10.0**decimals > LARGEST_WHOLE:
+    if decimals is None or np.abs(distinct).max() * 10.0**decimals > MOST_STEPS:
         return None
     multiple = int(np.gcd.reduce(np.round(distinct * 10**decimals).astype(np.int64)))
     return (1 / 10**decimals, multiple / 10**decimals) if multiple else None
@@ -79,21 +93,21 @@ def is_peak(x: Array, value: float, step: float) -> bool:
     return bool(count >= max(PEAK_ROWS, PEAK_SHARE * len(x)) and count > PEAK_FACTOR * beside)
 
 
-def find_peak(x: Array, column: Column) -> Peak | None:
+def find_peak(x: Array, cell: float, ends: Sequence[float] = ()) -> Peak | None:
     """Return the peak of ``x`` ``(n,)``, or ``None``.
 
     A peak is a value that many rows hold (``is_peak``) and that most other values are many cells
-    away from. It lies at the only bound of the column, or the column has no bound.
+    away from. It lies at the only end of the column, or the column has no end.
 
     Args:
         x: the known values ``(n,)``.
-        column: the column, of whole numbers.
+        cell: the width of a cell.
+        ends: the smallest and the largest value of the column, if it has them.
     """
     distinct, counts = np.unique(x, return_counts=True)
-    value, cell = float(distinct[counts.argmax()]), column.cell or 1.0
+    value = float(distinct[counts.argmax()])
     away = np.abs(x[x != value] - value)
-    ends = [end for end in column.ends if np.isfinite(end)]
-    if ends not in ([], [value]) or not len(away) or not is_peak(x, value, cell):
+    if [*ends] not in ([], [value]) or not len(away) or not is_peak(x, value, cell):
         return None
     near, middle = np.quantile(away, [NEAREST, 0.5])
     if middle - near < FAR * cell:
@@ -110,38 +124,3 @@ def _spacings(distinct: Array) -> tuple[Array, Whole, Whole]:
     rounding = 32 * np.finfo(float).eps * np.abs(distinct).max()
     _, place, counts = np.unique(np.round(gaps / rounding), return_inverse=True, return_counts=True)
     return gaps, place, counts
-
-
-def dequantise(
-    columns: Sequence[Column],
-    values: Array,
-    copies: Whole,
-    seed: int,
-    *,
-    narrow_labels: bool = False,
-) -> Array:
-    """Return ``values`` ``(n, D)`` with uniform noise of the width of the step added::
-
-        x + step u,  u uniform on (-1/2, 1/2)
-
-    Near a bound of the column the noise is narrower, so values stay within the bounds. The numbers
-    ``u`` depend only on ``seed`` and the shape, so a table gets the same noise for every model.
-    Copies of a row get the same noise and remain copies: ``copies`` ``(n,)`` is the result of
-    ``first_copies``.
-
-    With ``narrow_labels``, the noise of codes of labels is normal with the deviation ``NARROW`` and
-    keeps a distance from the ends of the cells. A flow with a smooth density can then give a label
-    a probability near 1; uniform noise would need a jump at the end of the cell.
-    """
-    steps = np.array([column.cell for column in columns])
-    if not steps.any():
-        return values
-    u = np.random.default_rng(seed).uniform(-0.5, 0.5, values.shape)[copies]
-    if narrow_labels:
-        from scipy.special import ndtri  # here, because reading tables does not need it
-
-        is_label = np.array([bool(column.labels) for column in columns])
-        normal = np.clip(NARROW * ndtri(u + 0.5), -NARROWEST, NARROWEST)
-        u = np.where(is_label & (steps > 0), normal, u)
-    low, high = np.array([column.bounds for column in columns]).T
-    return values + u * np.minimum(steps, 2 * np.minimum(values - low, high - values))

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from flows.core.arrays import Array, Mask
-from flows.tables.columns import Column
 from flows.tables.notices import Advice, Notice, SetFormat, SetKind, TableError
 
 # Texts that mean a missing value, in upper or lower case
@@ -145,11 +144,11 @@ def as_numbers(column: pd.Series, written: Format = PLAIN) -> Array:
     return found.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-def to_floats(values: pd.Series, column: Column, *, is_fit: bool) -> Array:
+def to_floats(values: pd.Series, name: str, *, is_fit: bool) -> Array:
     """Return parsed values as floats ``(n,)``, with ``NaN`` for missing values.
 
-    Raises ``TableError``, which names the first value that is not a finite number. With ``is_fit``
-    the error may advise another kind for the column.
+    Raises ``TableError``, which names the column and the first value that is not a finite number.
+    With ``is_fit`` the error may advise another kind for the column.
     """
     found = as_numbers(values)
     if values.dtype == object:  # text is left only if the file's format did not read it
@@ -160,28 +159,15 @@ def to_floats(values: pd.Series, column: Column, *, is_fit: bool) -> Array:
         return found
     value, row = values.iloc[wrong[0]], values.index[wrong[0]]
     if isinstance(value, float):
-        raise TableError([Notice(f"holds {value}, which is not finite", column.name, row)])
+        raise TableError([Notice(f"holds {value}, which is not finite", name, row)])
     texts = values[np.isnan(found) & ~is_missing].astype(str).head(SOME)
     problem: str = "which is not a number"
-    advice: Advice = (("learn labels", SetKind(column.name, "category")),) if is_fit else ()
+    advice: Advice = (("learn labels", SetKind(name, "category")),) if is_fit else ()
     readings = _readings(texts)
     best = max(readings, key=lambda reading: readings[reading].sum())
     if readings[best].any():
         problem, advice = best
-    raise TableError([Notice(f"holds {value!r}, {problem}", column.name, row, advice)])
-
-
-def to_codes(values: pd.Series, column: Column) -> Array:
-    """Return parsed values as the codes of the column's labels, ``(n,)``.
-
-    The code of a value that is not a label is the code of the pool of rare labels, or -1 without a
-    pool. It is ``NaN`` for a missing value.
-    """
-    places = {label_text(label): code for code, label in enumerate(column.labels)}
-    which, distinct = pd.factorize(values.astype(object))
-    other = len(column.labels) - 1 if column.pooled else -1
-    codes = [places.get(label_text(value), other) for value in distinct]
-    return np.array([*codes, np.nan])[which]  # factorize returns -1 for missing values
+    raise TableError([Notice(f"holds {value!r}, {problem}", name, row, advice)])
 
 
 def label_text(label: Any) -> str:

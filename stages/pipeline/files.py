@@ -21,7 +21,7 @@ from flows.core.scaler import Scaler
 from flows.core.truth import Truth
 from flows.evaluation.problem import Problem
 from flows.mixtures.mixture import Mixture
-from flows.tables.columns import Column
+from flows.tables.field import Field
 from stages.pipeline.preparation import from_real
 
 PARAMS = Path("params.yaml")
@@ -68,7 +68,7 @@ def number(value: float | None) -> float | None:
 def write_target(
     truth: Truth | None,
     entropy: tuple[float, float] | None,
-    columns: Sequence[Column] = (),
+    columns: Sequence[Field] = (),
     name: str = "",
 ) -> None:
     """Write ``data/target.json``: the true density's kind, its parameters and its entropy in nats.
@@ -79,7 +79,7 @@ def write_target(
     """
     content: dict[str, Any]
     if truth is None or entropy is None:
-        described = [column.to_dict() for column in columns]
+        described = [column.to_json() for column in columns]
         content = {"kind": None, "entropy": None, "entropy_se": None, "columns": described}
     else:
         nats, error = (round(each, 6) for each in entropy)
@@ -95,7 +95,7 @@ def write_target(
     storage.write_json(TARGET, content)
 
 
-def read_target() -> tuple[Truth | None, float | None, list[Column]]:
+def read_target() -> tuple[Truth | None, float | None, list[Field]]:
     """Return the true density, its entropy in nats, and the columns of the user's table.
 
     For a table, the density and its entropy are ``None``.
@@ -104,18 +104,18 @@ def read_target() -> tuple[Truth | None, float | None, list[Column]]:
     return *_truth_and_entropy(content), columns
 
 
-def read_columns() -> list[Column]:
+def read_columns() -> list[Field]:
     """Return the columns of the user's table; none for drawn data."""
     return _read_target()[1]
 
 
-def _read_target() -> tuple[dict[str, Any], list[Column]]:
+def _read_target() -> tuple[dict[str, Any], list[Field]]:
     content = storage.read_json(TARGET)
     with storage.reading(TARGET, WRONG_TARGET):
         if content["kind"] not in ("mixture", "target", None):
             raise ValueError(f"its kind is {content['kind']!r}")
         described = content["columns"] if content["kind"] is None else []
-        return content, [Column.from_dict(column) for column in described]
+        return content, [Field.from_json(column) for column in described]
 
 
 def _truth_and_entropy(content: dict[str, Any]) -> tuple[Truth | None, float | None]:

@@ -10,38 +10,38 @@ from collections.abc import Sequence
 import numpy as np
 
 from flows.core.arrays import Array, as_points, as_rows
-from flows.tables.columns import Column
 from flows.tables.duplicates import first_copies
+from flows.tables.field import Field
 from flows.tables.preparation import round_rows, to_real
-from flows.tables.rounding import dequantise
+from flows.tables.schema import dequantise
 
 
-def learnable(columns: Sequence[Column], values: Array, seed: int) -> Array:
+def learnable(columns: Sequence[Field], values: Array, seed: int) -> Array:
     """Map rows ``(n, D)`` to learn from to the real line; rounded values are dequantised."""
     if not columns:
         return values
     return to_real(columns, dequantise(columns, values, first_copies(values), seed))
 
 
-def scorable(columns: Sequence[Column], values: Array, seed: int) -> Array:
+def scorable(columns: Sequence[Field], values: Array, seed: int) -> Array:
     """Map rows ``(n, D)`` to score to the real line.
 
-    Integers and counts stay whole, because samples are whole. Categories are dequantised with the
+    Whole numbers stay whole, because samples are whole. Categories are dequantised with the
     same noise for every model.
     """
     if not columns:
         return values
     dequantised = dequantise(columns, values, first_copies(values), seed)
-    whole = [column.kind in ("integer", "count") for column in columns]
+    whole = [column.is_discrete and not column.labels for column in columns]
     return to_real(columns, np.where(whole, values, dequantised))
 
 
-def from_real(columns: Sequence[Column], rows: Array, *, whole: bool = False) -> Array:
+def from_real(columns: Sequence[Field], rows: Array, *, whole: bool = False) -> Array:
     """Map real rows ``(n, D)`` to the user's units; ``whole`` rounds integers and counts."""
     from flows.tables.to_real import ToReal
 
     spread = np.ascontiguousarray(as_rows(ToReal(columns).inverse(as_points(rows))[0]))
     if not whole:
         return spread
-    is_category = [column.kind == "category" for column in columns]
+    is_category = [bool(column.labels) for column in columns]
     return np.where(is_category, spread, round_rows(columns, spread))

@@ -27,7 +27,7 @@ from flows.core.settings import (
 from flows.core.truth import Truth
 from flows.networks import registry
 from flows.networks.architecture import Architecture
-from flows.tables.columns import Column
+from flows.tables import field
 from stages.pipeline.files import PARAMS
 
 LEAST_TEST_ROWS = 10
@@ -40,7 +40,7 @@ Emptied = BeforeValidator(lambda value: {} if value is None else value)
 
 def _kinds(value: dict[str, str]) -> dict[str, str]:
     for name, word in value.items():
-        Column.parse(name, word)
+        field.Field.parse(name, word)
     return value
 
 

@@ -18,7 +18,7 @@ from scipy.stats import ks_2samp
 
 import flows
 from flows.core.errors import UserError
-from flows.tables.columns import Column
+from flows.tables.field import Field
 from studies.engine import quiet
 from studies.tables.sources import folder
 
@@ -123,10 +123,10 @@ def fit(seed: int, place: int, members: int) -> dict[str, float]:
     }
 
 
-def distance(column: Column, rows: pd.Series, drawn: pd.Series) -> float:
+def distance(column: Field, rows: pd.Series, drawn: pd.Series) -> float:
     """Return the Kolmogorov-Smirnov distance between the known rows and the samples of a column."""
     rows, drawn = rows.dropna(), drawn.dropna()
-    if column.labels or column.kind == "date":
+    if column.labels or not pd.api.types.is_numeric_dtype(rows):
         places = {text: k for k, text in enumerate(sorted({*rows.astype(str), *drawn.astype(str)}))}
         rows, drawn = rows.astype(str).map(places), drawn.astype(str).map(places)
     return float(ks_2samp(rows.astype(float), drawn.astype(float)).statistic)

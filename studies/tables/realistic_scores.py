@@ -17,7 +17,7 @@ import pandas as pd
 import flows
 from flows.core.arrays import Mask
 from flows.core.errors import UserError
-from flows.mixtures.latent_classes import Rows
+from flows.core.rows import Rows
 from studies.engine import quiet
 from studies.tables import latent_classes, realistic, sources
 from studies.verdicts import standard_error

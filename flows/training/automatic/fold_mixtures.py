@@ -22,15 +22,16 @@ import numpy as np
 import torch
 
 from flows.core.arrays import Array, Whole, as_points, as_rows, subsample
+from flows.core.rows import Rows
 from flows.mixtures.completion import few_rows
 from flows.mixtures.fitting import components, fit_mixture, search, to_nine_digits
-from flows.mixtures.latent_classes import LatentClasses, Rows
+from flows.mixtures.latent_classes import LatentClasses
 from flows.mixtures.mixture import Mixture
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.latent_class_mixture import LatentClassMixture, codes_of, numbers_and_labels
 from flows.networks.population import Population
 from flows.networks.preprocessing import Preprocessing
-from flows.tables.columns import Column
+from flows.tables.field import Field
 from flows.training.automatic.limit import Limit, SearchLimit
 from flows.training.automatic.prepared_fold import ROWS_AT_ONCE, PreparedFold
 
@@ -72,7 +73,7 @@ class FoldMixtures:
 def fit_mixtures(
     prepared: Mapping[str, Sequence[PreparedFold]],
     rows: Array,
-    columns: Sequence[Column],
+    columns: Sequence[Field],
     count: int,
     limit: Limit,
 ) -> tuple[list[FoldMixtures], list[int]]:
@@ -193,7 +194,7 @@ class _ClassesOfFold(_OfFold[LatentClasses, tuple[Rows, Array]]):
     component = "class"
 
     def __init__(
-        self, prepared: PreparedFold, name: str, rows: Array, columns: Sequence[Column]
+        self, prepared: PreparedFold, name: str, rows: Array, columns: Sequence[Field]
     ) -> None:
         super().__init__(prepared, name)
         self.rows, self.columns = rows, columns

@@ -40,8 +40,8 @@ from flows.networks.composite import Composite
 from flows.networks.network import DensityNetwork
 from flows.networks.population import Population, ensemble_log_prob
 from flows.networks.record import MemberRecord, RowScores, RowState, TrainingRecord
-from flows.tables.columns import Column
 from flows.tables.duplicates import effective_rows, equal_rows
+from flows.tables.kinds import Real
 from flows.training.automatic import stacking
 from flows.training.automatic.candidates import CANDIDATES, TARGET_CANDIDATES
 from flows.training.automatic.fold import Fold
@@ -214,7 +214,7 @@ def checked(network: DensityNetwork, rows: Tensor, what: str) -> Array:
     given = rows.double().numpy()
     real = network.preprocessing.to_real_rows(given)
     for row, member, d in np.argwhere(~(np.isfinite(real) | np.isnan(given)))[:1].tolist():
-        column = network.columns[d] if network.columns else Column(str(d))
+        column = network.columns[d] if network.columns else Real(str(d))
         raise ValueError(
             f"row {row} of {what}: column {column.name} holds {given[row, member, d]:g}; allowed "
             f"are finite numbers of the kind {column.word}"

@@ -1,0 +1,202 @@
+"""The checks on columns before a fit: faults, copies of rows, and columns without a density."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from flows.core.arrays import Array, Mask, Whole
+from flows.tables.duplicates import first_copies
+from flows.tables.field import Field
+from flows.tables.kinds import Real
+from flows.tables.kinds.unlearned import Carried
+from flows.tables.notices import Notice, SetKind, TableError, leave_out
+from flows.tables.rounding import DISTINCT
+
+LEAST_ROWS = 10
+LEAST_VALUES = 8  # in a column with missing values: fewer would hardly be in every fold
+
+
+class Checked(NamedTuple):
+    """The result of ``check``.
+
+    Args:
+        fields: the K columns that have a density, with what their values tell.
+        places: their places among all columns, ``(K,)``.
+        copies: the index of the first copy of each row, ``(n,)``.
+        carried: the other columns, which are computed from these.
+        notices: statements about carried columns, rounded columns, suspicious numbers and copies.
+    """
+
+    fields: list[Field]
+    places: Whole
+    copies: Whole
+    carried: list[Carried]
+    notices: list[Notice]
+
+
+class NoDensity(NamedTuple):
+    """A column without a density: how it is carried, what is said, and the fault if not carried."""
+
+    carried: Carried
+    notice: Notice
+    fault: Notice
+
+
+def check(
+    fields: Sequence[Field],
+    values: Array,
+    rows: Whole | None = None,
+    faults: Sequence[Notice] = (),
+    *,
+    strict: bool = True,
+    targets: Sequence[str] = (),
+) -> Checked:
+    """Check the columns of ``values`` ``(n, D)``; missing values are ``NaN``.
+
+    A column with fewer than 90% distinct values is rounded. A column with one value, with hardly
+    any value, or that is a linear combination of others has no density, and is carried.
+
+    Args:
+        fields: the columns.
+        values: their values, with codes for labels.
+        rows: the numbers of the rows in the user's file, ``(n,)``; 1 to n by default.
+        faults: faults of other columns, which are reported together with the faults found here.
+        strict: whether a column without a density is a fault.
+        targets: the names of the columns to learn given all others; empty if all are learned.
+
+    Raises ``TableError``, with all faults, for a table that no density can be fitted to.
+    """
+    faults = list(faults)
+    if len(values) < LEAST_ROWS:
+        faults.append(Notice(f"the table has {len(values)} rows; a fit needs {LEAST_ROWS}"))
+        raise TableError(faults)
+    rows = np.arange(1, len(values) + 1) if rows is None else rows
+    known = ~np.isnan(values)
+    without: dict[int, NoDensity] = {}
+    sound = np.full(len(fields), True)
+    for d, (field, x, own) in enumerate(zip(fields, values.T, known.T, strict=True)):
+        found = _faults(field, x[own], rows[own])
+        faults += found
+        if not found and (constant := _constant(field, x[own])):
+            without[d] = constant
+        sound[d] = not found and d not in without
+    # A target may depend on other columns; its density is then as narrow as networks allow
+    is_target = np.array([field.name in targets for field in fields])
+    without |= _redundant(fields, values, sound & ~is_target)
+    if strict:
+        faults += [each.fault for _, each in sorted(without.items())]
+    elif len(without) == len(fields):
+        faults.append(Notice("no column has a density: each is constant, or copies another"))
+    if faults:
+        raise TableError(faults)
+    places = np.array([d for d in range(len(fields)) if d not in without])
+    values, known = values[:, places], known[:, places]
+    copies = first_copies(values)
+    count = len(np.unique(copies))
+    if count < LEAST_ROWS:
+        raise TableError(
+            [Notice(f"the table has {count} different rows; a fit needs {LEAST_ROWS}")]
+        )
+    notices = [each.notice for _, each in sorted(without.items())]
+    notices += _about_copies(len(values), count)
+    fitted = []
+    for d, x, own in zip(places, values.T, known.T, strict=True):
+        different = len(np.unique(copies[own]))
+        is_rounded = len(np.unique(x[own])) < DISTINCT * different
+        field = fields[d].fitted(x[own], is_rounded=is_rounded)
+        if is_rounded and (not targets or field.name in targets):  # no other column gets noise
+            notices += field.about_rounding(x[own])
+        notices += field.about_values(x[own])
+        fitted.append(field)
+    carried = [each.carried for _, each in sorted(without.items())]
+    return Checked(fitted, places, copies, carried, notices)
+
+
+def _faults(field: Field, x: Array, rows: Whole) -> list[Notice]:
+    """Return the first fault of the known values ``x`` ``(m,)`` of a column, or an empty list."""
+    disallowed = np.flatnonzero(~field.holds(x))
+    if len(disallowed):
+        first = disallowed[0]
+        problem = f"holds {x[first]}; {field.word} values must be {field.allowed}"
+        as_real = ("learn any number", SetKind(field.name, Real.kind))
+        advice = () if isinstance(field, Real) else (as_real,)
+        return [Notice(problem, field.name, rows[first], advice)]
+    if len(x) < LEAST_VALUES or x.min() == x.max():
+        return []
+    with np.errstate(over="ignore", under="ignore"):
+        if not 0 < x.std() < math.inf:
+            return [Notice("is too large or too small to be squared; change its unit", field.name)]
+    return []
+
+
+def _constant(field: Field, x: Array) -> NoDensity | None:
+    """Return a column whose known values ``x`` ``(m,)`` are equal, or too few to learn from."""
+    out = (leave_out(field.name),)
+    if len(x) < LEAST_VALUES:
+        problem = f"holds a value in {len(x)} rows; a fit needs {LEAST_VALUES}"
+        carried = Carried(field, None)
+        notice = Notice(f"{problem}; samples hold no value", field.name)
+    elif x.min() == x.max():
+        carried = Carried(field, float(x[0]))
+        problem = f"holds {carried.formula} in every row"
+        notice = Notice(f"{problem}, and in samples", field.name)
+    else:
+        return None
+    return NoDensity(carried, notice, Notice(problem, field.name, advice=out))
+
+
+def _about_copies(rows: int, different: int) -> list[Notice]:
+    copies = rows - different
+    if not copies:
+        return []
+    are = "is a copy of another row" if copies == 1 else "are copies of other rows"
+    return [
+        Notice(
+            f"{copies} of {rows} rows {are}; a row and its copies are in one fold, so no network "
+            "is scored on a row that it learned from"
+        )
+    ]
+
+
+def _redundant(fields: Sequence[Field], values: Array, sound: Mask) -> dict[int, NoDensity]:
+    """Return each column that equals another or is a linear combination of others, by its place.
+
+    Such columns have no joint density. Only columns that are ``sound`` ``(D,)`` are compared, on
+    the rows that are complete in these columns. In a QR decomposition of the standardised columns,
+    the diagonal of R is the part of each column that the columns before it do not explain. This
+    part is 0, up to rounding, for a linear combination.
+    """
+    places = np.flatnonzero(sound).tolist()
+    names, values = [fields[d].name for d in places], values[:, places]
+    values = values[~np.isnan(values).any(axis=1)]
+    if len(values) < LEAST_ROWS or not (np.ptp(values, axis=0) > 0).all():
+        return {}
+    deviation = values.std(axis=0)
+    standard = (values - values.mean(axis=0)) / deviation
+    rounding = 1e-10 + 4 * np.finfo(float).eps * (np.abs(values).max(axis=0) / deviation).sum()
+    beyond = np.abs(np.diagonal(np.linalg.qr(standard, mode="r"))) / math.sqrt(len(values))
+    found, kept = dict[int, NoDensity](), list[int]()
+    for d, name in enumerate(names):
+        others = [k for k in kept if (values[:, k] == values[:, d]).all()][:1]
+        relation = "equals"
+        if not others and len(values) > len(names) and beyond[d] < rounding:
+            share = np.linalg.lstsq(standard[:, kept], standard[:, d], rcond=None)[0]
+            others = [k for k, part in zip(kept, share, strict=True) if abs(part) > 1e-6]
+            relation = "is a linear combination of"
+        if not others:
+            kept.append(d)
+            continue
+        named = [names[k] for k in others]
+        field = fields[places[d]]
+        carried = Carried.from_values(field, values[:, d], named, values[:, others])
+        fault = f"{relation} {', '.join(named)}, so no joint density exists"
+        found[places[d]] = NoDensity(
+            carried,
+            Notice(f"equals {carried.formula}, so samples compute it", name),
+            Notice(fault, name, advice=(leave_out(name),)),
+        )
+    return found

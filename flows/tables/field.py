@@ -1,0 +1,320 @@
+"""A field: one column of a table, with all that its kind decides.
+
+The classes in ``flows/tables/kinds`` are the kinds. Only these classes ask for the kind of a
+column. ``docs/extending.md`` shows how to add a kind.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import pandas as pd
+
+from flows.core.arrays import Array, ArrayOrTensor, Mask
+from flows.tables.notices import Notice, TableError
+
+if TYPE_CHECKING:
+    from flows.tables.kinds.unlearned import Unlearned
+    from flows.tables.lines import Line
+
+Label = str | int | float | bool
+
+
+class Choice(NamedTuple):
+    """What becomes of a column.
+
+    Args:
+        field: the field, or the column that is not learned.
+        notice: what is said about the choice.
+        refusal: the fault that a strict fit reports instead.
+        is_text_missing: whether text among numbers counts as missing.
+    """
+
+    field: Field | Unlearned
+    notice: Notice | None = None
+    refusal: Notice | None = None
+    is_text_missing: bool = False
+
+
+@dataclass(frozen=True)
+class Field:
+    """A column of a table. Each kind is a subclass, and its numbers are ``(n,)``.
+
+    A missing value is ``NaN``. The numbers of labels are codes: 0 stands for the first label.
+
+    Args:
+        name: the name.
+        labels: the labels of a category; empty for numbers.
+        decimals: how many decimals samples have; ``None`` for as many as they have.
+        dtype: the type of the column in a data frame, as ``types.type_of`` returns it; ``None`` for
+            the type that samples have anyway.
+    """
+
+    name: str
+    labels: tuple[Label, ...] = field(default=(), kw_only=True)
+    decimals: int | None = field(default=None, kw_only=True)
+    dtype: Any = field(default=None, kw_only=True, hash=False)
+
+    kind: ClassVar[str] = ""  # the first part of a user's word, and the name in a file
+    words: ClassVar[tuple[str, ...]] = ()  # what a user writes, for messages
+    is_discrete: ClassVar[bool] = False  # whether samples are rounded to the centres of cells
+    reads_labels: ClassVar[bool] = False  # whether numbers in text are labels
+    kinds: ClassVar[dict[str, type[Field]]] = {}
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Register the kind, so that users can name it, and files hold it."""
+        super().__init_subclass__(**arguments)
+        if cls.kind:
+            Field.kinds[cls.kind] = cls
+
+    # How a field comes about
+
+    @staticmethod
+    def parse(name: str, word: str) -> Field:
+        """Return the field ``name`` of the kind that a user writes as ``word``.
+
+        Args:
+            name: the name of the column.
+            word: the kind, with the numbers that it needs, such as ``"interval:0:1"``.
+
+        Raises ``ValueError``, which names the column, for a word that is not a kind.
+        """
+        (kind, *texts), kinds = word.split(":"), registered()
+        if kind in kinds and (found := kinds[kind].named(name, texts)):
+            return found
+        *words, last = (each for cls in kinds.values() for each in cls.words)
+        there = f"{', '.join(words)} or {last}"
+        raise ValueError(f"column {name}: {word!r} is not a kind; a kind is {there}")
+
+    @classmethod
+    def named(cls, name: str, texts: Sequence[str]) -> Self | None:
+        """Return the field for a user's word; ``None`` if the word does not fit the kind.
+
+        Args:
+            name: the name of the column.
+            texts: the parts of the word after the kind, such as ``["0", "1"]``.
+        """
+        return None if texts else cls(name)
+
+    @classmethod
+    def choose(cls, known: pd.Series) -> Choice | None:
+        """Return the field for a column without a user's word; ``None`` if another kind fits.
+
+        Args:
+            known: the parsed values that are not missing, floats or objects.
+        """
+
+    def with_values(self, known: pd.Series) -> Self:
+        """Return the field that a user named with what its ``known`` parsed values tell."""
+        return self
+
+    def fitted(self, x: Array, *, is_rounded: bool) -> Self:
+        """Return the field with what its known numbers ``x`` ``(n,)`` tell.
+
+        Args:
+            x: the numbers that are learned.
+            is_rounded: whether so many of the values are equal that they are rounded.
+        """
+        return self
+
+    def about_values(self, x: Array) -> list[Notice]:
+        """Return notices on suspicious numbers among the known ``x`` ``(n,)``."""
+        return []
+
+    def about_rounding(self, x: Array) -> list[Notice]:
+        """Return a notice if rounded numbers ``x`` ``(n,)`` get noise, and samples are not rounded.
+
+        The field is the result of ``fitted``.
+        """
+        return []
+
+    # Values
+
+    def numbers(self, values: pd.Series, *, is_fit: bool = False) -> Array:
+        """Return parsed values as numbers, ``(n,)``.
+
+        Raises ``TableError``, which names the first value that is no number; with ``is_fit`` it may
+        advise another kind.
+        """
+        raise NotImplementedError
+
+    def holds(self, x: Array) -> Mask:
+        """Return a mask of the numbers ``x`` that the kind allows."""
+        low, high = self.bounds
+        return (low < x) & (x < high)
+
+    @property
+    def allowed(self) -> str:
+        """The numbers that the kind allows, as words that follow "must be"."""
+        low, high = self.bounds
+        if math.isinf(low) and math.isinf(high):
+            return "finite"
+        return f"finite and strictly between {low:g} and {high:g}"
+
+    def refusal(self, x: float) -> str:
+        """Return why the column does not hold ``x``, as a clause that follows the user's value."""
+        return f"which its kind, {self.word}, does not allow"
+
+    def round(self, x: ArrayOrTensor) -> ArrayOrTensor:
+        """Return ``x`` of any shape, rounded to the values of samples."""
+        return x
+
+    def shown(self, x: Array) -> Array:
+        """Return samples ``x`` with the decimals of the column, but not rounded onto a bound."""
+        return x
+
+    def restored(
+        self, x: Array, generator: np.random.Generator, rare: Set[Label] | None = None
+    ) -> pd.Series:
+        """Return samples ``x`` as values of the user's type.
+
+        Args:
+            x: the samples, which ``shown`` returned.
+            generator: draws values that one number stands for, such as rare labels.
+            rare: the rare labels to draw from; by default all.
+        """
+        raise NotImplementedError
+
+    def natural_types(self) -> tuple[Any, ...]:
+        """Return the types of a data frame and of Arrow that samples have without a ``dtype``.
+
+        These are not stored, so files of equal tables in two formats are equal.
+        """
+        return ()
+
+    def points(self, x: Array, *, is_distance: bool = False) -> pd.Series:
+        """Return means or quantiles ``x`` ``(n,)`` in the user's unit, not rounded.
+
+        Args:
+            x: the numbers.
+            is_distance: whether they are distances between values, such as standard deviations.
+        """
+        return pd.Series(x)
+
+    def text(self, x: float) -> str:
+        """Return a number as text for formulas and messages."""
+        return f"{x:.6g}"
+
+    def short_text(self, x: float) -> str:
+        """Return a number as text for pictures."""
+        return f"{x:.5g}"
+
+    @property
+    def ticks(self) -> Callable[[float], str] | None:
+        """The text of the ticks of an axis, by their number; ``None`` for the numbers."""
+        return None
+
+    # Rare labels, of which one code stands for several
+
+    @property
+    def has_pool(self) -> bool:
+        """Whether one code stands for several rare labels."""
+        return False
+
+    def is_label(self, text: str) -> bool:
+        """Return whether a text is a label, perhaps a rare one."""
+        return False
+
+    def rare_among(self, values: Sequence[Any]) -> frozenset[Label]:
+        """Return the rare labels among a user's ``values``; the label of the pool means them all.
+
+        Raises ``TableError`` for a label that no row held.
+        """
+        return frozenset()
+
+    def rare_share(self, labels: Set[Label]) -> float:
+        """Return the share of some rare ``labels`` among the rows of the pool."""
+        raise NotImplementedError
+
+    # The real line
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The lower and the upper bound; all values lie strictly between them."""
+        return -math.inf, math.inf
+
+    @property
+    def cell(self) -> float:
+        """The width of the cell that a rounded value stands for; 0 if values are not rounded."""
+        return 0.0
+
+    @property
+    def line(self) -> Line:
+        """The map to the real line."""
+        from flows.tables.lines import Straight
+
+        return Straight()
+
+    def spread(self, x: Array, u: Array, *, is_narrow: bool = False) -> Array:
+        """Return values ``x`` with noise over their cells, which gives them a density.
+
+        Near a bound the noise is narrower, so values stay within the bounds.
+
+        Args:
+            x: the values ``(n,)``.
+            u: uniform numbers between -1/2 and 1/2, ``(n,)``.
+            is_narrow: whether a label keeps a distance from the ends of its cell
+                (``Category.spread``).
+        """
+        low, high = self.bounds
+        return x + u * np.minimum(self.cell, 2 * np.minimum(x - low, high - x))
+
+    # Conditions and events
+
+    def range_of(self, low: float, high: float) -> tuple[float, float]:
+        """Return the ends on the real axis of a range whose ends are values of the column."""
+        least, most = self.bounds
+        return max(low, least), min(high, most)
+
+    def cells_of(self, x: Array) -> Array:
+        """Return the cells ``(I, 2)`` of values ``x`` ``(n,)``, sorted; adjacent cells stay apart.
+
+        Raises ``TableError`` for a column whose single values have probability 0.
+        """
+        why = "is learned as a number with decimals, so single values have probability 0"
+        raise TableError([Notice(f"{why}; give a range", self.name)])
+
+    # Words and files
+
+    @property
+    def word(self) -> str:
+        """The kind as a user writes it and ``parse`` reads it."""
+        return self.kind
+
+    @property
+    def details(self) -> str:
+        """What a description of the density adds to the ``word``."""
+        return ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the field as a dict that JSON can hold; ``from_json`` reads it."""
+        defaults = {each.name: each.default for each in fields(self)}
+        own = {key: value for key, value in asdict(self).items() if value != defaults[key]}
+        return {"kind": self.kind, **own}
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> Field:
+        """Return the field that ``to_json``, or a version from 0.2 to 0.3, wrote as ``content``."""
+        cls = registered()[content["kind"]]
+        own = dict(content)
+        if "largest" in own:  # the name until 0.3
+            own["farthest"] = own.pop("largest")
+        names = [each.name for each in fields(cls) if own.get(each.name) is not None]
+        return cls(**{name: _frozen(own[name]) for name in names})
+
+
+def registered() -> dict[str, type[Field]]:
+    """Return the classes of all kinds, by ``kind``: ours, and then those of users."""
+    from flows.tables.kinds import KINDS
+
+    ours = {cls.kind: cls for cls in reversed(KINDS) if issubclass(cls, Field)}
+    return ours | Field.kinds
+
+
+def _frozen(value: Any) -> Any:
+    """Return lists as tuples."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

@@ -1,0 +1,271 @@
+"""Columns that are not learned, and what samples hold there.
+
+A density covers the learned columns. The columns here come back in samples, at their place and with
+their type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from flows.core.arrays import Array, Whole, rounded
+from flows.tables.field import Choice, Field
+from flows.tables.kinds.category import label_counts, too_many
+from flows.tables.kinds.whole import are_whole, are_years, increase_by_little
+from flows.tables.notices import Notice, SetKind, leave_out
+from flows.tables.rounding import DISTINCT
+from flows.tables.types import cast
+
+DIGITS = 12  # of coefficients, if as many are enough
+
+
+class Unlearned:
+    """A column that is not learned."""
+
+    name: str
+    use: ClassVar[str] = "excluded"  # of ``flows.inspect``
+    role: ClassVar[str] = ""  # the name in a file
+    roles: ClassVar[dict[str, type[Unlearned]]] = {}
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Register the class, so that files hold it."""
+        super().__init_subclass__(**arguments)
+        Unlearned.roles[cls.role] = cls
+
+    @property
+    def formula(self) -> str:
+        """How samples compute the column, if they do."""
+        return ""
+
+    @property
+    def why(self) -> str:
+        """Why questions about the column have no answer, as a clause that follows the column."""
+        raise NotImplementedError
+
+    @property
+    def details(self) -> str:
+        """What a description of the density says of the column."""
+        raise NotImplementedError
+
+    def restored(self, sampled: Sampled, generator: np.random.Generator) -> pd.Series:
+        """Return what samples hold."""
+        raise NotImplementedError
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the column as a dict that JSON can hold; ``from_json`` reads it."""
+        raise NotImplementedError
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> Unlearned:
+        """Return the column that ``to_json`` of this class wrote, without its role."""
+        return cls(**content)
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> Unlearned:
+        """Return the column that ``to_json`` wrote as ``content``."""
+        own = dict(content)
+        return Unlearned.roles[own.pop("role")].read(own)
+
+
+class Sampled(NamedTuple):
+    """Samples of the learned columns.
+
+    Args:
+        fields: the learned columns.
+        rows: the samples as they are shown, ``(n, D)``, with codes for labels.
+        start: the number of samples before these.
+    """
+
+    fields: Sequence[Field]
+    rows: Array
+    start: int
+
+    @property
+    def row_numbers(self) -> Whole:
+        """The numbers of the samples, from 1, ``(n,)``."""
+        return np.arange(self.start + 1, self.start + len(self.rows) + 1)
+
+
+@dataclass(frozen=True)
+class Excluded(Unlearned):
+    """A column without a density and without a formula.
+
+    Args:
+        name: the name.
+        dtype: the type of the column in a data frame, as for a ``Field``.
+    """
+
+    name: str
+    dtype: Any = None
+
+    @property
+    def why(self) -> str:
+        return "is excluded from the density"
+
+    @property
+    def details(self) -> str:
+        return "excluded, samples number their rows"
+
+    def restored(self, sampled: Sampled, generator: np.random.Generator) -> pd.Series:
+        if isinstance(self.dtype, Mapping):  # its labels are no numbers of rows
+            return cast(sampled.row_numbers, "str").astype("category")
+        return cast(sampled.row_numbers, self.dtype)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"role": self.role, "name": self.name, "dtype": self.dtype}
+
+
+class Identifier(Excluded):
+    """A column that identifies the rows. Samples number their rows there."""
+
+    role = "identifier"
+
+    @classmethod
+    def choose(cls, known: pd.Series) -> Choice | None:
+        """Take numbers and texts that identify the rows.
+
+        Whole numbers that increase from row to row, by less than 2 on average, identify the rows,
+        unless they are years. Texts do if 90% of them are distinct.
+        """
+        name = str(known.name)
+        if known.dtype.kind == "f":
+            x = known.to_numpy(np.float64)
+            if not are_whole(x) or not increase_by_little(x) or are_years(x):
+                return None
+            problem = f"numbers the rows ({x[0]:.0f}, {x[1]:.0f}, ...)"
+            advice = (("learn the numbers", SetKind(name, "integer")), leave_out(name))
+            refusal = Notice(f"{problem}, as an identifier does", name, advice=advice)
+        else:
+            counts = label_counts(known)
+            if len(counts) < DISTINCT * len(known):
+                return None
+            problem = f"holds {len(counts)} different texts in {len(known)} rows"
+            advice = (("learn labels", SetKind(name, "category")), leave_out(name))
+            refusal = too_many(known, counts)
+        consequence = "so it is excluded as an identifier; samples number their rows from 1 instead"
+        notice = Notice(f"{problem}, {consequence}", name, advice=advice[:1])
+        return Choice(cls(name), notice, refusal)
+
+
+class Group(Excluded):
+    """A column that names the subject of each row. Samples number their rows there."""
+
+    role = "group"
+
+
+class Weights(Excluded):
+    """A column of the weights of the rows. Samples have the weight 1."""
+
+    role = "weights"
+
+    @property
+    def why(self) -> str:
+        return "holds the weights of the rows"
+
+    @property
+    def details(self) -> str:
+        return "the weights of the rows, 1 in samples"
+
+    def restored(self, sampled: Sampled, generator: np.random.Generator) -> pd.Series:
+        return cast(np.ones(len(sampled.rows), np.int64), self.dtype)
+
+
+@dataclass(frozen=True)
+class Carried(Unlearned):
+    """A column that is computed from learned columns::
+
+        x = offset + sum_k c_k x_k,    rounded to the cells of the column
+
+    Labels are numbers here: their codes. Without terms, the column is constant, and without an
+    offset it holds no value.
+
+    Args:
+        field: the column.
+        offset: the offset; ``None`` for a column that holds no value.
+        terms: the names of learned columns, each with its coefficient ``c_k``.
+    """
+
+    field: Field
+    offset: float | None
+    terms: tuple[tuple[str, float], ...] = ()
+
+    use: ClassVar[str] = "carried"
+    role: ClassVar[str] = "carried"
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The name of the column."""
+        return self.field.name
+
+    @classmethod
+    def from_values(cls, field: Field, x: Array, names: Sequence[str], others: Array) -> Carried:
+        """Return the linear combination of columns that equals ``x`` ``(n,)``.
+
+        Args:
+            field: the column to compute.
+            x: its values.
+            names: the names of the columns to compute it from.
+            others: their values ``(n, K)``.
+        """
+        system = np.column_stack([np.ones(len(x)), others])
+        scale = np.abs(system).max(axis=0)
+        solution = np.linalg.lstsq(system / scale, x, rcond=None)[0] / scale
+        short = rounded(solution, DIGITS)
+        error = [np.abs(system @ each - x).max() for each in (short, solution)]
+        if error[0] <= max(error[1], 1e-9 * np.abs(x).max()):
+            solution = short
+        offset, *coefficients = solution.tolist()
+        return cls(field, offset, tuple(zip(names, coefficients, strict=True)))
+
+    def values(self, fields: Sequence[Field], rows: Array) -> Array:
+        """Return the values ``(n,)`` of the column in ``rows`` ``(n, D)`` of learned ``fields``.
+
+        The result is ``NaN`` where a value that it needs is.
+        """
+        places = {each.name: d for d, each in enumerate(fields)}
+        x = np.full(len(rows), np.nan if self.offset is None else self.offset)
+        for name, coefficient in self.terms:
+            x = x + coefficient * rows[:, places[name]]
+        if self.field.is_discrete and (cell := self.field.cell):
+            x = np.round(x / cell) * cell
+        return x.clip(0, len(self.field.labels) - 1) if self.field.labels else x
+
+    def restored(self, sampled: Sampled, generator: np.random.Generator) -> pd.Series:
+        x = self.field.shown(self.values(sampled.fields, sampled.rows))
+        return self.field.restored(x, generator)
+
+    @property
+    def why(self) -> str:
+        return f"is not learned: it equals {self.formula}"
+
+    @property
+    def details(self) -> str:
+        return f"carried along, {self.formula}"
+
+    @property
+    def formula(self) -> str:
+        """The formula, such as ``"2 a - b + 3"``; that of a constant is its value."""
+        if not self.terms:
+            return "no value" if self.offset is None else self.field.text(self.offset)
+        text = ""
+        for name, number in (*self.terms, ("", self.offset or 0.0)):
+            if name or abs(number) > 1e-9:
+                sign = (" - " if text else "-") if number < 0 else (" + " if text else "")
+                factor = "" if name and abs(number) == 1 else f"{abs(number):.6g}"
+                text += sign + f"{factor} {name}".strip()
+        return text
+
+    def to_json(self) -> dict[str, Any]:
+        terms = [list(term) for term in self.terms]
+        content = {"field": self.field.to_json(), "offset": self.offset, "terms": terms}
+        return {"role": self.role, **content}
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> Carried:
+        terms = tuple((str(name), float(number)) for name, number in content["terms"])
+        return cls(Field.from_json(content["field"]), content["offset"], terms)

@@ -1,0 +1,329 @@
+"""Whole numbers and multiples of a step: integers and counts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+
+from flows.core.arrays import Array, ArrayOrTensor, Mask
+from flows.tables.field import Choice
+from flows.tables.kinds.continuous import LARGEST_WHOLE, Number, as_numbers
+from flows.tables.notices import Notice, SetKind, TableError, leave_out
+from flows.tables.rounding import (
+    DISTINCT,
+    PEAK_ROWS,
+    PEAK_SHARE,
+    Peak,
+    decimal_steps,
+    find_peak,
+    is_peak,
+)
+
+if TYPE_CHECKING:
+    from flows.tables.lines import Line, Rise
+
+LEAST_NUMBERED = 10  # fewer increasing numbers do not number rows
+YEARS = (1500, 2100)  # increasing whole numbers between these are years
+OTHERS = 5  # a peak has more rows than this many times the mean of the other values
+
+
+@dataclass(frozen=True)
+class Whole(Number):
+    """Multiples of a step, which may start or end at a value of their own.
+
+    Args:
+        low: the smallest value, if there is one.
+        high: the largest value, if there is one.
+        multiple: the multiple of the step that divides all values of the fitted table, such as
+            1,000 for incomes. Samples are multiples of it; other values may be any multiple of the
+            step. ``None`` means the step.
+        farthest: the value of the fitted table that is farthest from the only bound, beyond which
+            the map to the line bends. ``None`` for a map that is a logarithm everywhere.
+        peak: a value that many rows hold, far from all others.
+    """
+
+    step: float | None = 1.0
+    low: float | None = None
+    high: float | None = None
+    multiple: float | None = None
+    farthest: float | None = None
+    peak: Peak | None = None
+
+    is_discrete: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.peak is not None:  # a file holds a list
+            object.__setattr__(self, "peak", Peak(*self.peak))
+
+    def fitted(self, x: Array, *, is_rounded: bool) -> Self:
+        ends = [end for end in self.ends if math.isfinite(end)]
+        found = replace(self, peak=find_peak(x, self.cell or 1.0, ends))
+        if len(ends) != 1:
+            return found
+        return replace(found, farthest=float(x.max() if ends[0] == self.ends[0] else x.min()))
+
+    def about_rounding(self, x: Array) -> list[Notice]:
+        return []
+
+    @property
+    def is_whole(self) -> bool:
+        return (self.step or 0) % 1 == 0 or self.decimals == 0
+
+    @property
+    def cell(self) -> float:
+        return self.multiple or self.step or 0.0
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The smallest and the largest value, which may be infinite."""
+        low = -math.inf if self.low is None else self.low
+        return low, math.inf if self.high is None else self.high
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        half = (self.cell or 1.0) / 2  # a value stands for its cell
+        return self.ends[0] - half, self.ends[1] + half
+
+    @property
+    def line(self) -> Line:
+        from flows.tables.lines import (
+            Around,
+            Between,
+            FromPeak,
+            HalfLine,
+            Logarithm,
+            SquareRoot,
+            Straight,
+        )
+
+        (low, high), cell = self.bounds, self.cell or 1.0
+        if math.isinf(low) and math.isinf(high):
+            return Straight() if self.peak is None else Around(self.peak, cell)
+        if math.isfinite(low) and math.isfinite(high):
+            return Between(low, high)
+        bound, is_upper = (high, True) if math.isinf(low) else (low, False)
+        if self.farthest is None:  # a file of version 0.2
+            return HalfLine(Logarithm(), bound, is_upper)
+        rise: Rise = SquareRoot(cell) if self.peak is None else FromPeak(self.peak, cell)
+        top = bound - self.farthest if is_upper else self.farthest - bound
+        return HalfLine(rise, bound, is_upper, top)
+
+    def holds(self, x: Array) -> Mask:
+        (low, high), steps = self.ends, count_steps(x, self.step or 1.0)
+        return super().holds(x) & (low <= x) & (x <= high) & (steps == np.round(steps))
+
+    @property
+    def allowed(self) -> str:
+        low, high = self.ends
+        numbers = "whole numbers" if self.step == 1 else f"multiples of {self.step:g}"
+        if math.isinf(low):
+            return numbers if math.isinf(high) else f"{numbers} of at most {high:g}"
+        if math.isinf(high):
+            return f"{numbers} of at least {low:g}"
+        return f"{numbers} from {low:g} to {high:g}"
+
+    def round(self, x: ArrayOrTensor) -> ArrayOrTensor:
+        if not (cell := self.cell):
+            return x
+        # + 0.0 turns -0.0 into 0.0
+        count, inverse = (x / cell).round() + 0.0, round(1 / cell)
+        # 3 / 10 is 0.3; 3 * 0.1 is 0.30000000000000004
+        found: Any = count / inverse if inverse * cell == 1 else count * cell
+        low, high = self.ends
+        if math.isinf(low) and math.isinf(high):
+            return found
+        return found.clip(max(low, -LARGEST_WHOLE), min(high, LARGEST_WHOLE))
+
+    def range_of(self, low: float, high: float) -> tuple[float, float]:
+        cell = self.cell or 1.0
+        first, last = count_steps(np.array([low, high]), cell)
+        return super().range_of((np.ceil(first) - 0.5) * cell, (np.floor(last) + 0.5) * cell)
+
+    def cells_of(self, x: Array) -> Array:
+        multiples = count_steps(x, self.cell or 1.0)
+        for value in x[multiples != np.round(multiples)][:1]:
+            why = f"is given as {value:.15g}, and samples are multiples of {self.cell:.15g}"
+            why += ", so its probability is 0; give a range"
+            raise TableError([Notice(why, self.name)])
+        half = self.cell / 2
+        return np.array([[value - half, value + half] for value in np.unique(x)])
+
+    @property
+    def details(self) -> str:
+        return f", samples are multiples of {self.multiple:g}" if self.multiple else ""
+
+
+@dataclass(frozen=True)
+class Count(Whole):
+    """Multiples of a step of at least 0."""
+
+    low: float | None = 0.0
+
+    kind: ClassVar[str] = "count"
+    words: ClassVar[tuple[str, ...]] = ("count", "count:STEP")
+
+    @classmethod
+    def named(cls, name: str, texts: Sequence[str]) -> Count | None:
+        if not texts:
+            return cls(name)
+        match as_numbers(texts):
+            case [step] if 0 < step < math.inf:
+                return cls(name, step)
+        return None
+
+    @classmethod
+    def choose(cls, known: pd.Series) -> Choice | None:
+        """Take whole numbers of at least 0 without ends, and amounts of which many rows hold 0."""
+        choice = _chosen(known)
+        return choice if choice and isinstance(choice.field, cls) else None
+
+    @property
+    def word(self) -> str:
+        return "count" if self.step == 1 else f"count:{self.step:.15g}"
+
+
+@dataclass(frozen=True)
+class Integer(Whole):
+    """Multiples of a step, or whole numbers that start or end at a value of their own."""
+
+    kind: ClassVar[str] = "integer"
+    words: ClassVar[tuple[str, ...]] = (
+        "integer",
+        "integer:STEP",
+        "integer:LOW:HIGH",
+        "integer:LOW:",
+        "integer::HIGH",
+    )
+
+    @classmethod
+    def named(cls, name: str, texts: Sequence[str]) -> Integer | None:
+        if not texts:
+            return cls(name)
+        match as_numbers([text or "inf" for text in texts]):
+            case [step] if 0 < step < math.inf:
+                return cls(name, step)
+            case [low, high] if low % 1 == high % 1 == 0 and low < high:
+                return cls(name, low=low, high=high)
+            case [low, math.inf] if low % 1 == 0:
+                return cls(name, low=low)
+            case [math.inf, high] if high % 1 == 0:
+                return cls(name, high=high)
+        return None
+
+    @classmethod
+    def choose(cls, known: pd.Series) -> Choice | None:
+        """Take the other whole numbers, and numbers with decimals and a peak."""
+        return _chosen(known)
+
+    @property
+    def word(self) -> str:
+        if self.low is None and self.high is None:
+            return "integer" if self.step == 1 else f"integer:{self.step:.15g}"
+        low, high = ("" if end is None else f"{end:.15g}" for end in (self.low, self.high))
+        return f"integer:{low}:{high}"
+
+    @property
+    def without_ends(self) -> Whole:
+        """The field without the smallest and the largest value of its own."""
+        if self.low is not None and self.low >= 0:
+            return Count(self.name, self.step)
+        return Integer(self.name, self.step)
+
+    def refusal(self, x: float) -> str:
+        clause = super().refusal(x)
+        wider = self.without_ends
+        if wider.word != self.word and wider.holds(np.array([x]))[0]:
+            clause += f"; the kind {wider.word} allows it"
+        return clause
+
+
+def count_steps(x: Array, step: float) -> Array:
+    """Return values ``x`` of any shape in steps, whole for a multiple of the step."""
+    steps = x / step
+    whole = np.round(steps)
+    with np.errstate(invalid="ignore"):  # infinities
+        # 0.3 / 0.1 is 2.9999999999999996
+        near = np.abs(steps - whole) < 1e-6 + 1e-15 * np.abs(steps)
+    return np.where(near, whole, steps)
+
+
+def are_whole(x: Array) -> bool:
+    """Return whether the numbers ``x`` ``(n,)`` are whole."""
+    return bool(len(x)) and bool((np.abs(x) <= LARGEST_WHOLE).all()) and not (x % 1).any()
+
+
+def increase_by_little(x: Array) -> bool:
+    """Return whether numbers ``x`` ``(n,)`` increase from row to row, by less than 2 on average."""
+    steps = np.diff(x)
+    return len(x) >= LEAST_NUMBERED and bool((steps > 0).all()) and steps.mean() < 2
+
+
+def are_years(x: Array) -> bool:
+    """Return whether increasing whole numbers ``x`` ``(n,)`` lie where years do."""
+    return bool(YEARS[0] <= x[0] and x[-1] <= YEARS[1])
+
+
+def _chosen(known: pd.Series) -> Choice | None:
+    """Return the integers or the counts for numbers; ``None`` for numbers with other decimals."""
+    x, name = known.to_numpy(np.float64), str(known.name)
+    distinct = np.unique(x)
+    if not are_whole(x):
+        steps = decimal_steps(distinct)
+        cls = steps and _kind_of_decimals(x, distinct, steps[1])
+        if not (steps and cls):
+            return None
+        step, multiple = steps
+        return Choice(cls(name, step, multiple=multiple if multiple > step else None))
+    if increase_by_little(x):  # others identify the rows
+        problem = f"is taken as years, {x[0]:.0f} to {x[-1]:.0f}"
+        return Choice(Integer(name), Notice(problem, name, advice=(leave_out(name),)))
+    multiple = float(np.gcd.reduce(distinct.astype(np.int64)))
+    ends = [len(distinct) > 1 and is_peak(x, end, multiple) for end in distinct[[0, -1]]]
+    if not multiple or (len(distinct) >= DISTINCT * len(x) and not any(ends)):
+        return None
+    return _of_whole_numbers(name, multiple if multiple > 1 else None, x, ends)
+
+
+def _of_whole_numbers(name: str, multiple: float | None, x: Array, ends: Sequence[bool]) -> Choice:
+    """Return the kind of whole numbers ``x`` ``(n,)``, which may start or end at a value of theirs.
+
+    ``ends`` says whether many rows hold the smallest and the largest value. Counts start at 0, or
+    at 1 if 1 is the smallest value and enough rows hold it.
+    """
+    low, high = float(x.min()), float(x.max())
+    starts_at_1 = low == 1 and (x == 1).sum() >= max(PEAK_ROWS, PEAK_SHARE * len(x))
+    start = low if low != 0 and (ends[0] or starts_at_1) else None
+    end = high if ends[1] else None
+    if start is None and end is None:
+        cls = Integer if low < 0 else Count
+        return Choice(cls(name, multiple=multiple))
+    first = None if low < 0 else 0.0
+    found = Integer(name, low=first if start is None else start, high=end, multiple=multiple)
+    shown = [
+        f"{verb} {value:.15g}, which {(x == value).sum()} of {len(x)} rows hold"
+        for verb, value in (("starts at", start), ("ends at", end))
+        if value is not None
+    ]
+    problem = f"{' and '.join(shown)}; no sample lies beyond"
+    wider = SetKind(name, found.without_ends.word)
+    return Choice(found, Notice(problem, name, advice=(("allow others", wider),)))
+
+
+def _kind_of_decimals(x: Array, distinct: Array, step: float) -> type[Whole] | None:
+    """Return the kind of numbers with decimals ``x`` ``(n,)``, of which many rows hold one value.
+
+    Samples of the kind hold this value as often as rows. The result is ``None`` for other numbers.
+    """
+    if distinct[0] >= 0:
+        return Count if distinct[0] == 0 and is_peak(x, 0.0, step) else None
+    values, counts = np.unique(x, return_counts=True)
+    most = counts.max()
+    # In rounded numbers without a peak, neighbours of the most frequent value may be rare by chance
+    others = (len(x) - most) / (len(values) - 1)
+    is_alone = most > OTHERS * others and is_peak(x, values[counts.argmax()], step)
+    return Integer if is_alone else None

@@ -1,0 +1,209 @@
+"""The schema of a table: its columns in order, learned or not, and the rows as numbers and labels.
+
+Schema.fit(table, ...)   table -> schema, rows to learn, notices
+schema.rows(table)       table -> rows
+schema.frame(rows)       rows  -> data frame
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from flows.core.arrays import Array, Whole
+from flows.core.rows import Rows
+from flows.core.seeds import numpy_generator
+from flows.tables.field import Field, Label
+from flows.tables.kinds.unlearned import Carried, Identifier, Sampled, Unlearned, Weights
+from flows.tables.notices import Notice, TableError, collecting
+from flows.tables.parsing import Table, position
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns of a table, of which a density learns some.
+
+    Args:
+        fields: the D learned columns, in the order of the density: the targets are the last.
+        names: the names of all columns, in the order of the table.
+        unlearned: the other columns.
+        na: marks of missing values that the user named.
+    """
+
+    fields: tuple[Field, ...]
+    names: tuple[str, ...] = ()
+    unlearned: tuple[Unlearned, ...] = ()
+    na: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, description: Mapping[str, Any]) -> Schema:
+        """Return the schema in the ``description`` of a network, also of version 0.2 and 0.3."""
+        fields = tuple(map(Field.from_json, description.get("columns", ())))
+        table = description.get("table", {"names": [field.name for field in fields]})
+        if "carried" in table:  # version 0.3
+            return _of_version_0_3(fields, table)
+        unlearned = tuple(map(Unlearned.from_json, table.get("unlearned", ())))
+        return cls(fields, tuple(table["names"]), unlearned, tuple(table.get("na", ())))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``of`` reads as ``"table"``; the fields are ``"columns"``."""
+        unlearned = [each.to_json() for each in self.unlearned]
+        return {"names": list(self.names), "unlearned": unlearned, "na": list(self.na)}
+
+    @cached_property
+    def learned(self) -> list[str]:
+        """The names of the learned columns."""
+        return [field.name for field in self.fields]
+
+    @property
+    def carried(self) -> list[Carried]:
+        """The columns that are computed from the learned columns."""
+        return [each for each in self.unlearned if isinstance(each, Carried)]
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether the table has a column of weights."""
+        return any(isinstance(each, Weights) for each in self.unlearned)
+
+    def find(self, name: str) -> int:
+        """Return the index of the learned column ``name``.
+
+        Raises ``TableError`` for any other column, which says why if the column is not learned.
+        """
+        for each in self.unlearned:
+            if each.name == name:
+                why = f"{each.why}; the learned columns are: {', '.join(self.learned)}"
+                raise TableError([Notice(why, name)])
+        return position(self.learned, name, "the density")
+
+    # Rows
+
+    def rows(self, table: Table) -> Rows:
+        """Return the learned columns of a parsed table.
+
+        Raises ``TableError``, with the faults of all columns, for values that are not numbers.
+        """
+        return separated(self.fields, numbers_of(self.fields, table))
+
+    def frame(
+        self,
+        rows: Array,
+        *,
+        seed: int = 0,
+        start: int = 0,
+        rare: Mapping[int, Set[Label]] = {},
+    ) -> pd.DataFrame:
+        """Return samples as a data frame with all columns of the table.
+
+        Args:
+            rows: the samples ``(n, D)``, with codes for labels.
+            seed: the seed of the draws of rare labels.
+            start: the number of samples before these.
+            rare: the rare labels to draw from, by the index of their field; by default all.
+        """
+        generator = numpy_generator(seed, "unknown", start, 2)
+        shown = [field.shown(x) for field, x in zip(self.fields, rows.T, strict=True)]
+        found = {
+            field.name: field.restored(x, generator, rare.get(d))
+            for d, (field, x) in enumerate(zip(self.fields, shown, strict=True))
+        }
+        sampled = Sampled(self.fields, np.stack(shown, axis=1), start)
+        found |= {each.name: each.restored(sampled, generator) for each in self.unlearned}
+        return pd.DataFrame({name: found[name] for name in self.names})
+
+
+def numbers_of(fields: Sequence[Field], table: Table, *, is_fit: bool = False) -> Array:
+    """Return the columns ``fields`` of a parsed table as numbers ``(n, D)``, with codes for labels.
+
+    Raises ``TableError``, with the faults of all columns, for values that are not numbers.
+    """
+    found, faults = list[Array](), list[Notice]()
+    for field in fields:
+        with collecting(faults):
+            found.append(field.numbers(table.frame[field.name], is_fit=is_fit))
+    if faults:
+        raise TableError(faults, table.source)
+    return np.stack(found, axis=1)
+
+
+def separated(fields: Sequence[Field], values: Array) -> Rows:
+    """Return numbers ``(n, D)`` with codes for labels as rows of numbers and labels."""
+    has_labels = np.array([bool(field.labels) for field in fields])
+    codes = np.nan_to_num(values[:, has_labels], nan=-1).astype(np.int64)
+    sizes = tuple(len(field.labels) for field in fields if field.labels)
+    return Rows(values[:, ~has_labels], codes, sizes)
+
+
+def joined(fields: Sequence[Field], rows: Rows) -> Array:
+    """Return rows as numbers ``(n, D)`` with codes for labels, in the order of the fields.
+
+    The flows learn labels as numbers, with this function, until labels have a density of their own.
+    """
+    values = np.empty((len(rows.numbers), len(fields)))
+    has_labels = np.array([bool(field.labels) for field in fields])
+    values[:, ~has_labels] = rows.numbers
+    values[:, has_labels] = np.where(rows.codes < 0, np.nan, rows.codes)
+    return values
+
+
+def dequantise(
+    fields: Sequence[Field],
+    values: Array,
+    copies: Whole,
+    seed: int,
+    *,
+    given: int = 0,
+    is_narrow: bool = False,
+    only_discrete: bool = False,
+) -> Array:
+    """Return ``values`` ``(n, D)`` with noise over their cells (``Field.spread``).
+
+    The noise depends only on ``seed`` and the shape, so a table gets the same noise for every
+    model. Copies of a row get the same noise and remain copies.
+
+    Args:
+        fields: the columns.
+        values: their values, with codes for labels.
+        copies: the result of ``first_copies``, ``(n,)``.
+        seed: the seed of the noise.
+        given: the number of first columns that keep their values.
+        is_narrow: whether labels keep a distance from the ends of their cells.
+        only_discrete: whether only values that samples are rounded to get noise.
+    """
+    spreads = [
+        bool(d >= given and field.cell and (field.is_discrete or not only_discrete))
+        for d, field in enumerate(fields)
+    ]
+    if not any(spreads):
+        return values
+    u = np.random.default_rng(seed).uniform(-0.5, 0.5, values.shape)[copies]
+    spread = values.copy()
+    for d in np.flatnonzero(spreads).tolist():
+        spread[:, d] = fields[d].spread(values[:, d], u[:, d], is_narrow=is_narrow)
+    return spread
+
+
+def _of_version_0_3(fields: tuple[Field, ...], table: Mapping[str, Any]) -> Schema:
+    """Return the schema of a file of version 0.3, which lists decimals and types by column."""
+    types, decimals = table["types"], table["decimals"]
+
+    def completed(field: Field) -> Field:
+        own = types.get(field.name), decimals.get(field.name)
+        return replace(field, dtype=own[0], decimals=own[1])
+
+    carried = [
+        Carried.read({"field": each["column"], "offset": each["offset"], "terms": each["terms"]})
+        for each in table["carried"]
+    ]
+    unlearned: list[Unlearned] = [replace(each, field=completed(each.field)) for each in carried]
+    unlearned += [Identifier(name, types.get(name)) for name in table["excluded"]]
+    if table.get("weights") is not None:
+        unlearned.append(Weights(table["weights"], types.get(table["weights"])))
+    return Schema(
+        tuple(map(completed, fields)), tuple(table["names"]), tuple(unlearned), tuple(table["na"])
+    )
