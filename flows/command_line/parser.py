@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
         _add_output(verb_parsers[name], is_optional=is_optional)
         _add_format(verb_parsers[name])
     _add_format(verb_parsers["inspect"])
-    for name in ("fit", "sample", "impute", "probability"):
+    for name in ("sample", "impute", "probability"):
         text = "the seed of all random numbers (0)"
         verb_parsers[name].add_argument("--seed", type=_whole(0), default=0, help=text)
     for name in ("score", "plot"):
@@ -127,6 +127,7 @@ def _add_fit(verb: argparse.ArgumentParser) -> None:
     add("--model", help=text + "nsf or realnvp")
     text = "the number of networks; with the automatic recipe up to 5, or a multiple of 5 up to "
     add("--members", type=int, default=10, help=text + "50 (10)")
+    add("--seed", type=int, default=0, help="the seed of all random numbers (0)")
     text = "the number of mixtures per fold beside the networks: 0, 1 or 2 (2)"
     add("--mixtures", type=int, default=2, help=text)
     text = "the time that the fit may take, in minutes (no limit)"

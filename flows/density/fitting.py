@@ -249,7 +249,10 @@ def parse_settings(
         raise LookupError(f"{model!r} is not a model of tables{why}; these are: {_table_models()}")
     if "seed" in settings:
         raise ValueError("seed is not a setting; it has its own argument")
-    defaults = TrainingSettings(recipe="auto", seed=seed)
+    try:
+        defaults = TrainingSettings(recipe="auto", seed=seed)
+    except ValidationError as error:
+        raise ValueError(explain(error, TrainingSettings)) from None
     architecture, training = registry.parse_section(model, settings, defaults, reserved=["seed"])
     if architecture.is_automatic(training):
         for key in sorted(settings.keys() & set(TrainingSettings.model_fields) - AUTO_SETTINGS):
