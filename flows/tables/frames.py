@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from flows.tables.inspection import check_columns
 from flows.tables.kinds import Choice, choose
 from flows.tables.layout import Layout, type_of
 from flows.tables.notices import DropIncompleteRows, Notice, TableError, collecting, leave_out
+from flows.tables.options import Missing
 from flows.tables.rounding import count_decimals
 from flows.tables.values import (
     PLAIN,
@@ -38,9 +39,6 @@ from flows.tables.weights import counts, weights_of
 NAMELESS = r"(Unnamed: \d+)?"  # a column without a name; pandas calls it "Unnamed: 0"
 
 
-Missing = Literal["learn", "drop", "stop"]  # the policies for rows with missing values
-
-
 class Table(NamedTuple):
     """A parsed table.
 
@@ -53,32 +51,6 @@ class Table(NamedTuple):
     frame: pd.DataFrame
     source: str = ""
     types: Mapping[str, Any] = {}
-
-
-class TableOptions(NamedTuple):
-    """The arguments of ``take`` that a user chooses."""
-
-    kinds: Mapping[str, str] = {}
-    missing: Missing = "learn"
-    strict: bool = False
-    group: str | None = None
-    na: Sequence[str] = ()
-    targets: Sequence[str] = ()
-    weights: str | None = None
-
-    @classmethod
-    def of(
-        cls,
-        columns: Mapping[str, str] | None,
-        target: str | Sequence[str] | None,
-        na: Sequence[Any],
-        **others: Any,
-    ) -> TableOptions:
-        """Return the options of ``flows.fit``, with names and marks as text."""
-        kinds = {str(name): str(word) for name, word in (columns or {}).items()}
-        for name in ("group", "weights"):
-            others[name] = None if others[name] is None else str(others[name])
-        return cls(kinds, na=[*map(str, na)], targets=target_names(target), **others)
 
 
 class TableRows(NamedTuple):
@@ -105,13 +77,6 @@ class TableRows(NamedTuple):
     groups: Whole
     target_count: int = 0
     is_weighted: bool = False
-
-
-def target_names(target: str | Sequence[str] | None) -> list[str]:
-    """Return the names of the targets: one column, several, or none."""
-    if target is None:
-        return []
-    return [target] if isinstance(target, str) else [str(name) for name in target]
 
 
 def as_frame(rows: Any, names: Sequence[str] | None = None) -> pd.DataFrame:

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import pandas as pd
 
-from flows.tables.frames import Missing, TableOptions, TableRows, from_user, take
+from flows.tables.frames import Table, TableRows, from_user, take
 from flows.tables.notices import Words, python_words, show
+from flows.tables.options import FitOptions, InspectOptions, options_of, resolve, spelled_out
 
 
-def inspect(
-    frame: Any,
-    *,
-    columns: Mapping[str, str] | None = None,
-    missing: Missing = "learn",
-    na: Sequence[Any] = (),
-    group: str | None = None,
-    weights: str | None = None,
-    strict: bool = False,
-    target: str | Sequence[str] | None = None,
-) -> pd.DataFrame:
+@spelled_out
+def inspect(frame: Any, **options: Unpack[InspectOptions]) -> pd.DataFrame:
     """Return what a fit would do with each column of a table, without training.
 
     The result has a row per column of the table, in order, with the columns
@@ -36,13 +27,7 @@ def inspect(
 
     Args:
         frame: a data frame, or an array ``(n, D)``.
-        columns: kinds of columns, as in ``fit``.
-        missing: the policy for rows with missing values, as in ``fit``.
-        na: further marks of missing values, as in ``fit``.
-        group: the column that names the subject of each row, as in ``fit``.
-        weights: the column of the weights of the rows, as in ``fit``.
-        strict: whether to refuse columns without a density, as in ``fit``.
-        target: the column or columns to learn given all others, as in ``fit``.
+        **options: the options of a table, and its target (``InspectOptions``).
 
     Examples:
         >>> import pandas as pd, flows
@@ -52,12 +37,17 @@ def inspect(
         visits  learned  count
         ward    carried    'B'
     """
-    options = TableOptions.of(
-        columns, target, na, missing=missing, group=group, weights=weights, strict=strict
-    )
-    rows = take(from_user(frame, options.kinds, options.na), **options._asdict())
+    resolved = resolve(InspectOptions, options, "inspect")
+    table = from_user(frame, resolved["columns"] or {}, resolved["na"])
+    rows = learnable(table, resolved)
     show(notice for notice in rows.notices if notice.column not in rows.layout.names)
     return overview(rows)
+
+
+def learnable(table: Table, options: InspectOptions | FitOptions) -> TableRows:
+    """Return the rows of a table that a fit with these options learns."""
+    own: dict[str, Any] = {name: options.get(name) for name in options_of(InspectOptions)}
+    return take(table, own.pop("columns"), targets=own.pop("target"), **own)
 
 
 def overview(rows: TableRows, words: Words = python_words) -> pd.DataFrame:
