@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from common import storage
 from flows.core.arrays import Array
 from flows.core.errors import UserError
@@ -9,7 +11,8 @@ from flows.core.seeds import numpy_generator
 from flows.core.truth import entropy
 from flows.tables.field import Field
 from flows.tables.files import read
-from flows.tables.learning import learn
+from flows.tables.options import InspectOptions, resolve
+from flows.tables.schema import Schema
 from stages.pipeline import files, runner, schema
 from stages.pipeline.runner import pipeline_words
 
@@ -49,7 +52,8 @@ def take(params: schema.Settings) -> tuple[list[Field], Array]:
         if name not in found.frame:
             place, there = f"{files.PARAMS}: data.columns.{name}", ", ".join(found.frame)
             raise UserError(f"{place}: {source} has no such column; its columns are: {there}")
-    table, sample, notices = learn(found, kinds, params.data.missing, strict=True)
+    own: Any = {"columns": kinds, "missing": params.data.missing, "strict": True}
+    table, sample, notices = Schema.fit(found, resolve(InspectOptions, own, "generate"))
     schema.check_rows(params, len(sample.values))
     for notice in notices:
         print(notice.text(pipeline_words))

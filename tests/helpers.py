@@ -14,8 +14,8 @@ import pytest
 import flows
 from flows.core.errors import UserError
 from flows.tables.field import Field
-from flows.tables.learning import learn
 from flows.tables.notices import Notice
+from flows.tables.options import InspectOptions, resolve
 from flows.tables.parsing import Table
 from flows.tables.schema import Schema
 
@@ -42,11 +42,14 @@ class Learned(NamedTuple):
     is_weighted: bool
 
 
-def learned(table: Table, *arguments: Any, **options: Any) -> Learned:
+def learned(
+    table: Table, columns: Any = (), missing: Any = "stop", targets: Any = (), **options: Any
+) -> Learned:
     """Return what a fit learns from a parsed table."""
-    schema, sample, notices = learn(table, *arguments, **options)
-    columns, (values, copies, groups, *others) = list(schema.fields), sample
-    return Learned(columns, values, copies, notices, schema, groups, *others)
+    own = {"columns": dict(columns), "missing": missing, "target": targets, **options}
+    schema, sample, notices = Schema.fit(table, resolve(InspectOptions, own, "learned"))
+    fields, (values, copies, groups, *others) = list(schema.fields), sample
+    return Learned(fields, values, copies, notices, schema, groups, *others)
 
 
 def parabola(n: int = 80, seed: int = 0) -> pd.DataFrame:

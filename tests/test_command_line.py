@@ -207,6 +207,7 @@ def test_settings_that_the_automatic_recipe_does_not_use_are_rejected(key):
         ({"members": 100}, "members = 100: the automatic recipe keeps at most 5 networks"),
         ({"mixtures": 3}, "mixtures = 3: must be 0, 1 or 2"),
         ({"mixtures": -1}, "mixtures = -1: must be 0, 1 or 2"),
+        ({"seed": -1}, "seed = -1: input should be greater than or equal to 0"),
         ({"minutes": -1.0}, "minutes = -1.0: must be a finite number above 0"),
         ({"model": "nothing"}, "'nothing' is not a model of tables"),
     ],

@@ -6,13 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import field
+from helpers import field, learned
 from torch.autograd.functional import jacobian
 from torch.testing import assert_close
 
 import flows
 from flows.tables.field import Field
-from flows.tables.learning import learn
 from flows.tables.notices import TableError, python_words
 from flows.tables.parsing import from_user
 from flows.tables.rounding import Peak, common_step
@@ -40,9 +39,9 @@ def amounts(rows, zeros, step, seed=0, *, signs=False):
 def inspected(values, kind=None):
     """Return the column that a fit learns from ``values``, and what is said about it."""
     frame = pd.DataFrame({"x": values, "y": rng().normal(size=len(values))})
-    schema, _, notices = learn(from_user(frame, {}), {} if kind is None else {"x": kind})
-    said = [notice.text(python_words) for notice in notices if notice.column == "x"]
-    return schema.fields[0] if schema.learned[0] == "x" else None, "\n".join(said)
+    found = learned(from_user(frame, {}), {} if kind is None else {"x": kind})
+    said = [notice.text(python_words) for notice in found.notices if notice.column == "x"]
+    return found.columns[0] if found.schema.learned[0] == "x" else None, "\n".join(said)
 
 
 def fitted(frame, **options):

@@ -58,4 +58,8 @@ def misspelt() -> None:
     """Each line is an error for a type checker: strict mypy reports an ignore without an error."""
     flows.lod("model.safetensors")  # type: ignore[attr-defined]
     flows.fit("nsf", member=3)  # type: ignore[call-arg]
+    flows.fit(np.zeros((3, 2)), group=["who"])  # type: ignore[arg-type]
+    flows.inspect(np.zeros((3, 2)), members=3)  # type: ignore[call-arg]
+    flows.DensityEstimator(seed=3)  # type: ignore[call-arg]
+    flows.DensityRegressor(mixtures=0)  # type: ignore[call-arg]
     flows.train(np.zeros((3, 2)), np.zeros((3, 2)))  # type: ignore[arg-type]

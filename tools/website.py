@@ -7,6 +7,7 @@ file leads to a page that shows the file.
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -24,6 +25,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import get_plugin_logger
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+
+from flows.tables import options
 
 ROOT = Path(__file__).resolve().parent.parent
 LOG = get_plugin_logger("website")  # a warning fails the strict build
@@ -263,7 +266,10 @@ def warn_of_arguments(found: Any, name: str) -> None:
 
 
 class Docstrings(griffe.Extension):
-    """Turns docstrings into Markdown, and fields of settings and named tuples into arguments."""
+    """Turns docstrings into Markdown, and fields of settings and named tuples into arguments.
+
+    The options of a fit become arguments, too.
+    """
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
         for module in modules(pkg):
@@ -277,6 +283,10 @@ class Docstrings(griffe.Extension):
                 self._decorate(found, kw_only=True)
             if "NamedTuple" in map(str, found.bases):
                 self._decorate(found, kw_only=False)
+            if found.module.path == options.__name__ and found.name.endswith("Options"):
+                self._describe(found)
+        if found.is_function or "__init__" in found.functions:
+            self._spell_out(found)
         for member in (*found.functions.values(), *found.classes.values()):
             if not member.is_alias:
                 self._visit(member)
@@ -286,6 +296,35 @@ class Docstrings(griffe.Extension):
         keyword = griffe.ExprKeyword("kw_only", str(kw_only))
         call = griffe.ExprCall(griffe.ExprName("dataclasses.dataclass"), [keyword])
         found.decorators.append(griffe.Decorator(call, lineno=None, endlineno=None))
+
+    def _describe(self, found: griffe.Class) -> None:
+        """Give the options of a class their types and their texts."""
+        for name, (hint, option) in options.options_of(getattr(options, found.name)).items():
+            if name in found.members:
+                found.members[name].annotation = type_of(hint)
+                found.members[name].docstring = griffe.Docstring(option.text)
+
+    def _spell_out(self, found: griffe.Class | griffe.Function) -> None:
+        """List the options in the signature and the docstring, as ``options.spelled_out`` does."""
+        function = found.functions["__init__"] if found.is_class else found
+        last = [*function.parameters][-1] if len(function.parameters) else None
+        if last and (unpacked := re.fullmatch(r"Unpack\[(\w+)\]", str(last.annotation))):
+            kind = getattr(options, unpacked[1])
+            found.docstring.value = options.spelled_docstring(found.docstring.value, kind)
+            del function.parameters[last.name]
+            for name, (hint, option) in options.options_of(kind).items():
+                function.parameters.add(
+                    griffe.Parameter(
+                        name,
+                        annotation=type_of(hint),
+                        kind=griffe.ParameterKind.keyword_only,
+                        default=repr(option.default),
+                    )
+                )
+
+
+def type_of(hint: Any) -> str:
+    return inspect.formatannotation(hint).replace("collections.abc.", "").replace("typing.", "")
 
 
 # Diagrams and formulas are drawn here, because a script in the page would load from the network

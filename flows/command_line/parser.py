@@ -6,13 +6,15 @@ This module imports neither torch nor pandas, so help appears at once.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from flows.core.version import VERSION
+from flows.tables.options import FitOptions, InspectOptions, Missing, options_of
 
 VERBS = {
     "inspect": "Print what a fit would learn, carry along and exclude, column by column.",
@@ -62,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
         _add_output(verb_parsers[name], is_optional=is_optional)
         _add_format(verb_parsers[name])
     _add_format(verb_parsers["inspect"])
-    for name in ("fit", "sample", "impute", "probability"):
+    for name in ("sample", "impute", "probability"):
         text = "the seed of all random numbers (0)"
         verb_parsers[name].add_argument("--seed", type=_whole(0), default=0, help=text)
     for name in ("score", "plot"):
@@ -73,9 +75,9 @@ def parser() -> argparse.ArgumentParser:
             help="keep rows with missing values (default), stop at the first one, or drop and "
             "count such rows",
         )
-    for name in ("inspect", "fit"):
-        _add_columns(verb_parsers[name])
-    _add_fit(verb_parsers["fit"])
+    _add_options(verb_parsers["inspect"], InspectOptions)
+    _add_model(verb_parsers["fit"])
+    _add_options(verb_parsers["fit"], FitOptions)
     _add_sample(verb_parsers["sample"])
     _add_score(verb_parsers["score"])
     verb_parsers["impute"].add_argument(
@@ -119,29 +121,16 @@ def _add_format(verb: argparse.ArgumentParser) -> None:
     add("--encoding", metavar="NAME", default="utf-8", help=text)
 
 
-def _add_fit(verb: argparse.ArgumentParser) -> None:
-    add = verb.add_argument
+def _add_model(verb: argparse.ArgumentParser) -> None:
     text = (
         "nsf (default), realnvp, glow, vae or flow_matching; with --target: conditional (default), "
     )
-    add("--model", help=text + "nsf or realnvp")
-    text = "the number of networks; with the automatic recipe up to 5, or a multiple of 5 up to "
-    add("--members", type=int, default=10, help=text + "50 (10)")
-    text = "the number of mixtures per fold beside the networks: 0, 1 or 2 (2)"
-    add("--mixtures", type=int, default=2, help=text)
-    text = "the time that the fit may take, in minutes (no limit)"
-    add("--minutes", metavar="M", type=float, help=text)
-    text = "a setting of training or of the model" + REPEATS
-    add("-S", dest="settings", metavar="KEY=VALUE", type=_setting, help=text, **REPEATED)
+    verb.add_argument("--model", help=text + "nsf or realnvp")
 
 
-def _add_columns(verb: argparse.ArgumentParser) -> None:
+def _add_options(verb: argparse.ArgumentParser, kind: Any) -> None:
+    """Add the columns to read and the options of a class of ``tables/options.py``."""
     add = verb.add_argument
-    text = (
-        "a kind: real, positive, interval:LOW:HIGH, integer, integer:STEP, integer:LOW:HIGH, "
-        "integer:LOW:, integer::HIGH, count, count:STEP, category or date" + REPEATS
-    )
-    add("--column", metavar="NAME=KIND", type=_pair, help=text, **REPEATED)
     add("--drop", metavar="NAME", help="a column to leave out" + REPEATS, **REPEATED)
     add(
         "--only",
@@ -149,23 +138,15 @@ def _add_columns(verb: argparse.ArgumentParser) -> None:
         help="a column to learn; others are left out" + REPEATS,
         **REPEATED,
     )
-    add(
-        "--missing",
-        choices=["learn", "drop", "stop"],
-        default="learn",
-        help="learn from rows with missing values (default), drop and count such rows, or stop at "
-        "the first one",
-    )
-    text = "a further mark of missing values, text or a number such as -999" + REPEATS
-    add("--na", metavar="MARK", help=text, **REPEATED)
-    text = "a column, or several, to learn given all other columns; put a name with a comma in "
-    add("--target", metavar="NAME,NAME", help=text + "double quotes")
-    text = "a column that names the subject of each row; all rows of a subject are in one fold"
-    add("--group", metavar="NAME", help=text)
-    text = "a column of weights: a row with the weight 2 counts as two rows"
-    add("--weights", metavar="NAME", help=text)
-    text = "refuse columns that would be carried along, excluded or pooled"
-    add("--strict", action="store_true", help=text)
+    for name, (hint, option) in options_of(kind).items():
+        how = READ[hint] | ({"metavar": option.metavar} if option.metavar else {})
+        text = option.shell or option.text.rstrip(".")
+        if type(option.default) is int:
+            text += f" ({option.default})"
+        if how.get("action") == "append":
+            text += REPEATS
+        flag = option.flag or f"--{name}"
+        add(flag, dest=name, default=argparse.SUPPRESS, help=text.replace("%", "%%"), **how)
 
 
 def _add_sample(verb: argparse.ArgumentParser) -> None:
@@ -181,7 +162,7 @@ def _add_score(verb: argparse.ArgumentParser) -> None:
     text = "write only the N least likely rows, with a tail probability and the oddest column"
     add("--anomalies", metavar="N", type=_whole(1), help=text)
     text = "columns to condition on: score the other columns given these; put a name with a comma "
-    add("--given", metavar="NAME,NAME", help=text + "in double quotes")
+    add("--given", metavar="NAME,NAME", type=_names, default=[], help=text + "in double quotes")
 
 
 def _add_predict(verb: argparse.ArgumentParser) -> None:
@@ -230,6 +211,12 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
+def _names(text: str) -> list[str]:
+    """Return names between commas; a name with a comma is in double quotes."""
+    names = next(csv.reader([text], skipinitialspace=True), [])
+    return [name.strip() for name in names]
+
+
 def _levels(text: str) -> list[float]:
     with suppress(ValueError):
         return [float(word) for word in text.split(",")]
@@ -255,6 +242,20 @@ def _whole(least: int) -> Callable[[str], int]:
         raise _expected(f"a whole number of at least {least} and below 2**63", text)
 
     return parse
+
+
+# How argparse reads an option of each type
+READ: dict[Any, dict[str, Any]] = {
+    bool: {"action": "store_true"},
+    int: {"type": int},
+    float | None: {"type": float},
+    str | None: {},
+    Missing: {"choices": get_args(Missing)},
+    str | Sequence[str] | None: {"type": _names},
+    Sequence[Any]: {"action": "append"},
+    Mapping[str, str] | None: {"action": "append", "type": _pair},
+    Mapping[str, Any] | None: {"action": "append", "type": _setting},
+}
 
 
 def _expected(what: str, text: str) -> argparse.ArgumentTypeError:

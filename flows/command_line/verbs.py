@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from flows.command_line import image_files
-from flows.command_line.options import column_names, format_of, once, read_table, table_options
+from flows.command_line.arguments import format_of, once, options_in, read_table
 from flows.command_line.streams import Ask, answers, write
 from flows.command_line.wording import shell_words
 from flows.core.arrays import Array, rounded
@@ -30,6 +30,7 @@ from flows.networks import building
 from flows.networks.image_flow import ImageFlow
 from flows.tables import files
 from flows.tables.notices import Notice, show
+from flows.tables.options import FitOptions
 from flows.tables.parsing import apply_missing_policy, rows_left_out
 from flows.tables.values import PLAIN
 
@@ -54,19 +55,9 @@ def fit(arguments: argparse.Namespace) -> None:
             f"{arguments.output}: is a folder or a table; write the density to a file of its own, "
             "such as table.flow"
         )
-    settings = once("-S", arguments.settings)
-    options = table_options(arguments)
-    density = fit_table(
-        partial(read_table, arguments, options),
-        arguments.model,
-        options,
-        members=arguments.members,
-        mixtures=arguments.mixtures,
-        settings=settings,
-        seed=arguments.seed,
-        minutes=arguments.minutes,
-        on_notices=partial(show, words=shell_words),
-    )
+    options = options_in(arguments, FitOptions)
+    read, say = partial(read_table, arguments, options), partial(show, words=shell_words)
+    density = fit_table(read, arguments.model, options, on_notices=say)
     density.save(arguments.output)
     print(density)
 
@@ -95,7 +86,7 @@ def sample(arguments: argparse.Namespace) -> None:
 
 def score(arguments: argparse.Namespace) -> None:
     """Write the rows of a table with their log-densities, or only the least likely rows."""
-    given = column_names(arguments.given)
+    given = arguments.given
     density, count = _load(arguments, needs_columns=bool(given)), arguments.anomalies
     if isinstance(density.network, ImageFlow):
         return image_files.score(density.network, arguments.table, arguments.output, count)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from numbers import Integral
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -17,39 +17,36 @@ from flows.core.errors import UserError
 from flows.density.fitting import fit
 from flows.density.frame_density import Density
 from flows.networks.architecture import Architecture
-from flows.tables.parsing import Missing
+from flows.tables.options import (
+    DensityOptions,
+    FitOptions,
+    Missing,
+    complete,
+    options_of,
+    spelled_out,
+)
 
 
 class TableEstimator(BaseEstimator):
     """What ``DensityEstimator`` and ``DensityRegressor`` share.
 
-    A subclass sets these parameters, which its docstring describes.
+    A subclass sets these parameters and the options of a fit, which its docstring describes.
     """
 
     model: Any
-    members: int
     recipe: str
     epochs: int | None
-    weights: str | None
-    minutes: float | None
     random_state: Any
     missing: Missing
     settings: Mapping[str, Any] | None
 
     def _fit(self, rows: Any, **others: Any) -> Density:
         """Return the fit of ``flows.fit`` with these parameters and ``others``."""
+        known, own = options_of(FitOptions), self.get_params(deep=False)
+        options = {name: plain(value) for name, value in own.items() if name in known}
+        options |= {"settings": self._training(), "seed": seed_of(self.random_state), **others}
         try:
-            return fit(
-                rows,
-                self.model,
-                members=plain(self.members),
-                settings=self._training(),
-                seed=seed_of(self.random_state),
-                missing=self.missing,
-                weights=self.weights,
-                minutes=plain(self.minutes),
-                **others,
-            )
+            return fit(rows, self.model, **options)
         except LookupError as error:  # no such model
             raise UserError(error.args[0]) from None
 
@@ -76,6 +73,7 @@ class TableEstimator(BaseEstimator):
         return tags
 
 
+@spelled_out
 class DensityEstimator(DensityMixin, TableEstimator):
     """A scikit-learn estimator of the density of a table, fitted with ``flows.fit``.
 
@@ -85,23 +83,12 @@ class DensityEstimator(DensityMixin, TableEstimator):
     Args:
         model: an architecture of tables, such as ``flows.NSF(couplings=4)``, or its name, as in
             ``flows.fit``.
-        members: the number of networks in the ensemble; with the automatic recipe up to 5, or a
-            multiple of 5 up to 50.
-        mixtures: the number of mixtures per fold, as in ``flows.fit``.
         recipe: how training is done: ``"auto"`` chooses the regularisation and the number of steps
             by cross-validation, ``"fixed"`` trains for a number of epochs.
         epochs: passes over the rows, only for the fixed recipe; ``None`` is the default number.
-        columns: kinds of columns, by name, as in ``flows.fit``.
-        missing: the treatment of rows with missing values, as in ``flows.fit``.
-        na: further marks of missing values, as in ``flows.fit``.
-        group: the name of a column with the subject of each row, as in ``flows.fit``.
-        weights: the name of a column with the weight of each row, as in ``flows.fit``.
-        minutes: the minutes that a fit may take, as in ``flows.fit``.
-        strict: whether to refuse columns that would not be learned, as in ``flows.fit``.
-        settings: other settings of training (``TrainingSettings``) and, if ``model`` is a name, of
-            the architecture.
         random_state: the seed of all random numbers: a whole number, or any ``random_state`` of
             scikit-learn.
+        **options: options of ``flows.fit`` (``tables/options.py``, ``DensityOptions``).
 
     After ``fit``, ``density_`` is the fitted ``Density``, ``n_features_in_`` the number of columns,
     and ``feature_names_in_`` the column names of a data frame. Pickles are meant for processes of
@@ -126,34 +113,16 @@ class DensityEstimator(DensityMixin, TableEstimator):
         self,
         model: str | Architecture = "nsf",
         *,
-        members: int = 10,
-        mixtures: int = 2,
         recipe: str = "auto",
         epochs: int | None = None,
-        columns: Mapping[str, str] | None = None,
-        missing: Missing = "learn",
-        na: Sequence[Any] = (),
-        group: str | None = None,
-        weights: str | None = None,
-        minutes: float | None = None,
-        strict: bool = False,
-        settings: Mapping[str, Any] | None = None,
         random_state: Any = 0,
+        **options: Unpack[DensityOptions],
     ) -> None:
         self.model = model
-        self.members = members
-        self.mixtures = mixtures
         self.recipe = recipe
         self.epochs = epochs
-        self.columns = columns
-        self.missing = missing
-        self.na = na
-        self.group = group
-        self.weights = weights
-        self.minutes = minutes
-        self.strict = strict
-        self.settings = settings
         self.random_state = random_state
+        self.__dict__.update(complete(DensityOptions, options, "DensityEstimator"))
 
     def fit(self, X: Any, y: Any = None) -> DensityEstimator:
         """Fit the density of the rows, and return the estimator.
@@ -164,9 +133,7 @@ class DensityEstimator(DensityMixin, TableEstimator):
 
         Raises ``ValueError`` for rows or parameters that cannot be fitted.
         """
-        rows = self._rows(X, reset=True)
-        own = {name: getattr(self, name) for name in ("columns", "na", "group", "strict")}
-        self.density_ = self._fit(rows, mixtures=plain(self.mixtures), **own)
+        self.density_ = self._fit(self._rows(X, reset=True))
         return self
 
     def score_samples(self, X: Any) -> Array:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import numpy as np
 import torch
@@ -25,10 +25,10 @@ from flows.networks.population import Population
 from flows.networks.record import RowScores, RowState, TrainingRecord
 from flows.networks.target_population import TargetPopulation
 from flows.tables.duplicates import effective_rows
-from flows.tables.learning import learn
 from flows.tables.notices import Notice, show
-from flows.tables.parsing import Missing, Table, TableOptions, from_user
-from flows.tables.schema import dequantise
+from flows.tables.options import FitOptions, resolve, spelled_out, target_names
+from flows.tables.parsing import Table, from_user
+from flows.tables.schema import Schema, dequantise
 from flows.training.automatic import stacking
 from flows.training.automatic.limit import Clock, Limit, Recorded
 from flows.training.automatic.recipe import train_auto
@@ -40,22 +40,9 @@ STACKED = 50  # complete rows to which the weights of the members are fitted, at
 AUTO_SETTINGS = {"recipe", "learning_rate", "clip", "batch_size"}
 
 
+@spelled_out
 def fit(
-    frame: Any,
-    model: str | Architecture | None = None,
-    *,
-    target: str | Sequence[str] | None = None,
-    members: int = 10,
-    mixtures: int = 2,
-    columns: Mapping[str, str] | None = None,
-    settings: Mapping[str, Any] | None = None,
-    seed: int = 0,
-    missing: Missing = "learn",
-    na: Sequence[Any] = (),
-    group: str | None = None,
-    weights: str | None = None,
-    minutes: float | None = None,
-    strict: bool = False,
+    frame: Any, model: str | Architecture | None = None, **options: Unpack[FitOptions]
 ) -> Density:
     """Fit the density of a table, or of a target given the other columns.
 
@@ -70,37 +57,7 @@ def fit(
             name: ``"nsf"`` (the default), ``"realnvp"``, ``"glow"``, ``"vae"`` or
             ``"flow_matching"``. With a target: ``"conditional"`` (the default) or, for a single
             target, ``"nsf"`` or ``"realnvp"``.
-        target: a column y, or several columns, to learn given all other columns x: the density is
-            then p(y | x). Rows without a value of y are left out.
-        members: the number of networks in the ensemble; with the automatic recipe up to 5, or a
-            multiple of 5 up to 50.
-        mixtures: the number of mixtures per fold that the automatic recipe stacks together with
-            the networks: 2 (one after the margins, one without), 1 (the better one) or 0. They are
-            mixtures of Gaussians or, in a table with labels, of latent classes. With a target,
-            there are none.
-        columns: kinds of columns, such as ``{"age": "integer", "visits": "count", "share":
-            "interval:0:1", "price": "positive", "ward": "category", "visit": "date"}``. The rules
-            in ``tables/kinds.py`` choose the kinds of all other columns.
-        settings: settings of training (``TrainingSettings``) and, if ``model`` is a name, of the
-            architecture. The automatic recipe chooses most training settings itself, and raises
-            ``ValueError`` for them; ``{"recipe": "fixed"}`` takes them.
-        seed: the seed of all random numbers.
-        missing: ``"learn"`` learns from rows with missing values, which needs the automatic recipe
-            and a flow; otherwise it means ``"stop"``. ``"drop"`` leaves such rows out. ``"stop"``
-            raises an error for a missing value.
-        na: further marks of missing values, numbers or text, such as ``[-999, "unknown"]``.
-        group: a column that names the subject of each row. All rows of a subject are in one fold,
-            so no member is scored on a subject that it learned from. The column is not learned.
-        weights: a column of weights, numbers of at least 0. A weight is a frequency: a row with the
-            weight 2 counts as two rows in training and in the out-of-fold score. The column is not
-            learned. Only the automatic recipe takes weights.
-        minutes: the minutes that the fit may take, with 10% tolerance, only for the automatic
-            recipe.
-            ``Density.network.record.cuts`` then holds the places at which the recipe was cut, and
-            ``settings={"cuts": ...}`` gives the same fit without the clock. A notice says if a fit
-            took longer than its limit.
-        strict: whether to raise an error for columns that would be carried along, excluded or
-            pooled.
+        **options: the options of a fit (``tables/options.py``, ``FitOptions``).
 
     A column that has no density is carried along: a constant, and a linear combination of other
     columns. A column that identifies the rows is excluded. Rare labels of text with more than 20
@@ -130,62 +87,44 @@ def fit(
     """
     if isinstance(frame, Population):
         raise TypeError("flows.fit fits a table; flows.train(model, rows) trains a network")
-    if not isinstance(columns or {}, Mapping):
-        example = "{'age': 'integer'}"
-        raise TypeError(f"columns = {columns!r}: must map names to kinds, such as {example}")
-    options = TableOptions.of(
-        columns, target, na, missing=missing, group=group, weights=weights, strict=strict
-    )
+    resolved = resolve(FitOptions, options, "fit")
     return fit_table(
-        lambda: from_user(frame, options.kinds, options.na),
-        model,
-        options,
-        members=members,
-        mixtures=mixtures,
-        settings=settings or {},
-        seed=seed,
-        minutes=minutes,
+        lambda: from_user(frame, resolved["columns"] or {}, resolved["na"]), model, resolved
     )
 
 
 def fit_table(
     read: Callable[[], Table],
     model: str | Architecture | None,
-    options: TableOptions,
-    *,
-    members: int,
-    mixtures: int,
-    settings: Mapping[str, Any],
-    seed: int,
-    minutes: float | None = None,
+    options: FitOptions,
     on_notices: Callable[[Sequence[Notice]], None] = show,
 ) -> Density:
-    """Fit the density of a table that ``read`` returns; other arguments are those of ``fit``.
+    """Fit the density of a table that ``read`` returns, with all options, as ``resolve`` has them.
 
     Arguments that are wrong for any table are refused before the table is read, which may take
     long. ``on_notices`` is called with the notices on the table before training starts.
     """
+    members, mixtures, seed = options["members"], options["mixtures"], options["seed"]
     if mixtures not in (0, 1, 2):
         raise ValueError(f"mixtures = {mixtures!r}: must be 0, 1 or 2")
-    missing, targets = options.missing, options.targets
+    targets = target_names(options["target"])
     if model is None:
         model = "conditional" if targets else "nsf"
-    settings = dict(settings)
+    settings = dict(options["settings"] or {})
     cuts = settings.pop("cuts", None)
     architecture, training = parse_settings(model, settings, seed)
     _check_targets(architecture, targets)
     learns, count = architecture.is_automatic(training), len(building.member_range(members))
     if learns:
         folds_and_candidates(count)
-    if options.group is not None and not learns:
-        raise ValueError(
-            f"group = {options.group!r}: only the automatic recipe keeps groups in one fold"
-        )
-    if options.weights is not None and not learns:
-        raise ValueError(f"weights = {options.weights!r}: only the automatic recipe takes weights")
-    limit = _limit(minutes, cuts, learns=learns)
-    policy: Missing = "stop" if missing == "learn" and not learns else missing
-    schema, sample, notices = learn(read(), **options._replace(missing=policy)._asdict())
+    if not learns:
+        for name, does in (("group", "keeps groups in one fold"), ("weights", "takes weights")):
+            if (value := options.get(name)) is not None:
+                raise ValueError(f"{name} = {value!r}: only the automatic recipe {does}")
+        if options["missing"] == "learn":
+            options = {**options, "missing": "stop"}
+    limit = _limit(options["minutes"], cuts, learns=learns)
+    schema, sample, notices = Schema.fit(read(), options)
     values, fields = sample.values, schema.fields
     copies = sample.copies if sample.is_weighted else None
     if "batch_size" in settings and training.batch_size > len(values):
@@ -246,7 +185,10 @@ def parse_settings(
         raise LookupError(f"{model!r} is not a model of tables{why}; these are: {_table_models()}")
     if "seed" in settings:
         raise ValueError("seed is not a setting; it has its own argument")
-    defaults = TrainingSettings(recipe="auto", seed=seed)
+    try:
+        defaults = TrainingSettings(recipe="auto", seed=seed)
+    except ValidationError as error:
+        raise ValueError(explain(error, TrainingSettings)) from None
     architecture, training = registry.parse_section(model, settings, defaults, reserved=["seed"])
     if architecture.is_automatic(training):
         for key in sorted(settings.keys() & set(TrainingSettings.model_fields) - AUTO_SETTINGS):

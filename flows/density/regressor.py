@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -15,32 +15,28 @@ from flows.core.errors import UserError
 from flows.density.estimator import TableEstimator, seed_of
 from flows.density.frame_density import QUANTILES, Density
 from flows.networks.architecture import Architecture
-from flows.tables.parsing import Missing, default_names
+from flows.tables.options import RegressorOptions, complete, spelled_out
+from flows.tables.parsing import default_names
 
 TARGET = "target"  # the name of the target in the fitted table; underscores are added if needed
 
 
+@spelled_out
 class DensityRegressor(RegressorMixin, TableEstimator):
     """A scikit-learn regressor that learns the whole distribution p(y | X), with ``flows.fit``.
 
     ``predict`` returns conditional means; ``predict_quantiles``, ``log_prob`` and ``sample`` use
-    the distribution. Columns of a data frame are found by name, in any order.
+    the distribution. Columns of a data frame are found by name, in any order. The options that name
+    columns, such as ``columns``, ``group`` and ``weights``, name columns of X.
 
     Args:
         model: ``"conditional"``, ``"nsf"``, ``"realnvp"``, or an architecture that takes a context.
-        members: the number of networks in the ensemble; with the automatic recipe up to 5, or a
-            multiple of 5 up to 50.
         recipe: how training is done, as in ``DensityEstimator``.
         epochs: passes over the rows, only for the fixed recipe; ``None`` is the default number.
-        columns: kinds of the columns of X, by name, as in ``flows.fit``.
         kind: the kind of y, any kind of numbers, such as ``"real"``, ``"positive"`` or ``"count"``.
-        missing: the treatment of rows with missing values in X, as in ``flows.fit``.
-        weights: the name of a column of X with the weight of each row, as in ``flows.fit``. It is
-            not learned.
-        minutes: the minutes that a fit may take, as in ``flows.fit``.
-        settings: other settings of training and, if ``model`` is a name, of the architecture.
         random_state: the seed of all random numbers: a whole number, or any ``random_state`` of
             scikit-learn.
+        **options: options of ``flows.fit`` (``tables/options.py``, ``RegressorOptions``).
 
     After ``fit``, ``density_`` is the fitted ``Density``, ``n_features_in_`` the number of columns
     of X, and ``feature_names_in_`` the column names of a data frame.
@@ -56,6 +52,7 @@ class DensityRegressor(RegressorMixin, TableEstimator):
         ((60,), (60, 2))
     """
 
+    columns: Mapping[str, str] | None
     density_: Density
     n_features_in_: int
 
@@ -63,28 +60,18 @@ class DensityRegressor(RegressorMixin, TableEstimator):
         self,
         model: str | Architecture = "conditional",
         *,
-        members: int = 10,
         recipe: str = "auto",
         epochs: int | None = None,
-        columns: Mapping[str, str] | None = None,
         kind: str = "real",
-        missing: Missing = "learn",
-        weights: str | None = None,
-        minutes: float | None = None,
-        settings: Mapping[str, Any] | None = None,
         random_state: Any = 0,
+        **options: Unpack[RegressorOptions],
     ) -> None:
         self.model = model
-        self.members = members
         self.recipe = recipe
         self.epochs = epochs
-        self.columns = columns
         self.kind = kind
-        self.missing = missing
-        self.weights = weights
-        self.minutes = minutes
-        self.settings = settings
         self.random_state = random_state
+        self.__dict__.update(complete(RegressorOptions, options, "DensityRegressor"))
 
     def fit(self, X: Any, y: Any) -> DensityRegressor:
         """Fit the density of y given X, and return the regressor.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -22,8 +22,8 @@ from flows.tables.field import Choice, Field
 from flows.tables.kinds import Real
 from flows.tables.kinds.unlearned import Carried, Group, Unlearned, Weights
 from flows.tables.notices import Notice, TableError, collecting, leave_out
+from flows.tables.options import FitOptions, InspectOptions, Missing, target_names
 from flows.tables.parsing import (
-    Missing,
     Table,
     missing_faults,
     missing_mask,
@@ -31,62 +31,28 @@ from flows.tables.parsing import (
     rows_left_out,
 )
 from flows.tables.rounding import count_decimals
-from flows.tables.schema import Schema
+from flows.tables.schema import Sample, Schema
 from flows.tables.values import label_text
 from flows.tables.weights import counts, weights_of
 
 NAMELESS = r"(Unnamed: \d+)?"  # a column without a name; pandas calls it "Unnamed: 0"
 
 
-class Sample(NamedTuple):
-    """The rows that a density is to learn.
-
-    Args:
-        values: the rows ``(n, D)``, with codes for labels and ``NaN`` for missing values.
-        copies: the index of the first copy of each row, ``(n,)``.
-        groups: the number of the group of each row, ``(n,)``: a row is in one group with its copies
-            and with the rows of the same subject.
-        target_count: the number of last columns that are learned given all others; 0 if the columns
-            are learned together.
-        is_weighted: whether the rows are repeated by their weights. Repeated rows are copies.
-    """
-
-    values: Array
-    copies: Whole
-    groups: Whole
-    target_count: int = 0
-    is_weighted: bool = False
-
-
 def learn(
-    table: Table,
-    kinds: Mapping[str, str] = {},
-    missing: str = "stop",
-    *,
-    strict: bool = False,
-    group: str | None = None,
-    na: Sequence[str] = (),
-    targets: Sequence[str] = (),
-    weights: str | None = None,
+    table: Table, options: InspectOptions | FitOptions
 ) -> tuple[Schema, Sample, list[Notice]]:
     """Return the schema of a table, the rows that a density is to learn, and the notices.
 
     Args:
         table: a parsed table.
-        kinds: the kinds that a user names, by column.
-        missing: ``"stop"`` or ``"drop"`` as in ``apply_missing_policy``; or ``"learn"``, which
-            keeps missing values as ``NaN`` and drops only rows without any value.
-        strict: whether a column that would be carried, excluded or pooled is a fault.
-        group: a column that names the subject of each row. It is not learned.
-        na: the marks of missing values that the user named.
-        targets: the columns to learn given all others. They become the last columns, and rows
-            without a value of a target are left out.
-        weights: a column of weights (``weights.py``). It is not learned. Each row is repeated by
-            its weight, and rows with the weight 0 are left out.
+        options: the options, with a value for each (``options.resolve``).
 
     Raises ``TableError``, with the faults of all columns, for a table that no density can be fitted
     to, and ``ValueError`` for another value of ``missing``, and for a word that is not a kind.
     """
+    kinds, targets = options["columns"] or {}, target_names(options["target"])
+    missing, strict = options["missing"], options["strict"]
+    group, weights = options["group"], options["weights"]
     if missing not in get_args(Missing):
         raise ValueError(f"missing = {missing!r}: must be 'learn', 'drop' or 'stop'")
     frame, source, types = table
@@ -112,7 +78,7 @@ def learn(
     if source and all(re.fullmatch(r"-?\d+", name) for name in frame):
         problem = f"the columns are called {', '.join(frame)}; if this is a row of the file"
         notices.insert(0, Notice(f"{problem}, write a line of names above it"))
-    return replace(_with_types(schema, types), na=tuple(na)), sample, notices
+    return replace(_with_types(schema, types), na=tuple(options["na"])), sample, notices
 
 
 def _learned(

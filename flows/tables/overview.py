@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Unpack
 
 import pandas as pd
 
-from flows.tables.learning import learn
 from flows.tables.notices import Notice, Words, python_words, show
-from flows.tables.parsing import Missing, TableOptions, from_user
+from flows.tables.options import InspectOptions, resolve, spelled_out
+from flows.tables.parsing import from_user
 from flows.tables.schema import Schema
 
 
-def inspect(
-    frame: Any,
-    *,
-    columns: Mapping[str, str] | None = None,
-    missing: Missing = "learn",
-    na: Sequence[Any] = (),
-    group: str | None = None,
-    weights: str | None = None,
-    strict: bool = False,
-    target: str | Sequence[str] | None = None,
-) -> pd.DataFrame:
+@spelled_out
+def inspect(frame: Any, **options: Unpack[InspectOptions]) -> pd.DataFrame:
     """Return what a fit would do with each column of a table, without training.
 
     The result has a row per column of the table, in order, with the columns
@@ -38,13 +29,7 @@ def inspect(
 
     Args:
         frame: a data frame, or an array ``(n, D)``.
-        columns: kinds of columns, as in ``fit``.
-        missing: the policy for rows with missing values, as in ``fit``.
-        na: further marks of missing values, as in ``fit``.
-        group: the column that names the subject of each row, as in ``fit``.
-        weights: the column of the weights of the rows, as in ``fit``.
-        strict: whether to refuse columns without a density, as in ``fit``.
-        target: the column or columns to learn given all others, as in ``fit``.
+        **options: the options of a table, and its target (``InspectOptions``).
 
     Examples:
         >>> import pandas as pd, flows
@@ -54,11 +39,9 @@ def inspect(
         visits  learned  count
         ward    carried    'B'
     """
-    options = TableOptions.of(
-        columns, target, na, missing=missing, group=group, weights=weights, strict=strict
-    )
-    table = from_user(frame, options.kinds, options.na)
-    schema, sample, notices = learn(table, **options._asdict())
+    resolved = resolve(InspectOptions, options, "inspect")
+    table = from_user(frame, resolved["columns"] or {}, resolved["na"])
+    schema, sample, notices = Schema.fit(table, resolved)
     show(notice for notice in notices if notice.column not in schema.names)
     return overview(schema, sample.target_count, notices)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,8 +14,6 @@ from flows.tables.field import Field, registered
 from flows.tables.notices import DropIncompleteRows, Notice, TableError
 from flows.tables.types import type_of
 from flows.tables.values import PLAIN, Format, missing_values, parse_values
-
-Missing = Literal["learn", "drop", "stop"]  # the policies for rows with missing values
 
 
 class Table(NamedTuple):
@@ -30,39 +28,6 @@ class Table(NamedTuple):
     frame: pd.DataFrame
     source: str = ""
     types: Mapping[str, Any] = {}
-
-
-class TableOptions(NamedTuple):
-    """The arguments of ``learn`` that a user chooses."""
-
-    kinds: Mapping[str, str] = {}
-    missing: Missing = "learn"
-    strict: bool = False
-    group: str | None = None
-    na: Sequence[str] = ()
-    targets: Sequence[str] = ()
-    weights: str | None = None
-
-    @classmethod
-    def of(
-        cls,
-        columns: Mapping[str, str] | None,
-        target: str | Sequence[str] | None,
-        na: Sequence[Any],
-        **others: Any,
-    ) -> TableOptions:
-        """Return the options of ``flows.fit``, with names and marks as text."""
-        kinds = {str(name): str(word) for name, word in (columns or {}).items()}
-        for name in ("group", "weights"):
-            others[name] = None if others[name] is None else str(others[name])
-        return cls(kinds, na=[*map(str, na)], targets=target_names(target), **others)
-
-
-def target_names(target: str | Sequence[str] | None) -> list[str]:
-    """Return the names of the targets: one column, several, or none."""
-    if target is None:
-        return []
-    return [target] if isinstance(target, str) else [str(name) for name in target]
 
 
 def default_names(count: int) -> list[str]:

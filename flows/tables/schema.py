@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,28 @@ from flows.core.seeds import numpy_generator
 from flows.tables.field import Field, Label
 from flows.tables.kinds.unlearned import Carried, Identifier, Sampled, Unlearned, Weights
 from flows.tables.notices import Notice, TableError, collecting
+from flows.tables.options import FitOptions, InspectOptions
 from flows.tables.parsing import Table, position
+
+
+class Sample(NamedTuple):
+    """The rows that a density is to learn.
+
+    Args:
+        values: the rows ``(n, D)``, with codes for labels and ``NaN`` for missing values.
+        copies: the index of the first copy of each row, ``(n,)``.
+        groups: the number of the group of each row, ``(n,)``: a row is in one group with its copies
+            and with the rows of the same subject.
+        target_count: the number of last columns that are learned given all others; 0 if the columns
+            are learned together.
+        is_weighted: whether the rows are repeated by their weights. Repeated rows are copies.
+    """
+
+    values: Array
+    copies: Whole
+    groups: Whole
+    target_count: int = 0
+    is_weighted: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,6 +60,20 @@ class Schema:
     names: tuple[str, ...] = ()
     unlearned: tuple[Unlearned, ...] = ()
     na: tuple[str, ...] = ()
+
+    @staticmethod
+    def fit(
+        table: Table, options: InspectOptions | FitOptions
+    ) -> tuple[Schema, Sample, list[Notice]]:
+        """Return the schema of a table, the rows to learn, and the notices (``learning.learn``).
+
+        Args:
+            table: a parsed table.
+            options: the options of a fit, with a value for each (``options.resolve``).
+        """
+        from flows.tables.learning import learn
+
+        return learn(table, options)
 
     @classmethod
     def of(cls, description: Mapping[str, Any]) -> Schema:

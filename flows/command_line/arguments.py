@@ -1,37 +1,34 @@
-"""Options that several verbs share. Torch is not imported here."""
+"""Arguments that several verbs share. Torch is not imported here."""
 
 from __future__ import annotations
 
 import argparse
-import csv
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args, get_origin
 
 from flows.core.errors import UserError
 from flows.tables import files
-from flows.tables.parsing import Table, TableOptions
+from flows.tables.options import FitOptions, InspectOptions, Options, options_of, resolve
+from flows.tables.parsing import Table
 from flows.tables.values import Format
 
 
-def table_options(arguments: argparse.Namespace) -> TableOptions:
-    """Return the options of ``fit`` or ``inspect`` for a table."""
-    names = ("missing", "strict", "group", "na", "weights")
-    own = {name: getattr(arguments, name) for name in names}
-    kinds, targets = once("--column", arguments.column), column_names(arguments.target)
-    return TableOptions(kinds, targets=targets, **own)
+def options_in(arguments: argparse.Namespace, kind: type[Options]) -> Options:
+    """Return all options of ``fit`` or ``inspect``. Raises ``UserError`` for a name given twice."""
+    given = {}
+    for name, (hint, option) in options_of(kind).items():
+        if name in arguments:
+            given[name] = getattr(arguments, name)
+            if any(get_origin(part) is Mapping for part in get_args(hint)):
+                given[name] = once(option.flag or f"--{name}", given[name])
+    return resolve(kind, given, arguments.verb)
 
 
-def read_table(arguments: argparse.Namespace, options: TableOptions) -> Table:
+def read_table(arguments: argparse.Namespace, options: InspectOptions | FitOptions) -> Table:
     """Return the parsed table of ``fit`` or ``inspect``."""
-    which = {"only": arguments.only, "drop": arguments.drop, "na": options.na}
-    return files.read(arguments.table, options.kinds, format_of(arguments), **which)
-
-
-def column_names(text: str | None) -> list[str]:
-    """Return the names of columns between commas; a name with a comma is in double quotes."""
-    names = next(csv.reader([text or ""], skipinitialspace=True), [])
-    return [name.strip() for name in names]
+    which = {"only": arguments.only, "drop": arguments.drop, "na": options["na"]}
+    return files.read(arguments.table, options["columns"] or {}, format_of(arguments), **which)
 
 
 def format_of(arguments: argparse.Namespace) -> Format:
