@@ -18,7 +18,7 @@ from flows.tables.duplicates import first_copies
 from flows.tables.field import Field
 from flows.tables.notices import TableError
 from flows.tables.preparation import round_rows
-from flows.tables.schema import dequantise
+from flows.tables.spreading import dequantise
 from flows.tables.to_real import ToReal
 from stages.pipeline.preparation import from_real, learnable, scorable
 

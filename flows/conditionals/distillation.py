@@ -21,7 +21,7 @@ from flows.mixtures.mixture import Mixture
 from flows.tables.cells import narrowed, stretched
 from flows.tables.duplicates import first_copies
 from flows.tables.field import Field
-from flows.tables.schema import dequantise
+from flows.tables.spreading import dequantise
 from flows.tables.to_real import ToReal
 
 SAMPLES = 10_000  # drawn from the density

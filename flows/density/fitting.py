@@ -28,7 +28,8 @@ from flows.tables.duplicates import effective_rows
 from flows.tables.notices import Notice, show
 from flows.tables.options import FitOptions, resolve, spelled_out, target_names
 from flows.tables.parsing import Table, from_user
-from flows.tables.schema import Schema, dequantise
+from flows.tables.schema import Schema
+from flows.tables.spreading import dequantise
 from flows.training.automatic import stacking
 from flows.training.automatic.limit import Clock, Limit, Recorded
 from flows.training.automatic.recipe import train_auto

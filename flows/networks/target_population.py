@@ -19,7 +19,7 @@ from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.population import Population
 from flows.networks.preprocessing import Preprocessing
 from flows.tables.field import Field
-from flows.tables.schema import dequantise
+from flows.tables.spreading import dequantise
 
 if TYPE_CHECKING:  # loading a mixture must not load the kernels
     from flows.networks.flow import Flow

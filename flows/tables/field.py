@@ -9,16 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, fields
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
-import pandas as pd
 
-from flows.core.arrays import Array, ArrayOrTensor, Mask
+from flows.core.arrays import Array, ArrayOrTensor, Mask, Whole
 from flows.tables.notices import Notice, TableError
 
 if TYPE_CHECKING:
-    from flows.tables.kinds.unlearned import Unlearned
+    import pandas as pd
+
     from flows.tables.lines import Line
 
 Label = str | int | float | bool
@@ -193,7 +194,7 @@ class Field:
             x: the numbers.
             is_distance: whether they are distances between values, such as standard deviations.
         """
-        return pd.Series(x)
+        raise NotImplementedError
 
     def text(self, x: float) -> str:
         """Return a number as text for formulas and messages."""
@@ -307,11 +308,77 @@ class Field:
         return cls(**{name: _frozen(own[name]) for name in names})
 
 
+class Unlearned:
+    """A column that is not learned."""
+
+    name: str
+    use: ClassVar[str] = "excluded"  # of ``flows.inspect``
+    role: ClassVar[str] = ""  # the name in a file
+    roles: ClassVar[dict[str, type[Unlearned]]] = {}
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Register the class, so that files hold it."""
+        super().__init_subclass__(**arguments)
+        Unlearned.roles[cls.role] = cls
+
+    @property
+    def formula(self) -> str:
+        """How samples compute the column, if they do."""
+        return ""
+
+    @property
+    def why(self) -> str:
+        """Why questions about the column have no answer, as a clause that follows the column."""
+        raise NotImplementedError
+
+    @property
+    def details(self) -> str:
+        """What a description of the density says of the column."""
+        raise NotImplementedError
+
+    def restored(self, sampled: Sampled, generator: np.random.Generator) -> pd.Series:
+        """Return what samples hold."""
+        raise NotImplementedError
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the column as a dict that JSON can hold; ``from_json`` reads it."""
+        raise NotImplementedError
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> Unlearned:
+        """Return the column that ``to_json`` of this class wrote, without its role."""
+        return cls(**content)
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> Unlearned:
+        """Return the column that ``to_json`` wrote as ``content``."""
+        own = dict(content)
+        return Unlearned.roles[own.pop("role")].read(own)
+
+
+class Sampled(NamedTuple):
+    """Samples of the learned columns.
+
+    Args:
+        fields: the learned columns.
+        rows: the samples as they are shown, ``(n, D)``, with codes for labels.
+        start: the number of samples before these.
+    """
+
+    fields: Sequence[Field]
+    rows: Array
+    start: int
+
+    @property
+    def row_numbers(self) -> Whole:
+        """The numbers of the samples, from 1, ``(n,)``."""
+        return np.arange(self.start + 1, self.start + len(self.rows) + 1)
+
+
 def registered() -> dict[str, type[Field]]:
     """Return the classes of all kinds, by ``kind``: ours, and then those of users."""
-    from flows.tables.kinds import KINDS
-
-    ours = {cls.kind: cls for cls in reversed(KINDS) if issubclass(cls, Field)}
+    kinds: Any = import_module("flows.tables.kinds")  # by name: the kinds import this module
+    ours = {cls.kind: cls for cls in reversed(kinds.KINDS) if issubclass(cls, Field)}
     return ours | Field.kinds
 
 

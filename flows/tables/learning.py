@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -18,9 +18,9 @@ from flows.core.arrays import Array, Mask, Whole
 from flows.tables.checking import check
 from flows.tables.choosing import choose
 from flows.tables.duplicates import merged_groups
-from flows.tables.field import Choice, Field
+from flows.tables.field import Choice, Field, Unlearned
 from flows.tables.kinds import Real
-from flows.tables.kinds.unlearned import Carried, Group, Unlearned, Weights
+from flows.tables.kinds.unlearned import Carried, Group, Weights
 from flows.tables.notices import Notice, TableError, collecting, leave_out
 from flows.tables.options import FitOptions, InspectOptions, Missing, target_names
 from flows.tables.parsing import (
@@ -31,24 +31,38 @@ from flows.tables.parsing import (
     rows_left_out,
 )
 from flows.tables.rounding import count_decimals
-from flows.tables.schema import Sample, Schema
 from flows.tables.values import label_text
 from flows.tables.weights import counts, weights_of
 
 NAMELESS = r"(Unnamed: \d+)?"  # a column without a name; pandas calls it "Unnamed: 0"
 
 
-def learn(
-    table: Table, options: InspectOptions | FitOptions
-) -> tuple[Schema, Sample, list[Notice]]:
-    """Return the schema of a table, the rows that a density is to learn, and the notices.
+class Sample(NamedTuple):
+    """The rows that a density is to learn.
 
     Args:
-        table: a parsed table.
-        options: the options, with a value for each (``options.resolve``).
+        values: the rows ``(n, D)``, with codes for labels and ``NaN`` for missing values.
+        copies: the index of the first copy of each row, ``(n,)``.
+        groups: the number of the group of each row, ``(n,)``: a row is in one group with its copies
+            and with the rows of the same subject.
+        target_count: the number of last columns that are learned given all others; 0 if the columns
+            are learned together.
+        is_weighted: whether the rows are repeated by their weights. Repeated rows are copies.
+    """
 
-    Raises ``TableError``, with the faults of all columns, for a table that no density can be fitted
-    to, and ``ValueError`` for another value of ``missing``, and for a word that is not a kind.
+    values: Array
+    copies: Whole
+    groups: Whole
+    target_count: int = 0
+    is_weighted: bool = False
+
+
+def learn(
+    table: Table, options: InspectOptions | FitOptions
+) -> tuple[tuple[Field, ...], tuple[str, ...], tuple[Unlearned, ...], Sample, list[Notice]]:
+    """Return the learned columns, the names of all, those not learned, the rows, and the notices.
+
+    ``Schema.fit`` describes the arguments and the errors.
     """
     kinds, targets = options["columns"] or {}, target_names(options["target"])
     missing, strict = options["missing"], options["strict"]
@@ -64,21 +78,21 @@ def learn(
         if weights is not None:
             frame, weighted = _with_weight(frame, weights, [*targets, group])
             notices += weighted
-        others = [
-            cls(name) for cls, name in ((Group, group), (Weights, weights)) if name is not None
-        ]
-        schema, sample, found = _learned(
-            frame, kinds, missing, faults, targets, others, strict=strict
+        purposes = (Group, group), (Weights, weights)
+        roles = [cls(name) for cls, name in purposes if name is not None]
+        fields, unlearned, sample, found = _learned(
+            frame, kinds, missing, faults, targets, roles, strict=strict
         )
         if targets:
-            schema, sample = _with_targets(schema, sample, targets)
+            fields, sample = _with_targets(fields, unlearned, sample, targets)
     except TableError as error:
         raise TableError(error.faults, source) from None
     notices += found
     if source and all(re.fullmatch(r"-?\d+", name) for name in frame):
         problem = f"the columns are called {', '.join(frame)}; if this is a row of the file"
         notices.insert(0, Notice(f"{problem}, write a line of names above it"))
-    return replace(_with_types(schema, types), na=tuple(options["na"])), sample, notices
+    learned, others = (tuple(_typed(each, types) for each in own) for own in (fields, unlearned))
+    return learned, tuple(frame), others, sample, notices
 
 
 def _learned(
@@ -90,8 +104,8 @@ def _learned(
     others: Sequence[Group | Weights],
     *,
     strict: bool,
-) -> tuple[Schema, Sample, list[Notice]]:
-    """Return the result of ``learn`` for a frame of named columns.
+) -> tuple[list[Field], list[Unlearned], Sample, list[Notice]]:
+    """Return the columns that are learned and those that are not, the rows, and the notices.
 
     ``others`` are the columns of the group and the weights. Adds faults to ``faults``, and raises
     ``TableError`` with them.
@@ -130,17 +144,17 @@ def _learned(
         *of_groups,
         *checked.notices,
     ]
-    unlearned = (
+    unlearned = [
         *checked.carried,
         *(Carried(Real(name), None) for name in values.empty),
         *(each.field for each in choices.values() if isinstance(each.field, Unlearned)),
         *others,
-    )
+    ]
     sample = Sample(np.ascontiguousarray(numbers[:, checked.places]), copies, groups)
     for each in others:
         if isinstance(each, Weights):
             sample = _repeated(sample, counts(weights_of(kept[each.name])))
-    return Schema(tuple(checked.fields), tuple(frame), unlearned), sample, notices
+    return checked.fields, unlearned, sample, notices
 
 
 class Values:
@@ -290,40 +304,37 @@ def _repeated(sample: Sample, count: Whole) -> Sample:
     return Sample(values, first[1][first[2]], groups, is_weighted=True)
 
 
-def _with_targets(schema: Schema, sample: Sample, targets: Sequence[str]) -> tuple[Schema, Sample]:
-    """Return the schema and the rows with the columns ``targets`` at the end, in this order.
+def _with_targets(
+    fields: Sequence[Field], unlearned: Sequence[Unlearned], sample: Sample, targets: Sequence[str]
+) -> tuple[list[Field], Sample]:
+    """Return the fields and the rows with the columns ``targets`` at the end, in this order.
 
     Raises ``TableError`` for a target that is named twice or not learned, and if every column is a
     target.
     """
+    names = [field.name for field in fields]
     for name in targets:
         if list(targets).count(name) > 1:
             raise TableError([Notice("is named as a target more than once", name)])
-        if name not in schema.learned:
-            found = (each.why for each in schema.unlearned if each.name == name)
-            why = next(found, "is not learned")
+        if name not in names:
+            why = next((each.why for each in unlearned if each.name == name), "is not learned")
             raise TableError([Notice(f"cannot be a target: the column {why}", name)])
-    given = [d for d, name in enumerate(schema.learned) if name not in targets]
+    given = [d for d, name in enumerate(names) if name not in targets]
     if not given:
         raise TableError([Notice("every column is a target; a target needs a column beside it")])
-    order = [*given, *map(schema.learned.index, targets)]
+    order = [*given, *map(names.index, targets)]
     values = np.ascontiguousarray(sample.values[:, order])
-    fields = tuple(schema.fields[d] for d in order)
-    return replace(schema, fields=fields), sample._replace(values=values, target_count=len(targets))
+    moved = sample._replace(values=values, target_count=len(targets))
+    return [fields[d] for d in order], moved
 
 
-def _with_types(schema: Schema, types: Mapping[str, Any]) -> Schema:
-    """Return the schema with the ``types`` of a data frame, by column."""
-
-    def typed(each: Any) -> Any:
-        if isinstance(each, Carried):
-            return replace(each, field=typed(each.field))
-        kind = types.get(each.name)
-        natural = each.natural_types() if isinstance(each, Field) else ()
-        return each if kind in natural else replace(each, dtype=kind)
-
-    fields, unlearned = (tuple(map(typed, own)) for own in (schema.fields, schema.unlearned))
-    return replace(schema, fields=fields, unlearned=unlearned)
+def _typed(column: Any, types: Mapping[str, Any]) -> Any:
+    """Return a field, or a column that is not learned, with its type in a data frame."""
+    if isinstance(column, Carried):
+        return replace(column, field=_typed(column.field, types))
+    dtype = types.get(column.name)
+    natural = column.natural_types() if isinstance(column, Field) else ()
+    return column if dtype in natural else replace(column, dtype=dtype)
 
 
 def _subjects(values: pd.Series) -> Whole:

@@ -10,39 +10,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array
 from flows.core.rows import Rows
 from flows.core.seeds import numpy_generator
-from flows.tables.field import Field, Label
-from flows.tables.kinds.unlearned import Carried, Identifier, Sampled, Unlearned, Weights
+from flows.tables.field import Field, Label, Sampled, Unlearned
+from flows.tables.kinds.unlearned import Carried, Identifier, Weights
+from flows.tables.learning import Sample, learn
 from flows.tables.notices import Notice, TableError, collecting
 from flows.tables.options import FitOptions, InspectOptions
 from flows.tables.parsing import Table, position
-
-
-class Sample(NamedTuple):
-    """The rows that a density is to learn.
-
-    Args:
-        values: the rows ``(n, D)``, with codes for labels and ``NaN`` for missing values.
-        copies: the index of the first copy of each row, ``(n,)``.
-        groups: the number of the group of each row, ``(n,)``: a row is in one group with its copies
-            and with the rows of the same subject.
-        target_count: the number of last columns that are learned given all others; 0 if the columns
-            are learned together.
-        is_weighted: whether the rows are repeated by their weights. Repeated rows are copies.
-    """
-
-    values: Array
-    copies: Whole
-    groups: Whole
-    target_count: int = 0
-    is_weighted: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,19 +42,22 @@ class Schema:
     unlearned: tuple[Unlearned, ...] = ()
     na: tuple[str, ...] = ()
 
-    @staticmethod
+    @classmethod
     def fit(
-        table: Table, options: InspectOptions | FitOptions
+        cls, table: Table, options: InspectOptions | FitOptions
     ) -> tuple[Schema, Sample, list[Notice]]:
-        """Return the schema of a table, the rows to learn, and the notices (``learning.learn``).
+        """Return the schema of a table, the rows that a density is to learn, and the notices.
 
         Args:
             table: a parsed table.
-            options: the options of a fit, with a value for each (``options.resolve``).
-        """
-        from flows.tables.learning import learn
+            options: the options, with a value for each (``options.resolve``).
 
-        return learn(table, options)
+        Raises ``TableError``, with the faults of all columns, for a table that no density can be
+        fitted to, and ``ValueError`` for another value of ``missing``, and for a word that is not a
+        kind.
+        """
+        fields, names, unlearned, sample, notices = learn(table, options)
+        return cls(fields, names, unlearned, tuple(options["na"])), sample, notices
 
     @classmethod
     def of(cls, description: Mapping[str, Any]) -> Schema:
@@ -184,43 +168,6 @@ def joined(fields: Sequence[Field], rows: Rows) -> Array:
     values[:, ~has_labels] = rows.numbers
     values[:, has_labels] = np.where(rows.codes < 0, np.nan, rows.codes)
     return values
-
-
-def dequantise(
-    fields: Sequence[Field],
-    values: Array,
-    copies: Whole,
-    seed: int,
-    *,
-    given: int = 0,
-    is_narrow: bool = False,
-    only_discrete: bool = False,
-) -> Array:
-    """Return ``values`` ``(n, D)`` with noise over their cells (``Field.spread``).
-
-    The noise depends only on ``seed`` and the shape, so a table gets the same noise for every
-    model. Copies of a row get the same noise and remain copies.
-
-    Args:
-        fields: the columns.
-        values: their values, with codes for labels.
-        copies: the result of ``first_copies``, ``(n,)``.
-        seed: the seed of the noise.
-        given: the number of first columns that keep their values.
-        is_narrow: whether labels keep a distance from the ends of their cells.
-        only_discrete: whether only values that samples are rounded to get noise.
-    """
-    spreads = [
-        bool(d >= given and field.cell and (field.is_discrete or not only_discrete))
-        for d, field in enumerate(fields)
-    ]
-    if not any(spreads):
-        return values
-    u = np.random.default_rng(seed).uniform(-0.5, 0.5, values.shape)[copies]
-    spread = values.copy()
-    for d in np.flatnonzero(spreads).tolist():
-        spread[:, d] = fields[d].spread(values[:, d], u[:, d], is_narrow=is_narrow)
-    return spread
 
 
 def _of_version_0_3(fields: tuple[Field, ...], table: Mapping[str, Any]) -> Schema:

@@ -13,7 +13,7 @@ from flows.core.arrays import Array, as_points, as_rows
 from flows.tables.duplicates import first_copies
 from flows.tables.field import Field
 from flows.tables.preparation import round_rows, to_real
-from flows.tables.schema import dequantise
+from flows.tables.spreading import dequantise
 
 
 def learnable(columns: Sequence[Field], values: Array, seed: int) -> Array:

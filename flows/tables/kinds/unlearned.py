@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from flows.core.arrays import Array, Whole, rounded
-from flows.tables.field import Choice, Field
+from flows.core.arrays import Array, rounded
+from flows.tables.field import Choice, Field, Sampled, Unlearned
 from flows.tables.kinds.category import label_counts, too_many
 from flows.tables.kinds.whole import are_whole, are_years, increase_by_little
 from flows.tables.notices import Notice, SetKind, leave_out
@@ -22,73 +22,6 @@ from flows.tables.rounding import DISTINCT
 from flows.tables.types import cast
 
 DIGITS = 12  # of coefficients, if as many are enough
-
-
-class Unlearned:
-    """A column that is not learned."""
-
-    name: str
-    use: ClassVar[str] = "excluded"  # of ``flows.inspect``
-    role: ClassVar[str] = ""  # the name in a file
-    roles: ClassVar[dict[str, type[Unlearned]]] = {}
-
-    def __init_subclass__(cls, **arguments: Any) -> None:
-        """Register the class, so that files hold it."""
-        super().__init_subclass__(**arguments)
-        Unlearned.roles[cls.role] = cls
-
-    @property
-    def formula(self) -> str:
-        """How samples compute the column, if they do."""
-        return ""
-
-    @property
-    def why(self) -> str:
-        """Why questions about the column have no answer, as a clause that follows the column."""
-        raise NotImplementedError
-
-    @property
-    def details(self) -> str:
-        """What a description of the density says of the column."""
-        raise NotImplementedError
-
-    def restored(self, sampled: Sampled, generator: np.random.Generator) -> pd.Series:
-        """Return what samples hold."""
-        raise NotImplementedError
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the column as a dict that JSON can hold; ``from_json`` reads it."""
-        raise NotImplementedError
-
-    @classmethod
-    def read(cls, content: Mapping[str, Any]) -> Unlearned:
-        """Return the column that ``to_json`` of this class wrote, without its role."""
-        return cls(**content)
-
-    @staticmethod
-    def from_json(content: Mapping[str, Any]) -> Unlearned:
-        """Return the column that ``to_json`` wrote as ``content``."""
-        own = dict(content)
-        return Unlearned.roles[own.pop("role")].read(own)
-
-
-class Sampled(NamedTuple):
-    """Samples of the learned columns.
-
-    Args:
-        fields: the learned columns.
-        rows: the samples as they are shown, ``(n, D)``, with codes for labels.
-        start: the number of samples before these.
-    """
-
-    fields: Sequence[Field]
-    rows: Array
-    start: int
-
-    @property
-    def row_numbers(self) -> Whole:
-        """The numbers of the samples, from 1, ``(n,)``."""
-        return np.arange(self.start + 1, self.start + len(self.rows) + 1)
 
 
 @dataclass(frozen=True)

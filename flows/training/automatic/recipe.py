@@ -41,7 +41,6 @@ from flows.networks.network import DensityNetwork
 from flows.networks.population import Population, ensemble_log_prob
 from flows.networks.record import MemberRecord, RowScores, RowState, TrainingRecord
 from flows.tables.duplicates import effective_rows, equal_rows
-from flows.tables.kinds import Real
 from flows.training.automatic import stacking
 from flows.training.automatic.candidates import CANDIDATES, TARGET_CANDIDATES
 from flows.training.automatic.fold import Fold
@@ -214,10 +213,11 @@ def checked(network: DensityNetwork, rows: Tensor, what: str) -> Array:
     given = rows.double().numpy()
     real = network.preprocessing.to_real_rows(given)
     for row, member, d in np.argwhere(~(np.isfinite(real) | np.isnan(given)))[:1].tolist():
-        column = network.columns[d] if network.columns else Real(str(d))
+        field = network.columns[d] if network.columns else None
+        name, word = (field.name, field.word) if field else (str(d), "real")
         raise ValueError(
-            f"row {row} of {what}: column {column.name} holds {given[row, member, d]:g}; allowed "
-            f"are finite numbers of the kind {column.word}"
+            f"row {row} of {what}: column {name} holds {given[row, member, d]:g}; allowed are "
+            f"finite numbers of the kind {word}"
         )
     return given
 
