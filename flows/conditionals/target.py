@@ -23,7 +23,14 @@ import torch
 from scipy.special import ndtri, softmax
 
 from flows.conditionals.distillation import Distilled
-from flows.conditionals.unknowns import ENOUGH, MOST, Intervals, Posterior
+from flows.conditionals.unknowns import (
+    ENOUGH,
+    MOST,
+    Intervals,
+    LogShare,
+    Posterior,
+    no_share,
+)
 from flows.core.arrays import Array, Whole, choose
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
@@ -97,6 +104,7 @@ class TargetUnknowns:
         generator: np.random.Generator,
         error: float,
         most: int,
+        log_share: LogShare = no_share,
     ) -> Posterior:
         """Return the posterior of a row whose unknown values lie inside intervals.
 
@@ -113,6 +121,7 @@ class TargetUnknowns:
             generator: the source of random numbers.
             error: the standard error of the log-evidence at which drawing stops.
             most: the number of draws, at most.
+            log_share: added to the log-weights of complete rows ``(N, d + D)``.
 
         Raises ``UserError`` if no draw of several targets lies inside the intervals.
         """
@@ -122,7 +131,8 @@ class TargetUnknowns:
         def draw(count: int) -> tuple[Array, Array]:
             x, log_w = self._context_inside(row[:context], of_context, count, generator)
             y, log_p = self._inside(x, intervals, generator)
-            return np.column_stack([x, y]), log_w[:, None] + log_p
+            rows = np.column_stack([x, y])
+            return rows, (log_w + log_share(rows))[:, None] + log_p
 
         found = Posterior.doubled(draw, self._weights, lambda each: each.error <= error, most)
         if not np.isfinite(found.log_weights).any():

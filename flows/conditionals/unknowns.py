@@ -43,6 +43,8 @@ from flows.tables.field import Field
 
 Intervals = Mapping[int, Array]  # intervals (I, 2) in the user's units, by column
 
+LogShare = Callable[[Array], Array]
+
 FIRST, MOST = 256, 8_192  # draws per row: in the first round, and at most in all rounds
 ENOUGH = 100  # effective draws
 POINTS = 20_000  # draws that are weighted at a time: limits the memory
@@ -176,6 +178,11 @@ class Posterior:
         return rows
 
 
+def no_share(values: Array) -> Array:
+    """Return 0 for each row: its whole weight counts."""
+    return np.zeros(len(values))
+
+
 class Unknowns:
     """Conditional distributions of a density.
 
@@ -229,6 +236,7 @@ class Unknowns:
         generator: np.random.Generator,
         error: float,
         most: int,
+        log_share: LogShare = no_share,
     ) -> Posterior:
         """Return the posterior of a row whose unknown values lie inside intervals.
 
@@ -243,6 +251,7 @@ class Unknowns:
             generator: the source of random numbers.
             error: the standard error of the log-evidence at which drawing stops.
             most: the number of draws, at most.
+            log_share: added to the log-weights of complete rows ``(N, D)``.
         """
         unknown = np.isnan(row)
         mixture = self.distilled.mixture
@@ -255,8 +264,9 @@ class Unknowns:
         def draw(count: int) -> tuple[Array, Array]:
             sizes = [POINTS] * (count // POINTS) + [count % POINTS]
             pieces = [self._restricted_draws(row, places, proposal, n, generator) for n in sizes]
-            values, log_weights = zip(*pieces, strict=True)
-            return np.concatenate(values), np.concatenate(log_weights)
+            parts, log_weights = zip(*pieces, strict=True)
+            values = np.concatenate(parts)
+            return values, np.concatenate(log_weights) + log_share(values)[:, None]
 
         return Posterior.doubled(
             draw, self.member_weights, lambda found: found.error <= error, most

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +33,7 @@ from flows.tables.field import Label
 from flows.tables.kinds import Real
 from flows.tables.parsing import default_names
 from flows.tables.preparation import round_rows
-from flows.tables.schema import Schema
+from flows.tables.schema import Schema, refused
 
 ROWS_PER_DRAW = 50_000  # rows that are drawn at a time: limits the memory
 PER_SAMPLE = 8  # weighted draws for each draw that is kept
@@ -101,6 +101,7 @@ class Conditions:
                 rare[d] = self.rare[d] & event.rare[d]
                 if not rare[d]:
                     own = own[:-1]  # without the pool, which is the last label
+                    del rare[d]
             if not np.isnan(self.row[d]):
                 if not ((own[:, 0] <= self.row[d]) & (self.row[d] <= own[:, 1])).any():
                     return None
@@ -221,8 +222,7 @@ class ArrayDensity:
 
     def disallowed(self, rows: Array) -> Mask:
         """Return a mask ``(n, D)`` of the values that the kinds of their columns do not allow."""
-        held = [column.holds(x) for column, x in zip(self.columns, rows.T, strict=True)]
-        return ~(np.stack(held, axis=1) | np.isnan(rows))
+        return refused(self.columns, rows)
 
     def tail_probability(self, log_q: Array) -> Array:
         """Return the probability that a row of the table has at most this density, ``(n,)``.
@@ -399,17 +399,20 @@ class ArrayDensity:
                 intervals[d], row[d] = row[d] + np.array([[-0.5, 0.5]]), np.nan
         if np.isnan(row).all() and not intervals:
             return Posterior(row[None], np.zeros((1, self.network.members)), np.ones(1), True)
-        found = self.unknowns.restricted(row, intervals, generator, error, most)
-        return self._with_rare_shares(found, given)
+        return self.unknowns.restricted(
+            row, intervals, generator, error, most, partial(self._log_rare_share, given)
+        )
 
-    def _with_rare_shares(self, posterior: Posterior, given: Conditions) -> Posterior:
-        """Return the posterior with the share of the allowed rare labels in draws of a pool."""
-        log_weights = posterior.log_weights.copy()
+    def _log_rare_share(self, given: Conditions, values: Array) -> Array:
+        """Return the logarithm of the share of a pool that conditions allow, for each row ``(n,)``.
+
+        It is 0 for a row without a label of a pool.
+        """
+        found = np.zeros(len(values))
         for d in given.rare.keys() & given.intervals.keys():
-            column = self.columns[d]
-            is_pool = posterior.values[:, d] > len(column.labels) - 1.5  # the last label
-            log_weights[is_pool] += np.log(column.rare_share(given.rare[d]))
-        return Posterior.of(posterior.values, log_weights, self._weights)
+            is_pool = self.columns[d].round(values[:, d]) == len(self.columns[d].labels) - 1
+            found += np.where(is_pool, np.log(self.columns[d].rare_share(given.rare[d])), 0.0)
+        return found
 
     def _summary(self, posterior: Posterior, d: int, levels: Sequence[float]) -> Array:
         """Return the moments and quantiles of column ``d``, or the probabilities of its labels."""

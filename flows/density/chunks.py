@@ -30,7 +30,7 @@ from flows.tables.parsing import (
     parse,
     rows_left_out,
 )
-from flows.tables.schema import numbers_of
+from flows.tables.schema import joined, numbers_of
 from flows.tables.values import PLAIN, Format
 
 ROUGH = 0.021  # standard error of a probability, relative, above which a notice says so
@@ -88,10 +88,10 @@ class Chunks:
         is_given = given_mask(self.schema, given)
         parsed = self._parsed(chunk, self.columns)
         kept = apply_missing_policy(parsed, missing)
-        rows = numbers_of(self.columns, kept)
+        rows, refused = self._rows_of(kept)
         self._count_unknown_labels(kept, rows, is_learned)
         has_labels = np.array([bool(column.labels) for column in self.columns])
-        disallowed = self.density.disallowed(rows) & ~(has_labels & is_learned)
+        disallowed = refused & ~(has_labels & is_learned)
         self._note_disallowed(kept, rows, disallowed, consequence)
         self._left_out += len(chunk) - len(rows)
         if missing == "drop":  # a mask and not labels, because labels of the index may repeat
@@ -213,8 +213,7 @@ class Chunks:
         Missing and disallowed values are ``NaN``.
         """
         table = self._table(chunk, self.columns)
-        rows = numbers_of(self.columns, table)
-        disallowed = self.density.disallowed(rows)
+        rows, disallowed = self._rows_of(table)
         self._note_disallowed(table, rows, disallowed, "treated as unknown")
         return np.where(disallowed, np.nan, rows), disallowed
 
@@ -290,6 +289,11 @@ class Chunks:
         results = tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
         self._effective.setdefault(what, []).append(results[-1])
         return results
+
+    def _rows_of(self, table: Table) -> tuple[Array, Mask]:
+        """Return the rows of a parsed table as numbers ``(n, D)``, and which are refused."""
+        rows, refused = self.schema.rows(table)
+        return joined(self.columns, rows, refused), refused
 
     def _parsed(self, chunk: pd.DataFrame, columns: Sequence[Field]) -> Table:
         fields = {column.name: column for column in columns}

@@ -105,7 +105,7 @@ def _range(density: ArrayDensity, d: int, ends: tuple[Any, ...]) -> Array:
     low, high = column.range_of(low, high)
     if not low < high:
         why = f"is given as {ends!r}, a range without values of the column"
-        raise _error(f"{why}{column.details}", column)
+        raise _error(f"{why}, which are {column.allowed}{column.details}", column)
     return np.array([[low, high]])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -127,8 +127,8 @@ class TargetDensity(ArrayDensity):
     def _restricted(
         self, given: Conditions, generator: np.random.Generator, error: float, most: int
     ) -> Posterior:
-        found = self.unknowns.restricted(given.row, given.intervals, generator, error, most)
-        return self._with_rare_shares(found, given)
+        share = partial(self._log_rare_share, given)
+        return self.unknowns.restricted(given.row, given.intervals, generator, error, most, share)
 
     def surprise(self, rows: Array, row_numbers: Whole) -> tuple[Array, Array]:
         """Return the surprise of each target given x and the targets before it, ``(n, D)``.
@@ -220,6 +220,8 @@ def target_along(
     rows = np.where(density.disallowed(rows), np.nan, rows)  # such as a new label
     if d is None:
         d = int(np.argmax([_correlation(x, rows[:, context:]) for x in rows.T[:context]]))
+    if np.isnan(rows[:, d]).all():
+        raise UserError(f"column {density.columns[d].name} holds no value to draw a target along")
     known = [x[~np.isnan(x)] for x in rows.T]
     typical = np.array([_typical(*each) for each in zip(density.columns, known, strict=True)])
     if labels := density.columns[d].labels:
@@ -243,9 +245,16 @@ def _typical(column: Field, x: Array) -> float:
 
 
 def _correlation(x: Array, targets: Array) -> float:
-    """Return the largest absolute rank correlation of ``x`` ``(n,)`` with a target ``(n, D)``."""
-    found = [spearmanr(x, y, nan_policy="omit").statistic for y in targets.T]
-    return float(np.nan_to_num(np.abs(found)).max())
+    """Return the largest absolute rank correlation of ``x`` ``(n,)`` with a target ``(n, D)``.
+
+    It is 0 if fewer than three rows have different values, and -1 without a value of x.
+    """
+    found = [-1.0 if np.isnan(x).all() else 0.0]
+    for y in targets.T:
+        both = ~np.isnan(x) & ~np.isnan(y)
+        if both.sum() >= 3 and np.ptp(x[both]) > 0 and np.ptp(y[both]) > 0:
+            found.append(abs(float(spearmanr(x[both], y[both]).statistic)))
+    return max(found)
 
 
 def _bands(density: TargetDensity, rows: Array, t: int) -> Array:

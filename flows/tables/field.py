@@ -122,6 +122,11 @@ class Field:
         """
         return self
 
+    @property
+    def without_ends(self) -> Field:
+        """The field without a smallest or largest value that its values suggested."""
+        return self
+
     def about_values(self, x: Array) -> list[Notice]:
         """Return notices on suspicious numbers among the known ``x`` ``(n,)``."""
         return []

@@ -118,6 +118,12 @@ def _learned(
             for name in values.empty
         ]
         choices = _without_refused(choices, faults)
+    choices |= {
+        name: Choice(choice.field.without_ends)
+        for name, choice in choices.items()
+        if targets and name not in (*targets, *kinds)
+        if isinstance(choice.field, Field) and choice.field.without_ends != choice.field
+    }  # a given column has no density that could end
     values.mask_text(choices)
     names = list(_fields(choices))
     if missing == "stop":

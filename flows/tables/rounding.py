@@ -13,7 +13,10 @@ DISTINCT = 0.9  # a column with a smaller share of distinct values is rounded
 COMMON = 0.1  # a gap with a larger share of all gaps between values is the step of the column
 MOST_DECIMALS = 9  # of numbers that were written with decimals
 PEAK_ROWS, PEAK_SHARE, PEAK_FACTOR = 10, 0.05, 2  # of a value that many rows hold (``is_peak``)
-NEAREST, FAR = 0.05, 10  # quantile of the nearest other values, and their range in cells
+NEAREST, FAR = 0.05, 1  # quantile of the nearest other values, and half their range in cells
+OTHERS = 5  # a peak has more rows than this many times the mean of the other values
+ROUNDING = 32 * np.finfo(float).eps  # relative to the largest value of a column
+CLEAR = 0.01  # a decimal is clear if the errors of rounding are below this share of its unit
 MOST_STEPS = 2.0**53  # a larger number of steps is not exact
 
 
@@ -42,11 +45,11 @@ def common_step(x: Array) -> float:
 
     It is the most common gap between different values, without the error of their last decimal. If
     no gap occurs twice, it is the median gap. It is the last decimal if no gap is common, and the
-    values are equal because many rows hold 0.
+    column counts as rounded because many rows hold 0.
     """
     distinct = np.unique(x)
     decimals = count_decimals(distinct)
-    if decimals is not None and not has_step(distinct) and is_peak(x, 0.0, 10.0**-decimals):
+    if decimals is not None and not has_step(distinct) and is_peak(x, 0.0):
         return float(10.0**-decimals)
     gaps, place, counts = _spacings(distinct)
     step = float(np.median(gaps[place == counts.argmax()] if counts.max() > 1 else gaps))
@@ -56,10 +59,15 @@ def common_step(x: Array) -> float:
 
 
 def count_decimals(x: Array) -> int | None:
-    """Return how many decimals the numbers ``x`` ``(n,)`` have; ``None`` for more than nine."""
+    """Return how many decimals the numbers ``x`` ``(n,)`` have; ``None`` for more than nine.
+
+    The rounding errors of sums, differences and products are ignored: 0.1 + 0.2 has one decimal.
+    """
     known = x[np.isfinite(x)]
+    noise = ROUNDING * np.abs(known).max(initial=0)
     for decimals in range(MOST_DECIMALS + 1):
-        if (np.round(known, decimals) == known).all():
+        error = np.abs(np.round(known, decimals) - known).max(initial=0)
+        if error == 0 or error <= noise <= CLEAR * 10.0**-decimals:
             return decimals
     return None
 
@@ -77,27 +85,45 @@ def decimal_steps(distinct: Array) -> tuple[float, float] | None:
     return (1 / 10**decimals, multiple / 10**decimals) if multiple else None
 
 
-def is_peak(x: Array, value: float, step: float) -> bool:
-    """Return whether many rows hold a ``value``: more than hold the values next to it.
+def are_many(x: Array, value: float) -> bool:
+    """Return whether at least ten rows and 5% of the rows of ``x`` ``(n,)`` hold a value."""
+    return bool((x == value).sum() >= max(PEAK_ROWS, PEAK_SHARE * len(x)))
 
-    At least ten rows and 5% of the rows hold it, and more than twice as many as hold either of the
-    values one ``step`` away.
+
+def is_peak(x: Array, value: float) -> bool:
+    """Return whether many rows hold a ``value`` (``are_many``), and few hold the values beside it.
+
+    More than twice as many rows hold the value as hold the nearest smaller value, or the nearest
+    larger value.
 
     Args:
         x: the known values ``(n,)``.
         value: the value.
-        step: the distance to the next values.
     """
-    beside = max(np.isclose(x, value + sign * step, 0, step / 4).sum() for sign in (-1, 1))
-    count = (x == value).sum()
-    return bool(count >= max(PEAK_ROWS, PEAK_SHARE * len(x)) and count > PEAK_FACTOR * beside)
+    if not are_many(x, value):
+        return False
+    distinct, counts = np.unique(x, return_counts=True)
+    place = int(np.searchsorted(distinct, value))
+    beside = [*counts[max(place - 1, 0) : place], *counts[place + 1 : place + 2]]
+    return bool(beside) and bool(counts[place] > PEAK_FACTOR * max(beside))
+
+
+def is_alone(x: Array, value: float) -> bool:
+    """Return whether ``is_peak`` holds, and not by chance.
+
+    In rounded numbers without a peak, the values beside the most frequent value may be rare by
+    chance. So the value must have more than five times as many rows as the others on average.
+    """
+    most = (x == value).sum()
+    others = len(np.unique(x)) - 1
+    return is_peak(x, value) and bool(most > OTHERS * (len(x) - most) / others)
 
 
 def find_peak(x: Array, cell: float, ends: Sequence[float] = ()) -> Peak | None:
     """Return the peak of ``x`` ``(n,)``, or ``None``.
 
-    A peak is a value that many rows hold (``is_peak``) and that most other values are many cells
-    away from. It lies at the only end of the column, or the column has no end.
+    The peak is the most frequent value, if ``is_alone`` holds and most other values spread over
+    more than ``FAR`` cells. It lies at the only end of the column, or the column has no end.
 
     Args:
         x: the known values ``(n,)``.
@@ -107,7 +133,7 @@ def find_peak(x: Array, cell: float, ends: Sequence[float] = ()) -> Peak | None:
     distinct, counts = np.unique(x, return_counts=True)
     value = float(distinct[counts.argmax()])
     away = np.abs(x[x != value] - value)
-    if [*ends] not in ([], [value]) or not len(away) or not is_peak(x, value, cell):
+    if [*ends] not in ([], [value]) or not len(away) or not is_alone(x, value):
         return None
     near, middle = np.quantile(away, [NEAREST, 0.5])
     if middle - near < FAR * cell:
@@ -121,6 +147,6 @@ def _spacings(distinct: Array) -> tuple[Array, Whole, Whole]:
     Also return the group of each gap, and the sizes of the groups.
     """
     gaps = np.diff(distinct)
-    rounding = 32 * np.finfo(float).eps * np.abs(distinct).max()
+    rounding = ROUNDING * np.abs(distinct).max()
     _, place, counts = np.unique(np.round(gaps / rounding), return_inverse=True, return_counts=True)
     return gaps, place, counts

@@ -1,8 +1,7 @@
-"""The schema of a table: its columns in order, learned or not, and the rows as numbers and labels.
+"""The schema of a table: its columns in order, learned or not, and its rows.
 
-Schema.fit(table, ...)   table -> schema, rows to learn, notices
-schema.rows(table)       table -> rows
-schema.frame(rows)       rows  -> data frame
+``Schema.fit`` returns the schema of a table with the rows to learn, ``rows`` converts a table to
+numbers and labels, and ``frame`` converts samples to a data frame.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from flows.core.arrays import Array
+from flows.core.arrays import Array, Mask
 from flows.core.rows import Rows
 from flows.core.seeds import numpy_generator
 from flows.tables.field import Field, Label, Sampled, Unlearned
@@ -102,12 +101,16 @@ class Schema:
 
     # Rows
 
-    def rows(self, table: Table) -> Rows:
-        """Return the learned columns of a parsed table.
+    def rows(self, table: Table) -> tuple[Rows, Mask]:
+        """Return the learned columns of a parsed table, and which values they refuse.
+
+        The mask is ``(n, D)``. A refused label has the code of a gap.
 
         Raises ``TableError``, with the faults of all columns, for values that are not numbers.
         """
-        return separated(self.fields, numbers_of(self.fields, table))
+        values = numbers_of(self.fields, table)
+        rows = separated(self.fields, values)
+        return rows, refused(self.fields, values)
 
     def frame(
         self,
@@ -115,7 +118,7 @@ class Schema:
         *,
         seed: int = 0,
         start: int = 0,
-        rare: Mapping[int, Set[Label]] = {},
+        rare: Mapping[int, Set[Label]] | None = None,
     ) -> pd.DataFrame:
         """Return samples as a data frame with all columns of the table.
 
@@ -128,7 +131,7 @@ class Schema:
         generator = numpy_generator(seed, "unknown", start, 2)
         shown = [field.shown(x) for field, x in zip(self.fields, rows.T, strict=True)]
         found = {
-            field.name: field.restored(x, generator, rare.get(d))
+            field.name: field.restored(x, generator, (rare or {}).get(d))
             for d, (field, x) in enumerate(zip(self.fields, shown, strict=True))
         }
         sampled = Sampled(self.fields, np.stack(shown, axis=1), start)
@@ -150,24 +153,36 @@ def numbers_of(fields: Sequence[Field], table: Table, *, is_fit: bool = False) -
     return np.stack(found, axis=1)
 
 
+def refused(fields: Sequence[Field], values: Array) -> Mask:
+    """Return which numbers ``(n, D)`` the kinds of their columns do not allow, ``(n, D)``."""
+    held = [field.holds(x) for field, x in zip(fields, values.T, strict=True)]
+    return ~(np.stack(held, axis=1) | np.isnan(values))
+
+
 def separated(fields: Sequence[Field], values: Array) -> Rows:
     """Return numbers ``(n, D)`` with codes for labels as rows of numbers and labels."""
-    has_labels = np.array([bool(field.labels) for field in fields])
-    codes = np.nan_to_num(values[:, has_labels], nan=-1).astype(np.int64)
+    is_label = _are_labels(fields)
+    codes = np.maximum(np.nan_to_num(values[:, is_label], nan=-1), -1).astype(np.int64)
     sizes = tuple(len(field.labels) for field in fields if field.labels)
-    return Rows(values[:, ~has_labels], codes, sizes)
+    return Rows(values[:, ~is_label], codes, sizes)
 
 
-def joined(fields: Sequence[Field], rows: Rows) -> Array:
+def joined(fields: Sequence[Field], rows: Rows, is_refused: Mask) -> Array:
     """Return rows as numbers ``(n, D)`` with codes for labels, in the order of the fields.
 
-    The flows learn labels as numbers, with this function, until labels have a density of their own.
+    A gap is ``NaN``, and a refused label has the code -1. The flows learn labels as numbers, with
+    this function, until labels have a density of their own.
     """
-    values = np.empty((len(rows.numbers), len(fields)))
-    has_labels = np.array([bool(field.labels) for field in fields])
-    values[:, ~has_labels] = rows.numbers
-    values[:, has_labels] = np.where(rows.codes < 0, np.nan, rows.codes)
+    is_label = _are_labels(fields)
+    values = np.empty(is_refused.shape)
+    values[:, ~is_label] = rows.numbers
+    gaps = (rows.codes < 0) & ~is_refused[:, is_label]
+    values[:, is_label] = np.where(gaps, np.nan, rows.codes)
     return values
+
+
+def _are_labels(fields: Sequence[Field]) -> Mask:
+    return np.array([bool(field.labels) for field in fields])
 
 
 def _of_version_0_3(fields: tuple[Field, ...], table: Mapping[str, Any]) -> Schema:

@@ -137,6 +137,8 @@ def as_numbers(column: pd.Series, written: Format = PLAIN) -> Array:
     if written.decimal != ".":  # 1.5 is not a number then
         swapped = {ord(written.decimal): ".", ord("."): written.decimal}
         column = column.astype(str).str.translate(swapped)
+    if column.dtype.kind == "f" and getattr(column.dtype, "itemsize", 8) < 8:
+        column = column.astype(str).where(column.notna())  # 0.1 in single precision means 0.1
     found = pd.to_numeric(column, errors="coerce")
     if found.dtype.kind == "c":
         problem = "holds complex numbers; make two columns of the real and the imaginary parts"

@@ -63,9 +63,11 @@ class Number(Field):
             f"holds {len(np.unique(x))} distinct values in {len(x)} rows, in steps of {step:g}; "
             "rounded values have no density, so training adds uniform noise of this width"
         )
-        # A kind that keeps the sign: samples of an integer may be below 0
-        kind = "count" if x.min() >= 0 else "integer"
-        whole = Field.parse(self.name, f"{kind}:{step!r}")
+        # A kind that keeps the sign: samples of an integer may be below and above 0
+        word = f"count:{step!r}" if x.min() >= 0 else f"integer:{step!r}"
+        if x.max() <= 0:
+            word = f"integer::0:{step!r}"
+        whole = Field.parse(self.name, word)
         if self.may_be_whole and whole.holds(x).all():
             advice = ((f"draw samples in steps of {step:g}", SetKind(self.name, whole.word)),)
             return [Notice(problem, self.name, advice=advice)]

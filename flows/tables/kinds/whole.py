@@ -16,11 +16,11 @@ from flows.tables.kinds.continuous import LARGEST_WHOLE, Number, as_numbers
 from flows.tables.notices import Notice, SetKind, TableError, leave_out
 from flows.tables.rounding import (
     DISTINCT,
-    PEAK_ROWS,
-    PEAK_SHARE,
     Peak,
+    are_many,
     decimal_steps,
     find_peak,
+    is_alone,
     is_peak,
 )
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 LEAST_NUMBERED = 10  # fewer increasing numbers do not number rows
 YEARS = (1500, 2100)  # increasing whole numbers between these are years
-OTHERS = 5  # a peak has more rows than this many times the mean of the other values
 
 
 @dataclass(frozen=True)
@@ -198,22 +197,28 @@ class Integer(Whole):
         "integer:LOW:HIGH",
         "integer:LOW:",
         "integer::HIGH",
+        "integer:LOW:HIGH:STEP",
     )
 
     @classmethod
     def named(cls, name: str, texts: Sequence[str]) -> Integer | None:
         if not texts:
             return cls(name)
-        match as_numbers([text or "inf" for text in texts]):
-            case [step] if 0 < step < math.inf:
-                return cls(name, step)
-            case [low, high] if low % 1 == high % 1 == 0 and low < high:
-                return cls(name, low=low, high=high)
-            case [low, math.inf] if low % 1 == 0:
-                return cls(name, low=low)
-            case [math.inf, high] if high % 1 == 0:
-                return cls(name, high=high)
-        return None
+        if len(texts) == 1:
+            found = as_numbers(texts)
+            return cls(name, found[0]) if found and 0 < found[0] < math.inf else None
+        ends = as_numbers([text or "nan" for text in texts[:2]])
+        step = as_numbers(texts[2:] or ["1"])
+        if len(ends) < 2 or len(step) != 1 or not 0 < step[0] < math.inf:
+            return None
+        low, high = (None if math.isnan(end) else end for end in ends)
+        has_ends = low is not None or high is not None
+        if not has_ends or (low is not None and high is not None and low >= high):
+            return None
+        known = np.array([end for end in (low, high) if end is not None])
+        steps = count_steps(known, step[0])
+        is_on_step = np.isfinite(known).all() and bool((steps == np.round(steps)).all())
+        return cls(name, step[0], low, high) if is_on_step else None
 
     @classmethod
     def choose(cls, known: pd.Series) -> Choice | None:
@@ -225,7 +230,7 @@ class Integer(Whole):
         if self.low is None and self.high is None:
             return "integer" if self.step == 1 else f"integer:{self.step:.15g}"
         low, high = ("" if end is None else f"{end:.15g}" for end in (self.low, self.high))
-        return f"integer:{low}:{high}"
+        return f"integer:{low}:{high}" + ("" if self.step == 1 else f":{self.step:.15g}")
 
     @property
     def without_ends(self) -> Whole:
@@ -236,9 +241,9 @@ class Integer(Whole):
 
     def refusal(self, x: float) -> str:
         clause = super().refusal(x)
-        wider = self.without_ends
-        if wider.word != self.word and wider.holds(np.array([x]))[0]:
-            clause += f"; the kind {wider.word} allows it"
+        for wider in (self.without_ends, Integer(self.name, self.step)):
+            if wider.word != self.word and wider.holds(np.array([x]))[0]:
+                return f"{clause}; the kind {wider.word} allows it"
         return clause
 
 
@@ -270,20 +275,20 @@ def are_years(x: Array) -> bool:
 
 def _chosen(known: pd.Series) -> Choice | None:
     """Return the integers or the counts for numbers; ``None`` for numbers with other decimals."""
-    x, name = known.to_numpy(np.float64), str(known.name)
+    x, name = known.to_numpy(np.float64) + 0.0, str(known.name)  # -0.0 becomes 0.0
     distinct = np.unique(x)
     if not are_whole(x):
         steps = decimal_steps(distinct)
-        cls = steps and _kind_of_decimals(x, distinct, steps[1])
-        if not (steps and cls):
+        found = _of_decimals(name, x, distinct)
+        if steps is None or found is None:
             return None
         step, multiple = steps
-        return Choice(cls(name, step, multiple=multiple if multiple > step else None))
+        return Choice(replace(found, step=step, multiple=multiple if multiple > step else None))
     if increase_by_little(x):  # others identify the rows
         problem = f"is taken as years, {x[0]:.0f} to {x[-1]:.0f}"
         return Choice(Integer(name), Notice(problem, name, advice=(leave_out(name),)))
     multiple = float(np.gcd.reduce(distinct.astype(np.int64)))
-    ends = [len(distinct) > 1 and is_peak(x, end, multiple) for end in distinct[[0, -1]]]
+    ends = [is_peak(x, end) for end in distinct[[0, -1]]]
     if not multiple or (len(distinct) >= DISTINCT * len(x) and not any(ends)):
         return None
     return _of_whole_numbers(name, multiple if multiple > 1 else None, x, ends)
@@ -296,7 +301,7 @@ def _of_whole_numbers(name: str, multiple: float | None, x: Array, ends: Sequenc
     at 1 if 1 is the smallest value and enough rows hold it.
     """
     low, high = float(x.min()), float(x.max())
-    starts_at_1 = low == 1 and (x == 1).sum() >= max(PEAK_ROWS, PEAK_SHARE * len(x))
+    starts_at_1 = low == 1 < high and are_many(x, 1)
     start = low if low != 0 and (ends[0] or starts_at_1) else None
     end = high if ends[1] else None
     if start is None and end is None:
@@ -314,16 +319,15 @@ def _of_whole_numbers(name: str, multiple: float | None, x: Array, ends: Sequenc
     return Choice(found, Notice(problem, name, advice=(("allow others", wider),)))
 
 
-def _kind_of_decimals(x: Array, distinct: Array, step: float) -> type[Whole] | None:
+def _of_decimals(name: str, x: Array, distinct: Array) -> Whole | None:
     """Return the kind of numbers with decimals ``x`` ``(n,)``, of which many rows hold one value.
 
     Samples of the kind hold this value as often as rows. The result is ``None`` for other numbers.
     """
-    if distinct[0] >= 0:
-        return Count if distinct[0] == 0 and is_peak(x, 0.0, step) else None
+    if distinct[0] == 0 or distinct[-1] == 0:
+        own = Count(name) if distinct[0] == 0 else Integer(name, high=0.0)
+        return own if is_peak(x, 0.0) else None
+    if distinct[0] > 0:
+        return None
     values, counts = np.unique(x, return_counts=True)
-    most = counts.max()
-    # In rounded numbers without a peak, neighbours of the most frequent value may be rare by chance
-    others = (len(x) - most) / (len(values) - 1)
-    is_alone = most > OTHERS * others and is_peak(x, values[counts.argmax()], step)
-    return Integer if is_alone else None
+    return Integer(name) if is_alone(x, values[counts.argmax()]) else None
