@@ -131,6 +131,40 @@ def test_a_file_of_version_0_2_0_is_read():
     assert np.isfinite(density.tail_probability(rows)).all()
 
 
+def test_a_file_of_version_0_3_0_is_read():
+    density = flows.load(Path(__file__).parent / "files" / "version-0.3.0.flow")
+    described = str(density).splitlines()
+    assert described[1:-1] == [
+        "column visits: count",
+        "column paid: positive, rounded to steps of 0.01",
+        "column share: interval:0:1",
+        "column ward: category of 3 labels: north, south, west",
+        "column day: date",
+        "column rate: real, rounded to steps of 0.1",
+        "column const: carried along, 'x'",
+        "column twice: carried along, 2 rate + 1",
+        "column number: excluded, samples number their rows",
+    ]
+    drawn = density.sample(2)
+    assert drawn[["visits", "ward", "const", "number"]].to_numpy().tolist() == [
+        [4, "north", "x", 1],
+        [5, "south", "x", 2],
+    ]
+    assert drawn[["paid", "rate", "twice"]].to_numpy().tolist() == [
+        [0.1, -1.4, pytest.approx(-1.8)],
+        [0.83, -2.3, pytest.approx(-3.6)],
+    ]
+    assert drawn.day.dtype.kind == "M"
+
+
+def test_the_name_of_a_field_until_version_0_3_warns():
+    with pytest.warns(FutureWarning, match=r"flows\.Column is flows\.Field"):
+        old = flows.Column("share", "interval", 0.0, 1.0)
+    with pytest.warns(FutureWarning):
+        assert flows.Column.parse("share", "interval:0:1") == old
+    assert old == flows.Field.parse("share", "interval:0:1")
+
+
 def write(path, model, entry=None, state=None):
     """Write a safetensors file of ``model``; ``entry`` and ``state`` replace its own."""
     text = entry if isinstance(entry, str) else json.dumps(model.description | (entry or {}))

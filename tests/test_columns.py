@@ -121,7 +121,8 @@ def test_an_invalid_kind_gives_a_one_line_error_with_the_column(word):
     with pytest.raises(
         ValueError,
         match=r"^column age: '.*' is not a kind; a kind is real, positive, interval:LOW:HIGH, "
-        r"integer, integer:STEP, integer:LOW:HIGH, integer:LOW:, integer::HIGH, count, count:STEP, "
+        r"integer, integer:STEP, integer:LOW:HIGH, integer:LOW:, integer::HIGH, "
+        r"integer:LOW:HIGH:STEP, count, count:STEP, "
         r"category or date$",
     ):
         Field.parse("age", word)

@@ -271,6 +271,15 @@ def test_a_rare_label_has_its_share_of_the_pool(of_cities):
     )
 
 
+@pytest.mark.filterwarnings("error")
+def test_sets_of_rare_and_frequent_labels_need_few_draws_and_may_share_no_rare_one(of_cities):
+    found = of_cities.probability({"city": ["big 3", "small 0"]})
+    assert found.error <= 0.021 * found.probability
+    given = {"city": ["big 3", "small 1"]}
+    share = of_cities.probability({"city": ["big 3", "small 0"]}, given=given).probability
+    assert 0.8 < share < 1
+
+
 def test_samples_hold_the_rare_labels_that_are_given(of_cities):
     given = {"city": ["big 3", "small 5", "small 4"]}
     found = of_cities.sample(4_000, given=given).city.value_counts()

@@ -98,6 +98,38 @@ def test_amounts_with_zeros_are_counted_in_their_last_decimal(step):
     )
 
 
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda x: x.astype("float32"), "count:0.01"),
+        (lambda x: pd.array(x, "Float32"), "count:0.01"),
+        (lambda x: 3 * 0.1 * np.round(x), "count:0.1"),  # 3 * 0.1 is 0.30000000000000004
+        (lambda x: np.where(x == 0, 0, x + 0.1 + 0.2), "count:0.01"),
+        (lambda x: -x, "integer::0:0.01"),
+        (lambda x: -np.round(x), "integer::0"),
+        (lambda x: x / 3, "real"),
+    ],
+)
+def test_rounding_errors_and_signs_do_not_change_the_decimals_of_amounts(change, word):
+    assert inspected(change(amounts(300, 0.8, 0.01).paid.to_numpy()))[0].word == word
+
+
+def test_rows_in_single_precision_have_the_densities_of_their_decimals():
+    table = amounts(300, 0.8, 0.01)
+    density = fitted(table)
+    single = table.assign(paid=table.paid.astype("float32"))
+    assert density.log_prob(single).tolist() == density.log_prob(table).tolist()
+
+
+def test_samples_of_small_amounts_have_the_zeros_and_the_median_of_the_table():
+    r = rng()
+    paid = np.where(r.random(300) < 0.8, 0.0, np.maximum(np.round(np.exp(r.normal(2, 1, 300))), 1))
+    table = pd.DataFrame({"paid": paid, "other": r.normal(size=300)})
+    samples = flows.fit(table, members=5).sample(10_000).paid
+    assert abs((samples == 0).mean() - (paid == 0).mean()) < 0.03
+    assert samples[samples > 0].median() == pytest.approx(np.median(paid[paid > 0]), rel=0.3)
+
+
 def test_the_step_of_numbers_with_zeros_is_their_last_decimal():
     assert common_step(amounts(300, 0.8, 0.01).paid.to_numpy()) == 0.01
     assert "in steps of 0.01;" in inspected(amounts(300, 0.8, 0.01).paid, kind="real")[1]
@@ -177,6 +209,7 @@ def grades(rows=300, seed=0):
         (np.r_[np.ones(9), rng().poisson(9, 91) + 2], "count"),  # nine rows are too few
         (np.r_[np.ones(10), rng().poisson(30, 291) + 2], "count"),  # ten of 301 rows are too few
         (rng().integers(1, 7, 300), "integer:1:"),  # 6 is as frequent as 5
+        ([10, 20, 50, 100] * 75, "count"),  # 100 is as frequent as the next value, 50
     ],
 )
 def test_whole_numbers_end_where_many_rows_hold_the_last_value(values, word):
@@ -199,6 +232,27 @@ def test_neither_samples_nor_densities_go_beyond_an_end(capsys):
         "column stay, row 1 holds 0.0, which its kind, integer:1:, does not allow; the kind count "
         "allows it; it and 1 more such value are given a log-density of minus infinity"
     ) in capsys.readouterr().err
+
+
+def test_a_given_column_has_no_ends(capsys):
+    table = pd.DataFrame({"stay": stays(), "y": rng().normal(size=300)})
+    quick = {"recipe": "fixed", "epochs": 2, "hidden": 4}
+    density = flows.fit(table, target="y", members=1, settings=quick)
+    assert density.columns[0].word == "count"
+    density.predict(pd.DataFrame({"stay": [0]}))
+    assert "stay" not in capsys.readouterr().err
+
+
+def test_a_value_beyond_two_ends_names_a_kind_that_allows_it():
+    grade = Field.parse("grade", "integer:0:6")
+    assert grade.refusal(7.0).endswith("; the kind count allows it")
+    assert grade.refusal(-1.0).endswith("; the kind integer allows it")
+    assert grade.refusal(2.5).endswith("does not allow")
+
+
+def test_a_constant_is_no_end():
+    frame = pd.DataFrame({"x": np.ones(100), "y": rng().normal(size=100)})
+    assert flows.inspect(frame).loc["x", "notice"] == "holds 1 in every row, and in samples"
 
 
 @pytest.mark.parametrize("word", ["integer:1:", "integer::6", "integer:-3:", "integer::-1"])
@@ -239,6 +293,8 @@ def test_a_common_divisor_is_no_step_of_new_values(capsys):
     for wrong in ({"income": 32_500}, {"income": (32_100, 32_900)}):
         with pytest.raises(TableError, match="samples are multiples of 1000"):
             density.probability(wrong)
+    with pytest.raises(TableError, match="which are whole numbers of at least 0"):
+        density.probability({"income": (None, -2_000)})
 
 
 def test_a_user_may_name_the_step():

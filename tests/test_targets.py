@@ -382,6 +382,9 @@ def test_a_target_is_plotted_over_rows_with_a_new_label_in_another_column(of_num
         of_number.plot(rows.assign(ward=[label, "a", "b", "b"]), along="age")._repr_png_()
         for label in ("elsewhere", None)
     )
+    of_number.plot(rows[:2])._repr_png_()  # two rows have no rank correlation
+    with pytest.raises(UserError, match="column ward holds no value to draw a target along"):
+        of_number.plot(rows.assign(ward="another"), along="ward")
     assert new == unknown
     # Also if no label is known
     array = of_number._array

@@ -29,25 +29,20 @@ def choose(values: pd.Series, word: str | None = None) -> Choice:
     known, name = values.dropna(), str(values.name)
     if word:
         return Choice(Field.parse(name, word).with_values(known))
-    if choice := _first(known, KINDS[: KINDS.index(Category)]):
+    own = [cls for cls in Field.kinds.values() if cls not in KINDS]  # of users
+    special = KINDS.index(Category)
+    if choice := _first(known, [*own, *KINDS[:special]]):
         return choice
     if known.empty and known.dtype != "category":  # all values are in rows that are left out
         return Choice(Real(name))
     if known.dtype == object and (choice := _of_numbers_and_text(known)):
         return choice
-    return _first(known) or Choice(Real(name))
+    return _first(known, KINDS[special:]) or Choice(Real(name))
 
 
 def _first(known: pd.Series, kinds: Sequence[Any] = KINDS) -> Choice | None:
-    """Return the choice of the first of the kinds of users, and then ``kinds``, that takes values.
-
-    Args:
-        known: the values.
-        kinds: the kinds.
-    """
-    own = [cls for cls in Field.kinds.values() if cls not in KINDS]
-    found = (cls.choose(known) for cls in (*own, *kinds))
-    return next((choice for choice in found if choice), None)
+    """Return the choice of the first of ``kinds`` that takes the values."""
+    return next((choice for cls in kinds if (choice := cls.choose(known))), None)
 
 
 def _of_numbers_and_text(known: pd.Series) -> Choice | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
@@ -46,7 +47,9 @@ class Category(Field):
         name = str(known.name)
         if known.dtype.kind == "f":
             x = known.to_numpy(np.float64)
-            if len(np.unique(x)) != 2 or not np.isfinite(x).all():
+            low, high = x.min(), x.max()
+            are_two = math.isfinite(low) and low < high < math.inf
+            if not are_two or not ((x == low) | (x == high)).all():
                 return None
             return cls(name).with_values(known).taken()
         counts = label_counts(known)

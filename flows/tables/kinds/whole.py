@@ -177,9 +177,11 @@ class Count(Whole):
 
     @classmethod
     def choose(cls, known: pd.Series) -> Choice | None:
-        """Take whole numbers of at least 0 without ends, and amounts of which many rows hold 0."""
-        choice = _chosen(known)
-        return choice if choice and isinstance(choice.field, cls) else None
+        """Take whole numbers, and numbers with decimals of which many rows hold one value.
+
+        They are integers if one is below 0, or if they start or end at a value of their own.
+        """
+        return _chosen(known)
 
     @property
     def word(self) -> str:
@@ -219,11 +221,6 @@ class Integer(Whole):
         steps = count_steps(known, step[0])
         is_on_step = np.isfinite(known).all() and bool((steps == np.round(steps)).all())
         return cls(name, step[0], low, high) if is_on_step else None
-
-    @classmethod
-    def choose(cls, known: pd.Series) -> Choice | None:
-        """Take the other whole numbers, and numbers with decimals and a peak."""
-        return _chosen(known)
 
     @property
     def word(self) -> str:
@@ -276,8 +273,8 @@ def are_years(x: Array) -> bool:
 def _chosen(known: pd.Series) -> Choice | None:
     """Return the integers or the counts for numbers; ``None`` for numbers with other decimals."""
     x, name = known.to_numpy(np.float64) + 0.0, str(known.name)  # -0.0 becomes 0.0
-    distinct = np.unique(x)
     if not are_whole(x):
+        distinct = np.unique(x)
         steps = decimal_steps(distinct)
         found = _of_decimals(name, x, distinct)
         if steps is None or found is None:
@@ -287,6 +284,7 @@ def _chosen(known: pd.Series) -> Choice | None:
     if increase_by_little(x):  # others identify the rows
         problem = f"is taken as years, {x[0]:.0f} to {x[-1]:.0f}"
         return Choice(Integer(name), Notice(problem, name, advice=(leave_out(name),)))
+    distinct = np.unique(x)
     multiple = float(np.gcd.reduce(distinct.astype(np.int64)))
     ends = [is_peak(x, end) for end in distinct[[0, -1]]]
     if not multiple or (len(distinct) >= DISTINCT * len(x) and not any(ends)):
