@@ -18,7 +18,7 @@ from flows.tables.field import Field
 from flows.tables.notices import TableError
 
 (CODE,) = re.findall(
-    r"<!-- file: flows/tables/kinds/percentage.py -->\n```python\n(.*?)```",
+    r"<!-- kind: flows/tables/kinds/percentage.py -->\n```python\n(.*?)```",
     text("docs/extending.md"),
     flags=re.S,
 )

@@ -83,7 +83,7 @@ class TableOptions(TypedDict, total=False):
             None,
             'kinds of columns, such as ``{"age": "integer", "visits": "count", "share": '
             '"interval:0:1", "price": "positive", "ward": "category", "visit": "date"}``. The '
-            "rules in ``tables/kinds.py`` choose the kinds of all other columns.",
+            "classes in ``tables/kinds`` choose the kinds of all other columns.",
             shell="a kind: real, positive, interval:LOW:HIGH, integer, integer:STEP, "
             "integer:LOW:HIGH, integer:LOW:, integer::HIGH, count, count:STEP, category or date",
             flag="--column",

@@ -68,7 +68,7 @@ class Identifier(Excluded):
         name = str(known.name)
         if known.dtype.kind == "f":
             x = known.to_numpy(np.float64)
-            if not are_whole(x) or not increase_by_little(x) or are_years(x):
+            if not increase_by_little(x) or not are_whole(x) or are_years(x):
                 return None
             problem = f"numbers the rows ({x[0]:.0f}, {x[1]:.0f}, ...)"
             advice = (("learn the numbers", SetKind(name, "integer")), leave_out(name))
