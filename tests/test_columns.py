@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import field
+from pipeline import text
 from torch.autograd.functional import jacobian
 from torch.testing import assert_close
 
@@ -15,8 +16,9 @@ import flows
 from flows.command_line.wording import shell_words
 from flows.tables.checking import check
 from flows.tables.duplicates import first_copies
-from flows.tables.field import Field
+from flows.tables.field import Field, registered
 from flows.tables.notices import TableError
+from flows.tables.options import FitOptions, options_of
 from flows.tables.preparation import round_rows
 from flows.tables.spreading import dequantise
 from flows.tables.to_real import ToReal
@@ -126,6 +128,12 @@ def test_an_invalid_kind_gives_a_one_line_error_with_the_column(word):
         r"category or date$",
     ):
         Field.parse("age", word)
+
+
+def test_help_and_the_settings_name_all_kinds():
+    *words, last = (each for cls in registered().values() for each in cls.words)
+    assert f"a kind: {', '.join(words)} or {last}" in options_of(FitOptions)["columns"].shell
+    assert f"{', '.join([*words, last])}; rules choose" in text("params.yaml")
 
 
 # Faults of a table

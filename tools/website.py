@@ -42,7 +42,7 @@ FROM_NETWORK = re.compile(
 REFERENCE = {  # the public names; the strict build fails for a name that is missing
     "Densities of tables": (
         *("inspect", "fit", "load", "save"),
-        *("Density", "DensityEstimator", "DensityRegressor", "Column"),
+        *("Density", "DensityEstimator", "DensityRegressor", "Field", "Column"),
     ),
     "Architectures": (
         *("RealNVP", "Glow", "NSF", "Conditional", "FlowMatching", "VAE", "GAN"),

@@ -53,6 +53,15 @@ class Field:
         decimals: how many decimals samples have; ``None`` for as many as they have.
         dtype: the type of the column in a data frame, as ``types.type_of`` returns it; ``None`` for
             the type that samples have anyway.
+
+    Examples:
+        >>> import flows
+        >>> import numpy as np
+        >>> visits = flows.Field.parse("visits", "count")
+        >>> visits.bounds
+        (-0.5, inf)
+        >>> visits.holds(np.array([2.0, 2.5, -1.0]))
+        array([ True, False, False])
     """
 
     name: str
@@ -110,7 +119,11 @@ class Field:
         """
 
     def with_values(self, known: pd.Series) -> Self:
-        """Return the field that a user named with what its ``known`` parsed values tell."""
+        """Return the field that a user named with what its values tell.
+
+        Args:
+            known: the parsed values that are not missing.
+        """
         return self
 
     def fitted(self, x: Array, *, is_rounded: bool) -> Self:
@@ -128,13 +141,20 @@ class Field:
         return self
 
     def about_values(self, x: Array) -> list[Notice]:
-        """Return notices on suspicious numbers among the known ``x`` ``(n,)``."""
+        """Return notices on suspicious numbers.
+
+        Args:
+            x: the known numbers ``(n,)``.
+        """
         return []
 
     def about_rounding(self, x: Array) -> list[Notice]:
-        """Return a notice if rounded numbers ``x`` ``(n,)`` get noise, and samples are not rounded.
+        """Return a notice if rounded numbers get noise, and samples are not rounded.
 
         The field is the result of ``fitted``.
+
+        Args:
+            x: the known numbers ``(n,)``.
         """
         return []
 
@@ -143,13 +163,20 @@ class Field:
     def numbers(self, values: pd.Series, *, is_fit: bool = False) -> Array:
         """Return parsed values as numbers, ``(n,)``.
 
-        Raises ``TableError``, which names the first value that is no number; with ``is_fit`` it may
-        advise another kind.
+        Args:
+            values: the parsed values, ``NaN`` if missing.
+            is_fit: whether the error may advise another kind.
+
+        Raises ``TableError``, which names the first value that is no number.
         """
         raise NotImplementedError
 
     def holds(self, x: Array) -> Mask:
-        """Return a mask of the numbers ``x`` that the kind allows."""
+        """Return a mask of the numbers that the kind allows, ``(n,)``.
+
+        Args:
+            x: the numbers ``(n,)``.
+        """
         low, high = self.bounds
         return (low < x) & (x < high)
 
@@ -162,21 +189,33 @@ class Field:
         return f"finite and strictly between {low:g} and {high:g}"
 
     def refusal(self, x: float) -> str:
-        """Return why the column does not hold ``x``, as a clause that follows the user's value."""
+        """Return why the column does not hold a value, as a clause that follows the user's value.
+
+        Args:
+            x: the value as a number.
+        """
         return f"which its kind, {self.word}, does not allow"
 
     def round(self, x: ArrayOrTensor) -> ArrayOrTensor:
-        """Return ``x`` of any shape, rounded to the values of samples."""
+        """Return numbers rounded to the values of samples.
+
+        Args:
+            x: an array or a tensor of any shape.
+        """
         return x
 
     def shown(self, x: Array) -> Array:
-        """Return samples ``x`` with the decimals of the column, but not rounded onto a bound."""
+        """Return samples with the decimals of the column, but not rounded onto a bound.
+
+        Args:
+            x: the samples ``(n,)``.
+        """
         return x
 
     def restored(
         self, x: Array, generator: np.random.Generator, rare: Set[Label] | None = None
     ) -> pd.Series:
-        """Return samples ``x`` as values of the user's type.
+        """Return samples as values of the user's type.
 
         Args:
             x: the samples, which ``shown`` returned.
@@ -193,20 +232,28 @@ class Field:
         return ()
 
     def points(self, x: Array, *, is_distance: bool = False) -> pd.Series:
-        """Return means or quantiles ``x`` ``(n,)`` in the user's unit, not rounded.
+        """Return means or quantiles in the user's unit, not rounded.
 
         Args:
-            x: the numbers.
+            x: the numbers ``(n,)``.
             is_distance: whether they are distances between values, such as standard deviations.
         """
         raise NotImplementedError
 
     def text(self, x: float) -> str:
-        """Return a number as text for formulas and messages."""
+        """Return a number as text for formulas and messages.
+
+        Args:
+            x: the number.
+        """
         return f"{x:.6g}"
 
     def short_text(self, x: float) -> str:
-        """Return a number as text for pictures."""
+        """Return a number as text for pictures.
+
+        Args:
+            x: the number.
+        """
         return f"{x:.5g}"
 
     @property
@@ -222,18 +269,29 @@ class Field:
         return False
 
     def is_label(self, text: str) -> bool:
-        """Return whether a text is a label, perhaps a rare one."""
+        """Return whether a text is a label, perhaps a rare one.
+
+        Args:
+            text: the text.
+        """
         return False
 
     def rare_among(self, values: Sequence[Any]) -> frozenset[Label]:
-        """Return the rare labels among a user's ``values``; the label of the pool means them all.
+        """Return the rare labels among a user's values; the label of the pool means them all.
+
+        Args:
+            values: the values.
 
         Raises ``TableError`` for a label that no row held.
         """
         return frozenset()
 
     def rare_share(self, labels: Set[Label]) -> float:
-        """Return the share of some rare ``labels`` among the rows of the pool."""
+        """Return the share of some rare labels among the rows of the pool.
+
+        Args:
+            labels: the rare labels.
+        """
         raise NotImplementedError
 
     # The real line
@@ -256,7 +314,7 @@ class Field:
         return Straight()
 
     def spread(self, x: Array, u: Array, *, is_narrow: bool = False) -> Array:
-        """Return values ``x`` with noise over their cells, which gives them a density.
+        """Return values with noise over their cells, which gives them a density.
 
         Near a bound the noise is narrower, so values stay within the bounds.
 
@@ -272,12 +330,20 @@ class Field:
     # Conditions and events
 
     def range_of(self, low: float, high: float) -> tuple[float, float]:
-        """Return the ends on the real axis of a range whose ends are values of the column."""
+        """Return the interval of the values that lie in a range; a value stands for its cell.
+
+        Args:
+            low: the lower end of the range, which belongs to it; perhaps infinite.
+            high: the upper end.
+        """
         least, most = self.bounds
         return max(low, least), min(high, most)
 
     def cells_of(self, x: Array) -> Array:
-        """Return the cells ``(I, 2)`` of values ``x`` ``(n,)``, sorted; adjacent cells stay apart.
+        """Return the cells of values, ``(I, 2)``, sorted; adjacent cells stay apart.
+
+        Args:
+            x: the values ``(n,)``.
 
         Raises ``TableError`` for a column whose single values have probability 0.
         """
@@ -304,7 +370,11 @@ class Field:
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Field:
-        """Return the field that ``to_json``, or a version from 0.2 to 0.3, wrote as ``content``."""
+        """Return the field that ``to_json`` wrote, or version 0.2 or 0.3.
+
+        Args:
+            content: the dict.
+        """
         cls = registered()[content["kind"]]
         own = dict(content)
         if "largest" in own:  # the name until 0.3

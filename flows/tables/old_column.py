@@ -9,19 +9,20 @@ from flows.tables.field import Field
 
 
 class Column:
-    """The field of a column; use ``flows.Field.parse(name, word)`` instead.
-
-    Args:
-        name: the name of the column.
-        kind: the kind, such as ``"count"``.
-        low: the lower bound of an interval, or the smallest value of an integer.
-        high: the upper bound of an interval, or the largest value of an integer.
-        others: other arguments of the field.
-    """
+    """The name of ``flows.Field`` until version 0.3; use ``flows.Field.parse`` instead."""
 
     def __new__(  # type: ignore[misc]
         cls, name: str, kind: str = "real", low: Any = None, high: Any = None, **others: Any
     ) -> Field:
+        """Return a field.
+
+        Args:
+            name: the name of the column.
+            kind: the kind, such as ``"count"``.
+            low: the lower bound of an interval, or the smallest value of an integer.
+            high: the upper bound of an interval, or the largest value of an integer.
+            others: other arguments of the field.
+        """
         _warn()
         own = {"name": name, "kind": kind, "low": low, "high": high, **others}
         return Field.from_json(own)

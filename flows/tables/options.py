@@ -85,7 +85,8 @@ class TableOptions(TypedDict, total=False):
             '"interval:0:1", "price": "positive", "ward": "category", "visit": "date"}``. The '
             "classes in ``tables/kinds`` choose the kinds of all other columns.",
             shell="a kind: real, positive, interval:LOW:HIGH, integer, integer:STEP, "
-            "integer:LOW:HIGH, integer:LOW:, integer::HIGH, count, count:STEP, category or date",
+            "integer:LOW:HIGH, integer:LOW:, integer::HIGH, integer:LOW:HIGH:STEP, count, "
+            "count:STEP, category or date",
             flag="--column",
             metavar="NAME=KIND",
             clean=_kinds,
