@@ -132,7 +132,7 @@ def test_an_invalid_kind_gives_a_one_line_error_with_the_column(word):
 
 def test_help_and_the_settings_name_all_kinds():
     *words, last = (each for cls in registered().values() for each in cls.words)
-    assert f"a kind: {', '.join(words)} or {last}" in options_of(FitOptions)["columns"].shell
+    assert f"a kind: {', '.join(words)} or {last}" in options_of(FitOptions)["columns"][1].shell
     assert f"{', '.join([*words, last])}; rules choose" in text("params.yaml")
 
 
