@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 import pandas as pd
 
-from flows.core.arrays import Array, Mask, Whole
+from flows.core.arrays import Array, Whole
 from flows.tables.checking import check
 from flows.tables.choosing import choose
 from flows.tables.duplicates import merged_groups
@@ -57,247 +57,250 @@ class Sample(NamedTuple):
     is_weighted: bool = False
 
 
-def learn(
-    table: Table, options: InspectOptions | FitOptions
-) -> tuple[tuple[Field, ...], tuple[str, ...], tuple[Unlearned, ...], Sample, list[Notice]]:
+Learned = tuple[tuple[Field, ...], tuple[str, ...], tuple[Unlearned, ...], Sample, list[Notice]]
+
+
+def learn(table: Table, options: InspectOptions | FitOptions) -> Learned:
     """Return the learned columns, the names of all, those not learned, the rows, and the notices.
 
     ``Schema.fit`` describes the arguments and the errors.
     """
-    kinds, targets = options["columns"] or {}, target_names(options["target"])
-    missing, strict = options["missing"], options["strict"]
-    group, weights = options["group"], options["weights"]
-    if missing not in get_args(Missing):
-        raise ValueError(f"missing = {missing!r}: must be 'learn', 'drop' or 'stop'")
-    frame, source, types = table
-    for name in (*kinds, *targets, *filter(None, (group, weights))):
-        position(list(frame), name, source)
-    faults: list[Notice] = []
+    if options["missing"] not in get_args(Missing):
+        raise ValueError(f"missing = {options['missing']!r}: must be 'learn', 'drop' or 'stop'")
     try:
-        frame, notices = _without_nameless(frame, kinds, faults, strict=strict)
-        if weights is not None:
-            frame, weighted = _with_weight(frame, weights, [*targets, group])
-            notices += weighted
-        purposes = (Group, group), (Weights, weights)
-        roles = [cls(name) for cls, name in purposes if name is not None]
-        fields, unlearned, sample, found = _learned(
-            frame, kinds, missing, faults, targets, roles, strict=strict
-        )
-        if targets:
-            fields, sample = _with_targets(fields, unlearned, sample, targets)
+        return _Learner(table, options).learn()
     except TableError as error:
-        raise TableError(error.faults, source) from None
-    notices += found
-    if source and all(re.fullmatch(r"-?\d+", name) for name in frame):
-        problem = f"the columns are called {', '.join(frame)}; if this is a row of the file"
-        notices.insert(0, Notice(f"{problem}, write a line of names above it"))
-    learned, others = (tuple(_typed(each, types) for each in own) for own in (fields, unlearned))
-    return learned, tuple(frame), others, sample, notices
+        raise TableError(error.faults, table.source) from None
 
 
-def _learned(
-    frame: pd.DataFrame,
-    kinds: Mapping[str, str],
-    missing: str,
-    faults: list[Notice],
-    targets: Sequence[str],
-    others: Sequence[Group | Weights],
-    *,
-    strict: bool,
-) -> tuple[list[Field], list[Unlearned], Sample, list[Notice]]:
-    """Return the columns that are learned and those that are not, the rows, and the notices.
-
-    ``others`` are the columns of the group and the weights. Adds faults to ``faults``, and raises
-    ``TableError`` with them.
-    """
-    values = Values(frame, [each.name for each in others])
-    choices = _choices(values.to_choose(), kinds, faults)
-    if strict:
-        faults += [
-            Notice("holds no value in any row", name, advice=(leave_out(name),))
-            for name in values.empty
-        ]
-        choices = _without_refused(choices, faults)
-    choices |= {
-        name: Choice(choice.field.without_ends)
-        for name, choice in choices.items()
-        if targets and name not in (*targets, *kinds)
-        if isinstance(choice.field, Field) and choice.field.without_ends != choice.field
-    }  # a given column has no density that could end
-    values.mask_text(choices)
-    names = list(_fields(choices))
-    if missing == "stop":
-        faults += missing_faults(frame[names], values.is_missing[names])
-    is_kept, notices = _select_rows(values.is_missing, names, targets, missing)
-    if names and not is_kept.any():
-        which = "target" if values.is_missing[[*targets]].any(axis=None) else "value"
-        raise TableError([*faults, Notice(f"no row is left: every row lacks a {which}")])
-    kept = values.known[is_kept]
-    if (missing == "drop" or targets) and not is_kept.all():  # some labels may be gone
-        again = _choices(kept[names], kinds, [])
-        choices |= _without_refused(again, faults) if strict else again
-    fields, numbers = _converted(kept, list(_fields(choices).values()), faults)
-    checked = check(fields, numbers, kept.index.to_numpy(), faults, strict=strict, targets=targets)
-    copies, groups, of_groups = checked.copies, checked.copies, list[Notice]()
-    for each in others:
-        if isinstance(each, Group):
-            groups, of_groups = _grouped(copies, kept[each.name])
-    notices = [
-        *notices,
-        *_missing_notice(fields, numbers),
-        *(each.notice for each in choices.values() if each.notice),
-        *(Notice("holds no value in any row, nor in samples", name) for name in values.empty),
-        *of_groups,
-        *checked.notices,
-    ]
-    unlearned = [
-        *checked.carried,
-        *(Carried(Real(name), None) for name in values.empty),
-        *(each.field for each in choices.values() if isinstance(each.field, Unlearned)),
-        *others,
-    ]
-    sample = Sample(np.ascontiguousarray(numbers[:, checked.places]), copies, groups)
-    for each in others:
-        if isinstance(each, Weights):
-            sample = _repeated(sample, counts(weights_of(kept[each.name])))
-    return checked.fields, unlearned, sample, notices
-
-
-class Values:
-    """The known and the missing values of a frame.
+class _Learner:
+    """The steps from a parsed table to what a density learns.
 
     Args:
-        frame: the parsed columns.
-        others: the names of the columns of the group and the weights.
+        table: the parsed table.
+        options: the options of the fit.
+
+    Attributes:
+        faults: the faults of columns so far, which are raised together.
+        notices: the notices so far.
+        roles: the columns of the group and the weights.
+        is_missing: which values are missing, a frame.
+        known: the values, with ``NaN`` where they are missing.
+        empty: the names of the columns without a known value.
     """
 
-    def __init__(self, frame: pd.DataFrame, others: Sequence[str]) -> None:
-        self.is_missing = missing_mask(frame)
-        self.known = frame.mask(self.is_missing)
-        self.others = others
-        self.empty = [name for name in frame if self.is_missing[name].all() and name not in others]
+    def __init__(self, table: Table, options: InspectOptions | FitOptions) -> None:
+        self.kinds, self.targets = options["columns"] or {}, target_names(options["target"])
+        self.missing, self.strict = options["missing"], options["strict"]
+        purposes = (Group, options["group"]), (Weights, options["weights"])
+        self.roles = [cls(name) for cls, name in purposes if name is not None]
+        self.faults, self.notices = list[Notice](), list[Notice]()
+        self.source, self.types = table.source, table.types
+        for name in (*self.kinds, *self.targets, *(each.name for each in self.roles)):
+            position(list(table.frame), name, self.source)
+        self.frame = self._without_weight_0(self._without_nameless(table.frame))
+        self.is_missing = missing_mask(self.frame)
+        self.known = self.frame.mask(self.is_missing)
+        own = [each.name for each in self.roles]
+        self.empty = [n for n in self.frame if self.is_missing[n].all() and n not in own]
 
-    def to_choose(self) -> pd.DataFrame:
-        """Return the columns whose kind is to be chosen."""
-        return self.known[[name for name in self.known if name not in (*self.others, *self.empty)]]
+    def learn(self) -> Learned:
+        """Return the result of the function ``learn``."""
+        choices = self._choices()
+        kept, choices = self._selected(choices)
+        fields, values = self._converted(kept, choices)
+        self._note_missing(fields, values)
+        self.notices += [each.notice for each in choices.values() if each.notice]
+        self.notices += [Notice("holds no value in any row, nor in samples", n) for n in self.empty]
+        checked = check(
+            fields,
+            values,
+            kept.index.to_numpy(),
+            self.faults,
+            strict=self.strict,
+            targets=self.targets,
+        )
+        values = np.ascontiguousarray(values[:, checked.places])
+        sample = self._with_roles(Sample(values, checked.copies, checked.copies), kept)
+        self.notices += checked.notices
+        unlearned = [
+            *checked.carried,
+            *(Carried(Real(name), None) for name in self.empty),
+            *(each.field for each in choices.values() if isinstance(each.field, Unlearned)),
+            *self.roles,
+        ]
+        learned, sample = self._with_targets(checked.fields, unlearned, sample)
+        if self.source and all(re.fullmatch(r"-?\d+", name) for name in self.frame):
+            problem = (
+                f"the columns are called {', '.join(self.frame)}; if this is a row of the file"
+            )
+            self.notices.insert(0, Notice(f"{problem}, write a line of names above it"))
+        own, others = (tuple(_typed(each, self.types) for each in a) for a in (learned, unlearned))
+        return own, tuple(self.frame), others, sample, self.notices
 
-    def mask_text(self, choices: Mapping[str, Choice]) -> None:
-        """Let text count as missing in the columns whose choice says so."""
+    def _without_nameless(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return the columns with a name.
+
+        A column without a name is left out if it holds the numbers of the rows, or nothing.
+        Otherwise it is a fault of a strict fit.
+        """
+        left_out = list[str]()
+        for name in frame:
+            if not re.fullmatch(NAMELESS, name) or name in self.kinds:
+                continue
+            if frame[name].notna().any() and not _is_index(frame, name):
+                if self.strict:
+                    problem, advice = "has no name; give it one", (leave_out(name),)
+                    self.faults.append(Notice(problem, repr(name), advice=advice))
+                continue
+            left_out.append(name)
+            problem = "is left out: it has no name, and holds the numbers of the rows or nothing"
+            self.notices.append(Notice(problem, repr(name)))
+        frame = frame.drop(columns=left_out)
+        if frame.columns.empty:
+            raise TableError([*self.faults, Notice("there is no column to learn")])
+        return frame
+
+    def _without_weight_0(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows whose weight is not 0; all rows without weights."""
+        for each in self.roles:
+            if not isinstance(each, Weights):
+                continue
+            if each.name in (*self.targets, *(own.name for own in self.roles if own is not each)):
+                problem = "cannot hold the weights and be a target or a group"
+                raise TableError([Notice(problem, each.name)])
+            weight = weights_of(frame[each.name])
+            n, kept = len(weight), weight > 0
+            problem = (
+                f"holds the weights of {n} rows, {weight.sum():g} in total; it is not learned, "
+                "and samples have the weight 1"
+            )
+            self.notices.append(Notice(problem, each.name))
+            if (left_out := n - kept.sum()) > 0:
+                are = "row with the weight 0 is" if left_out == 1 else "rows with the weight 0 are"
+                self.notices.append(Notice(f"{left_out} {are} left out"))
+            frame = frame[kept]
+        return frame
+
+    def _choices(self) -> dict[str, Choice]:
+        """Return what becomes of each column; text that counts as missing is masked."""
+        others = [*(each.name for each in self.roles), *self.empty]
+        choices = self._chosen(self.known.drop(columns=others), self.faults)
+        if self.strict:
+            problem = "holds no value in any row"
+            self.faults += [Notice(problem, n, advice=(leave_out(n),)) for n in self.empty]
+            choices = self._accepted(choices)
         for name in [name for name, choice in choices.items() if choice.is_text_missing]:
             is_text = self.known[name].map(lambda value: isinstance(value, str)).to_numpy(bool)
             self.known[name] = self.known[name].mask(is_text).astype(np.float64)
             self.is_missing[name] |= is_text
+        return choices
 
+    def _chosen(self, known: pd.DataFrame, faults: list[Notice]) -> dict[str, Choice]:
+        """Return what becomes of the columns of a frame, and add faults to ``faults``."""
+        choices = {}
+        for name in known:
+            with collecting(faults):
+                choice = choose(known[name], self.kinds.get(name))
+                is_given = self.targets and name not in (*self.targets, *self.kinds)
+                if is_given and isinstance(choice.field, Field):  # no density that could end
+                    whole = choice.field.without_ends
+                    choice = choice if whole == choice.field else Choice(whole)
+                choices[name] = choice
+        return choices
 
-def _grouped(copies: Whole, values: pd.Series) -> tuple[Whole, list[Notice]]:
-    """Return the groups of rows that are copies or have one subject, and what is said about them.
+    def _accepted(self, choices: dict[str, Choice]) -> dict[str, Choice]:
+        """Return the choices that a strict fit accepts; the others are faults."""
+        self.faults += [each.refusal for each in choices.values() if each.refusal]
+        return {name: each for name, each in choices.items() if not each.refusal}
 
-    ``values`` ``(n,)`` name the subjects.
-    """
-    subjects = _subjects(values)
-    problem = (
-        f"holds the subjects, {len(np.unique(subjects))} in {len(subjects)} rows; all rows of a "
-        "subject are in one fold, and samples number their rows from 1 instead"
-    )
-    return merged_groups(copies, subjects), [Notice(problem, str(values.name))]
+    def _selected(self, choices: dict[str, Choice]) -> tuple[pd.DataFrame, dict[str, Choice]]:
+        """Return the rows to learn from, and what becomes of the columns of these rows."""
+        names = [name for name, own in choices.items() if isinstance(own.field, Field)]
+        gaps, of_targets = self.is_missing[names], self.is_missing[[*self.targets]]
+        if self.missing == "stop":
+            self.faults += missing_faults(self.frame[names], gaps)
+        without = {"learn": gaps.all(axis=1), "drop": gaps.any(axis=1)}.get(self.missing, False)
+        left_out = np.broadcast_to(without, len(gaps))
+        lacks = of_targets.any(axis=1).to_numpy(bool) & ~left_out
+        which = "without a" if self.missing == "learn" else "with a missing"
+        self.notices += rows_left_out(left_out.sum(), which)
+        self.notices += rows_left_out(lacks.sum(), "without a target")
+        is_kept = ~(left_out | lacks)
+        if names and not is_kept.any():
+            which = "target" if of_targets.any(axis=None) else "value"
+            raise TableError([*self.faults, Notice(f"no row is left: every row lacks a {which}")])
+        kept = self.known[is_kept]
+        if (self.missing == "drop" or self.targets) and not is_kept.all():  # labels may be gone
+            again = self._chosen(kept[names], [])
+            choices |= self._accepted(again) if self.strict else again
+        return kept, choices
 
+    def _converted(
+        self, kept: pd.DataFrame, choices: Mapping[str, Choice]
+    ) -> tuple[list[Field], Array]:
+        """Return the chosen fields without faults, and their numbers ``(n, D)``."""
+        fields, numbers = list[Field](), list[Array]()
+        for field in (each.field for each in choices.values()):
+            if not isinstance(field, Field):
+                continue
+            with collecting(self.faults):
+                x = field.numbers(kept[field.name], is_fit=True)
+                decimals = None if field.labels else count_decimals(x)
+                numbers.append(x)
+                fields.append(replace(field, decimals=decimals))
+        if not fields:
+            raise TableError(self.faults or [Notice("there is no column to learn")])
+        return fields, np.stack(numbers, axis=1)
 
-def _without_nameless(
-    frame: pd.DataFrame, kinds: Mapping[str, str], faults: list[Notice], *, strict: bool
-) -> tuple[pd.DataFrame, list[Notice]]:
-    """Return the columns to learn from, and notices on columns without a name that are left out.
+    def _note_missing(self, fields: Sequence[Field], values: Array) -> None:
+        """Add a notice that counts the missing values of each column."""
+        gaps = np.isnan(values).sum(axis=0)
+        counted = [f"{gap} in {each.name}" for each, gap in zip(fields, gaps, strict=True) if gap]
+        if counted:
+            total = f"{gaps.sum()} of {values.size} values are missing: {', '.join(counted)}"
+            self.notices.append(Notice(f"{total}; the fit uses the other values of these rows"))
 
-    A column without a name is left out if it holds the numbers of the rows, or nothing. Otherwise
-    ``strict`` adds a fault to ``faults``.
-    """
-    nameless = [name for name in frame if re.fullmatch(NAMELESS, name) and name not in kinds]
-    notices, left_out = [], list[str]()
-    for name in nameless:
-        if frame[name].notna().any() and not _is_index(frame, name):
-            problem = "has no name; give it one"
-            if strict:
-                faults.append(Notice(problem, repr(name), advice=(leave_out(name),)))
-            continue
-        left_out.append(name)
-        problem = "is left out: it has no name, and holds the numbers of the rows or nothing"
-        notices.append(Notice(problem, repr(name)))
-    frame = frame.drop(columns=left_out)
-    if frame.columns.empty:
-        raise TableError([*faults, Notice("there is no column to learn")])
-    return frame, notices
+    def _with_roles(self, sample: Sample, kept: pd.DataFrame) -> Sample:
+        """Return the sample with the groups of subjects, and with rows repeated by weights."""
+        for each in self.roles:
+            if isinstance(each, Group):
+                subjects = _subjects(kept[each.name])
+                problem = (
+                    f"holds the subjects, {len(np.unique(subjects))} in {len(kept)} rows; all rows "
+                    "of a subject are in one fold, and samples number their rows from 1 instead"
+                )
+                self.notices.append(Notice(problem, each.name))
+                sample = sample._replace(groups=merged_groups(sample.groups, subjects))
+            elif isinstance(each, Weights):
+                sample = _repeated(sample, counts(weights_of(kept[each.name])))
+        return sample
 
+    def _with_targets(
+        self, fields: list[Field], unlearned: Sequence[Unlearned], sample: Sample
+    ) -> tuple[list[Field], Sample]:
+        """Return the fields and the rows with the targets at the end, in their order.
 
-def _choices(
-    known: pd.DataFrame, kinds: Mapping[str, str], faults: list[Notice]
-) -> dict[str, Choice]:
-    """Return what becomes of each column; ``known`` has ``NaN`` for missing values."""
-    choices = {}
-    for name in known:
-        with collecting(faults):
-            choices[name] = choose(known[name], kinds.get(name))
-    return choices
-
-
-def _without_refused(choices: dict[str, Choice], faults: list[Notice]) -> dict[str, Choice]:
-    """Return the choices that a strict fit accepts, and add the refusals to ``faults``."""
-    faults += [each.refusal for each in choices.values() if each.refusal]
-    return {name: each for name, each in choices.items() if not each.refusal}
-
-
-def _fields(choices: Mapping[str, Choice]) -> dict[str, Field]:
-    """Return the fields among the choices: the columns that may have a density."""
-    return {name: own.field for name, own in choices.items() if isinstance(own.field, Field)}
-
-
-def _select_rows(
-    is_missing: pd.DataFrame, learned: Sequence[str], targets: Sequence[str], missing: str
-) -> tuple[Mask, list[Notice]]:
-    """Return a mask ``(n,)`` of the rows to learn from, and notices on the other rows."""
-    gaps = is_missing[[*learned]]
-    without = {"learn": gaps.all(axis=1), "drop": gaps.any(axis=1)}.get(missing, False)
-    left_out = np.broadcast_to(without, len(gaps))
-    lacks = is_missing[[*targets]].any(axis=1).to_numpy(bool) & ~left_out
-    which = "without a" if missing == "learn" else "with a missing"
-    notices = rows_left_out(left_out.sum(), which) + rows_left_out(lacks.sum(), "without a target")
-    return ~(left_out | lacks), notices
-
-
-def _converted(
-    kept: pd.DataFrame, chosen: Sequence[Field], faults: list[Notice]
-) -> tuple[list[Field], Array]:
-    """Return the chosen columns without faults, and their numbers ``(n, D)``.
-
-    Raises ``TableError`` if there is no such column.
-    """
-    fields, numbers = list[Field](), list[Array]()
-    for field in chosen:
-        with collecting(faults):
-            x = field.numbers(kept[field.name], is_fit=True)
-            decimals = None if field.labels else count_decimals(x)
-            numbers.append(x)
-            fields.append(replace(field, decimals=decimals))
-    if not fields:
-        raise TableError(faults or [Notice("there is no column to learn")])
-    return fields, np.stack(numbers, axis=1)
-
-
-def _with_weight(
-    frame: pd.DataFrame, weights: str, others: Sequence[str | None]
-) -> tuple[pd.DataFrame, list[Notice]]:
-    """Return the rows whose weight is not 0, and notices on the weights.
-
-    ``others`` are the columns with another purpose, the targets and the group.
-    """
-    if weights in others:
-        raise TableError([Notice("cannot hold the weights and be a target or a group", weights)])
-    weight = weights_of(frame[weights])
-    n, kept = len(weight), weight > 0
-    total = f"holds the weights of {n} rows, {weight.sum():g} in total"
-    notices = [Notice(f"{total}; it is not learned, and samples have the weight 1", weights)]
-    if (left_out := n - kept.sum()) > 0:
-        are = "row with the weight 0 is" if left_out == 1 else "rows with the weight 0 are"
-        notices.append(Notice(f"{left_out} {are} left out"))
-    return frame[kept], notices
+        Raises ``TableError`` for a target that is named twice or not learned, and if every column
+        is a target.
+        """
+        if not self.targets:
+            return fields, sample
+        names = [field.name for field in fields]
+        for name in self.targets:
+            if self.targets.count(name) > 1:
+                raise TableError([Notice("is named as a target more than once", name)])
+            if name not in names:
+                why = next((each.why for each in unlearned if each.name == name), "is not learned")
+                raise TableError([Notice(f"cannot be a target: the column {why}", name)])
+        given = [d for d, name in enumerate(names) if name not in self.targets]
+        if not given:
+            problem = "every column is a target; a target needs a column beside it"
+            raise TableError([Notice(problem)])
+        order = [*given, *map(names.index, self.targets)]
+        values = np.ascontiguousarray(sample.values[:, order])
+        moved = sample._replace(values=values, target_count=len(self.targets))
+        return [fields[d] for d in order], moved
 
 
 def _repeated(sample: Sample, count: Whole) -> Sample:
@@ -308,30 +311,6 @@ def _repeated(sample: Sample, count: Whole) -> Sample:
     values, copies, groups = sample.values[place], sample.copies[place], sample.groups[place]
     first = np.unique(copies, return_index=True, return_inverse=True)
     return Sample(values, first[1][first[2]], groups, is_weighted=True)
-
-
-def _with_targets(
-    fields: Sequence[Field], unlearned: Sequence[Unlearned], sample: Sample, targets: Sequence[str]
-) -> tuple[list[Field], Sample]:
-    """Return the fields and the rows with the columns ``targets`` at the end, in this order.
-
-    Raises ``TableError`` for a target that is named twice or not learned, and if every column is a
-    target.
-    """
-    names = [field.name for field in fields]
-    for name in targets:
-        if list(targets).count(name) > 1:
-            raise TableError([Notice("is named as a target more than once", name)])
-        if name not in names:
-            why = next((each.why for each in unlearned if each.name == name), "is not learned")
-            raise TableError([Notice(f"cannot be a target: the column {why}", name)])
-    given = [d for d, name in enumerate(names) if name not in targets]
-    if not given:
-        raise TableError([Notice("every column is a target; a target needs a column beside it")])
-    order = [*given, *map(names.index, targets)]
-    values = np.ascontiguousarray(sample.values[:, order])
-    moved = sample._replace(values=values, target_count=len(targets))
-    return [fields[d] for d in order], moved
 
 
 def _typed(column: Any, types: Mapping[str, Any]) -> Any:
@@ -356,13 +335,3 @@ def _is_index(frame: pd.DataFrame, name: str) -> bool:
     column = frame[name]
     is_whole = column.dtype.kind == "f" and bool((column % 1 == 0).all())
     return name == frame.columns[0] and is_whole and column.is_unique
-
-
-def _missing_notice(columns: Sequence[Field], values: Array) -> list[Notice]:
-    """Return a notice that counts the missing values of each column."""
-    gaps = np.isnan(values).sum(axis=0)
-    counts = [f"{gap} in {column.name}" for column, gap in zip(columns, gaps, strict=True) if gap]
-    if not counts:
-        return []
-    total = f"{gaps.sum()} of {values.size} values are missing: {', '.join(counts)}"
-    return [Notice(f"{total}; the fit uses the other values of these rows")]
