@@ -147,12 +147,12 @@ def test_a_file_of_version_0_3_0_is_read():
     ]
     drawn = density.sample(2)
     assert drawn[["visits", "ward", "const", "number"]].to_numpy().tolist() == [
-        [4, "north", "x", 1],
-        [5, "south", "x", 2],
+        [0, "north", "x", 1],
+        [1, "north", "x", 2],
     ]
     assert drawn[["paid", "rate", "twice"]].to_numpy().tolist() == [
-        [0.1, -1.4, pytest.approx(-1.8)],
-        [0.83, -2.3, pytest.approx(-3.6)],
+        [0.39, -1.4, pytest.approx(-1.8)],
+        [0.76, 1.5, pytest.approx(4.0)],
     ]
     assert drawn.day.dtype.kind == "M"
 

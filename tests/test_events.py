@@ -309,7 +309,11 @@ def test_an_event_that_contradicts_the_conditions_has_probability_0(density):
         ({"pressure": 120.0}, {}, "column pressure is learned as a number with decimals"),
         ({"ward": ("a", "b")}, {}, "column ward has labels, so a range has no meaning"),
         ({"ward": "east"}, {}, "column ward holds east, which is not one of its labels"),
-        ({"age": (70, 60)}, {}, r"column age is given as \(70, 60\), a range without values"),
+        (
+            {"age": (70, 60)},
+            {},
+            r"column age is given as \(70, 60\); the first end must not be larger",
+        ),
         ({"age": (None, None)}, {}, "a range is"),
         ({"age": (60, None)}, {"ward": []}, "column ward is given as an empty set"),
         (

@@ -102,6 +102,10 @@ def _range(density: ArrayDensity, d: int, ends: tuple[Any, ...]) -> Array:
         infinite if _is_open(end) else next(known)
         for end, infinite in zip(ends, (-np.inf, np.inf), strict=True)
     )
+    if low > high:
+        raise _error(
+            f"is given as {ends!r}; the first end must not be larger than the second", column
+        )
     low, high = column.range_of(low, high)
     if not low < high:
         why = f"is given as {ends!r}, a range without values of the column"

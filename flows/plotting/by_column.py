@@ -212,7 +212,8 @@ def set_ticks(axis: Axes, way: Literal["x", "y"], scene: Scene, k: int, inches: 
     if ticks := scene.columns[k].ticks:
         line = axis.xaxis if way == "x" else axis.yaxis
         line.set_major_locator(MaxNLocator(3, integer=True))
-        line.set_major_formatter(lambda x, _: ticks(x))
+        low, high = scene.columns[k].bounds
+        line.set_major_formatter(lambda x, _: ticks(x) if low < x < high else "")
         return
     if not labels:
         axis.locator_params(way, integer=_steps(scene)[k] >= 1)

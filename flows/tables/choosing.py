@@ -1,8 +1,10 @@
 """The kind of a column: the kind that the user names, or the first kind that takes its values.
 
-The kinds choose in the order of ``kinds.KINDS``, kinds of users first; ``choose`` of each class
-says what it takes. Text with more than 20 different values, among them numbers in at least half of
-the rows, has the kind of these numbers, and its other text counts as missing.
+The kinds choose in the order of ``kinds.KINDS``; ``choose`` of each class says what it takes. Kinds
+of users with a ``choose`` of their own come first, for columns that hold a value.
+
+Text with more than 20 different values, among them numbers in at least half of the rows, has the
+kind of these numbers, and its other text counts as missing.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ def choose(values: pd.Series, word: str | None = None) -> Choice:
     known, name = values.dropna(), str(values.name)
     if word:
         return Choice(Field.parse(name, word).with_values(known))
-    own = [cls for cls in Field.kinds.values() if cls not in KINDS]  # of users
+    own = [cls for cls in Field.kinds.values() if cls not in KINDS and "choose" in vars(cls)]
+    own = own if len(known) else []
     special = KINDS.index(Category)
     if choice := _first(known, [*own, *KINDS[:special]]):
         return choice

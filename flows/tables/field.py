@@ -31,7 +31,7 @@ class Choice(NamedTuple):
     Args:
         field: the field, or the column that is not learned.
         notice: what is said about the choice.
-        refusal: the fault that a strict fit reports instead.
+        refusal: the fault that a strict fit reports instead of the notice.
         is_text_missing: whether text among numbers counts as missing.
     """
 
@@ -46,6 +46,10 @@ class Field:
     """A column of a table. Each kind is a subclass, and its numbers are ``(n,)``.
 
     A missing value is ``NaN``. The numbers of labels are codes: 0 stands for the first label.
+
+    A fit calls ``choose``, or ``named`` and ``with_values`` for the kind of a user's word; then
+    ``numbers``, ``holds``, ``fitted``, ``about_rounding`` and ``about_values``. Samples are made
+    with ``round``, ``shown`` and ``restored``, in this order.
 
     Args:
         name: the name.
@@ -78,7 +82,7 @@ class Field:
     def __init_subclass__(cls, **arguments: Any) -> None:
         """Register the kind, so that users can name it, and files hold it."""
         super().__init_subclass__(**arguments)
-        if cls.kind:
+        if "kind" in vars(cls):  # a subclass without a kind of its own is no kind
             Field.kinds[cls.kind] = cls
 
     # How a field comes about
@@ -115,11 +119,12 @@ class Field:
         """Return the field for a column without a user's word; ``None`` if another kind fits.
 
         Args:
-            known: the parsed values that are not missing, floats or objects.
+            known: the parsed values that are not missing: floats, objects, dates of pandas or a
+                categorical. A kind of a user gets at least one value.
         """
 
     def with_values(self, known: pd.Series) -> Self:
-        """Return the field that a user named with what its values tell.
+        """Return the field of a user's word, completed from its values, such as with labels.
 
         Args:
             known: the parsed values that are not missing.
@@ -137,7 +142,7 @@ class Field:
 
     @property
     def without_ends(self) -> Field:
-        """The field without a smallest or largest value that its values suggested."""
+        """The same field without the ends that were chosen from its values."""
         return self
 
     def about_values(self, x: Array) -> list[Notice]:
@@ -161,7 +166,7 @@ class Field:
     # Values
 
     def numbers(self, values: pd.Series, *, is_fit: bool = False) -> Array:
-        """Return parsed values as numbers, ``(n,)``.
+        """Return parsed values as numbers, ``(n,)``. The code of a refused label is -1.
 
         Args:
             values: the parsed values, ``NaN`` if missing.
@@ -186,7 +191,7 @@ class Field:
         low, high = self.bounds
         if math.isinf(low) and math.isinf(high):
             return "finite"
-        return f"finite and strictly between {low:g} and {high:g}"
+        return f"finite and strictly between {low:.15g} and {high:.15g}"
 
     def refusal(self, x: float) -> str:
         """Return why the column does not hold a value, as a clause that follows the user's value.
@@ -258,7 +263,7 @@ class Field:
 
     @property
     def ticks(self) -> Callable[[float], str] | None:
-        """The text of the ticks of an axis, by their number; ``None`` for the numbers."""
+        """The text of a tick, by its number within the bounds; ``None`` for the number itself."""
         return None
 
     # Rare labels, of which one code stands for several
@@ -374,12 +379,18 @@ class Field:
 
         Args:
             content: the dict.
+
+        Raises ``ValueError``, which names the column, for a kind without a class.
         """
-        cls = registered()[content["kind"]]
-        own = dict(content)
-        if "largest" in own:  # the name until 0.3
+        own, kinds = dict(content), registered()
+        if (kind := own["kind"]) not in kinds:
+            problem = f"column {own['name']} has the kind {kind!r}, which is not defined"
+            raise ValueError(f"{problem}; import the module with its class first")
+        cls = kinds[kind]
+        names = {each.name for each in fields(cls)}
+        if "farthest" in names and "largest" in own:  # the name until 0.3
             own["farthest"] = own.pop("largest")
-        names = [each.name for each in fields(cls) if own.get(each.name) is not None]
+        names = {name for name in names if own.get(name) is not None}
         return cls(**{name: _frozen(own[name]) for name in names})
 
 

@@ -44,8 +44,8 @@ def common_step(x: Array) -> float:
     """Return the step of the rounded values ``x`` ``(n,)``.
 
     It is the most common gap between different values, without the error of their last decimal. If
-    no gap occurs twice, it is the median gap. It is the last decimal if no gap is common, and the
-    column counts as rounded because many rows hold 0.
+    no gap occurs twice, it is the median gap. If no gap is common and many rows hold 0, it is the
+    last decimal.
     """
     distinct = np.unique(x)
     decimals = count_decimals(distinct)
@@ -123,7 +123,8 @@ def find_peak(x: Array, cell: float, ends: Sequence[float] = ()) -> Peak | None:
     """Return the peak of ``x`` ``(n,)``, or ``None``.
 
     The peak is the most frequent value, if ``is_alone`` holds and most other values spread over
-    more than ``FAR`` cells. It lies at the only end of the column, or the column has no end.
+    more than ``FAR`` cells. The peak of a column with one end is at the end. A
+    column with two ends has no peak.
 
     Args:
         x: the known values ``(n,)``.

@@ -114,7 +114,7 @@ class Carried(Unlearned):
 
         x = offset + sum_k c_k x_k,    rounded to the cells of the column
 
-    Labels are numbers here: their codes. Without terms, the column is constant, and without an
+    A label counts as its code. Without terms, the column is constant, and without an
     offset it holds no value.
 
     Args:
@@ -164,9 +164,7 @@ class Carried(Unlearned):
         x = np.full(len(rows), np.nan if self.offset is None else self.offset)
         for name, coefficient in self.terms:
             x = x + coefficient * rows[:, places[name]]
-        if self.field.is_discrete and (cell := self.field.cell):
-            x = np.round(x / cell) * cell
-        return x.clip(0, len(self.field.labels) - 1) if self.field.labels else x
+        return np.asarray(self.field.round(x))
 
     def restored(self, sampled: Sampled, generator: np.random.Generator) -> pd.Series:
         x = self.field.shown(self.values(sampled.fields, sampled.rows))

@@ -36,7 +36,8 @@ class Whole(Number):
     """Multiples of a step, which may start or end at a value of their own.
 
     Args:
-        low: the smallest value, if there is one.
+        step: the step. It is 1 unless a user names another, or the values have decimals.
+        low: the smallest value, if there is one. The bounds lie half a cell beyond the ends.
         high: the largest value, if there is one.
         multiple: the multiple of the step that divides all values of the fitted table, such as
             1,000 for incomes. Samples are multiples of it; other values may be any multiple of the
@@ -119,12 +120,12 @@ class Whole(Number):
     @property
     def allowed(self) -> str:
         low, high = self.ends
-        numbers = "whole numbers" if self.step == 1 else f"multiples of {self.step:g}"
+        numbers = "whole numbers" if self.step == 1 else f"multiples of {self.step:.15g}"
         if math.isinf(low):
-            return numbers if math.isinf(high) else f"{numbers} of at most {high:g}"
+            return numbers if math.isinf(high) else f"{numbers} of at most {high:.15g}"
         if math.isinf(high):
-            return f"{numbers} of at least {low:g}"
-        return f"{numbers} from {low:g} to {high:g}"
+            return f"{numbers} of at least {low:.15g}"
+        return f"{numbers} from {low:.15g} to {high:.15g}"
 
     def round(self, x: ArrayOrTensor) -> ArrayOrTensor:
         if not (cell := self.cell):
@@ -312,7 +313,8 @@ def _of_whole_numbers(name: str, multiple: float | None, x: Array, ends: Sequenc
         for verb, value in (("starts at", start), ("ends at", end))
         if value is not None
     ]
-    problem = f"{' and '.join(shown)}; no sample lies beyond"
+    beyond = [word for word, own in (("smaller", start), ("larger", end)) if own is not None]
+    problem = f"{' and '.join(shown)}; no sample is {' or '.join(beyond)}"
     wider = SetKind(name, found.without_ends.word)
     return Choice(found, Notice(problem, name, advice=(("allow others", wider),)))
 
