@@ -15,6 +15,7 @@ from flows.core.errors import UserError
 from flows.density.estimator import TableEstimator, seed_of
 from flows.density.frame_density import QUANTILES, Density
 from flows.networks.architecture import Architecture
+from flows.tables.field import Field
 from flows.tables.options import RegressorOptions, complete, spelled_out
 from flows.tables.parsing import default_names
 
@@ -84,7 +85,7 @@ class DensityRegressor(RegressorMixin, TableEstimator):
         """
         if y is None:
             raise UserError("requires y to be passed, but the target y is None")
-        if self.kind in ("category", "date"):
+        if not Field.parse(TARGET, self.kind).is_numeric:
             raise UserError(
                 f"kind = {self.kind!r}: a regressor needs a target of numbers; "
                 "flows.fit(frame, target=...) takes labels and dates"

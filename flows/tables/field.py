@@ -76,6 +76,7 @@ class Field:
     kind: ClassVar[str] = ""  # the first part of a user's word, and the name in a file
     words: ClassVar[tuple[str, ...]] = ()  # what a user writes, for messages
     is_discrete: ClassVar[bool] = False  # whether samples are rounded to the centres of cells
+    is_numeric: ClassVar[bool] = False  # whether means and quantiles of samples are numbers
     reads_labels: ClassVar[bool] = False  # whether numbers in text are labels
     kinds: ClassVar[dict[str, type[Field]]] = {}
 

@@ -87,13 +87,20 @@ def parse_values(
     is_text = np.isnan(found) | is_category
     rest = column[is_text].astype(object)
     rest = rest.where(rest.notna(), "")  # also None
-    text = [value if isinstance(value, Real) else str(value).strip() for value in rest]
+    text = [_stripped(value) for value in rest]
     is_missing = [str(value).lower() in MISSING for value in text]
     if all(is_missing):
         return pd.Series(found, column.index)
     values = pd.Series(found, column.index, dtype=object)
     values[is_text] = np.where(is_missing, np.nan, pd.Series(text, dtype=object))
     return values
+
+
+def _stripped(value: Any) -> Any:
+    """Return a number unchanged, and any other value as text without spaces around it."""
+    if isinstance(value, str):  # first: the test for a number is slow
+        return value.strip()
+    return value if isinstance(value, Real) else str(value).strip()
 
 
 def are_durations(column: pd.Series) -> bool:
@@ -117,7 +124,8 @@ def missing_values(values: pd.Series) -> Mask:
     """Return which parsed values are missing, ``(n,)``, including marks such as ``"?"``."""
     missing = values.isna().to_numpy()
     if values.dtype == object:
-        among_numbers = any(isinstance(value, float) for value in values.dropna())
+        are_texts = pd.api.types.infer_dtype(values, skipna=True) == "string"
+        among_numbers = not are_texts and any(isinstance(value, float) for value in values.dropna())
         marks = [UNKNOWN, *(MARKS if among_numbers else ())]
         missing = missing | values.isin(marks).to_numpy()
     return missing

@@ -14,14 +14,13 @@ from flows.core.arrays import Array, rounded
 from flows.tables.field import Choice, Field, Label
 from flows.tables.notices import Notice, ReadAsMissing, SetKind
 from flows.tables.rounding import common_step
-from flows.tables.types import are_seconds, cast, to_durations
+from flows.tables.types import LARGEST_WHOLE, are_seconds, cast, to_durations
 from flows.tables.values import to_floats
 
 if TYPE_CHECKING:
     from flows.tables.lines import Line
 
 SKEWED = 10  # the largest of skewed numbers above 0 is more than this many times their median
-LARGEST_WHOLE = 2.0**53  # larger whole numbers are not all floating-point numbers
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class Number(Field):
 
     step: float | None = None
 
+    is_numeric: ClassVar[bool] = True
     may_be_whole: ClassVar[bool] = True  # whether whole numbers, which have no bounds, may do
 
     def numbers(self, values: pd.Series, *, is_fit: bool = False) -> Array:

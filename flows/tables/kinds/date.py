@@ -40,6 +40,7 @@ class Date(Whole):
 
     kind: ClassVar[str] = "date"
     words: ClassVar[tuple[str, ...]] = ("date",)
+    is_numeric: ClassVar[bool] = False
 
     @classmethod
     def choose(cls, known: pd.Series) -> Choice | None:

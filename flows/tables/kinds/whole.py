@@ -12,7 +12,7 @@ import pandas as pd
 
 from flows.core.arrays import Array, ArrayOrTensor, Mask
 from flows.tables.field import Choice
-from flows.tables.kinds.continuous import LARGEST_WHOLE, Number, as_numbers
+from flows.tables.kinds.continuous import Number, as_numbers
 from flows.tables.notices import Notice, SetKind, TableError, leave_out
 from flows.tables.rounding import (
     DISTINCT,
@@ -23,6 +23,7 @@ from flows.tables.rounding import (
     is_alone,
     is_peak,
 )
+from flows.tables.types import LARGEST_WHOLE
 
 if TYPE_CHECKING:
     from flows.tables.lines import Line, Rise
