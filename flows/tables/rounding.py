@@ -13,7 +13,10 @@ DISTINCT = 0.9  # a column with a smaller share of distinct values is rounded
 COMMON = 0.1  # a gap with a larger share of all gaps between values is the step of the column
 MOST_DECIMALS = 9  # of numbers that were written with decimals
 PEAK_ROWS, PEAK_SHARE, PEAK_FACTOR = 10, 0.05, 2  # of a value that many rows hold (``is_peak``)
-NEAREST, FAR = 0.05, 1  # quantile of the nearest other values, and half their range in cells
+NEAREST = 0.05  # quantile of the nearest other values
+# Half the least range of the values beside a peak, in cells, at an end and elsewhere. Flows learn a
+# value among few others without help.
+FAR_AT_END, FAR = 1, 20
 OTHERS = 5  # a peak has more rows than this many times the mean of the other values
 ROUNDING = 32 * np.finfo(float).eps  # relative to the largest value of a column
 CLEAR = 0.01  # a decimal is clear if the errors of rounding are below this share of its unit
@@ -123,8 +126,8 @@ def find_peak(x: Array, cell: float, ends: Sequence[float] = ()) -> Peak | None:
     """Return the peak of ``x`` ``(n,)``, or ``None``.
 
     The peak is the most frequent value, if ``is_alone`` holds and most other values spread over
-    more than ``FAR`` cells. The peak of a column with one end is at the end. A
-    column with two ends has no peak.
+    enough cells: twice ``FAR_AT_END`` at an end of the column, and twice ``FAR`` elsewhere. The
+    peak of a column with one end is at the end. A column with two ends has no peak.
 
     Args:
         x: the known values ``(n,)``.
@@ -137,7 +140,7 @@ def find_peak(x: Array, cell: float, ends: Sequence[float] = ()) -> Peak | None:
     if [*ends] not in ([], [value]) or not len(away) or not is_alone(x, value):
         return None
     near, middle = np.quantile(away, [NEAREST, 0.5])
-    if middle - near < FAR * cell:
+    if middle - near < (FAR_AT_END if ends else FAR) * cell:
         return None
     return Peak(value, gap=float(max(near - cell, cell)), spread=float((middle - near) / 2))
 
