@@ -12,6 +12,7 @@ from flows.core.truth import entropy
 from flows.tables.field import Field
 from flows.tables.files import read
 from flows.tables.options import InspectOptions, resolve
+from flows.tables.rows import joined
 from flows.tables.schema import Schema
 from stages.pipeline import files, runner, schema
 from stages.pipeline.runner import pipeline_words
@@ -54,10 +55,10 @@ def take(params: schema.Settings) -> tuple[list[Field], Array]:
             raise UserError(f"{place}: {source} has no such column; its columns are: {there}")
     own: Any = {"columns": kinds, "missing": params.data.missing, "strict": True}
     table, sample, notices = Schema.fit(found, resolve(InspectOptions, own, "generate"))
-    schema.check_rows(params, len(sample.values))
+    schema.check_rows(params, len(sample.copies))
     for notice in notices:
         print(notice.text(pipeline_words))
-    return list(table.fields), sample.values
+    return list(table.fields), joined(table.fields, sample.rows)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from flows.tables.field import Field
 from flows.tables.notices import Notice
 from flows.tables.options import InspectOptions, resolve
 from flows.tables.parsing import Table
+from flows.tables.rows import joined
 from flows.tables.schema import Schema
 
 SMALL = flows.NSF(couplings=2, hidden=4, bins=3)
@@ -48,7 +49,8 @@ def learned(
     """Return what a fit learns from a parsed table."""
     own = {"columns": dict(columns), "missing": missing, "target": targets, **options}
     schema, sample, notices = Schema.fit(table, resolve(InspectOptions, own, "learned"))
-    fields, (values, copies, groups, *others) = list(schema.fields), sample
+    fields, (rows, copies, groups, *others) = list(schema.fields), sample
+    values = joined(fields, rows)
     return Learned(fields, values, copies, notices, schema, groups, *others)
 
 

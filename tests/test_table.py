@@ -16,7 +16,7 @@ from flows.core.errors import UserError
 from flows.tables import files as table
 from flows.tables import parsing
 from flows.tables.notices import TableError, python_words
-from flows.tables.schema import numbers_of
+from flows.tables.rows import numbers_of
 from flows.tables.values import Format
 from stages.pipeline.runner import pipeline_words
 

@@ -33,7 +33,8 @@ from flows.tables.field import Label
 from flows.tables.kinds import Real
 from flows.tables.parsing import default_names
 from flows.tables.preparation import round_rows
-from flows.tables.schema import Schema, refused
+from flows.tables.rows import refused
+from flows.tables.schema import Schema
 
 ROWS_PER_DRAW = 50_000  # rows that are drawn at a time: limits the memory
 PER_SAMPLE = 8  # weighted draws for each draw that is kept

@@ -30,7 +30,7 @@ from flows.tables.parsing import (
     parse,
     rows_left_out,
 )
-from flows.tables.schema import joined, numbers_of
+from flows.tables.rows import joined, numbers_of
 from flows.tables.values import PLAIN, Format
 
 ROUGH = 0.021  # standard error of a probability, relative, above which a notice says so

@@ -14,7 +14,7 @@ from flows.density.array_density import ArrayDensity, Conditions
 from flows.tables.field import Field, Label
 from flows.tables.notices import Notice, TableError, collecting
 from flows.tables.parsing import parse_fields
-from flows.tables.schema import numbers_of
+from flows.tables.rows import numbers_of
 
 RANGE = ".."  # between the ends of a range in text
 

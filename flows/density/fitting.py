@@ -28,6 +28,7 @@ from flows.tables.duplicates import effective_rows
 from flows.tables.notices import Notice, show
 from flows.tables.options import FitOptions, resolve, spelled_out, target_names
 from flows.tables.parsing import Table, from_user
+from flows.tables.rows import joined
 from flows.tables.schema import Schema
 from flows.tables.spreading import dequantise
 from flows.training.automatic import stacking
@@ -126,7 +127,8 @@ def fit_table(
             options = {**options, "missing": "stop"}
     limit = _limit(options["minutes"], cuts, learns=learns)
     schema, sample, notices = Schema.fit(read(), options)
-    values, fields = sample.values, schema.fields
+    fields = schema.fields
+    values = joined(fields, sample.rows)
     copies = sample.copies if sample.is_weighted else None
     if "batch_size" in settings and training.batch_size > len(values):
         batch_size, n = training.batch_size, len(values)

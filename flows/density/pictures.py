@@ -19,7 +19,7 @@ from flows.density.target_density import TargetDensity, target_along
 from flows.networks import registry
 from flows.tables.notices import Notice
 from flows.tables.parsing import parse_fields
-from flows.tables.schema import numbers_of
+from flows.tables.rows import numbers_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

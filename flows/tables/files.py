@@ -24,7 +24,7 @@ from flows.tables.field import Field
 from flows.tables.kinds import Real
 from flows.tables.notices import Notice, SetFormat, TableError
 from flows.tables.parsing import Table, apply_missing_policy, parse, position, reads_labels
-from flows.tables.schema import numbers_of
+from flows.tables.rows import numbers_of
 from flows.tables.types import type_of
 from flows.tables.values import PLAIN, Format
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from flows.core.arrays import Array, Whole
+from flows.core.rows import Rows
 from flows.tables.checking import check
 from flows.tables.choosing import choose
 from flows.tables.duplicates import merged_groups
@@ -31,6 +32,7 @@ from flows.tables.parsing import (
     rows_left_out,
 )
 from flows.tables.rounding import count_decimals
+from flows.tables.rows import separated
 from flows.tables.values import label_text
 from flows.tables.weights import counts, weights_of
 
@@ -41,7 +43,7 @@ class Sample(NamedTuple):
     """The rows that a density is to learn.
 
     Args:
-        values: the rows ``(n, D)``, with codes for labels and ``NaN`` for missing values.
+        rows: the n rows, numbers and labels apart.
         copies: the index of the first copy of each row, ``(n,)``.
         groups: the number of the group of each row, ``(n,)``: a row is in one group with its copies
             and with the rows of the same subject.
@@ -50,7 +52,7 @@ class Sample(NamedTuple):
         is_weighted: whether the rows are repeated by their weights. Repeated rows are copies.
     """
 
-    values: Array
+    rows: Rows
     copies: Whole
     groups: Whole
     target_count: int = 0
@@ -120,16 +122,18 @@ class _Learner:
             strict=self.strict,
             targets=self.targets,
         )
-        values = np.ascontiguousarray(values[:, checked.places])
-        sample = self._with_roles(Sample(values, checked.copies, checked.copies), kept)
-        self.notices += checked.notices
         unlearned = [
             *checked.carried,
             *(Carried(Real(name), None) for name in self.empty),
             *(each.field for each in choices.values() if isinstance(each.field, Unlearned)),
             *self.roles,
         ]
-        learned, sample = self._with_targets(checked.fields, unlearned, sample)
+        order = self._order(checked.fields, unlearned)
+        learned = [checked.fields[k] for k in order]
+        rows = separated(learned, values[:, checked.places[order]])
+        sample = Sample(rows, checked.copies, checked.copies, len(self.targets))
+        sample = self._with_roles(sample, kept)
+        self.notices += checked.notices
         if self.source and all(re.fullmatch(r"-?\d+", name) for name in self.frame):
             problem = (
                 f"the columns are called {', '.join(self.frame)}; if this is a row of the file"
@@ -276,16 +280,12 @@ class _Learner:
                 sample = _repeated(sample, counts(weights_of(kept[each.name])))
         return sample
 
-    def _with_targets(
-        self, fields: list[Field], unlearned: Sequence[Unlearned], sample: Sample
-    ) -> tuple[list[Field], Sample]:
-        """Return the fields and the rows with the targets at the end, in their order.
+    def _order(self, fields: Sequence[Field], unlearned: Sequence[Unlearned]) -> list[int]:
+        """Return the places of the fields with the targets at the end, in their order.
 
         Raises ``TableError`` for a target that is named twice or not learned, and if every column
         is a target.
         """
-        if not self.targets:
-            return fields, sample
         names = [field.name for field in fields]
         for name in self.targets:
             if self.targets.count(name) > 1:
@@ -294,13 +294,10 @@ class _Learner:
                 why = next((each.why for each in unlearned if each.name == name), "is not learned")
                 raise TableError([Notice(f"cannot be a target: the column {why}", name)])
         given = [d for d, name in enumerate(names) if name not in self.targets]
-        if not given:
+        if names and not given:
             problem = "every column is a target; a target needs a column beside it"
             raise TableError([Notice(problem)])
-        order = [*given, *map(names.index, self.targets)]
-        values = np.ascontiguousarray(sample.values[:, order])
-        moved = sample._replace(values=values, target_count=len(self.targets))
-        return [fields[d] for d in order], moved
+        return [*given, *map(names.index, self.targets)]
 
 
 def _repeated(sample: Sample, count: Whole) -> Sample:
@@ -308,9 +305,13 @@ def _repeated(sample: Sample, count: Whole) -> Sample:
     if (count == 1).all():
         return sample
     place = np.repeat(np.arange(len(count)), count)
-    values, copies, groups = sample.values[place], sample.copies[place], sample.groups[place]
-    first = np.unique(copies, return_index=True, return_inverse=True)
-    return Sample(values, first[1][first[2]], groups, is_weighted=True)
+    first = np.unique(sample.copies[place], return_index=True, return_inverse=True)
+    return sample._replace(
+        rows=sample.rows.take(place),
+        copies=first[1][first[2]],
+        groups=sample.groups[place],
+        is_weighted=True,
+    )
 
 
 def _typed(column: Any, types: Mapping[str, Any]) -> Any:

@@ -6,7 +6,7 @@ numbers and labels, and ``frame`` converts samples to a data frame.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -20,9 +20,10 @@ from flows.core.seeds import numpy_generator
 from flows.tables.field import Field, Label, Sampled, Unlearned
 from flows.tables.kinds.unlearned import Carried, Identifier, Weights
 from flows.tables.learning import Sample, learn
-from flows.tables.notices import Notice, TableError, collecting
+from flows.tables.notices import Notice, TableError
 from flows.tables.options import FitOptions, InspectOptions
 from flows.tables.parsing import Table, position
+from flows.tables.rows import numbers_of, refused, separated
 
 
 @dataclass(frozen=True)
@@ -137,52 +138,6 @@ class Schema:
         sampled = Sampled(self.fields, np.stack(shown, axis=1), start)
         found |= {each.name: each.restored(sampled, generator) for each in self.unlearned}
         return pd.DataFrame({name: found[name] for name in self.names})
-
-
-def numbers_of(fields: Sequence[Field], table: Table, *, is_fit: bool = False) -> Array:
-    """Return the columns ``fields`` of a parsed table as numbers ``(n, D)``, with codes for labels.
-
-    Raises ``TableError``, with the faults of all columns, for values that are not numbers.
-    """
-    found, faults = list[Array](), list[Notice]()
-    for field in fields:
-        with collecting(faults):
-            found.append(field.numbers(table.frame[field.name], is_fit=is_fit))
-    if faults:
-        raise TableError(faults, table.source)
-    return np.stack(found, axis=1)
-
-
-def refused(fields: Sequence[Field], values: Array) -> Mask:
-    """Return which numbers ``(n, D)`` the kinds of their columns do not allow, ``(n, D)``."""
-    held = [field.holds(x) for field, x in zip(fields, values.T, strict=True)]
-    return ~(np.stack(held, axis=1) | np.isnan(values))
-
-
-def separated(fields: Sequence[Field], values: Array) -> Rows:
-    """Return numbers ``(n, D)`` with codes for labels as rows of numbers and labels."""
-    is_label = _are_labels(fields)
-    codes = np.maximum(np.nan_to_num(values[:, is_label], nan=-1), -1).astype(np.int64)
-    sizes = tuple(len(field.labels) for field in fields if field.labels)
-    return Rows(values[:, ~is_label], codes, sizes)
-
-
-def joined(fields: Sequence[Field], rows: Rows, is_refused: Mask) -> Array:
-    """Return rows as numbers ``(n, D)`` with codes for labels, in the order of the fields.
-
-    A gap is ``NaN``, and a refused label has the code -1. The flows learn labels as numbers, with
-    this function, until labels have a density of their own.
-    """
-    is_label = _are_labels(fields)
-    values = np.empty(is_refused.shape)
-    values[:, ~is_label] = rows.numbers
-    gaps = (rows.codes < 0) & ~is_refused[:, is_label]
-    values[:, is_label] = np.where(gaps, np.nan, rows.codes)
-    return values
-
-
-def _are_labels(fields: Sequence[Field]) -> Mask:
-    return np.array([bool(field.labels) for field in fields])
 
 
 def _of_version_0_3(fields: tuple[Field, ...], table: Mapping[str, Any]) -> Schema:
