@@ -17,7 +17,7 @@ from flows.tables import files as table
 from flows.tables import parsing
 from flows.tables.notices import TableError, python_words
 from flows.tables.rows import numbers_of
-from flows.tables.values import Format
+from flows.tables.values import Format, to_floats
 from stages.pipeline.runner import pipeline_words
 
 pq = pytest.importorskip("pyarrow.parquet")
@@ -513,3 +513,9 @@ def test_a_user_error_with_several_faults_has_one_line_each_in_the_shell(monkeyp
     monkeypatch.setattr("flows.command_line.overview.inspect", fail)
     with pytest.raises(SystemExit, match=r"^flows: the first fault\nthe second fault$"):
         main(["inspect", "t.csv"])
+
+
+def test_a_message_on_a_format_names_a_value_in_this_format():
+    values = pd.Series(["-", "45.5%", "46%"], dtype=object)
+    with pytest.raises(TableError, match=r"row 1 holds '45.5%', which is a number with a percent"):
+        to_floats(values, "share", is_fit=True)

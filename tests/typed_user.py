@@ -31,7 +31,7 @@ def page(folder: Path) -> None:
     columns = {"x0": "interval:-9:9"}
     density = flows.fit(rows, "realnvp", members=2, columns=columns, settings=settings)
     assert_type(density, flows.Density)
-    assert_type(density.columns, list[flows.Column])
+    assert_type(density.columns, list[flows.Field])
     assert_type(density.log_prob(rows), Array)
     assert len(density.sample(5)) == 5
     density.save(folder / "density.flow")

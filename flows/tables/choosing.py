@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from flows.tables.field import Choice, Field
 from flows.tables.kinds import KINDS, Category, Real
 from flows.tables.kinds.category import MOST_LABELS, label_counts
+from flows.tables.lazy import pd
 from flows.tables.notices import Notice, ReadAsMissing, SetKind
 from flows.tables.values import SOME, are_numbers
 

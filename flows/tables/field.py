@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from flows.core.arrays import Array, ArrayOrTensor, Mask, Whole
+from flows.tables.lazy import pd
 from flows.tables.notices import Notice, TableError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from flows.tables.lines import Line
 
 Label = str | int | float | bool

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
-import pandas as pd
 
 from flows.core.arrays import Array, Whole
 from flows.core.rows import Rows
@@ -22,6 +21,7 @@ from flows.tables.duplicates import merged_groups
 from flows.tables.field import Choice, Field, Unlearned
 from flows.tables.kinds import Real
 from flows.tables.kinds.unlearned import Carried, Group, Weights
+from flows.tables.lazy import pd
 from flows.tables.notices import Notice, TableError, collecting, leave_out
 from flows.tables.options import FitOptions, InspectOptions, Missing, target_names
 from flows.tables.parsing import (

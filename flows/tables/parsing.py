@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from flows.core.arrays import Mask
 from flows.core.errors import UserError
 from flows.tables.field import Field, registered
+from flows.tables.lazy import pd
 from flows.tables.notices import DropIncompleteRows, Notice, TableError
 from flows.tables.types import type_of
 from flows.tables.values import PLAIN, Format, missing_values, parse_values

@@ -12,13 +12,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from flows.core.arrays import Array, Mask
 from flows.core.rows import Rows
 from flows.core.seeds import numpy_generator
 from flows.tables.field import Field, Label, Sampled, Unlearned
 from flows.tables.kinds.unlearned import Carried, Identifier, Weights
+from flows.tables.lazy import pd
 from flows.tables.learning import Sample, learn
 from flows.tables.notices import Notice, TableError
 from flows.tables.options import FitOptions, InspectOptions

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from flows.core.arrays import plain
+from flows.tables.lazy import pd
 from flows.tables.values import are_durations, label_text
 
 LARGEST_WHOLE = 2.0**53  # larger whole numbers are not all floating-point numbers

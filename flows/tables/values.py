@@ -11,9 +11,9 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from flows.core.arrays import Array, Mask
+from flows.tables.lazy import pd
 from flows.tables.notices import Advice, Notice, SetFormat, SetKind, TableError
 
 # Texts that mean a missing value, in upper or lower case
@@ -177,6 +177,8 @@ def to_floats(values: pd.Series, name: str, *, is_fit: bool) -> Array:
     best = max(readings, key=lambda reading: readings[reading].sum())
     if readings[best].any():
         problem, advice = best
+        first = int(readings[best].argmax())
+        value, row = texts.iloc[first], texts.index[first]
     raise TableError([Notice(f"holds {value!r}, {problem}", name, row, advice)])
 
 

@@ -7,9 +7,9 @@ row are in one fold, and the noise of the training has its neighbours among diff
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
 from flows.core.arrays import Array, Whole, plain
+from flows.tables.lazy import pd
 from flows.tables.notices import Notice, TableError
 from flows.tables.values import as_numbers, missing_values
 

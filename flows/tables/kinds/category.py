@@ -11,10 +11,10 @@ from textwrap import shorten
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 
 from flows.core.arrays import Array, ArrayOrTensor, Mask
 from flows.tables.field import Choice, Field, Label
+from flows.tables.lazy import pd
 from flows.tables.notices import Notice, SetKind, TableError, leave_out
 from flows.tables.rounding import DISTINCT
 from flows.tables.types import cast

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 
 from flows.core.arrays import Array, rounded
 from flows.tables.field import Choice, Field, Label
+from flows.tables.lazy import pd
 from flows.tables.notices import Notice, ReadAsMissing, SetKind
 from flows.tables.rounding import common_step
 from flows.tables.types import LARGEST_WHOLE, are_seconds, cast, to_durations

@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
-import pandas as pd
-from pandas.tseries.api import guess_datetime_format
 
 from flows.core.arrays import Array
 from flows.tables.field import Choice, Label
 from flows.tables.kinds.whole import Whole
+from flows.tables.lazy import pd
 from flows.tables.notices import Notice, SetKind, TableError
 from flows.tables.types import cast
 from flows.tables.values import label_text
@@ -166,7 +165,7 @@ def find_format(values: pd.Series) -> str | None:
         for word in words.head(GUESSED):
             with warnings.catch_warnings():  # that a word has its day first after all
                 warnings.simplefilter("ignore", UserWarning)
-                form = guess_datetime_format(word, dayfirst=day_first)
+                form = pd.tseries.api.guess_datetime_format(word, dayfirst=day_first)
             if form is None or form == "%Y":  # a year is a number
                 continue
             if pd.to_datetime(words, format=form, errors="coerce", utc=True).notna().all():

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 
 from flows.core.arrays import Array, rounded
 from flows.tables.field import Choice, Field, Sampled, Unlearned
 from flows.tables.kinds.category import label_counts, too_many
 from flows.tables.kinds.whole import are_whole, are_years, increase_by_little
+from flows.tables.lazy import pd
 from flows.tables.notices import Notice, SetKind, leave_out
 from flows.tables.rounding import DISTINCT
 from flows.tables.types import cast

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 
 from flows.core.arrays import Array, ArrayOrTensor, Mask
 from flows.tables.field import Choice
 from flows.tables.kinds.continuous import Number, as_numbers
+from flows.tables.lazy import pd
 from flows.tables.notices import Notice, SetKind, TableError, leave_out
 from flows.tables.rounding import (
     DISTINCT,
