@@ -411,7 +411,7 @@ class ArrayDensity:
         """
         found = np.zeros(len(values))
         for d in given.rare.keys() & given.intervals.keys():
-            is_pool = self.columns[d].round(values[:, d]) == len(self.columns[d].labels) - 1
+            is_pool = self.columns[d].round(values[:, d]) == self.columns[d].pool
             found += np.where(is_pool, np.log(self.columns[d].rare_share(given.rare[d])), 0.0)
         return found
 

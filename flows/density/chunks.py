@@ -341,7 +341,7 @@ class Chunks:
     def _with_rare_labels(self, frame: pd.DataFrame, chunk: pd.DataFrame) -> pd.DataFrame:
         """Return a drawn frame in which known labels of a pool are those of the chunk."""
         for column in self.columns:
-            if column.has_pool:
+            if column.pool is not None:
                 parsed = self._table(chunk, [column]).frame[column.name]
                 own = parsed.notna().to_numpy(bool)
                 frame[column.name] = frame[column.name].mask(own, parsed)

@@ -39,7 +39,13 @@ class Checked(NamedTuple):
 
 
 class NoDensity(NamedTuple):
-    """A column without a density: how it is carried, what is said, and the fault if not carried."""
+    """A column without a density.
+
+    Args:
+        carried: the column as samples compute it.
+        notice: the notice of a fit that carries the column along.
+        fault: the fault of a strict fit.
+    """
 
     carried: Carried
     notice: Notice

@@ -29,7 +29,7 @@ class Choice(NamedTuple):
 
     Args:
         field: the field, or the column that is not learned.
-        notice: what is said about the choice.
+        notice: the notice on the choice; ``None`` if the choice needs none.
         refusal: the fault that a strict fit reports instead of the notice.
         is_text_missing: whether text among numbers counts as missing.
     """
@@ -136,7 +136,7 @@ class Field:
 
         Args:
             x: the numbers that are learned.
-            is_rounded: whether so many of the values are equal that they are rounded.
+            is_rounded: whether the column counts as rounded (``checking.check``).
         """
         return self
 
@@ -269,9 +269,9 @@ class Field:
     # Rare labels, of which one code stands for several
 
     @property
-    def has_pool(self) -> bool:
-        """Whether one code stands for several rare labels."""
-        return False
+    def pool(self) -> int | None:
+        """The code that stands for several rare labels; ``None`` if there is none."""
+        return None
 
     def is_label(self, text: str) -> bool:
         """Return whether a text is a label, perhaps a rare one.

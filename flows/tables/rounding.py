@@ -117,9 +117,11 @@ def is_alone(x: Array, value: float) -> bool:
     In rounded numbers without a peak, the values beside the most frequent value may be rare by
     chance. So the value must have more than five times as many rows as the others on average.
     """
+    if not is_peak(x, value):
+        return False
     most = (x == value).sum()
     others = len(np.unique(x)) - 1
-    return is_peak(x, value) and bool(most > OTHERS * (len(x) - most) / others)
+    return bool(most > OTHERS * (len(x) - most) / others)
 
 
 def find_peak(x: Array, cell: float, ends: Sequence[float] = ()) -> Peak | None:
@@ -134,6 +136,8 @@ def find_peak(x: Array, cell: float, ends: Sequence[float] = ()) -> Peak | None:
         cell: the width of a cell.
         ends: the smallest and the largest value of the column, if it has them.
     """
+    if len(ends) == 2:
+        return None
     distinct, counts = np.unique(x, return_counts=True)
     value = float(distinct[counts.argmax()])
     away = np.abs(x[x != value] - value)

@@ -51,7 +51,7 @@ def cast(values: Any, kind: Any) -> pd.Series:
         return pd.Series(
             pd.Categorical.from_codes(codes, kind["categories"], ordered=kind["ordered"])
         )
-    if kind.startswith(DURATIONS):
+    if are_seconds(kind):
         return to_durations(series).astype(kind)
     dtype = pd.api.types.pandas_dtype(kind)
     if dtype.kind in "iu" and series.dtype.kind == "f":

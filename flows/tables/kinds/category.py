@@ -114,7 +114,7 @@ class Category(Field):
         """
         places = {label_text(label): code for code, label in enumerate(self.labels)}
         which, distinct = pd.factorize(values.astype(object))
-        other = len(self.labels) - 1 if self.pooled else -1
+        other = -1 if self.pool is None else self.pool
         codes = [places.get(label_text(value), other) for value in distinct]
         return np.array([*codes, np.nan])[which]  # factorize returns -1 for missing values
 
@@ -141,7 +141,7 @@ class Category(Field):
         if self.pooled:
             pool = [each for each in self.pooled if rare is None or each[0] in rare]
             names, counts = zip(*pool, strict=True)
-            pooled, shares = codes == len(self.labels) - 1, np.array(counts) / sum(counts)
+            pooled, shares = codes == self.pool, np.array(counts) / sum(counts)
             found = found.astype(object)
             found[pooled] = generator.choice(np.array(names, dtype=object), pooled.sum(), p=shares)
         return cast(found, self.dtype)
@@ -153,8 +153,8 @@ class Category(Field):
         return str(self.labels[int(x)])
 
     @property
-    def has_pool(self) -> bool:
-        return bool(self.pooled)
+    def pool(self) -> int | None:
+        return len(self.labels) - 1 if self.pooled else None
 
     def is_label(self, text: str) -> bool:
         return text in map(str, (*self.labels, *dict(self.pooled)))
@@ -175,9 +175,8 @@ class Category(Field):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        return -0.5, len(
-            self.labels
-        ) - 0.5  # the code k stands for the cell from k - 1/2 to k + 1/2
+        # The code k stands for the cell from k - 1/2 to k + 1/2
+        return -0.5, len(self.labels) - 0.5
 
     @property
     def cell(self) -> float:

@@ -41,8 +41,8 @@ class Whole(Number):
         low: the smallest value, if there is one. The bounds lie half a cell beyond the ends.
         high: the largest value, if there is one.
         multiple: the multiple of the step that divides all values of the fitted table, such as
-            1,000 for incomes. Samples are multiples of it; other values may be any multiple of the
-            step. ``None`` means the step.
+            1,000 for incomes. Samples are multiples of this number; new rows may hold any multiple
+            of the step. ``None`` means the step.
         farthest: the value of the fitted table that is farthest from the only bound, beyond which
             the map to the line bends. ``None`` for a map that is a logarithm everywhere.
         peak: a value that many rows hold, far from all others.
