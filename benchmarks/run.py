@@ -29,7 +29,7 @@ from benchmarks.worker import Worker, workers
 from common import storage
 from common.settings import read_yaml
 from common.splits import draw_split
-from flows import targets
+from flows import truths
 from flows.core.arrays import Array
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
@@ -41,7 +41,7 @@ Row = dict[str, Any]  # also a plan: the section ``run`` of ``params.yaml``
 DIGITS = 4  # significant digits of a timing
 VERSIONS = ("torch", "numpy", "zuko", "normflows", "nflows", "FrEIA", "flowjax", "jax", "equinox")
 NEVER_ENDS = 1_000_000  # epochs of a schedule that is longer than any timing
-TRUTH = targets.make("ring")
+TRUTH = truths.make("ring")
 # Of the main pipeline when the benchmark was written, as the recipe of ``until_good``
 ROWS, TEST_ROWS, NOISE_FACTOR = 1_000, 200, 1.5
 

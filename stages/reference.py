@@ -27,14 +27,14 @@ def main(name: str) -> None:
     if name not in schema.References.model_fields:
         known = ", ".join(schema.References.model_fields)
         raise UserError(f"{files.PARAMS}: references.{name} is not known; known: {known}")
-    problem, _, target = files.read_prepared()
+    problem, _, truth_name = files.read_prepared()
     model: Population
     if name != "truth":
         model = fit(name, params, problem)
     elif isinstance(problem.truth, Mixture):
         model = GaussianMixture.of(problem.truth)
     elif problem.truth is not None:
-        model = TruthModel(problem.truth, target, problem.event_shape)
+        model = TruthModel(problem.truth, truth_name, problem.event_shape)
     else:  # DVC expects the files even if the true density is unknown
         write_model(name, Population(1, problem.event_shape, {"model": "unknown"}))
         write_row(name, unknown(), {"levels": np.empty(0)}, label="draw")

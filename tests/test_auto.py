@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 import flows
 from common.splits import draw_split
-from flows import targets
+from flows import truths
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings
@@ -313,7 +313,7 @@ def test_kl_on_the_ring_is_the_documented_value():
 
     The NSF of the pipeline, data seed 0, 100,000 fresh points.
     """
-    truth = targets.make("ring")
+    truth = truths.make("ring")
     train, _ = draw_split(truth, 1000, 200, seed=0, split_seed=0)
     network = flows.fit(train, flows.NSF(couplings=4, bins=16)).network
     assert isinstance(network, Composite)

@@ -13,7 +13,7 @@ from torch.nn.functional import softplus
 from torch.testing import assert_close
 
 import flows
-from flows import targets
+from flows import truths
 from flows.conditioners import Perceptron
 from flows.core import seeds
 from flows.core.seeds import numpy_generators
@@ -32,7 +32,7 @@ from flows.training.train import train
 from flows.training.trainer import Trainer
 
 MEMBERS = 3
-RING = targets.make("ring")
+RING = truths.make("ring")
 every_baseline = pytest.mark.parametrize("model", ["vae", "gan"])
 
 

@@ -24,7 +24,7 @@ from flows.core.settings import TrainingSettings
 from flows.networks.base_distribution import StandardNormal
 from flows.networks.flow import Flow
 from flows.plotting.style import STYLE
-from flows.targets import ring
+from flows.truths import ring
 from stages.pipeline import schema
 from studies import engine
 from studies.claims import cells, images, matching, mixtures, plane, refits, remedies, report

@@ -20,7 +20,7 @@ from pipeline import ROOT, expand, paths, text
 IMPORTS = grimp.build_graph(
     "common", "flows", "stages", exclude_type_checking_imports=True, cache_dir=None
 )
-TARGETS, MODELS = (sorted(IMPORTS.find_children(f"flows.{room}")) for room in ("targets", "models"))
+TRUTHS, MODELS = (sorted(IMPORTS.find_children(f"flows.{room}")) for room in ("truths", "models"))
 SCHEMA, FILES = "stages.pipeline.schema", "stages.pipeline.files"
 CODE = ("common/", "flows/", "stages/")
 REGISTRY, ARCHITECTURE = "flows.networks.registry", "flows.networks.architecture"
@@ -38,10 +38,10 @@ def heavy(module: str) -> list[str]:
 BUILDS = "build|read_model"
 READS_TRUTH = r"read_prepared\(\)|read_target"
 COUNT_FOR = (
-    {(SCHEMA, "flows.targets"): "make_truth"}
+    {(SCHEMA, "flows.truths"): "make_truth"}
     | {(SCHEMA, each): r"\.architecture\(" for each in (ARCHITECTURE, REGISTRY)}
     | {(FILES, each): "read_prepared" for each in heavy(FILES)}
-    | {(FILES, "flows.targets"): READS_TRUTH}
+    | {(FILES, "flows.truths"): READS_TRUTH}
     | {(each, what): BUILDS for each in (ARCHITECTURE, *MODELS) for what in heavy(each)}
 )
 STAGES = expand(yaml.safe_load(text("dvc.yaml")), yaml.safe_load(text("params.yaml")))
@@ -60,7 +60,7 @@ def executed(script: str, name: str = "") -> set[str]:
         if not re.search(word, own):
             graph.remove_import(importer=importer, imported=imported)
     by_name = {
-        f"make_truth|{READS_TRUTH}": TARGETS,
+        f"make_truth|{READS_TRUTH}": TRUTHS,
         "label_and_color": MODELS,
         BUILDS: [f"flows.models.{name}"],
     }

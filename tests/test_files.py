@@ -14,7 +14,7 @@ from pipeline import TINY
 
 import flows
 from common import storage
-from flows import targets
+from flows import truths
 from flows.core.errors import UserError
 from flows.mixtures.mixture import Mixture
 from flows.tables.files import read_numbers
@@ -22,7 +22,7 @@ from stages import evaluate, generate, plot, prepare, reference, train
 from stages.pipeline import files
 from stages.pipeline.models import write_model
 
-RING = targets.make("ring")
+RING = truths.make("ring")
 TARGET = {"kind": "mixture", "entropy": 3.5} | {
     key: getattr(RING, key).tolist() for key in ("weights", "means", "covariances")
 }

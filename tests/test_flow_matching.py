@@ -31,7 +31,7 @@ from flows.networks import flow_matching_network as code
 from flows.networks import ode
 from flows.networks.backend import backend
 from flows.networks.population import chunked_log_prob
-from flows.targets import ring
+from flows.truths import ring
 
 RING = ring.make()
 compiled = pytest.mark.skipif(build.library() is None, reason="no C compiler, or FLOWS_KERNELS=off")

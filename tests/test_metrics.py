@@ -17,7 +17,7 @@ from prdc import compute_prdc
 from scipy.stats import chi2, norm
 
 import flows
-from flows import targets
+from flows import truths
 from flows.core.arrays import Array
 from flows.core.seeds import normal
 from flows.core.truth import Truth
@@ -42,28 +42,28 @@ SAMPLE_METRICS = (*samples.MODES, *samples.TWO_SAMPLE)
 
 
 def ring() -> Mixture:
-    return targets.make("ring")  # type: ignore[return-value]
+    return truths.make("ring")  # type: ignore[return-value]
 
 
 def truth() -> GaussianMixture:
     return GaussianMixture.of(ring())
 
 
-def draw(target: Truth, n: int, seed: int) -> Array:
-    return target.sample(n, np.random.default_rng(seed))
+def draw(truth: Truth, n: int, seed: int) -> Array:
+    return truth.sample(n, np.random.default_rng(seed))
 
 
-def scores(drawn: Array, target: Mixture, test: Array) -> dict[str, float]:
+def scores(drawn: Array, truth: Mixture, test: Array) -> dict[str, float]:
     directions = samples.unit_directions(64, 2, np.random.default_rng(9))
-    bandwidth = samples.kernel_bandwidth(test, target)
+    bandwidth = samples.kernel_bandwidth(test, truth)
     two_sample = samples.two_sample_scores(
         test, drawn[: len(test)], neighbours=5, directions=directions, bandwidth=bandwidth
     )
-    return {**mode_scores(drawn, target), **two_sample}
+    return {**mode_scores(drawn, truth), **two_sample}
 
 
-def mode_scores(drawn: Array, target: Mixture) -> dict[str, float]:
-    return samples.mode_scores(samples.mode_mass(drawn, target), target)
+def mode_scores(drawn: Array, truth: Mixture) -> dict[str, float]:
+    return samples.mode_scores(samples.mode_mass(drawn, truth), truth)
 
 
 def gaussian(mean: list[float], covariance: list[list[float]]) -> GaussianMixture:
@@ -571,7 +571,7 @@ def test_flops_of_a_realnvp_agree_with_a_count_of_its_products_by_hand():
 
 # The report
 
-PARTS = targets.make("ring")
+PARTS = truths.make("ring")
 
 
 class Whole:

@@ -17,7 +17,7 @@ import torch
 from torch.testing import assert_close
 
 import flows
-from flows import targets
+from flows import truths
 from flows.core.settings import TrainingSettings
 from flows.evaluation.cost import flops_per_epoch
 from flows.networks import registry
@@ -469,19 +469,19 @@ def test_a_file_without_a_model_is_named(tmp_path: Path, monkeypatch: pytest.Mon
         registry.find("hollow")
 
 
-@pytest.mark.parametrize("name", targets.names())
-def test_a_target_that_needs_no_arguments_can_be_drawn_from_and_scored(name: str):
+@pytest.mark.parametrize("name", truths.names())
+def test_a_truth_that_needs_no_arguments_can_be_drawn_from_and_scored(name: str):
     if name == "custom":
         pytest.skip("needs its components")
-    target = targets.make(name)
-    x = target.sample(50, np.random.default_rng(0))
+    truth = truths.make(name)
+    x = truth.sample(50, np.random.default_rng(0))
     assert x.ndim == 2
-    assert np.isfinite(target.log_prob(x)).all()
+    assert np.isfinite(truth.log_prob(x)).all()
 
 
-def test_the_error_for_an_unknown_target_lists_the_targets():
-    with pytest.raises(LookupError, match=", ".join(targets.names())):
-        targets.make("moons")
+def test_the_error_for_an_unknown_truth_lists_the_truths():
+    with pytest.raises(LookupError, match=", ".join(truths.names())):
+        truths.make("moons")
 
 
 # Architectures

@@ -31,7 +31,7 @@ from flows.mixtures.mixture import Mixture
 from flows.plotting import style
 from flows.plotting.scene import NEEDS
 from flows.tables.field import Field
-from flows.targets import make
+from flows.truths import make
 from stages import plot
 
 pytestmark = pytest.mark.filterwarnings("error")

@@ -15,7 +15,7 @@ from pipeline import ROOT, TINY
 
 import flows
 from common.settings import read_yaml
-from flows import targets
+from flows import truths
 from flows.core.errors import UserError
 from flows.networks import registry
 from stages import evaluate, prepare, reference, train
@@ -79,7 +79,7 @@ SECTIONS = "data, prepare, train, models, references, evaluate"
         ("clip: 1.0", "clip: .inf", ["train.clip = inf", "finite"]),
         ("factor: 1.5", "factor: .nan", ["train.noise_factor = nan", "finite"]),
         ("  seed: 0", "  seed: -1", ["data.seed = -1", "greater than or equal to 0"]),
-        ("target: ring", "target: moons", ["data.target = 'moons'", *targets.names(), "table"]),
+        ("target: ring", "target: moons", ["data.target = 'moons'", *truths.names(), "table"]),
         ("target: ring", "target: custom", ["data.custom", "[]", "at least one component"]),
         ("  realnvp:\n", "  nobody:\n", ["models.nobody", "flows/models/", *registry.names()]),
         ("couplings: 2", "couplings: 0", ["models.realnvp.couplings = 0", "or equal to 2"]),
@@ -184,7 +184,7 @@ def test_a_model_with_an_empty_section_has_the_default_settings(
 
 
 def test_every_target_is_allowed_in_the_settings(tmp_path: Path):
-    for name in {*targets.names(), "table"} - {"custom"}:
+    for name in {*truths.names(), "table"} - {"custom"}:
         data = load(written(tmp_path, edited("target: ring", f"target: {name}"))).data
         assert (data.make_truth() is None) == (name == "table")
 

@@ -28,7 +28,7 @@ from stages import train as stage
 from studies.claims.remedies import MixtureBase
 from tools.verify import machines
 
-RING = targets.make("ring").sample(96, np.random.default_rng(0))
+RING = truths.make("ring").sample(96, np.random.default_rng(0))
 
 
 pytestmark = pytest.mark.usefixtures("in_the_top_folder")

@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 import flows
 from common.splits import draw_split
-from flows import targets
+from flows import truths
 from flows.core.arrays import subsample
 from flows.core.settings import TrainingSettings
 from flows.mixtures.bandwidth import bandwidths, likelihood_bandwidth
@@ -136,7 +136,7 @@ def test_the_sharpened_kernel_density_is_closer_to_the_ring_than_a_plain_one():
         "sharpened": partial(fit_sharpened_kde, noise_factor=1.5, strength=1.0),
         "plain": partial(fit_kde, bandwidths=bandwidths(20), folds=5, seed=0),
     }
-    ring = targets.make("ring")
+    ring = truths.make("ring")
     points = ring.sample(4_000, np.random.default_rng(0))
     for seed in range(3):
         rows, _ = draw_split(ring, 1000, 200, split_seed=0, seed=seed)

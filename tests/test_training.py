@@ -38,7 +38,7 @@ def settings(**changes):
 
 
 def sample(n=64, seed=0, scale=1.0):
-    rows = targets.make("ring").sample(n, np.random.default_rng(seed)) * scale
+    rows = truths.make("ring").sample(n, np.random.default_rng(seed)) * scale
     return torch.from_numpy(rows).to(torch.get_default_dtype())
 
 
@@ -199,7 +199,7 @@ def test_no_flow_beats_the_truth():
 
     On 20,000 fresh points no member scores more than three standard errors better.
     """
-    target, fresh = targets.make("ring"), sample(20_000, seed=99)
+    target, fresh = truths.make("ring"), sample(20_000, seed=99)
     flow = flows.build(flows.RealNVP(couplings=3, hidden=8), (2,), members=MEMBERS)
     before = (-flow.log_prob(fresh).mean(0)).max()
     train(flow, sample(400), sample(100, seed=1), epochs=200, batch_size=200, log_every=200)

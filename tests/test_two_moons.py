@@ -12,14 +12,14 @@ from chi_square import p_values
 from pipeline import make_clone, run_models, tiny_settings
 from scipy import integrate
 
-from flows import targets
+from flows import truths
 from flows.core.checkpoint import CheckpointError
 from flows.core.truth import entropy
 from flows.networks.building import load
-from flows.targets.two_moons import TwoMoons, arc
+from flows.truths.two_moons import TwoMoons, arc
 from tools import table
 
-MOONS = targets.make("two_moons")
+MOONS = truths.make("two_moons")
 MODELS = ("nsf", "vae", "flow_matching", "gan")
 
 
@@ -61,7 +61,7 @@ def test_samples_agree_with_the_density():
 
 def test_too_little_noise_is_refused():
     with pytest.raises(ValueError, match=r"noise = 0\.05: must be at least 0\.1"):
-        targets.make("two_moons", noise=0.05)
+        truths.make("two_moons", noise=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -105,5 +105,5 @@ def test_metrics_and_figures_of_components_are_left_out(run: Path, monkeypatch: 
 
 @pytest.mark.slow
 def test_the_file_of_the_truth_says_that_it_holds_no_model(run: Path):
-    with pytest.raises(CheckpointError, match="the name of a target: two_moons"):
+    with pytest.raises(CheckpointError, match="the name of a truth: two_moons"):
         load(run / "models/truth.safetensors")

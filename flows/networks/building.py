@@ -154,9 +154,9 @@ def load(path: str | Path) -> Population:
         description, state, arrays = read(Path(path))
         if description["model"] == "unknown":
             raise CheckpointError("holds no model: the true density of a table is unknown")
-        if description["model"] == "target":
+        if description["model"] in ("truth", "target"):  # "target" until release 0.3
             name = description["name"]
-            raise CheckpointError(f"holds no model, but the name of a target: {name}")
+            raise CheckpointError(f"holds no model, but the name of a truth: {name}")
         columns = [Field.from_json(column) for column in description.get("columns", ())]
         if description["model"] == "mixture":
             return GaussianMixture.load(columns, state).eval()

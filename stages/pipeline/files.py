@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from common import storage
-from flows import targets
+from flows import truths
 from flows.core.arrays import rounded
 from flows.core.errors import UserError
 from flows.core.scaler import Scaler
@@ -33,7 +33,7 @@ TEST = Path("data/prepared/test.npy")
 SCALER = Path("data/prepared/scaler.json")
 RANKING = Path("metrics/ranking.json")
 FIGURES = Path("figures")
-WRONG_TARGET = "describes neither a mixture nor a target nor the columns of a table"
+WRONG_TARGET = "describes neither a mixture nor another truth nor the columns of a table"
 DIGITS = 6  # significant digits of the numbers in metrics
 MIXTURE = ("weights", "means", "covariances")  # the fields of a mixture in ``TARGET``
 
@@ -73,8 +73,8 @@ def write_target(
 ) -> None:
     """Write ``data/target.json``: the true density's kind, its parameters and its entropy in nats.
 
-    A density that is not a mixture is written as the ``name`` of its target and the settings of the
-    target, which are the fields of the data class. Without a true density, the file holds the
+    A density that is not a mixture is written as its ``name`` in ``flows/truths`` and its settings,
+    the fields of the data class. Without a true density, the file holds the
     ``columns`` of the table. Raises ``UserError`` for any other density.
     """
     content: dict[str, Any]
@@ -125,7 +125,7 @@ def _truth_and_entropy(content: dict[str, Any]) -> tuple[Truth | None, float | N
     with storage.reading(TARGET, WRONG_TARGET):
         entropy = float(content["entropy"])
         if content["kind"] == "target":
-            return targets.make(content["name"], **content["settings"]), entropy
+            return truths.make(content["name"], **content["settings"]), entropy
         return Mixture(*(np.asarray(content[key], float) for key in MIXTURE)), entropy
 
 
@@ -137,12 +137,12 @@ class Prepared(NamedTuple):
             columns of a table. The training rows of a table are dequantised. In its test rows,
             integers and counts are whole, as in samples.
         names: the names of the columns, also of drawn data.
-        target: the name of a target that is no mixture; else empty.
+        truth_name: the name of a truth that is no mixture; else empty.
     """
 
     problem: Problem
     names: list[str]
-    target: str
+    truth_name: str
 
 
 def read_prepared(*, with_truth: bool = True) -> Prepared:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 
 from common.settings import Train, check, read_yaml
-from flows import targets
+from flows import truths
 from flows.core.errors import UserError
 from flows.core.settings import (
     Count,
@@ -55,7 +55,7 @@ class Component(Section):
 class Data(Section):
     """The section ``data``: the density to draw from, or the user's table."""
 
-    target: Literal[(*targets.names(), TABLE)]  # type: ignore[valid-type]
+    target: Literal[(*truths.names(), TABLE)]  # type: ignore[valid-type]
     samples: Annotated[int, Field(ge=20, le=10_000_000)]
     seed: Seed
     custom: list[Component] = Field(default=[])
@@ -70,12 +70,12 @@ class Data(Section):
         if self.target == TABLE:
             return None
         if self.target != "custom":
-            return targets.make(self.target)
+            return truths.make(self.target)
         if not self.custom:
             raise ValueError(
                 "[] is not a mixture; list at least one component (weight, mean, covariance)"
             )
-        return targets.make("custom", components=[each.model_dump() for each in self.custom])
+        return truths.make("custom", components=[each.model_dump() for each in self.custom])
 
 
 class Prepare(Section):

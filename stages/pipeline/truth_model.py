@@ -22,13 +22,13 @@ class TruthModel(Population):
 
     Args:
         truth: the truth, a data class of its settings.
-        name: the name of the target.
+        name: the name of the truth in ``flows/truths``.
         event_shape: the shape of its points.
     """
 
     def __init__(self, truth: Truth, name: str, event_shape: Shape) -> None:
         settings: Any = asdict(truth)  # type: ignore[call-overload]
-        super().__init__(1, event_shape, {"model": "target", "name": name, "settings": settings})
+        super().__init__(1, event_shape, {"model": "truth", "name": name, "settings": settings})
         self.truth = truth
 
     def log_prob(self, value: Any) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common import references
-from flows import targets
+from flows import truths
 from flows.core.arrays import Array
 from flows.core.seeds import Generators, numpy_generators
 from flows.core.settings import TrainingSettings
@@ -52,7 +52,7 @@ def network(
     about as many operations as the training of that model. If ``exact``, flow matching learns exact
     marginal velocities.
     """
-    truth, count, name = targets.make(target), protocol["replicates"], f"{target} {model}"
+    truth, count, name = truths.make(target), protocol["replicates"], f"{target} {model}"
     rows, _ = replicates.data(truth, protocol, protocol["train"])
     how, trained = TrainingSettings(**training), built(model, settings, training, count)
     operations = flops_per_epoch(trained, len(rows))
@@ -74,7 +74,7 @@ def network(
 
 def reference(target: str, name: str, settings: Settings, protocol: Settings) -> Scores:
     """Fit a reference to the data of each replicate; return its scores."""
-    truth = targets.make(target)
+    truth = truths.make(target)
     rows, _ = replicates.data(truth, protocol, protocol["train"])
     fit = references.fit_of(name, settings, seed=0)
     models = [GaussianMixture.fit(fit, own) for own in rows.swapaxes(0, 1)]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from common import references, splits
-from flows import fit, targets
+from flows import fit, truths
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings
@@ -38,7 +38,7 @@ def other_data(
     The members' KL is a mean and a standard deviation; the kernel density is fitted to the same
     rows. ``flow`` has the arguments of ``trained``.
     """
-    truth = targets.make(target, **({"components": components} if components else {}))
+    truth = truths.make(target, **({"components": components} if components else {}))
     drawn = [splits.draw_split(truth, ROWS, TEST, seed=seed, split_seed=0) for seed in seeds]
     learned = [rows for rows, _ in drawn]
     population = trained(learned, members, **flow)

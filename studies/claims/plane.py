@@ -22,7 +22,7 @@ from flows.networks import building, registry
 from flows.networks.flow import Flow
 from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
-from flows.targets import ring
+from flows.truths import ring
 from flows.training.train import train as train_model
 from studies.claims import remedies, replicates
 from studies.claims.replicates import Settings

@@ -1,4 +1,4 @@
-"""The catalogue of target distributions, one per file; the function ``make`` of a file returns it.
+"""Known distributions to learn, one per file; the function ``make`` of a file returns it.
 
 Only NumPy is needed.
 """
@@ -13,23 +13,23 @@ from flows.core.truth import Truth
 
 
 def names() -> list[str]:
-    """Return the names of all targets, without importing their files."""
+    """Return the names of all truths, without importing their files."""
     return sorted(module.name for module in iter_modules(__path__))
 
 
 def make(name: str, **arguments: Any) -> Truth:
-    """Return the distribution of the file ``flows/targets/<name>.py``.
+    """Return the distribution of the file ``flows/truths/<name>.py``.
 
     Raises ``LookupError`` if there is no such file, and ``ValueError`` if the arguments do not
     describe a distribution.
 
     Examples:
-        >>> from flows import targets
-        >>> "ring" in targets.names()
+        >>> from flows import truths
+        >>> "ring" in truths.names()
         True
-        >>> targets.make("ring").means.shape
+        >>> truths.make("ring").means.shape
         (8, 2)
     """
     if name not in names():
-        raise LookupError(f"no target {name!r}; there are: {', '.join(names())}")
-    return import_module(f"flows.targets.{name}").make(**arguments)
+        raise LookupError(f"no truth {name!r}; there are: {', '.join(names())}")
+    return import_module(f"flows.truths.{name}").make(**arguments)

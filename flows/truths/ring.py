@@ -11,8 +11,8 @@ def make() -> Mixture:
     """Return the mixture, with 8 components in 2 dimensions.
 
     Examples:
-        >>> from flows import targets
-        >>> targets.make("ring").means[2].round(3).tolist()
+        >>> from flows import truths
+        >>> truths.make("ring").means[2].round(3).tolist()
         [0.0, 4.0]
     """
     angle = 2 * np.pi * np.arange(8) / 8

@@ -11,8 +11,8 @@ def make() -> Mixture:
     """Return the mixture, with 25 components in 2 dimensions.
 
     Examples:
-        >>> from flows import targets
-        >>> targets.make("grid").means[:3].tolist()
+        >>> from flows import truths
+        >>> truths.make("grid").means[:3].tolist()
         [[-4.0, -4.0], [-4.0, -2.0], [-4.0, 0.0]]
     """
     axis = 2.0 * np.arange(-2, 3)

@@ -17,10 +17,10 @@ def make(components: Sequence[Mapping[str, Any]]) -> Mixture:
     ``ValueError`` if the components do not describe a mixture.
 
     Examples:
-        >>> from flows import targets
+        >>> from flows import truths
         >>> left = {"weight": 1, "mean": [-2.0], "covariance": [[0.25]]}
         >>> right = {"weight": 3, "mean": [2.0], "covariance": [[1.0]]}
-        >>> targets.make("custom", components=[left, right]).weights
+        >>> truths.make("custom", components=[left, right]).weights
         array([0.25, 0.75])
     """
     if not components:
