@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # for type checkers and editors
     from flows.density.frame_density import Density as Density
     from flows.density.regressor import DensityRegressor as DensityRegressor
     from flows.evaluation.problem import Problem as Problem
+    from flows.mixtures.gaussian_mixture import GaussianMixture as GaussianMixture
     from flows.mixtures.mixture import Mixture as Mixture
     from flows.models.conditional import Conditional as Conditional
     from flows.models.flow_matching import FlowMatching as FlowMatching
@@ -31,7 +32,6 @@ if TYPE_CHECKING:  # for type checkers and editors
     from flows.networks.base_distribution import StandardNormal as StandardNormal
     from flows.networks.building import build as build
     from flows.networks.flow import Flow as Flow
-    from flows.networks.gaussian_mixture import GaussianMixture as GaussianMixture
     from flows.networks.population import Population as Population
     from flows.networks.population import ensemble_log_prob as ensemble_log_prob
     from flows.tables.field import Field as Field
@@ -55,7 +55,7 @@ _MODULES = {  # the same names at run time; a test compares the two lists
     "Flow": "flows.networks.flow",
     "FlowMatching": "flows.models.flow_matching",
     "GAN": "flows.models.gan",
-    "GaussianMixture": "flows.networks.gaussian_mixture",
+    "GaussianMixture": "flows.mixtures.gaussian_mixture",
     "Glow": "flows.models.glow",
     "GlowImage": "flows.models.glow_image",
     "Mixture": "flows.mixtures.mixture",

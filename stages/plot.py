@@ -6,16 +6,16 @@ from common import storage
 from common.labels import label_and_color
 from common.splits import holdout
 from flows import plotting
+from flows.tables.drawing import drawn
 from flows.tables.files import read_numbers
-from flows.tables.kinds import Real
 from stages.pipeline import files, runner, schema
 
 
 def main() -> None:
     params = schema.load()
-    truth, entropy, columns = files.read_target()
+    truth, entropy, fields = files.read_target()
     names, data = read_numbers(files.RAW)
-    columns = columns or [Real(name) for name in names]
+    columns = drawn(fields) if fields else [plotting.Column(name) for name in names]
     # The truth of a table is unknown; beside a truth, the simplest references would only stretch
     # the axes.
     left_out = {"truth"} if truth is None else {"independent", "gaussian"}

@@ -13,8 +13,8 @@ from flows.core.errors import UserError
 from flows.evaluation.problem import Problem
 from flows.evaluation.report import unknown
 from flows.mixtures import fitting
+from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.mixture import Mixture
-from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.population import Population
 from stages.pipeline import files, runner, schema
 from stages.pipeline.models import write_model
@@ -47,15 +47,15 @@ def main(name: str) -> None:
 
 def fit(name: str, params: schema.Settings, problem: Problem) -> Population:
     """Return the reference ``name``, fitted to the training rows."""
-    columns, settings = problem.columns, getattr(params.references, name).model_dump()
+    to_real, settings = problem.to_real, getattr(params.references, name).model_dump()
     seed = seeds.integer(params.prepare.seed, "reference")
     chosen = references.fit_of(name, settings, seed)
     if name != "gmm":
-        return GaussianMixture.fit(chosen, problem.train, columns)
+        return GaussianMixture.fit(chosen, problem.train, to_real)
 
     def mixture(rows: Array) -> Mixture:
         more: dict[str, Any] = {}
-        if columns:
+        if to_real is not None:
             counts = fitting.components(settings["max_components"], len(rows))
             more = {"components": counts, "ridges": fitting.RIDGES}
         fitted = chosen(rows, **more)
@@ -63,7 +63,7 @@ def fit(name: str, params: schema.Settings, problem: Problem) -> Population:
         print(f"gmm: {found} by {settings['folds']}-fold cross-validation")
         return fitted
 
-    return GaussianMixture.fit(mixture, problem.train, columns, margins=bool(columns))
+    return GaussianMixture.fit(mixture, problem.train, to_real, margins=to_real is not None)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def main(model: str) -> None:
             problem.event_shape,
             members=training.members,
             seed=training.seed,
-            columns=problem.columns,
+            to_real=problem.to_real,
         )
     except ValueError as error:
         alone = f"; {names[0]} is the only column" if len(names) == 1 else ""

@@ -287,13 +287,13 @@ def test_invalid_questions_give_a_one_line_error(folder, gaps, capsys, line):
 @pytest.mark.parametrize("row", [0, 1, 4])
 def test_curve_has_the_moments_of_the_prediction(density, gaps, row):
     """Also if the rest of the row has a missing value. The tolerance is 0.2 deviations."""
-    values, _ = Chunks(ArrayDensity(density.network)).known(gaps)
-    x, q = ArrayDensity(density.network).curve(values[row], 2, row)
+    values, _ = Chunks(ArrayDensity(density.population)).known(gaps)
+    x, q = ArrayDensity(density.population).curve(values[row], 2, row)
     share = q * np.gradient(x)
     expected = density.predict(gaps, "bmi").iloc[row]
     assert share.sum() == pytest.approx(1.0)
     assert share @ x == pytest.approx(expected["mean"], abs=0.2 * expected["sd"])
-    _, q = ArrayDensity(density.network).curve(values[row], 1, row)
+    _, q = ArrayDensity(density.population).curve(values[row], 1, row)
     expected = density.predict(gaps, "ward").iloc[row]
     np.testing.assert_allclose(q, expected[["east", "west"]].astype(float), atol=0.05)
 

@@ -19,16 +19,17 @@ from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings
 from flows.evaluation import likelihood
-from flows.networks.composite import Composite
 from flows.networks.population import chunked_log_prob
-from flows.networks.record import RowState
+from flows.tables.column_maps import ColumnMaps
 from flows.tables.field import Field
 from flows.tables.preparation import to_real
 from flows.training.automatic import fold as fold_module
 from flows.training.automatic import fold_trainer, prepared_fold, stacking
 from flows.training.automatic import recipe as auto
 from flows.training.automatic.candidates import CANDIDATES
+from flows.training.automatic.composite import Composite
 from flows.training.automatic.noise import NeighbourNoise
+from flows.training.record import RowState
 from stages.pipeline.preparation import from_real
 
 
@@ -120,7 +121,7 @@ def test_unseen_rows_are_scored_in_the_users_units(kinds):
     columns = [Field.parse(name, word) for name, word in zip("abc", kinds, strict=True)]
     x = from_real(columns, rows() + 5)
     real = to_real(columns, x)
-    fitted = model(columns=columns)
+    fitted = model(to_real=ColumnMaps(columns))
     fit(fitted, x)
     log_q, fold = fitted.log_prob(x).numpy(), fitted.record.row_scores.fold
     unseen = np.array([member.fold for member in fitted.record.members])
@@ -200,9 +201,9 @@ def test_infinite_and_impossible_values_are_not_gaps(bad: float):
     x = np.exp(rows(60, 2))
     x[5, 1], x[7, 0] = np.nan, bad
     with pytest.raises(ValueError, match=f"row 7 of train: column a holds {bad:g}; allowed are"):
-        fit(model(dim=2, columns=columns), x)
+        fit(model(dim=2, to_real=ColumnMaps(columns)), x)
     with pytest.raises(ValueError, match="row 5 of test holds nan, which is not finite"):
-        fit(model(dim=2, columns=columns), np.exp(rows(60, 2)), x[:6])
+        fit(model(dim=2, to_real=ColumnMaps(columns)), np.exp(rows(60, 2)), x[:6])
 
 
 @pytest.mark.usefixtures("short_recipe")
@@ -213,7 +214,8 @@ def test_the_fixed_recipe_trains_on_the_points_that_it_scores_after_the_automati
     fresh, again = model(dim=2), fit(model(dim=2), x)
     for network in (fresh, again):
         flows.train(network, x, settings=settings)
-    assert again.preprocessing.steps == [again.preprocessing.standardize]
+    maps = again.preprocessing
+    assert maps.steps == [maps.to_real, maps.standardize]
     assert (again.member_weights == 1 / again.members).all()
     nll, expected = (each.history["train_nll"][-1].mean() for each in (again, fresh))
     assert abs(nll - expected) < 0.5
@@ -315,7 +317,7 @@ def test_kl_on_the_ring_is_the_documented_value():
     """
     truth = truths.make("ring")
     train, _ = draw_split(truth, 1000, 200, seed=0, split_seed=0)
-    network = flows.fit(train, flows.NSF(couplings=4, bins=16)).network
+    network = flows.fit(train, flows.NSF(couplings=4, bins=16)).population
     assert isinstance(network, Composite)
     fresh = truth.sample(100_000, numpy_generator(0, "fresh"))
     log_p, log_q = likelihood.true_log_density(truth, fresh), chunked_log_prob(network, fresh)

@@ -16,18 +16,14 @@ import flows
 from flows import truths
 from flows.conditioners import Perceptron
 from flows.core import seeds
+from flows.core.latent_integral import mixture_by_pairs, mixture_in_the_plane, quadrature
 from flows.core.seeds import numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.evaluation.likelihood import divergence
 from flows.networks import registry
 from flows.networks.network import mean_nll
 from flows.networks.population import chunked_log_prob
-from flows.networks.vae_network import (
-    VAENetwork,
-    mixture_by_pairs,
-    mixture_in_the_plane,
-    quadrature,
-)
+from flows.networks.vae_network import VAENetwork
 from flows.training.train import train
 from flows.training.trainer import Trainer
 

@@ -21,7 +21,7 @@ from flows.bijections import (
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generators
 from flows.networks.preprocessing import Preprocessing
-from flows.tables.to_real import ToReal
+from flows.tables.column_maps import ColumnMaps
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -192,8 +192,8 @@ KINDS = [field("a", "positive"), field("b", "interval", -2, 3), field("c"), fiel
 def test_preprocessing_of_points_and_of_scaled_points_gives_the_same_result(fitted):
     """Every member has its own rows."""
     real = uneven(4)
-    x = ToReal(KINDS).inverse(real)[0]
-    map_ = Preprocessing((4,), MEMBERS, KINDS)
+    x = ColumnMaps(KINDS).inverse(real)[0]
+    map_ = Preprocessing((4,), MEMBERS, ColumnMaps(KINDS))
     if fitted:
         map_.add_margins()
         map_.add_whitening()

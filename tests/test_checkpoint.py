@@ -22,6 +22,7 @@ from flows.core.checkpoint import METADATA_KEY, CheckpointError
 from flows.mixtures.fitting import fit_gaussian
 from flows.networks import registry
 from flows.networks.population import Population
+from flows.tables.column_maps import ColumnMaps
 from flows.training.trainer import Trainer
 
 
@@ -298,7 +299,7 @@ def test_a_reference_of_a_table_keeps_its_columns(tmp_path):
     columns = [field("age", "positive"), field("height")]
     rows = np.random.default_rng(0).lognormal(size=(50, 2))
     fit = partial(fit_gaussian, correlated=True)
-    model = flows.GaussianMixture.fit(fit, rows, columns)
+    model = flows.GaussianMixture.fit(fit, rows, ColumnMaps(columns))
     flows.save(model, tmp_path / "gaussian")
     density = flows.load(tmp_path / "gaussian")
     assert density.columns == columns

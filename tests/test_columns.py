@@ -15,13 +15,13 @@ from torch.testing import assert_close
 import flows
 from flows.command_line.wording import shell_words
 from flows.tables.checking import check
+from flows.tables.column_maps import ColumnMaps
 from flows.tables.duplicates import first_copies
 from flows.tables.field import Field, registered
 from flows.tables.notices import TableError
 from flows.tables.options import FitOptions, options_of
 from flows.tables.preparation import round_rows
 from flows.tables.spreading import dequantise
-from flows.tables.to_real import ToReal
 from stages.pipeline.preparation import from_real, learnable, scorable
 
 ROWS = 100
@@ -320,7 +320,7 @@ def noise(count=50, scale=3.0):
 
 @pytest.mark.parametrize("columns", [[*MIXED[:3], COUNT], BENT], ids=["logarithms", "bent"])
 def test_the_inverse_undoes_the_map_and_the_log_determinants_cancel(columns):
-    bijection, z = ToReal(columns), noise()
+    bijection, z = ColumnMaps(columns), noise()
     x, back = bijection.inverse(z)
     again, there = bijection(x)
     assert_close(again, z, rtol=0, atol=1e-9)
@@ -330,7 +330,7 @@ def test_the_inverse_undoes_the_map_and_the_log_determinants_cancel(columns):
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
 @pytest.mark.parametrize("columns", [[*MIXED[:3], COUNT], BENT], ids=["logarithms", "bent"])
 def test_the_log_determinant_equals_that_of_the_jacobian(direction, columns):
-    bijection, x = ToReal(columns), noise(3, 0.5).sigmoid()
+    bijection, x = ColumnMaps(columns), noise(3, 0.5).sigmoid()
     step = getattr(bijection, direction)
     blocks = torch.einsum("manmbn->mnab", jacobian(lambda value: step(value)[0], x))
     assert_close(step(x)[1], torch.linalg.slogdet(blocks)[1])
@@ -338,7 +338,7 @@ def test_the_log_determinant_equals_that_of_the_jacobian(direction, columns):
 
 def test_the_map_of_a_positive_column_bends_smoothly_at_its_largest_value():
     """The map is a logarithm up to there, and a tail of Student's t behind it has a variance."""
-    bijection = ToReal([field("a", "positive", farthest=10.0)])
+    bijection = ColumnMaps([field("a", "positive", farthest=10.0)])
     values = [1.0, 10.0 - 1e-6, 10.0, 10.0 + 1e-6, 20.0, 20.0 + 1e-6, 50.0]
     x = torch.tensor([[values]], dtype=torch.float64)
     z, log_det = bijection(x)
@@ -358,14 +358,14 @@ def test_a_bounded_integer_has_its_two_bounds_and_draws_nothing_else():
     assert RATING.holds(np.array([0.0, 1.0, 2.5, 5.0, 6.0])).tolist() == [0, 1, 0, 1, 0]
     assert inspected([RATING], values) == ([RATING], [])
     z = noise(scale=30).reshape(1, 1, -1)
-    bijection = ToReal([RATING])
+    bijection = ColumnMaps([RATING])
     drawn = bijection.round(bijection.inverse(z)[0])
     assert set(drawn.unique().tolist()) == {1.0, 2.0, 3.0, 4.0, 5.0}
 
 
 def test_real_and_whole_columns_are_mapped_by_the_identity():
     x = noise()
-    z, log_det = ToReal([field(name) for name in "abcd"])(x)
+    z, log_det = ColumnMaps([field(name) for name in "abcd"])(x)
     assert torch.equal(z, x)
     assert not log_det.any()
 
@@ -385,30 +385,31 @@ def test_samples_are_strictly_within_the_bounds_for_any_noise(word):
     column = Field.parse("a", word)
     low, high = column.bounds
     z = [noise(scale=scale).reshape(1, 1, -1) for scale in (1, 30, 1000, 1e6)]
-    x, _ = ToReal([column]).inverse(torch.cat(z, dim=2))
+    x, _ = ColumnMaps([column]).inverse(torch.cat(z, dim=2))
     assert bool(((low < x) & (x < high) & x.isfinite()).all())
 
 
 def test_whole_numbers_are_the_closest_floats_to_multiples_of_their_steps():
     x = torch.tensor([[[0.26, 0.34, -0.01]], [[1.0, 2.04, 1e6]]], dtype=torch.float64)
-    tenths = ToReal([Field.parse("a", "integer:0.1")]).round(x)
+    tenths = ColumnMaps([Field.parse("a", "integer:0.1")]).round(x)
     assert tenths.tolist() == [[[0.3, 0.3, 0.0]], [[1.0, 2.0, 1e6]]]
     assert str(tenths[0, 0, 2].item()) == "0.0"
-    ones = ToReal([Field.parse("a", "integer")]).round(x)
+    ones = ColumnMaps([Field.parse("a", "integer")]).round(x)
     assert ones.tolist() == [[[0, 0, 0]], [[1, 2, 1e6]]]
-    assert ToReal([WARDS]).round(x).tolist() == [[[0, 0, 0]], [[1, 2, 2]]]
+    assert ColumnMaps([WARDS]).round(x).tolist() == [[[0, 0, 0]], [[1, 2, 2]]]
     least = torch.tensor([[[-0.499, 0.2, 1e300]]], dtype=torch.float64)
-    assert ToReal([COUNT]).round(least).tolist() == [[[0, 0, 2.0**53]]]
+    assert ColumnMaps([COUNT]).round(least).tolist() == [[[0, 0, 2.0**53]]]
 
 
 # Columns of models and problems
 
 
 def test_models_problems_and_densities_keep_names_and_kinds_of_columns(tmp_path):
-    model = flows.build(flows.NSF(hidden=4), (4,), columns=MIXED)
+    model = flows.build(flows.NSF(hidden=4), (4,), to_real=ColumnMaps(MIXED))
     density, values = flows.Density(model), np.full((5, 4), 1.0)
-    assert model.columns == density.columns == model.preprocessing.to_real.fields == MIXED
-    assert flows.Problem(values, values, None, MIXED).columns == MIXED
+    assert density.columns == model.to_real.fields == MIXED
+    problem = flows.Problem(values, values, None, model.to_real)
+    assert problem.to_real.names == list("abcd")
     density.save(tmp_path / "model")
     assert flows.load(tmp_path / "model").columns == MIXED
     flows.save(flows.load(tmp_path / "model"), tmp_path / "again")

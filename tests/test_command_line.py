@@ -20,8 +20,8 @@ from flows.__main__ import main
 from flows.command_line.parser import parser
 from flows.core.errors import UserError
 from flows.density.fitting import AUTO_SETTINGS
-from flows.networks.record import MemberRecord, RowScores, RowState, TrainingRecord
 from flows.tables import files as table
+from flows.training.record import MemberRecord, RowScores, RowState, TrainingRecord
 
 pytestmark = pytest.mark.usefixtures("few_samples")
 KINDS = {"age": "integer", "share": "interval:0:1", "price": "positive"}
@@ -227,7 +227,7 @@ def test_arguments_that_are_wrong_for_any_table_are_refused_before_it_is_read(
 
 def test_the_fixed_recipe_takes_any_number_of_members():
     density = flows.fit(make(), members=7, settings=SHORT)
-    assert density.network.members == 7
+    assert density.population.members == 7
     with pytest.raises(ValueError, match=r"members = 2\.5: must be a whole number"):
         flows.fit(make(), members=2.5)
 
@@ -392,7 +392,7 @@ def test_zero_samples_keep_the_columns(density):
 
 
 def weigh(density, *weights):
-    density.network.weights[:] = density.network.weights.new_tensor(weights)
+    density.population.weights[:] = density.population.weights.new_tensor(weights)
 
 
 def test_samples_come_from_members_in_proportion_to_their_weights(density):
@@ -493,14 +493,14 @@ def folds(density, n=40):
     state = np.repeat([RowState.SCORED, RowState.NOT_HELD_OUT], [30, n - 30])
     scores = RowScores(fold, state, np.random.default_rng(0).normal(-8, 2, n))
     members = [MemberRecord(k, "raw", 5) for k in (0, 1, 0)]
-    density.network.record = TrainingRecord("auto", n, members=members, row_scores=scores)
+    density.population.record = TrainingRecord("auto", n, members=members, row_scores=scores)
     weigh(density, 0.2, 0.5, 0.3)
     return density
 
 
 def test_the_tail_probability_follows_its_formula(density):
     log_q = folds(density).log_prob_members(make())
-    held_out = density.network.record.row_scores.log_density
+    held_out = density.population.record.row_scores.log_density
     first, second = np.log(0.4 * np.exp(log_q[:, 0]) + 0.6 * np.exp(log_q[:, 2])), log_q[:, 1]
     for found, a, b in zip(density.tail_probability(make()), first, second, strict=True):
         assert found == (1 + sum(held_out[:15] <= a) + sum(held_out[15:30] <= b)) / 31
@@ -510,7 +510,7 @@ def test_an_export_without_record_keeps_tail_probabilities_but_no_row_scores(den
     folds(density, 4_000).save(tmp_path / "m.flow")
     run("export", tmp_path / "m.flow", "-o", tmp_path / "public.flow", "--without-record")
     exported = flows.load(tmp_path / "public.flow")
-    assert exported.network.record.row_scores is None
+    assert exported.population.record.row_scores is None
     assert {"history.held_out", "history.fold", "history.state"}.isdisjoint(
         load_file(tmp_path / "public.flow")
     )

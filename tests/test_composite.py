@@ -15,8 +15,8 @@ from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
 from flows.mixtures.fitting import search
 from flows.mixtures.mixture import Mixture
-from flows.networks.composite import Composite
-from flows.networks.record import RowState
+from flows.training.automatic.composite import Composite
+from flows.training.record import RowState
 
 WEIGHTS = [0.1, 0.2, 0.1, 0.25, 0.35]
 
@@ -80,7 +80,7 @@ def test_encode_exists_for_the_networks_only(composite: Composite):
 
 
 def test_members_count_networks_and_the_batch_shape_counts_mixtures(density: flows.Density):
-    network = density.network
+    network = density.population
     assert isinstance(network, Composite)
     assert (network.networks, network.members, len(network.record.members)) == (10, 20, 20)
     assert network.history["train_nll"].shape[1] == 10
@@ -95,22 +95,22 @@ def test_mixtures_do_not_change_the_networks_and_raise_the_stacked_score(
     density: flows.Density, rows: Array
 ):
     alone = flows.fit(rows, SMALL, mixtures=0)
-    assert not isinstance(alone.network, Composite)
-    for name, tensor in alone.network.state_dict().items():
-        assert torch.equal(tensor, density.network.network.state_dict()[name]), name
-    assert density.network.record.held_out > alone.network.record.held_out - 1e-6
+    assert not isinstance(alone.population, Composite)
+    for name, tensor in alone.population.state_dict().items():
+        assert torch.equal(tensor, density.population.network.state_dict()[name]), name
+    assert density.population.record.held_out > alone.population.record.held_out - 1e-6
 
 
 def test_out_of_fold_scores_use_networks_and_mixtures_of_the_fold(
     density: flows.Density, rows: Array
 ):
-    record, log_q = density.network.record, density.log_prob_members(rows)
+    record, log_q = density.population.record, density.log_prob_members(rows)
     scores = record.row_scores
     for fold in range(5):
         own = scores.fold == fold
         members = record.out_of_fold_members(fold)
         assert members.sum() == 4  # two networks, two mixtures
-        weights = density.network.member_weights.numpy()[members]
+        weights = density.population.member_weights.numpy()[members]
         by_hand = np.log(np.exp(log_q[own][:, members]) @ (weights / weights.sum()))
         np.testing.assert_allclose(scores.log_density[own], by_hand, rtol=1e-4, atol=1e-4)
 
@@ -134,9 +134,9 @@ def test_labels_and_missing_values_work_with_mixtures():
     frame.loc[::7, "y"] = np.nan
     with shortened(steps=50):
         density = flows.fit(frame, SMALL, members=5)
-    assert isinstance(density.network, Composite)
+    assert isinstance(density.population, Composite)
     assert np.isfinite(density.log_prob(frame)).all()
-    assert (density.network.record.row_scores.state == RowState.MISSING_VALUES).sum() == 22
+    assert (density.population.record.row_scores.state == RowState.MISSING_VALUES).sum() == 22
     filled = density.impute(frame)
     assert filled.notna().all(axis=None)
     given = pd.DataFrame({"x": [2.0, -2.0], "y": [2.0, -2.0], "ward": [None, None]})
@@ -153,8 +153,8 @@ def test_an_invalid_number_of_mixtures_is_rejected(mixtures: float, rows: Array)
 @pytest.mark.usefixtures("short_recipe")
 def test_one_mixture_per_fold_is_the_better_candidate(density: flows.Density, rows: Array):
     one = flows.fit(rows, SMALL, mixtures=1)
-    both = [str(member) for member in density.network.record.members[10:]]
-    assert [str(member) for member in one.network.record.members[10:]] == both[:5]
+    both = [str(member) for member in density.population.record.members[10:]]
+    assert [str(member) for member in one.population.record.members[10:]] == both[:5]
 
 
 @pytest.mark.parametrize(

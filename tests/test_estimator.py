@@ -124,7 +124,7 @@ def test_further_marks_of_missing_values_are_missing():
     with pytest.raises(ValueError, match="height"):
         estimator(na=[-999], missing="stop").fit(rows)
     fitted = estimator(na=[-999], missing="drop").fit(rows)
-    assert fitted.density_.network.record.rows == len(rows) - 1
+    assert fitted.density_.population.record.rows == len(rows) - 1
 
 
 def test_an_architecture_equals_its_name_with_settings():
@@ -134,7 +134,7 @@ def test_an_architecture_equals_its_name_with_settings():
     own = {"couplings": 2, "hidden": 4}
     by_name = flows.fit(frame(), "realnvp", members=2, settings=settings | own)
     np.testing.assert_array_equal(by_object.log_prob(frame()), by_name.log_prob(frame()))
-    assert by_object.network.description == by_name.network.description
+    assert by_object.population.description == by_name.population.description
     with pytest.raises(LookupError, match="has no density"):
         flows.fit(frame(), flows.GAN())
     with pytest.raises(TypeError, match="must be an architecture"):

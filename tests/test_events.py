@@ -209,7 +209,7 @@ def test_ranges_of_decimal_steps_hold_their_ends():
     kinds = {name: f"integer:{step}" for name, step in steps.items()}
     frame = pd.DataFrame({name: np.round(x) for name, x in zip(steps, rows.T, strict=True)})
     quick = {"recipe": "fixed", "epochs": 1, "couplings": 2, "hidden": 4}
-    array = density_of(flows.fit(frame, columns=kinds, members=1, settings=quick).network)
+    array = density_of(flows.fit(frame, columns=kinds, members=1, settings=quick).population)
     for d, (name, step) in enumerate(steps.items()):
         inverse = round(1 / step)
         for number in range(40 * inverse):

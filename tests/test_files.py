@@ -214,7 +214,7 @@ def test_the_users_table_keeps_its_names_and_has_no_truth(source: Path):
     prepare.main()
     problem = files.read_prepared().problem
     assert problem.truth is None
-    assert [column.name for column in problem.columns] == names
+    assert problem.to_real.names == names
 
 
 TEXT = "x,y\n" + "".join(f"{k},{k * k}\n" for k in range(30)) + "1,no\n"

@@ -22,13 +22,13 @@ import flows
 from common.splits import draw_split
 from flows import kernels
 from flows.conditioners import SmoothPerceptron, he_reach
+from flows.core import ode
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.kernels import build
 from flows.mixtures.mixture import Mixture
 from flows.networks import flow_matching_network as code
-from flows.networks import ode
 from flows.networks.backend import backend
 from flows.networks.population import chunked_log_prob
 from flows.truths import ring

@@ -15,13 +15,14 @@ from flows.mixtures import completion
 from flows.mixtures.conditional_mixture import ConditionalMixture
 from flows.mixtures.mixture import Mixture
 from flows.networks.preprocessing import Preprocessing
-from flows.networks.record import RowState
 from flows.tables import parsing
 from flows.tables.checking import check
+from flows.tables.column_maps import ColumnMaps
 from flows.tables.notices import python_words
 from flows.training.automatic import fold_mixtures
 from flows.training.automatic.candidates import Candidate
 from flows.training.automatic.fold_trainer import FoldTrainer
+from flows.training.record import RowState
 from stages.pipeline.preparation import from_real
 
 MIXTURE = Mixture(
@@ -81,7 +82,7 @@ def test_a_held_out_row_is_scored_by_its_known_values():
     _, real = gappy(100)
     columns = [field("a", "positive"), field("b"), field("c")]
     rows = from_real(columns, real)
-    model = flows.build(flows.NSF(hidden=4), (3,), members=1, columns=columns)
+    model = flows.build(flows.NSF(hidden=4), (3,), members=1, to_real=ColumnMaps(columns))
     fold_of = np.where(np.arange(100) % 5, -1, 0)
     candidates = [Candidate("whiten", 0.5)]
     trainer = FoldTrainer(model, rows, None, candidates, fold_of, TrainingSettings())
@@ -109,7 +110,7 @@ def test_a_gap_has_no_slope_whatever_the_kind_of_its_column():
         field("c", "count", step=1.0, farthest=9.0),
     ]
     rows = np.random.default_rng(0).poisson(3, (50, 3)) + 1.0
-    preprocessing = Preprocessing((3,), 1, columns)
+    preprocessing = Preprocessing((3,), 1, ColumnMaps(columns))
     preprocessing.fit_scaler(rows[:, None])
     z = torch.from_numpy(preprocessing.scale(rows[:, None])).movedim(0, -1)
     known = preprocessing.log_slopes(z)
@@ -152,10 +153,10 @@ def test_a_fit_keeps_all_rows_and_reports_missing_values(capsys):
     assert "on 59 rows" in str(density)
     assert "column label: category of 2 labels: down, up, missing in 3 rows" in str(density)
     assert "values are missing" in capsys.readouterr().err
-    scores = density.network.record.row_scores
+    scores = density.population.record.row_scores
     kept = scores.state == RowState.SCORED
     assert (np.isfinite(scores.log_density) == kept).all()
-    assert np.isfinite(list(density.network.record.references.values())).all()
+    assert np.isfinite(list(density.population.record.references.values())).all()
     rows = frame().dropna()
     # Tail probabilities use scores of complete rows only
     assert 0 < kept.sum() <= len(rows)

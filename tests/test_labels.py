@@ -96,7 +96,9 @@ def test_the_probabilities_of_twenty_labels_sum_to_the_density_of_the_rest(densi
     codes, slope = 9.5 + 5 * np.tan(angle), 5 * np.pi / np.cos(angle) ** 2
     for place, value in enumerate(x):
         rows = np.column_stack([codes, np.full(len(codes), value)])
-        log_q = ArrayDensity(density.network).ensemble(chunked_log_prob(density.network, rows))
+        log_q = ArrayDensity(density.population).ensemble(
+            chunked_log_prob(density.population, rows)
+        )
         marginal = float((np.exp(log_q) * slope).mean())
         assert sum(np.exp(each)[:, place]) == pytest.approx(marginal, rel=1e-6)
 

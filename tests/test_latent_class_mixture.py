@@ -20,42 +20,43 @@ from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings
 from flows.mixtures.fitting import fit_mixture, to_nine_digits
+from flows.mixtures.gaussian_mixture import GaussianMixture
+from flows.mixtures.latent_class_mixture import LatentClassMixture
 from flows.mixtures.latent_classes import LatentClasses
-from flows.networks import building
-from flows.networks.composite import Composite
-from flows.networks.gaussian_mixture import GaussianMixture
-from flows.networks.latent_class_mixture import LatentClassMixture
 from flows.networks.preprocessing import Preprocessing
-from flows.networks.record import RowState
 from flows.tables.cells import log_density_in_cell
+from flows.tables.column_maps import ColumnMaps
 from flows.tables.field import Field
 from flows.training.automatic import fold_mixtures, stacking
+from flows.training.automatic.composite import Composite
 from flows.training.automatic.fold import Fold
 from flows.training.automatic.limit import Limit
 from flows.training.automatic.prepared_fold import PreparedFold
+from flows.training.record import RowState
 
 
 def category(name: str, count: int) -> Field:
     return field(name, "category", step=1.0, labels=tuple(f"{name}{k}" for k in range(count)))
 
 
-def mixture(sizes: list[int], preprocessing: Preprocessing | None = None) -> LatentClassMixture:
-    """Return two classes of two numbers and of a column of labels for each of ``sizes``.
-
-    The columns are a label, then the numbers, then the other labels.
-    """
-    rng = np.random.default_rng(1)
+def columns_of(sizes: list[int]) -> list[Field]:
+    """Return a label, two numbers, and the other labels."""
     labels = [category(f"label{k}", size) for k, size in enumerate(sizes)]
-    columns = [labels[0], field("x"), field("y", "positive"), *labels[1:]]
+    return [labels[0], field("x"), field("y", "positive"), *labels[1:]]
+
+
+def mixture(sizes: list[int], preprocessing: Preprocessing | None = None) -> LatentClassMixture:
+    """Return two classes of the columns of ``columns_of``."""
+    rng = np.random.default_rng(1)
     means = np.array([[-1.0, 0.0], [1.0, 0.5]])
     covariances = np.array([[[1.0, 0.3], [0.3, 0.5]], [[0.4, -0.1], [-0.1, 0.8]]])
     shares = [rng.dirichlet(np.ones(size), 2) for size in sizes]
     classes = LatentClasses(Mixture(np.array([0.4, 0.6]), means, covariances), shares)
     if preprocessing is None:
-        preprocessing = Preprocessing((2,), 1, columns[1:3])
+        preprocessing = Preprocessing((2,), 1, ColumnMaps(columns_of(sizes)[1:3]))
         rows = np.column_stack([rng.normal(3, 2, 100), rng.lognormal(1, 0.5, 100)])
         preprocessing.fit_scaler(rows[:, None])
-    return LatentClassMixture(classes, columns, preprocessing)
+    return LatentClassMixture(classes, [sizes[0], 0, 0, *sizes[1:]], preprocessing)
 
 
 def by_hand(model: LatentClassMixture, rows: Array) -> Array:
@@ -96,7 +97,7 @@ def test_the_density_within_a_cell_integrates_to_one(last: int, count: int):
 @pytest.mark.parametrize("sizes", [[2], [5], [2, 3], [2, 2, 4, 3], [2] * 12])
 def test_the_integral_over_the_cells_is_the_probability_of_the_labels(sizes: list[int]):
     model, rows = mixture(sizes), rows_of(sizes)
-    found = log_probability(lambda x: model.log_prob(x).numpy(), model.columns, rows)
+    found = log_probability(lambda x: model.log_prob(x).numpy(), columns_of(sizes), rows)
     np.testing.assert_allclose(found[:, 0], by_hand(model, rows), rtol=1e-6, atol=1e-6)
 
 
@@ -139,9 +140,9 @@ def test_the_preprocessing_of_some_columns_maps_them_as_the_whole_does():
     rows = np.column_stack([rng.integers(0, 2, 200), rng.normal(size=200), rng.lognormal(size=200)])
     columns = [category("label", 2), field("x"), field("y", "positive")]
     whole = GaussianMixture.fit(
-        lambda x: fit_mixture(x, 1, ridge=1e-3), rows + 0.1, columns, margins=True
+        lambda x: fit_mixture(x, 1, ridge=1e-3), rows + 0.1, ColumnMaps(columns), margins=True
     ).preprocessing
-    part = whole.of_columns([2, 1])
+    part = whole.part([2, 1])
     points = torch.from_numpy(rows.T.copy())[None]
     np.testing.assert_array_equal(part(points[:, [2, 1]])[0], whole(points)[0][:, [2, 1]])
 
@@ -149,10 +150,10 @@ def test_the_preprocessing_of_some_columns_maps_them_as_the_whole_does():
 def test_a_file_keeps_mixtures_of_latent_classes_to_the_bit(tmp_path: Path):
     parts = [mixture([2, 3]), mixture([2, 3])]
     parts[1].preprocessing.add_margins()
-    network = flows.build(SMALL, (4,), members=2, columns=parts[0].columns)
+    network = flows.build(SMALL, (4,), members=2, to_real=ColumnMaps(columns_of([2, 3])))
     composite = Composite(network, parts, [0.1, 0.2, 0.3, 0.4])
     flows.save(composite, tmp_path / "one.flow")
-    loaded = flows.load(tmp_path / "one.flow").network
+    loaded = flows.load(tmp_path / "one.flow").population
     assert [type(each) for each in loaded.mixtures] == [LatentClassMixture] * 2
     assert loaded.mixtures[0].preprocessing.margins is None
     assert loaded.mixtures[1].preprocessing.margins is not None
@@ -165,7 +166,7 @@ def test_a_file_keeps_mixtures_of_latent_classes_to_the_bit(tmp_path: Path):
     flows.save(loaded, tmp_path / "two.flow")
     assert (tmp_path / "one.flow").read_bytes() == (tmp_path / "two.flow").read_bytes()
     with pytest.raises(ValueError, match="assembled by hand cannot be saved"):
-        building.save(parts[0], tmp_path / "three.flow")
+        flows.save(parts[0], tmp_path / "three.flow")
 
 
 # In the automatic recipe
@@ -186,7 +187,7 @@ def test_a_table_with_labels_gets_latent_classes_and_weights_for_their_probabili
     frame: pd.DataFrame,
 ):
     density = flows.fit(frame, SMALL, members=10)
-    network, record = density.network, density.network.record
+    network, record = density.population, density.population.record
     assert [type(each) for each in network.mixtures] == [LatentClassMixture] * 10
     assert "5 mixtures with preprocessing margins, 2 classes" in str(density)
     log_q = density.log_prob_members(frame)
@@ -217,7 +218,7 @@ def test_a_table_of_labels_only_with_missing_values(frame: pd.DataFrame):
     labels = frame[["ward", "stay"]].copy()
     labels.loc[::9, "stay"] = None
     density = flows.fit(labels, SMALL, members=5)
-    assert density.network.mixtures[0].preprocessing is None
+    assert density.population.mixtures[0].preprocessing is None
     pairs = pd.DataFrame(list(product(["north", "south"], "abc")), columns=["ward", "stay"])
     np.testing.assert_allclose(np.exp(density.log_prob_members(pairs)).sum(axis=0), 1, atol=0.03)
     mixtures = np.exp(density.log_prob_members(pairs))[:, 5:]
@@ -231,8 +232,8 @@ def test_one_label_and_no_complete_row(frame: pd.DataFrame):
     table = frame[["ward", "x"]].assign(y=frame["x"] + 1.0 + np.arange(70) % 7)
     table.loc[::2, "x"], table.loc[1::2, "y"] = np.nan, np.nan
     density = flows.fit(table, SMALL, members=5)
-    assert (density.network.record.row_scores.state == RowState.MISSING_VALUES).all()
-    assert float(density.network.member_weights.sum()) == pytest.approx(1)
+    assert (density.population.record.row_scores.state == RowState.MISSING_VALUES).all()
+    assert float(density.population.member_weights.sum()) == pytest.approx(1)
     assert np.isfinite(density.log_prob(table[:5])).all()
 
 
@@ -245,7 +246,7 @@ def prepared(frame: pd.DataFrame, columns: list[Field], name: str) -> tuple[Prep
             for name, own in zip(frame, labels, strict=True)
         ]
     ).astype(float)
-    network = flows.build(SMALL, (rows.shape[1],), members=5, columns=columns)
+    network = flows.build(SMALL, (rows.shape[1],), members=5, to_real=ColumnMaps(columns))
     fold = Fold(network, rows, np.arange(len(rows)) % 5, 0, TrainingSettings().seed)
     return PreparedFold(fold, network, name), rows
 
@@ -262,7 +263,7 @@ def test_the_score_of_a_row_without_its_label_is_the_sum_over_the_labels(
     ]
     frame.loc[::2, "stay"] = None
     fold, rows = prepared(frame, columns, name)
-    own = fold_mixtures._ClassesOfFold(fold, name, rows, columns)
+    own = fold_mixtures._ClassesOfFold(fold, name, rows, [len(c.labels) for c in columns])
     fitted = own.fit(2, 1e-3, 1_000)
     [points] = own.pieces(np.arange(14))
     scores, model = own.scores(fitted, points), own.model(fitted)
@@ -280,7 +281,7 @@ def test_a_table_without_labels_has_gaussians_of_the_points_of_the_fold():
     table = pd.DataFrame(rng.normal(size=(60, 2)), columns=["x", "y"])
     fold, rows = prepared(table, columns, "raw")
     folds = {name: [fold] for name in fold_mixtures.NAMES}
-    (best, _), evaluated = fold_mixtures.fit_mixtures(folds, rows, columns, 2, Limit())
+    (best, _), evaluated = fold_mixtures.fit_mixtures(folds, rows, [0, 0], 2, Limit())
     assert min(evaluated) > 4
     points = fold.points.double().numpy().T
     by_hand = to_nine_digits(fit_mixture(points, best.components, ridge=best.ridge, starts=3))

@@ -56,7 +56,7 @@ def test_the_recorded_cuts_give_the_same_bytes_without_the_clock(
     frame: pd.DataFrame, options: dict[str, Any], clock: list[float], tmp_path: Path
 ):
     cut = flows.fit(frame, members=5, minutes=3 / 60, **options)
-    cuts = cut.network.record.cuts
+    cuts = cut.population.record.cuts
     first, second, end, cooled = cuts["rounds"]
     assert 0 < first < 125
     assert first < second < 500
@@ -81,7 +81,9 @@ def test_a_fit_ends_within_its_limit(clock: list[float]):
 
 def test_a_longer_limit_trains_longer(clock: list[float]):
     short, long = (
-        flows.fit(parabola(60), SMALL, members=5, mixtures=0, minutes=seconds / 60).network.record
+        flows.fit(
+            parabola(60), SMALL, members=5, mixtures=0, minutes=seconds / 60
+        ).population.record
         for seconds in (2, 6)
     )
     assert short.cuts["rounds"][0] < long.cuts["rounds"][0]
@@ -90,9 +92,9 @@ def test_a_longer_limit_trains_longer(clock: list[float]):
 
 def test_the_shortest_fit_has_a_notice_and_can_be_used(clock: list[float], capsys):
     density = flows.fit(with_labels(), SMALL, members=5, minutes=1e-6)
-    assert density.network.record.cuts["searches"] == [0, 0]
-    assert density.network.record.cuts["rescored"] == 50
-    assert density.network.record.steps < 20
+    assert density.population.record.cuts["searches"] == [0, 0]
+    assert density.population.record.cuts["rescored"] == 50
+    assert density.population.record.steps < 20
     assert np.isfinite(density.log_prob(with_labels())).all()
     assert "more than its limit of 6e-05 s" in capsys.readouterr().err
 
@@ -100,7 +102,7 @@ def test_the_shortest_fit_has_a_notice_and_can_be_used(clock: list[float], capsy
 @pytest.mark.usefixtures("short_recipe")
 def test_a_fit_without_a_limit_records_no_cuts():
     plain = flows.fit(parabola(60), SMALL, members=5, mixtures=0)
-    assert "cuts" not in plain.network.record.to_json()
+    assert "cuts" not in plain.population.record.to_json()
     assert "cut by" not in repr(plain)
 
 
@@ -160,9 +162,9 @@ def test_wrong_limits_are_errors(options: dict[str, Any], message: str):
 def test_the_estimators_take_a_limit(clock: list[float]):
     frame = parabola(60)
     estimator = flows.DensityEstimator(SMALL, members=5, minutes=np.float64(0.02)).fit(frame)
-    assert estimator.density_.network.record.cuts
+    assert estimator.density_.population.record.cuts
     regressor = flows.DensityRegressor(members=5, minutes=0.02).fit(frame[["x"]], frame["y"])
-    assert regressor.density_.network.record.cuts
+    assert regressor.density_.population.record.cuts
 
 
 @pytest.mark.parametrize(("decimals", "reserved"), [(1, [True]), (9, [])])

@@ -11,11 +11,11 @@ from torch.autograd.functional import jacobian
 from torch.testing import assert_close
 
 import flows
+from flows.tables.column_maps import ColumnMaps
 from flows.tables.field import Field
 from flows.tables.notices import TableError, python_words
 from flows.tables.parsing import from_user
 from flows.tables.rounding import Peak, common_step
-from flows.tables.to_real import ToReal
 
 QUICK = {"recipe": "fixed", "epochs": 2}
 DECIMALS = {1: 0, 0.1: 1, 0.01: 2}  # of multiples of a step
@@ -160,7 +160,7 @@ PEAKS = [
 
 @pytest.mark.parametrize("column", PEAKS, ids=lambda column: column.name)
 def test_the_map_of_a_peak_is_an_exact_bijection(column):
-    bijection, sign = ToReal([column]), -1 if column.high else 1
+    bijection, sign = ColumnMaps([column]), -1 if column.high else 1
     away = torch.tensor([0.0, 0.003, 0.3, 2.0, 4.3, 60.0, 1500.0], dtype=torch.float64)
     x = (column.peak.value + sign * away)[None, None]
     if column.name == "in the middle":

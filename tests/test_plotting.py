@@ -15,7 +15,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import field
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -29,8 +28,7 @@ from flows.bijections import ActNorm
 from flows.core.errors import UserError
 from flows.mixtures.mixture import Mixture
 from flows.plotting import style
-from flows.plotting.scene import NEEDS
-from flows.tables.field import Field
+from flows.plotting.scene import NEEDS, Column
 from flows.truths import make
 from stages import plot
 
@@ -94,7 +92,7 @@ def scene(
     return plotting.Scene(
         rows=rows,
         histories={"flow": nll, "vae": nll, "gan": epochs.assign(**losses)},
-        columns=[field(f"x{k}") for k in range(dim)],
+        columns=[Column(f"x{k}") for k in range(dim)],
         data=rng.standard_normal((80, dim)),
         truth=truth if "components" in needs else SampleOnly() if known else None,
         entropy=3.5 if known else None,
@@ -410,7 +408,7 @@ def of_a_table(**columns: np.ndarray) -> plotting.Scene:
         replace(row, arrays={**row.arrays, "samples": np.random.default_rng(1).permutation(data)})
         for row in whole.rows
     ]
-    kinds = [field(name) for name in columns]
+    kinds = [Column(name) for name in columns]
     return replace(whole, columns=kinds, data=data, test=data[::5], rows=rows)
 
 
@@ -434,7 +432,7 @@ def test_columns_of_any_kind_are_drawn_without_warnings():
 
 def test_pairs_have_a_legend_and_show_a_cell_with_a_single_sample():
     rare = np.append(np.zeros(199), 1.0)
-    size = field("size", "category", step=1.0, labels=("usual", "rare"))
+    size = Column("size", step=1.0, labels=("usual", "rare"))
     table = of_a_table(size=rare, b=normal(1), c=normal(2))
     drawn = sheet("pairs.png", replace(table, columns=[size, *table.columns[1:]]))
     (legend,) = drawn.legends
@@ -480,7 +478,7 @@ def test_a_model_that_draws_the_data_has_a_perfect_probability_plot():
             np.testing.assert_allclose(line.get_ydata(), 0, atol=1e-12)
 
 
-def cells_up(kinds: Sequence[Field], **columns: np.ndarray) -> np.ndarray:
+def cells_up(kinds: Sequence[Column], **columns: np.ndarray) -> np.ndarray:
     """Return the samples per cell of the first column, without empty cells at the ends."""
     axis = sheet("pairs.png", replace(of_a_table(**columns), columns=kinds)).axes[1]
     (mesh,) = axis.findobj(QuadMesh)
@@ -490,7 +488,7 @@ def cells_up(kinds: Sequence[Field], **columns: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("step", [1.0, 0.1])
 def test_all_cells_contain_the_same_number_of_steps(step: float):
     x, y = step * np.stack(np.meshgrid(range(20, 97), range(5))).reshape(2, -1)
-    kinds = [field("x", "integer", step=step), field("y", step=step), field("z")]
+    kinds = [Column("x", step=step), Column("y", step=step), Column("z")]
     found = cells_up(kinds, x=x, y=y, z=normal(1, len(x)))
     assert len(found) > 15
     assert len({*found[1:-1]}) == 1
@@ -499,7 +497,7 @@ def test_all_cells_contain_the_same_number_of_steps(step: float):
 
 def test_the_logarithms_of_whole_numbers_leave_no_gaps():
     visits = np.append(np.repeat(np.arange(1.0, 500), 5), 0.1)  # less than half a step from 0
-    kinds = [field("visits", step=1.0), field("b"), field("c")]
+    kinds = [Column("visits", step=1.0), Column("b"), Column("c")]
     found = cells_up(kinds, visits=visits, b=normal(1, len(visits)), c=normal(2, len(visits)))
     assert len(found) > 15
     assert (found > 0).all()
@@ -508,7 +506,7 @@ def test_the_logarithms_of_whole_numbers_leave_no_gaps():
 def test_labels_have_their_own_ticks_and_cells_and_rows_of_pairs_have_names():
     sizes = np.random.default_rng(0).integers(0, 3, 200).astype(float)
     labels = ("small", "medium", "large", "a label that is far too long")  # the last in no row
-    size = field("size", "category", step=1.0, labels=labels)
+    size = Column("size", step=1.0, labels=labels)
     table = of_a_table(size=sizes, b=normal(1), c=normal(2))
     table = replace(table, columns=[size, *table.columns[1:]])
     for name, lowest in (("margins.png", 0), ("pairs.png", 6)):

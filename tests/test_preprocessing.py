@@ -1,14 +1,24 @@
-"""The maps before a flow: normal scores of columns (margins), and whitening."""
+"""The maps before a flow: from the user's units, normal scores (margins), and whitening."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.testing import assert_close
 
+import flows
 from flows.bijections import Margins, Whiten
+from flows.bijections.to_real import ToReal
+from flows.core.checkpoint import CheckpointError
 from flows.networks.preprocessing import Preprocessing
+from flows.tables.column_maps import ColumnMaps
 
 
 def rows(n: int, dim: int = 3) -> np.ndarray:
@@ -90,3 +100,71 @@ def test_whitening_removes_correlations_and_inverts():
     assert_close(torch.cov(z[0], correction=0), eye, rtol=0, atol=1e-3)
     assert_close(whiten.inverse(z)[0], x)
     assert_close(log_det[0, 0], -0.5 * torch.logdet(torch.cov(x[0], correction=0) + 1e-6 * eye))
+
+
+# The map from the user's units
+
+
+class LogPower(ToReal):
+    """Positive numbers x, as the logarithms of their power; a map with an argument."""
+
+    name = "log power"
+
+    def __init__(self, power: float) -> None:
+        super().__init__()
+        self.power = power
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.power * x.log(), (math.log(self.power) - x.log()).sum(1)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        x = (z / self.power).exp()
+        return x, (x.log() - math.log(self.power)).sum(1)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"power": self.power}
+
+    @classmethod
+    def from_json(cls, description: Mapping[str, Any]) -> LogPower:
+        return cls(description["power"])
+
+
+def of_positive_numbers() -> Any:
+    return flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=2, to_real=LogPower(2.0))
+
+
+def test_a_population_learns_in_the_units_of_any_fixed_bijection():
+    x = np.exp(np.random.default_rng(0).normal(3, 0.5, (200, 2)))
+    settings = flows.TrainingSettings(epochs=3)
+    own, real = (
+        of_positive_numbers(),
+        flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=2),
+    )
+    flows.train(own, x, settings=settings)
+    flows.train(real, 2 * np.log(x), settings=settings)
+    shift = torch.from_numpy((np.log(2) - np.log(x)).sum(axis=1))[:, None]
+    assert_close(own.log_prob(x), real.log_prob(2 * np.log(x)) + shift, rtol=0, atol=1e-5)
+    assert (own.sample((100,)) > 0).all()
+
+
+def test_a_file_keeps_the_map_by_its_registered_name(tmp_path: Path, monkeypatch: Any):
+    model = of_positive_numbers()
+    flows.save(model, tmp_path / "model")
+    loaded = flows.load(tmp_path / "model")
+    assert isinstance(loaded, flows.Population)
+    assert isinstance(loaded.to_real, LogPower)
+    x = [[1.0, 2.0], [0.5, 3.0]]
+    assert_close(loaded.log_prob(x), model.log_prob(x), rtol=0, atol=0)
+    monkeypatch.delitem(ToReal.maps, "log power")
+    with pytest.raises(CheckpointError, match="'log power' to the real line is not defined; import"):
+        flows.load(tmp_path / "model")
+
+
+def test_the_columns_of_a_table_are_a_map_with_the_old_name_for_one_release():
+    columns = [flows.Field.parse("a", "positive"), flows.Field.parse("b", "count")]
+    new = flows.build(flows.RealNVP(hidden=4), (2,), to_real=ColumnMaps(columns))
+    with pytest.warns(FutureWarning, match="to_real=ColumnMaps"):
+        old = flows.build(flows.RealNVP(hidden=4), (2,), columns=columns)
+    assert old.description == new.description
+    assert isinstance(old.to_real, ColumnMaps)
+    assert old.to_real.fields == columns

@@ -20,8 +20,9 @@ from flows.core.seeds import numpy_generator
 from flows.density.array_density import ArrayDensity
 from flows.density.frame_density import Density
 from flows.mixtures.conditional_mixture import ConditionalMixture
+from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.mixture import Mixture
-from flows.networks.gaussian_mixture import GaussianMixture
+from flows.tables.column_maps import ColumnMaps
 
 DIM = 6
 NAMES = [f"x{d}" for d in range(DIM)]
@@ -77,7 +78,7 @@ def test_standard_errors_for_several_unknown_columns_are_honest(truth, density, 
 
 
 def test_the_chain_rule_holds_in_two_orders(density, rows):
-    few, array = rows[:30], ArrayDensity(density.network)
+    few, array = rows[:30], ArrayDensity(density.population)
 
     def joint(first: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
         known = np.where(first, few, np.nan)
@@ -228,7 +229,9 @@ def test_an_extreme_value_gives_finite_results(positive):
 def test_a_draw_whose_square_overflows_does_not_affect_moments():
     values, weights = np.array([[1.0], [2.0], [1e300]]), np.array([0.5, 0.5, 0.0])
     posterior = Posterior(values, np.zeros((3, 1)), weights)
-    density = ArrayDensity(flows.build(flows.VAE(), (1,), columns=[field("age", "positive")]))
+    density = ArrayDensity(
+        flows.build(flows.VAE(), (1,), to_real=ColumnMaps([field("age", "positive")]))
+    )
     unknowns = SimpleNamespace(
         distilled=SimpleNamespace(low=[0.0], high=[3.0]),
         posteriors=lambda rows, numbers: [(0, posterior)],

@@ -16,6 +16,7 @@ from scipy.stats import norm
 import flows
 from flows import Problem
 from flows.mixtures.fitting import components, fit_gaussian, fit_gmm
+from flows.tables.column_maps import ColumnMaps
 from flows.tables.field import Field
 from flows.tables.preparation import to_real
 from stages.pipeline.preparation import from_real
@@ -35,7 +36,7 @@ def rows(count: int = 80) -> np.ndarray:
 def of_table(
     columns: list[Field], values: np.ndarray, fit: Any = one_gaussian, *, margins: bool = False
 ) -> flows.GaussianMixture:
-    return flows.GaussianMixture.fit(fit, values, columns, margins=margins)
+    return flows.GaussianMixture.fit(fit, values, ColumnMaps(columns), margins=margins)
 
 
 @pytest.mark.parametrize("margins", [False, True])
@@ -72,7 +73,7 @@ def test_a_mixture_on_margins_integrates_to_1_and_samples_its_own_density():
 def test_a_reference_survives_a_round_trip_through_a_file(tmp_path: Path, margins: bool):
     model = of_table(COLUMNS, rows(), margins=margins)
     flows.save(model, tmp_path / "reference.safetensors")
-    again = flows.load(tmp_path / "reference.safetensors").network
+    again = flows.load(tmp_path / "reference.safetensors").population
     np.testing.assert_array_equal(again.log_prob(rows(20)), model.log_prob(rows(20)))
 
 
@@ -89,7 +90,7 @@ def test_a_mixture_for_a_table_has_at_least_five_rows_per_component():
 
 def test_the_box_of_a_density_plot_respects_the_bounds_of_the_columns():
     train = rows()[:, :2]
-    problem = Problem(train[20:], train[:20], None, COLUMNS[:2])
+    problem = Problem(train[20:], train[:20], None, ColumnMaps(COLUMNS[:2]))
     model = of_table(COLUMNS[:2], problem.train, margins=True)
     arrays = plot_arrays(model, problem, Evaluate.model_validate(yaml.safe_load(TINY)["evaluate"]))
     assert np.isfinite(arrays["density"]).all()

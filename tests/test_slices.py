@@ -16,7 +16,7 @@ from clusters import cluster, place
 from pipeline import TINY
 
 import flows
-from flows import TrainingSettings, targets
+from flows import TrainingSettings, truths
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generators
 from flows.kernels.build import library

@@ -17,7 +17,7 @@ from flows.core.arrays import subsample
 from flows.core.settings import TrainingSettings
 from flows.mixtures.bandwidth import bandwidths, likelihood_bandwidth
 from flows.mixtures.fitting import fit_kde
-from flows.networks.gaussian_mixture import GaussianMixture
+from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.training.smoothing import MANY, fit_sharpened_kde, sharpen
 from flows.training.trainer import Trainer
 

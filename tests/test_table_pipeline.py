@@ -25,6 +25,7 @@ from flows.evaluation.report import evaluate
 from flows.evaluation.statistics import mean_ci95
 from flows.mixtures.fitting import fit_gaussian
 from flows.tables import files as table
+from flows.tables.column_maps import ColumnMaps
 from flows.tables.preparation import to_real
 from stages import generate, prepare, rank
 from stages.pipeline import files
@@ -170,10 +171,10 @@ def test_only_training_rows_are_dequantised(
     clone, _ = of_a_table
     monkeypatch.chdir(clone.folder)
     problem, (names, raw) = files.read_prepared().problem, table.read_numbers(files.RAW)
-    assert names == [column.name for column in problem.columns] == list(people().columns)
-    steps = [column.cell for column in problem.columns]
+    assert names == problem.to_real.names == list(people().columns)
+    steps = [column.cell for column in problem.to_real.fields]
     assert steps == [0, 0, 1, 0, pytest.approx(0.1), 1]
-    assert problem.columns[-1].labels == ("east", "north", "west")
+    assert problem.to_real.fields[-1].labels == ("east", "north", "west")
     assert raw[:3, -1].tolist() == [2, 0, 1]
     for rows, half in ((problem.train, 0.5), (problem.test, 0)):
         nearest = raw[np.abs(np.log(rows[:, :1] / raw[:, 0])).argmin(axis=1)]
@@ -190,11 +191,11 @@ def test_samples_are_compared_with_dequantised_labels_of_the_test_rows():
     rng = np.random.default_rng(0)
     rows = np.stack([rng.normal(size=80), rng.integers(0, 2, 80)], axis=1)
     spread = from_real(columns, scorable(columns, rows, 0), whole=True)
-    model = flows.GaussianMixture.fit(one_gaussian, spread, columns)
+    model = flows.GaussianMixture.fit(one_gaussian, spread, ColumnMaps(columns))
     few = Evaluate.model_validate(yaml.safe_load(TINY)["evaluate"])
     found, expected = (
         evaluate(
-            model, Problem(spread[20:], test[:20], None, columns), few, name="gaussian"
+            model, Problem(spread[20:], test[:20], None, ColumnMaps(columns)), few, name="gaussian"
         ).members
         for test in (spread, rows)
     )
@@ -308,9 +309,9 @@ def test_prepared_rows_map_back_to_the_files_of_prepare(
     prepare.main()
     problem = files.read_prepared().problem
     _, scaler = files.read_scaler()
-    real = to_real(problem.columns, problem.train)
+    real = to_real(problem.to_real.fields, problem.train)
     np.testing.assert_allclose(scaler.scale(real), storage.read_npy(files.TRAIN), rtol=0, atol=1e-6)
-    model = flows.GaussianMixture.fit(one_gaussian, problem.train, list(problem.columns))
+    model = flows.GaussianMixture.fit(one_gaussian, problem.train, problem.to_real)
     assert model.preprocessing is not None
     found = model.preprocessing.standardize.scaler
     np.testing.assert_allclose(found.mean[0], scaler.mean, rtol=1e-9)

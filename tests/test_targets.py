@@ -20,11 +20,12 @@ from sklearn.utils.estimator_checks import check_estimator
 
 import flows
 from flows.__main__ import main
+from flows.conditionals.target_population import TargetPopulation
 from flows.core.errors import UserError
 from flows.density.chunks import Chunks
 from flows.density.target_density import target_along
 from flows.networks.backend import backend
-from flows.networks.target_population import TargetPopulation
+from flows.tables.column_maps import ColumnMaps
 from flows.tables.notices import TableError
 
 QUICK = {"recipe": "fixed", "epochs": 3}
@@ -174,7 +175,9 @@ def mixed() -> tuple[TargetPopulation, np.ndarray]:
     rng, n = np.random.default_rng(0), 300
     numbers = [rng.normal(size=n), rng.gamma(2, 1, n), rng.integers(0, 3, n)]
     rows = np.column_stack([*numbers, rng.gamma(3, 1, n), rng.poisson(3, n)])
-    network: Any = flows.build(flows.Conditional(), (3,), members=2, context=2, columns=columns)
+    network: Any = flows.build(
+        flows.Conditional(), (3,), members=2, context=2, to_real=ColumnMaps(columns, 2)
+    )
     preprocessing = network.preprocessing
     preprocessing.add_margins()
     preprocessing.add_whitening()
@@ -214,7 +217,7 @@ def test_samples_have_the_probabilities_of_labels():
 
 
 def test_a_fit_is_better_than_its_references(of_number):
-    record = of_number.network.record
+    record = of_number.population.record
     assert of_number.targets == ["visits"]
     assert list(record.references) == ["a Gaussian without x", "a linear Gaussian"]
     assert record.held_out > max(record.references.values())
@@ -286,10 +289,10 @@ def test_rows_without_a_target_are_left_out(capsys):
     frame = table(80)
     frame.loc[:4, "visits"] = np.nan
     density = flows.fit(frame, target="visits", members=2, settings=QUICK, missing="drop")
-    assert density.network.record.rows == len(frame.dropna()) < 75
+    assert density.population.record.rows == len(frame.dropna()) < 75
     with shortened():
         learned = flows.fit(frame, target="visits", members=2)
-    assert learned.network.record.rows == 75
+    assert learned.population.record.rows == 75
     assert "5 rows without a target value are left out" in capsys.readouterr().err
     found = learned.log_prob(frame)
     assert np.isnan(found[:5]).all()
@@ -582,6 +585,6 @@ def test_the_surprise_of_a_target_has_the_effective_draws_of_its_log_density(of_
 
 
 def test_complete_rows_are_scored_without_the_distribution_of_unknown_values(of_number):
-    density = flows.Density(of_number.network)
+    density = flows.Density(of_number.population)
     density.log_prob(table().dropna())
     assert "unknowns" not in vars(density._array)

@@ -14,10 +14,11 @@ from torch import nn
 from torch.testing import assert_close
 
 import flows
-from flows import TrainingSettings, targets
+from flows import TrainingSettings, truths
 from flows.core.scaler import Scaler
 from flows.networks import registry
 from flows.networks.backend import backend
+from flows.tables.column_maps import ColumnMaps
 from flows.training import trainer
 from flows.training.optimizer import ClippedAdam, one_cycle
 from stages.pipeline.preparation import from_real
@@ -145,7 +146,9 @@ def test_the_scaler_is_fitted_to_real_rows_and_curves_are_in_the_users_units(col
         real = np.stack([np.roll(real, m, axis=0) * (m + 1) for m in range(MEMBERS)], axis=1)
     flat = real.reshape(-1, 2)
     rows, test = from_real(columns, flat).reshape(real.shape), from_real(columns, test)
-    flow, history = train(make("glow", columns=columns), rows, test)
+    flow, history = train(
+        make("glow", to_real=ColumnMaps(columns) if columns else None), rows, test
+    )
     found, expected = flow.preprocessing.standardize.scaler, Scaler.fit(real)
     np.testing.assert_allclose(found.mean.squeeze(), expected.mean, rtol=1e-6)
     np.testing.assert_allclose(found.deviation.squeeze(), expected.deviation, rtol=1e-6)

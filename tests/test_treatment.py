@@ -13,7 +13,7 @@ from scipy.special import logsumexp
 import flows
 from flows.core.arrays import Array
 from flows.density.array_density import ArrayDensity
-from flows.networks.composite import Composite
+from flows.training.automatic.composite import Composite
 from flows.training.automatic.noise import NeighbourNoise
 from studies.tables import treatment
 from studies.tables.peers import Density
@@ -122,11 +122,11 @@ def test_the_networks_of_an_ensemble_are_the_ensemble_without_mixtures() -> None
     """So the study needs one fit for NSF with mixtures and without."""
     train, test = rows(60), rows(20, 1)
     small = flows.NSF(couplings=2, hidden=4)
-    network = flows.fit(train, small, members=5).network
+    network = flows.fit(train, small, members=5).population
     assert isinstance(network, Composite)
     alone, without = (
         ArrayDensity(each)
-        for each in (network.network, flows.fit(train, small, members=5, mixtures=0).network)
+        for each in (network.network, flows.fit(train, small, members=5, mixtures=0).population)
     )
     log_q = [each.ensemble(each.log_prob(test, np.arange(20)).log_q) for each in (alone, without)]
     assert np.array_equal(*log_q)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from scipy import integrate
 from flows import truths
 from flows.core.checkpoint import CheckpointError
 from flows.core.truth import entropy
-from flows.networks.building import load
+from flows.saving import load
 from flows.truths.two_moons import TwoMoons, arc
 from tools import table
 
@@ -107,3 +109,11 @@ def test_metrics_and_figures_of_components_are_left_out(run: Path, monkeypatch: 
 def test_the_file_of_the_truth_says_that_it_holds_no_model(run: Path):
     with pytest.raises(CheckpointError, match="the name of a truth: two_moons"):
         load(run / "models/truth.safetensors")
+
+
+def test_the_old_name_of_the_truths_warns_and_has_the_same_functions(monkeypatch):
+    monkeypatch.delitem(sys.modules, "flows.targets", raising=False)
+    with pytest.warns(FutureWarning, match=r"flows\.targets is now flows\.truths"):
+        import flows.targets
+    assert flows.targets.make is truths.make
+    assert importlib.import_module("flows.targets.ring").make().means.shape == (8, 2)

@@ -10,7 +10,7 @@ from helpers import learned, parabola
 import flows
 from flows.__main__ import main
 from flows.core.arrays import Array
-from flows.tables.duplicates import effective_rows
+from flows.core.rows import effective_rows
 from flows.tables.notices import TableError
 from flows.tables.parsing import from_user
 from flows.tables.weights import COPIES, counts
@@ -119,9 +119,9 @@ def test_weights_of_1_are_the_same_as_no_weights():
     weighted = flows.fit(frame.assign(w=1), members=5, weights="w", seed=3)
     plain = flows.fit(frame, members=5, seed=3)
     np.testing.assert_array_equal(scores(weighted, frame), scores(plain, frame))
-    assert weighted.network.record.to_json() == plain.network.record.to_json()
-    for name, values in plain.network.state_dict().items():
-        assert values.equal(weighted.network.state_dict()[name])
+    assert weighted.population.record.to_json() == plain.population.record.to_json()
+    for name, values in plain.population.state_dict().items():
+        assert values.equal(weighted.population.state_dict()[name])
 
 
 @pytest.mark.usefixtures("short_recipe")
@@ -143,7 +143,7 @@ def test_the_column_of_weights_is_not_learned_and_is_1_in_samples(tmp_path: Path
 @pytest.mark.usefixtures("short_recipe")
 def test_the_out_of_fold_score_is_weighted():
     frame = parabola().assign(w=[1, 3] * 40)
-    record = flows.fit(frame, members=5, mixtures=0, weights="w").network.record
+    record = flows.fit(frame, members=5, mixtures=0, weights="w").population.record
     first = np.repeat([1, 3] * 40, [1, 3] * 40)
     own = record.row_scores.log_density
     starts = np.flatnonzero(np.diff(np.repeat(np.arange(80), [1, 3] * 40), prepend=-1))

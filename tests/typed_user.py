@@ -45,8 +45,8 @@ def page(folder: Path) -> None:
     assert_type(estimator.score(rows), float)
     assert_type(estimator.density_, flows.Density)
 
-    problem = flows.Problem(rows[20:], rows[:20], None, density.columns)
-    assert_type(problem.columns[0].bounds, tuple[float, float])
+    problem = flows.Problem(rows[20:], rows[:20], None, density.population.to_real)
+    assert problem.to_real is not None
     truth = flows.Mixture.isotropic(np.zeros((1, 2)), 1.0)
     mixture = flows.GaussianMixture(truth.weights, truth.means, truth.covariances)
     assert_type(mixture.log_prob(rows), Tensor)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from flows import saving
 from flows.command_line import image_files
 from flows.command_line.arguments import format_of, once, options_in, read_table
 from flows.command_line.streams import Ask, answers, write
@@ -23,10 +24,8 @@ from flows.density.array_density import ArrayDensity
 from flows.density.chunks import Chunks, about_probability, prediction_names
 from flows.density.conditions import conditions, event_conditions, parse_conditions
 from flows.density.description import describe
-from flows.density.fitting import fit_table
+from flows.density.fitting import fit_table, load_array_density
 from flows.density.frame_density import QUANTILES, Samples
-from flows.density.target_density import density_of
-from flows.networks import building
 from flows.networks.image_flow import ImageFlow
 from flows.tables import files
 from flows.tables.notices import Notice, show
@@ -72,9 +71,9 @@ def sample(arguments: argparse.Namespace) -> None:
         raise UserError("--sep, --decimal, --thousands and --encoding need --given-rows")
     density = _load(arguments, needs_columns=bool(given) or rows is not None)
     n = n or ROWS
-    if isinstance(density.network, ImageFlow):
-        images = density.network.ensemble_sample(n, numpy_generator(arguments.seed, "sample"))
-        return image_files.write(output, images.double().numpy(), density.network.levels)
+    if isinstance(density.population, ImageFlow):
+        images = density.population.ensemble_sample(n, numpy_generator(arguments.seed, "sample"))
+        return image_files.write(output, images.double().numpy(), density.population.levels)
     if rows is not None:
         complete = partial(Chunks.complete, seed=arguments.seed)
         completed = answers(density, rows, format_of(arguments), arguments.verb, complete)
@@ -88,8 +87,8 @@ def score(arguments: argparse.Namespace) -> None:
     """Write the rows of a table with their log-densities, or only the least likely rows."""
     given = arguments.given
     density, count = _load(arguments, needs_columns=bool(given)), arguments.anomalies
-    if isinstance(density.network, ImageFlow):
-        return image_files.score(density.network, arguments.table, arguments.output, count)
+    if isinstance(density.population, ImageFlow):
+        return image_files.score(density.population, arguments.table, arguments.output, count)
     if count is None:
         return _write(arguments, density, _scored(arguments, density, given, arguments.missing))
     if arguments.output is not None:
@@ -164,14 +163,15 @@ def probability(arguments: argparse.Namespace) -> None:
 
 def export(arguments: argparse.Namespace) -> None:
     """Write a density to another file, perhaps without values of single rows."""
-    network = building.load(arguments.model)
-    building.save(network, arguments.output, record=not arguments.without_record)
+    found = saving.load(arguments.model)
+    how: Any = {"record": not arguments.without_record, "table": found.table}
+    saving.save(found.population, arguments.output, **how)
 
 
 def info(arguments: argparse.Namespace) -> None:
     """Print the columns, the networks, their training and their out-of-fold score."""
     density = _load(arguments, needs_columns=False)
-    print(describe(density.network, density.schema))
+    print(describe(density.population, density.schema))
 
 
 def plot(arguments: argparse.Namespace) -> None:
@@ -215,7 +215,7 @@ def _figure(arguments: argparse.Namespace, density: ArrayDensity) -> Figure:
 
 def _load(arguments: argparse.Namespace, *, needs_columns: bool = True) -> ArrayDensity:
     """Return the density in a file. Raises ``UserError`` if ``needs_columns`` and it has none."""
-    density = density_of(building.load(arguments.model))
+    density = load_array_density(arguments.model)
     if needs_columns and not density.columns:
         raise UserError(
             f"{arguments.model}: is a model of images, which has no columns; `flows sample` draws "

@@ -19,10 +19,10 @@ from flows.core.arrays import Array
 from flows.mixtures.fitting import fit_mixture
 from flows.mixtures.mixture import Mixture
 from flows.tables.cells import narrowed, stretched
+from flows.tables.column_maps import ColumnMaps
 from flows.tables.duplicates import first_copies
 from flows.tables.field import Field
 from flows.tables.spreading import dequantise
-from flows.tables.to_real import ToReal
 
 SAMPLES = 10_000  # drawn from the density
 COMPONENTS, ROUNDS = 24, 50  # of the mixture; EM iterations of its fit
@@ -48,7 +48,7 @@ class Distilled:
         # Samples of whole columns are rounded, so they get noise; other samples are continuous
         spread = dequantise(columns, samples, first_copies(samples), 0, only_discrete=True)
         x = torch.from_numpy(spread.T.copy())[:, None, None]
-        self.maps = [Chain([ToReal([column]), Margins(1, 1)]) for column in columns]
+        self.maps = [Chain([ColumnMaps([column]), Margins(1, 1)]) for column in columns]
         for chain, values in zip(self.maps, x, strict=True):
             chain.initialize(values)
         self._values = [each[0, 0].numpy() for each in x]

@@ -23,6 +23,7 @@ import torch
 from scipy.special import ndtri, softmax
 
 from flows.conditionals.distillation import Distilled
+from flows.conditionals.target_population import TargetPopulation
 from flows.conditionals.unknowns import (
     ENOUGH,
     MOST,
@@ -37,7 +38,6 @@ from flows.core.seeds import numpy_generator
 from flows.mixtures.completion import draw_missing
 from flows.mixtures.conditional_mixture import ConditionalMixture
 from flows.mixtures.truncated_mixture import BoxProposal, log_interval, truncated_normal
-from flows.networks.target_population import TargetPopulation
 
 # Draws of a context with gaps, at least and at most, if one target is unknown. The values of the
 # target, per member, are as many as the largest number of draws.
@@ -349,7 +349,7 @@ class TargetUnknowns:
         columns = self.population.columns
         low, high = columns[d].bounds if columns else (-np.inf, np.inf)
         inside = (low < intervals) & (intervals < high)
-        part = self.population.context_preprocessing.of_columns([d])
+        part = self.population.context_preprocessing.part([d])
         values = np.where(inside, intervals, float(part.inverse(torch.zeros(1, 1, 1).double())[0]))
         scaled = part.scale(values.reshape(-1, 1, 1)).reshape(intervals.shape)
         return np.where(inside, scaled, np.where(intervals <= low, -np.inf, np.inf))

@@ -1,7 +1,7 @@
 """Checkpoints: models as safetensors files, without pickle.
 
-A JSON entry in the metadata describes how to build the model. ``networks/building.py`` saves and
-loads models with these functions.
+A JSON entry in the metadata describes how to build the model. ``flows/saving.py`` saves and loads
+populations with these functions.
 """
 
 from __future__ import annotations

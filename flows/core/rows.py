@@ -1,4 +1,4 @@
-"""Rows of a table: numbers and labels apart."""
+"""Rows of a table: numbers and labels apart, equal rows, and the number of rows with weights."""
 
 from __future__ import annotations
 
@@ -41,3 +41,31 @@ class Rows(NamedTuple):
         for codes, size in zip(self.codes.T, self.sizes, strict=True):
             counts = np.bincount(codes[codes >= 0], minlength=size) + 1 / size
             yield counts / counts.sum()
+
+
+def equal_rows(values: Array) -> Whole:
+    """Group equal rows of ``values`` ``(n, D)``, and return the group number of each row, ``(n,)``.
+
+    Groups are numbered from 0 in the order of their first rows. Missing values (``NaN``) are equal
+    to each other.
+    """
+    order = np.lexsort(values.T[::-1])  # stable, so the first of equal rows comes first
+    sorted_rows = values[order]
+    before, after = sorted_rows[:-1], sorted_rows[1:]
+    same = (before == after) | (np.isnan(before) & np.isnan(after))
+    starts = np.concatenate([[True], ~same.all(axis=1)])
+    first = np.empty(len(values), dtype=np.int64)
+    first[order] = order[starts][starts.cumsum() - 1]
+    return np.unique(first, return_inverse=True)[1]
+
+
+def effective_rows(row_ids: Whole) -> float:
+    """Return the effective number of rows with the same weighted mean, (sum c)^2 / sum c^2.
+
+    Args:
+        row_ids: the row that each copy repeats, ``(n,)``; c is how often each row occurs.
+
+    Source: Kish 1965 (Survey sampling).
+    """
+    sizes = np.unique(row_ids, return_counts=True)[1].astype(float)
+    return float(sizes.sum() ** 2 / (sizes**2).sum())

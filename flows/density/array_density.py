@@ -29,7 +29,8 @@ from flows.core.arrays import Array, Mask, Whole
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
-from flows.tables.field import Label
+from flows.tables.column_maps import ColumnMaps
+from flows.tables.field import Field, Label
 from flows.tables.kinds import Real
 from flows.tables.parsing import default_names
 from flows.tables.preparation import round_rows
@@ -42,6 +43,18 @@ GRID, REACH = 200, 3.5  # a curve has 200 points, from -3.5 to 3.5 in normal sco
 ERROR = 0.014  # standard error at which the draws for a probability end; for a ratio of two, 2%
 MOST_OF_AN_EVENT = 200_000  # draws for a probability, at most
 COMPLETIONS = 16  # draws of a row's other unknown values, over which a curve is averaged
+
+
+def fields_of(population: Population) -> Sequence[Field]:
+    """Return the columns of a population: those of its map to the real line, or real numbers.
+
+    A population of images has none.
+    """
+    if isinstance(population.to_real, ColumnMaps):
+        return population.to_real.fields
+    if len(population.event_shape) != 1:
+        return ()
+    return [Real(name) for name in default_names(population.event_shape[0])]
 
 
 class Estimate(NamedTuple):
@@ -126,7 +139,9 @@ class ArrayDensity:
     select the random streams, so the results for a row do not depend on the other rows.
 
     Args:
-        network: a population of models of vectors, or of images, which have no columns.
+        population: a population of models of vectors, or of images, which have no columns.
+        schema: the schema of the table; by default all columns are learned, and have the fields of
+            the population's map to the real line, or are real numbers.
 
     Examples:
         >>> import numpy as np
@@ -135,7 +150,7 @@ class ArrayDensity:
         >>> rows = np.random.default_rng(0).normal(size=(60, 2))
         >>> quick = {"recipe": "fixed", "epochs": 2}
         >>> fitted = flows.fit(rows, flows.NSF(couplings=2, hidden=4), members=3, settings=quick)
-        >>> density = ArrayDensity(fitted.network)
+        >>> density = ArrayDensity(fitted.population)
         >>> density.log_prob(rows, np.arange(60)).log_q.shape
         (60, 3)
         >>> values, densities = density.curve(rows[0], 1, 0)  # the second column given the first
@@ -143,13 +158,10 @@ class ArrayDensity:
         ((200,), (200,))
     """
 
-    def __init__(self, network: Population) -> None:
-        self.network = network
+    def __init__(self, population: Population, schema: Schema | None = None) -> None:
+        self.population = population
         self.targets: list[str] = []  # names, if the density is p(y | x)
-        self.schema = Schema.of(network.description)
-        if not self.schema.fields and len(network.event_shape) == 1:
-            names = default_names(network.event_shape[0])
-            self.schema = Schema(tuple(map(Real, names)), tuple(names))
+        self.schema = schema or Schema.of(fields_of(population))
         self.columns = list(self.schema.fields)
 
     @property
@@ -177,7 +189,7 @@ class ArrayDensity:
                 ``False``.
         """
         is_given = np.zeros(len(self.columns), bool) if is_given is None else is_given
-        log_q = np.full((len(rows), self.network.members), -np.inf)
+        log_q = np.full((len(rows), self.population.members), -np.inf)
         found = Estimate(log_q, np.zeros(len(rows)), np.full(len(rows), np.inf))
         rows, is_left_out = self._scorable(rows)
         direct = ~is_left_out & ~np.isnan(rows).any(axis=1) & (not is_given.any())
@@ -216,7 +228,7 @@ class ArrayDensity:
             log_q: the log-densities of all members, ``(n, M)``.
             members: a mask of the members of the ensemble, ``(M,)``; by default all.
         """
-        weights = self.network.member_weights
+        weights = self.population.member_weights
         if members is not None:
             log_q, weights = log_q[:, members], weights[members]
         return ensemble_log_prob(log_q, weights / weights.sum())
@@ -237,7 +249,7 @@ class ArrayDensity:
         counts of the scores in bins, the counts are interpolated. Source: Vovk 2015
         (Cross-conformal predictors).
         """
-        record, count, total = self.network.record, np.zeros(len(log_q)), 0
+        record, count, total = self.population.record, np.zeros(len(log_q)), 0
         if record is None or not (folds := record.fold_scores()):
             return np.full(len(log_q), np.nan)
         for fold in folds:
@@ -263,7 +275,7 @@ class ArrayDensity:
         if given is None:
             rng = numpy_generator(seed, "sample")
             for start in range(0, max(n, 1), ROWS_PER_DRAW):
-                drawn = self.network.ensemble_sample(min(ROWS_PER_DRAW, n - start), rng)
+                drawn = self.population.ensemble_sample(min(ROWS_PER_DRAW, n - start), rng)
                 yield drawn.double().numpy(), np.inf
             return
         size = MOST // PER_SAMPLE
@@ -388,7 +400,7 @@ class ArrayDensity:
 
     @property
     def _weights(self) -> Array:
-        return self.network.member_weights.numpy()
+        return self.population.member_weights.numpy()
 
     def _restricted(
         self, given: Conditions, generator: np.random.Generator, error: float, most: int
@@ -399,7 +411,7 @@ class ArrayDensity:
             if column.labels and not np.isnan(row[d]):
                 intervals[d], row[d] = row[d] + np.array([[-0.5, 0.5]]), np.nan
         if np.isnan(row).all() and not intervals:
-            return Posterior(row[None], np.zeros((1, self.network.members)), np.ones(1), True)
+            return Posterior(row[None], np.zeros((1, self.population.members)), np.ones(1), True)
         return self.unknowns.restricted(
             row, intervals, generator, error, most, partial(self._log_rare_share, given)
         )
@@ -484,7 +496,7 @@ class ArrayDensity:
         """
         if not self.columns:
             raise UserError("a model of images has no columns to ask about")
-        most, name = self.network.most_conditional, self.network.description.get("model")
+        most, name = self.population.most_conditional, self.population.description.get("model")
         if most is not None and len(self.columns) > most:
             raise UserError(
                 f"a table of {len(self.columns)} columns: the density of {name} is too expensive "
@@ -498,7 +510,7 @@ class ArrayDensity:
         return log_probability(self._log_density, self.columns, rows, tolerance)
 
     def _log_density(self, rows: Array) -> Array:
-        return chunked_log_prob(self.network, rows)
+        return chunked_log_prob(self.population, rows)
 
     def _log_marginal(self, rows: Array, row_numbers: Whole) -> Estimate:
         """Return the log-density of the known values of each row."""
@@ -533,7 +545,7 @@ class ArrayDensity:
         return found
 
     def _empty(self, n: int) -> Estimate:
-        return Estimate(np.empty((n, self.network.members)), np.empty(n), np.empty(n))
+        return Estimate(np.empty((n, self.population.members)), np.empty(n), np.empty(n))
 
     def _round_column(self, d: int, values: Array) -> Array:
         """Round values ``(n,)`` of column ``d`` if the column is whole."""

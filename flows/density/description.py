@@ -13,13 +13,13 @@ from flows.tables.field import Field
 from flows.tables.schema import Schema
 
 
-def describe(network: Population, schema: Schema) -> str:
+def describe(population: Population, schema: Schema) -> str:
     """Return lines on the model, the columns, the training, the members and the score."""
-    about, record = network.description, network.record
+    about, record = population.description, population.record
     settings = sorted(about.get("settings", {}).items())  # in the order of a file
-    model = about.get("model", type(network).__name__)
-    count = _count(network.networks, "network" if model in registry.names() else "member")
-    if mixtures := network.members - network.networks:
+    model = about.get("model", type(population).__name__)
+    count = _count(population.networks, "network" if model in registry.names() else "member")
+    if mixtures := population.members - population.networks:
         count += f" and {_count(mixtures, 'mixture')}"
     lines = [f"{model} of {', '.join([count, *(f'{key} {value}' for key, value in settings)])}"]
     gaps = [0] * len(schema.fields) if record is None else record.gaps or [0] * len(schema.fields)
@@ -32,7 +32,7 @@ def describe(network: Population, schema: Schema) -> str:
     lines.append(f"{recipe}, seed {about.get('seed')}")
     if record.members:
         members = pd.DataFrame(map(asdict, record.members))
-        members["weight"] = network.member_weights.numpy()
+        members["weight"] = population.member_weights.numpy()
         for regularisation, own in members.groupby("regularisation", sort=False):
             weight = f"weight {own['weight'].sum():.2f}"
             is_mixture = own["steps"].isna().any()

@@ -12,19 +12,20 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
+from flows import saving
+from flows.conditionals.target_population import TargetPopulation
 from flows.core.arrays import Array, Whole, subsample
+from flows.core.rows import effective_rows
 from flows.core.settings import Cuts, TrainingSettings, explain, folds_and_candidates
+from flows.density.array_density import ArrayDensity
 from flows.density.frame_density import Density
 from flows.density.target_density import density_of
 from flows.networks import building, registry
 from flows.networks.architecture import Architecture
-from flows.networks.composite import Composite
 from flows.networks.flow import Flow
 from flows.networks.network import DensityNetwork
 from flows.networks.population import Population
-from flows.networks.record import RowScores, RowState, TrainingRecord
-from flows.networks.target_population import TargetPopulation
-from flows.tables.duplicates import effective_rows
+from flows.tables.column_maps import ColumnMaps
 from flows.tables.notices import Notice, show
 from flows.tables.options import FitOptions, resolve, spelled_out, target_names
 from flows.tables.parsing import Table, from_user
@@ -32,8 +33,10 @@ from flows.tables.rows import joined
 from flows.tables.schema import Schema
 from flows.tables.spreading import dequantise
 from flows.training.automatic import stacking
+from flows.training.automatic.composite import Composite
 from flows.training.automatic.limit import Clock, Limit, Recorded
 from flows.training.automatic.recipe import train_auto
+from flows.training.record import RowScores, RowState, TrainingRecord
 from flows.training.train import train
 from flows.training.trainer import Task
 
@@ -139,10 +142,9 @@ def fit_table(
         (len(fields) - context,),
         members=members,
         seed=seed,
-        columns=fields,
+        to_real=ColumnMaps(fields, context),
         context=context,
     )
-    network.description["table"] = schema.to_json()
     on_notices(notices)
     # Known values of a context are not spread
     points = dequantise(fields, values, sample.copies, seed, given=context, is_narrow=bool(context))
@@ -161,9 +163,9 @@ def fit_table(
         fitted = TargetPopulation.of(cast(Flow, fitted), values, seed).eval()
     if fitted.record is not None and is_rounded:
         fitted.record = rescored(fitted, fitted.record, values, copies, limit)
-    if late := limit.notices():
-        on_notices(late)
-    return Density(fitted)
+    if late := limit.late():
+        on_notices([Notice(late)])
+    return Density(fitted, schema)
 
 
 def parse_settings(
@@ -333,8 +335,22 @@ def load(path: str | Path) -> Density | Population:
         >>> loaded.members
         2
     """
-    network = building.load(path)
-    return Density(network) if network.description.get("columns") else network
+    population, schema = _load(path)
+    return population if schema is None else Density(population, schema)
+
+
+def load_array_density(path: str | Path) -> ArrayDensity:
+    """Return the density in ``path`` on arrays. Raises ``CheckpointError``, as ``load``."""
+    return density_of(*_load(path))
+
+
+def _load(path: str | Path) -> tuple[Population, Schema | None]:
+    """Return a population, and the schema of its table if it has columns."""
+    population, table = saving.load(path)
+    if not isinstance(population.to_real, ColumnMaps):
+        return population, None
+    fields = population.to_real.fields
+    return population, Schema.of(fields) if table is None else Schema.from_json(fields, table)
 
 
 def save(model: Density | Population, path: str | Path, *, record: bool = True) -> None:
@@ -364,4 +380,7 @@ def save(model: Density | Population, path: str | Path, *, record: bool = True) 
         >>> loaded.sample(2).equals(density.sample(2))
         True
     """
-    building.save(model.network if isinstance(model, Density) else model, path, record=record)
+    if isinstance(model, Density):
+        model.save(path, record=record)
+    else:
+        saving.save(model, path, record=record)

@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from warnings import warn
 
 import numpy as np
 import pandas as pd
 
+from flows import saving
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.density.array_density import ArrayDensity, Conditions, Estimate, Probability
@@ -23,7 +25,6 @@ from flows.density.chunks import Chunks, about_probability
 from flows.density.conditions import conditions, event_conditions
 from flows.density.description import describe
 from flows.density.target_density import density_of
-from flows.networks import building
 from flows.networks.population import Population
 from flows.tables.field import Field
 from flows.tables.notices import Notice, show
@@ -47,7 +48,8 @@ class Density:
     values. Questions about the other columns raise ``UserError``.
 
     Args:
-        network: the population.
+        population: the population.
+        schema: the schema of the table; by default, all columns are learned.
 
     Examples:
         >>> import numpy as np
@@ -69,13 +71,19 @@ class Density:
         (60,)
     """
 
-    def __init__(self, network: Population) -> None:
-        self._array = density_of(network)
+    def __init__(self, population: Population, schema: Schema | None = None) -> None:
+        self._array = density_of(population, schema)
+
+    @property
+    def population(self) -> Population:
+        """The population of networks and mixtures."""
+        return self._array.population
 
     @property
     def network(self) -> Population:
-        """The population."""
-        return self._array.network
+        """The name of ``population`` until version 0.3."""
+        warn("Density.network is now Density.population", FutureWarning, stacklevel=2)
+        return self.population
 
     @property
     def columns(self) -> list[Field]:
@@ -112,7 +120,7 @@ class Density:
             >>> bool((loaded.log_prob(rows) == density.log_prob(rows)).all())
             True
         """
-        building.save(self.network, path, record=record)
+        saving.save(self.population, path, record=record, table=self.schema.to_json())
 
     def log_prob(self, frame: Any, given: Sequence[str] = ()) -> Array:
         """Return the log-density of the ensemble in nats, ``(n,)``.
@@ -442,7 +450,7 @@ class Density:
         return as_frame(rows, self.schema.names)
 
     def __repr__(self) -> str:
-        return describe(self.network, self.schema)
+        return describe(self.population, self.schema)
 
 
 class Samples:

@@ -71,22 +71,24 @@ def plot(
     if d is not None and density.columns[d].name in density.targets:
         raise UserError(f"{argument('along', along)}: is a target; name another column")
     from flows.plotting.along import draw_along
+    from flows.tables.drawing import drawn
 
-    return draw_along(density.columns, rows, *target_along(density, rows, d)), []
+    return draw_along(drawn(density.columns), rows, *target_along(density, rows, d)), []
 
 
 def _of_samples(density: ArrayDensity, rows: Array, model: str) -> Figure:
     """Draw samples over rows ``(n, D)``. Raises ``UserError`` if the ``model`` is a reference."""
     from flows.plotting import Row, Scene, draw
+    from flows.tables.drawing import drawn
 
-    name = density.network.description.get("model")
+    name = density.population.description.get("model")
     if name not in registry.names():
         raise UserError(f"{model} is a reference; only models can be drawn")
-    drawn = density.sample(max(len(rows), SAMPLES))
-    samples = {"samples": np.concatenate([piece for piece, _ in drawn])}
+    pieces = density.sample(max(len(rows), SAMPLES))
+    samples = {"samples": np.concatenate([piece for piece, _ in pieces])}
     cls = registry.find(name)
     row = Row(name, cls.label, cls.color, {}, pd.DataFrame(), samples, is_model=True)
-    scene = Scene(rows=[row], columns=density.columns, data=rows, test=rows)
+    scene = Scene(rows=[row], columns=drawn(density.columns), data=rows, test=rows)
     figure: Any = draw("pairs.png" if len(density.columns) > 1 else "margins.png", scene)
     return figure
 
@@ -99,13 +101,14 @@ def _of_row(
     ``label`` names the row in the picture, and ``source`` is the file that holds the frame.
     """
     from flows.plotting.single_rows import draw_conditionals
+    from flows.tables.drawing import drawn
 
     rows, _ = Chunks(density, source).known(frame)
     chunks = Chunks(density, source)
     [surprise] = chunks.surprise(frame[k : k + 1], np.array([k]))
     first = len(density.columns) - len(density.targets) if density.targets else 0
     curves = [density.curve(rows[k], d, k) for d in range(first, len(density.columns))]
-    columns, shown = density.columns[first:], rows[:, first:]
+    columns, shown = drawn(density.columns[first:]), rows[:, first:]
     figure = draw_conditionals(columns, shown, k, str(label), surprise[first:], curves)
     return figure, chunks.notices()
 

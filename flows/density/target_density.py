@@ -10,14 +10,15 @@ from scipy.stats import spearmanr
 
 from flows.conditionals.distillation import SAMPLES, Distilled
 from flows.conditionals.target import TargetUnknowns
+from flows.conditionals.target_population import TargetPopulation
 from flows.conditionals.unknowns import Posterior
 from flows.core.arrays import Array, Mask, Whole
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.density.array_density import ArrayDensity, Conditions, Estimate, Probability
 from flows.networks.population import Population
-from flows.networks.target_population import TargetPopulation
 from flows.tables.field import Field
+from flows.tables.schema import Schema
 
 ALONG = 80  # values of a column along which the targets are drawn
 BANDS = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -30,14 +31,15 @@ class TargetDensity(ArrayDensity):
     the context have no answer, and raise ``UserError`` with the alternative.
 
     Args:
-        network: the flow of p(y | x), with a distribution of x for gaps.
+        population: the flow of p(y | x), with a distribution of x for gaps.
+        schema: the schema of the table, as in ``ArrayDensity``.
     """
 
-    network: TargetPopulation
+    population: TargetPopulation
 
-    def __init__(self, network: TargetPopulation) -> None:
-        super().__init__(network)
-        self.context = network.network.context
+    def __init__(self, population: TargetPopulation, schema: Schema | None = None) -> None:
+        super().__init__(population, schema)
+        self.context = population.network.context
         self.targets = self.names[self.context :]
 
     def log_prob(self, rows: Array, row_numbers: Whole, is_given: Mask | None = None) -> Estimate:
@@ -61,7 +63,7 @@ class TargetDensity(ArrayDensity):
         return scored, np.logical_or.reduce(lacking, axis=1)
 
     def _log_complete(self, rows: Array, tolerance: float = 0.0) -> Array:
-        return self.network.log_factors(rows).sum(axis=2)
+        return self.population.log_factors(rows).sum(axis=2)
 
     def sample(
         self, n: int, seed: int = 0, given: Conditions | None = None
@@ -143,7 +145,7 @@ class TargetDensity(ArrayDensity):
             known = np.flatnonzero(~np.isnan(rows[:, -1]))
         else:
             known = np.flatnonzero(~np.isnan(rows).any(axis=1))
-            factors = self.network.log_factors(rows[known])
+            factors = self.population.log_factors(rows[known])
             log_q = np.full((len(rows), len(self.targets)), np.nan)
             log_q[known] = self._ensemble_factors(factors)
         for j in range(len(self.targets)):
@@ -167,8 +169,8 @@ class TargetDensity(ArrayDensity):
     def unknowns(self) -> TargetUnknowns:  # type: ignore[override]
         """The conditional distributions of the targets."""
         generator = numpy_generator(0, "sample")
-        samples = self.network.ensemble_sample(SAMPLES, generator).double().numpy()
-        return TargetUnknowns(self.network, Distilled(self.columns, samples))
+        samples = self.population.ensemble_sample(SAMPLES, generator).double().numpy()
+        return TargetUnknowns(self.population, Distilled(self.columns, samples))
 
     @property
     def _names(self) -> str:
@@ -193,11 +195,11 @@ class TargetDensity(ArrayDensity):
             )
 
 
-def density_of(network: Population) -> ArrayDensity:
+def density_of(population: Population, schema: Schema | None = None) -> ArrayDensity:
     """Return the density of a population on arrays, with a target or without."""
-    if isinstance(network, TargetPopulation):
-        return TargetDensity(network)
-    return ArrayDensity(network)
+    if isinstance(population, TargetPopulation):
+        return TargetDensity(population, schema)
+    return ArrayDensity(population, schema)
 
 
 def target_along(

@@ -1,11 +1,15 @@
 """The data that a model learns from and is scored on."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from flows.core.arrays import Array
 from flows.core.truth import Truth
-from flows.tables.field import Field
+
+if TYPE_CHECKING:  # a problem needs no torch
+    from flows.bijections.to_real import ToReal
 
 
 @dataclass(frozen=True)
@@ -16,9 +20,10 @@ class Problem:
         train: the rows to learn from, ``(n, *event)`` in the user's units.
         test: the rows to be scored on, ``(n', *event)``.
         truth: the distribution of the rows, such as ``flows.Mixture``; ``None`` if unknown.
-        columns: the names and kinds of the columns of a table; empty for drawn data and images.
+        to_real: the map of the rows to the real line, which a population of ``flows.build`` gets,
+            too; distances between rows are distances on the real line. ``None`` is the identity.
 
-    Raises ``ValueError`` if shapes or columns do not match.
+    Raises ``ValueError`` if shapes do not match.
 
     Examples:
         >>> import flows, numpy as np
@@ -31,7 +36,7 @@ class Problem:
     train: Array
     test: Array
     truth: Truth | None = None
-    columns: Sequence[Field] = ()
+    to_real: ToReal | None = None
 
     def __post_init__(self) -> None:
         if self.train.shape[1:] != self.test.shape[1:]:
@@ -39,12 +44,11 @@ class Problem:
                 f"training rows of shape {self.train.shape[1:]} and test rows of shape "
                 f"{self.test.shape[1:]} do not match"
             )
-        if any(not isinstance(column, Field) for column in self.columns):
-            raise ValueError("columns must be fields, such as flows.Field.parse(name, kind)")
-        if self.columns and self.event_shape != (len(self.columns),):
+        names = () if self.to_real is None else self.to_real.names
+        if names and self.event_shape != (len(names),):
             raise ValueError(
-                f"{len(self.columns)} columns for rows of shape {self.event_shape}; vectors need a "
-                "column per number, and images none"
+                f"{len(names)} columns for rows of shape {self.event_shape}; vectors need a column "
+                "per number, and images none"
             )
 
     @property

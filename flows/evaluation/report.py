@@ -13,15 +13,15 @@ from zlib import crc32
 import numpy as np
 import torch
 
+from flows.bijections.to_real import ToReal
 from flows.core import seeds
-from flows.core.arrays import Array, subsample
+from flows.core.arrays import Array, as_points, as_rows, subsample
 from flows.core.settings import EvaluationSettings
 from flows.core.truth import Truth
 from flows.evaluation import calibration, likelihood, samples, statistics
 from flows.evaluation.problem import Problem
 from flows.mixtures.mixture import Mixture
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
-from flows.tables.preparation import round_rows, to_real
 
 HEADLINE = (
     "test_nll",
@@ -215,17 +215,23 @@ def _two_sample(own: Array, problem: Problem, settings: EvaluationSettings) -> d
     """Compute all metrics of ``TWO_SAMPLE`` on as many samples as test rows; one value per row."""
     test = subsample(problem.test.reshape(len(problem.test), -1), COMPARED)
     own = own[:, : len(test)]
-    if problem.columns:  # columns may have different units
-        scale = to_real(problem.columns, problem.train).std(axis=0)
+    if (to_real := problem.to_real) is not None:  # columns may have different units
+        scale = _on_the_line(to_real, problem.train).std(axis=0)
         # Samples of integer columns are whole numbers, and test rows may be dequantised
-        test = to_real(problem.columns, round_rows(problem.columns, test)) / scale
-        own = np.stack([to_real(problem.columns, row) for row in own]) / scale
+        rounded = as_rows(to_real.round(as_points(test)))
+        test = _on_the_line(to_real, rounded) / scale
+        own = np.stack([_on_the_line(to_real, row) for row in own]) / scale
     generator = seeds.numpy_generator(settings.seed, "metric")
     directions = samples.unit_directions(settings.projections, test.shape[1], generator)
     truth = problem.truth if isinstance(problem.truth, Mixture) else None
     bandwidth = samples.kernel_bandwidth(test, truth)
     how: Any = {"neighbours": settings.neighbours, "directions": directions, "bandwidth": bandwidth}
     return _by_row([samples.two_sample_scores(test, row, **how) for row in own])
+
+
+def _on_the_line(to_real: ToReal, rows: Array) -> Array:
+    """Map rows ``(n, D)`` in the user's units to the real line."""
+    return np.ascontiguousarray(as_rows(to_real(as_points(rows))[0]))
 
 
 def _by_row(scores: list[dict[str, float]]) -> dict[str, Array]:

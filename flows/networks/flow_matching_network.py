@@ -14,12 +14,12 @@ from torch import Tensor
 
 from flows.conditioners import SmoothPerceptron, he_reach
 from flows.core.arrays import Array, Shape
+from flows.core.ode import runge_kutta
 from flows.core.seeds import Generators, generator_of, normals, numpy_generators
 from flows.networks.architecture import features
 from flows.networks.backend import backend
 from flows.networks.base_distribution import StandardNormal
 from flows.networks.network import DensityNetwork, Objective, Points
-from flows.networks.ode import runge_kutta
 from flows.networks.population import Description
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flows.bijections.to_real import ToReal
 from flows.core.arrays import Array, Shape, as_tensor
 from flows.core.seeds import Generators, generator_of
 from flows.networks.population import Population
@@ -52,9 +53,12 @@ class Network(Population, ABC):
     ) -> None:
         super().__init__(members, event_shape, description or {})
         self.register_buffer("weights", torch.full((members,), 1 / members, dtype=torch.float64))
-        self.preprocessing = Preprocessing(
-            self.row_shape, members, self.columns, context=self.context
-        )
+        to_real = ToReal.of(self.description)
+        self.preprocessing = Preprocessing(self.row_shape, members, to_real, self.context)
+
+    @property
+    def to_real(self) -> ToReal:
+        return self.preprocessing.to_real
 
     @property
     def context(self) -> int:

@@ -8,10 +8,9 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
+from flows.bijections.to_real import ToReal
 from flows.core.arrays import Array, Shape, Whole, as_tensor
 from flows.core.seeds import generator_of
-from flows.networks.record import TrainingRecord
-from flows.tables.field import Field
 
 Description = dict[str, Any]  # how to build a model again, as JSON
 
@@ -66,7 +65,7 @@ class Population(nn.Module, Distribution):
         )
         self.description = description
         self.history: dict[str, Array] = {}
-        self.record: TrainingRecord | None = None
+        self.record: Any = None
 
     __repr__ = nn.Module.__repr__
 
@@ -97,9 +96,9 @@ class Population(nn.Module, Distribution):
         return self.members
 
     @property
-    def columns(self) -> list[Field]:
-        """The columns of the table; empty if the points are not from a table."""
-        return [Field.from_json(column) for column in self.description.get("columns", ())]
+    def to_real(self) -> ToReal:
+        """The map from the user's units to the real line."""
+        return ToReal()
 
     @property
     def member_range(self) -> range:

@@ -11,16 +11,15 @@ from torch import Tensor
 
 from flows.bijections import Bijection, Margins, Standardize, Whiten
 from flows.bijections.chain import compose
+from flows.bijections.to_real import ToReal
 from flows.core.arrays import Array, Shape, as_points, as_rows
 from flows.core.scaler import Scaler
-from flows.tables.field import Field
-from flows.tables.to_real import ToReal
 
 
 class Preprocessing(Bijection):
     """A composition of up to four maps, in double precision::
 
-        to_real       maps bounded columns of a table to the real line, depending on their kind
+        to_real       maps the user's values to the real line; the identity for real numbers
         standardize   is the scaler of the training rows
         margins       makes every column approximately normal (automatic recipe)
         whiten        removes correlations                    (automatic recipe)
@@ -35,7 +34,7 @@ class Preprocessing(Bijection):
     Args:
         event_shape: the shape of a point.
         members: the number of members M.
-        columns: the columns of the table; empty if the points are not from a table.
+        to_real: the map to the real line; ``None`` for the identity.
         context: the number of first features that a conditional density is given.
     """
 
@@ -43,13 +42,13 @@ class Preprocessing(Bijection):
         self,
         event_shape: Shape,
         members: int,
-        columns: Sequence[Field] = (),
+        to_real: ToReal | None = None,
         context: int = 0,
     ) -> None:
         super().__init__()
         self.dim, self.members = int(np.prod(event_shape)), members
         self.context = context
-        self.to_real = ToReal(columns, context) if columns else None
+        self.to_real = to_real or ToReal()
         self.standardize = Standardize(event_shape, members, context)
         self.is_scaler_fixed = False
         self.margins: Margins | None = None
@@ -58,21 +57,16 @@ class Preprocessing(Bijection):
     @property
     def steps(self) -> list[Bijection]:
         """The maps that are present, from data to noise."""
-        steps = (self.to_real, self.standardize, self.margins, self.whiten)
-        return [step for step in steps if step is not None]
+        steps: list[Bijection] = [self.to_real, self.standardize]
+        return steps + [step for step in (self.margins, self.whiten) if step is not None]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return compose(self.steps, x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``z`` in the user's units, integer columns rounded, and the log-determinant."""
+        """Return ``z`` in the user's units, rounded like samples, and the log-determinant."""
         x, log_det = compose(self.steps, z, inverse=True)
-        return (x if self.to_real is None else self.to_real.round(x)), log_det
-
-    @property
-    def columns(self) -> list[Field]:
-        """The columns of the table; empty if the points are not from a table."""
-        return [] if self.to_real is None else self.to_real.fields
+        return self.to_real.round(x), log_det
 
     def restore_rows(self, z: Array) -> Array:
         """Return preprocessed rows ``(n, D)`` in the user's units, for one member."""
@@ -89,7 +83,7 @@ class Preprocessing(Bijection):
         if self.whiten is not None:
             z = self.whiten.inverse(z)[0]
         dim = z.shape[1]
-        return self.of_columns(range(self.context, dim)).inverse(z[:, self.context :])[0]
+        return self.part(range(self.context, dim)).inverse(z[:, self.context :])[0]
 
     def add_margins(self) -> None:
         """Add ``Margins`` after the scaler; until fitted, it is the identity."""
@@ -103,13 +97,12 @@ class Preprocessing(Bijection):
         """Remove the maps of the automatic recipe, which the fixed recipe does not fit."""
         self.margins = self.whiten = None
 
-    def of_columns(self, places: Sequence[int]) -> Preprocessing:
-        """Return the preprocessing of the columns of a table with the indices ``places``.
+    def part(self, places: Sequence[int]) -> Preprocessing:
+        """Return the preprocessing of the columns with the indices ``places``.
 
         Whitening is left out, because it mixes columns.
         """
-        columns = [self.columns[d] for d in places] if self.columns else []
-        part = Preprocessing((len(places),), self.members, columns)
+        part = Preprocessing((len(places),), self.members, self.to_real.part(places))
         scaler = self.standardize.scaler
         part.use_scaler(Scaler(scaler.mean[:, places], scaler.deviation[:, places]))
         if self.margins is not None:
@@ -119,8 +112,6 @@ class Preprocessing(Bijection):
 
     def to_real_rows(self, rows: Array) -> Array:
         """Return rows ``(n, M or 1, *event)`` in the user's units after ``to_real``."""
-        if self.to_real is None:
-            return rows
         x = self.to_real(torch.from_numpy(rows).movedim(0, -1))[0]
         return x.movedim(-1, 0).contiguous().numpy()
 
@@ -136,8 +127,7 @@ class Preprocessing(Bijection):
         names the column, if a column is constant.
         """
         if not self.is_scaler_fixed:
-            names = [column.name for column in self.columns]
-            self.standardize.set(Scaler.fit(self.to_real_rows(rows), names))
+            self.standardize.set(Scaler.fit(self.to_real_rows(rows), self.to_real.names))
 
     def scale(self, rows: Array) -> Array:
         """Return rows in the user's units after ``to_real`` and ``standardize``.

@@ -5,12 +5,13 @@ They need neither torch nor the files of the pipeline.
 
 # Importing a file registers its figures.
 from flows.plotting import by_column, plane, summary
-from flows.plotting.scene import FIGURES, Row, Scene, draw, draw_figure, missing
+from flows.plotting.scene import FIGURES, Column, Row, Scene, draw, draw_figure, missing
 from flows.plotting.style import STYLE
 
 __all__ = [
     "FIGURES",
     "STYLE",
+    "Column",
     "Row",
     "Scene",
     "by_column",

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from flows.core.arrays import Array
 from flows.plotting import by_column
-from flows.plotting.scene import Scene
+from flows.plotting.scene import Column, Scene
 from flows.plotting.style import (
     DATA_COLOR,
     STYLE,
@@ -19,7 +19,6 @@ from flows.plotting.style import (
     mark_key,
     panels,
 )
-from flows.tables.field import Field
 
 COLOR = "#0072B2"
 # Of labels, from Okabe and Ito's and Tol's palettes, for colour-blind readers
@@ -27,7 +26,7 @@ LABEL_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
 
 
 def draw_along(
-    columns: Sequence[Field], rows: Array, d: int, x: Array, found: Sequence[Array]
+    columns: Sequence[Column], rows: Array, d: int, x: Array, found: Sequence[Array]
 ) -> Figure:
     """Draw the distribution of each target for values of one column; the other columns are fixed.
 
@@ -90,7 +89,7 @@ def _bands(axis: Axes, x: Array, quantiles: Array, is_category: bool) -> None:
     axis.plot(x, middle, color=COLOR)
 
 
-def _probabilities(axis: Axes, target: Field, along: Field, x: Array, shares: Array) -> None:
+def _probabilities(axis: Axes, target: Column, along: Column, x: Array, shares: Array) -> None:
     """Draw the probabilities of labels, ``(G, K)``, one line or group of bars per label."""
     for k, label in enumerate(target.labels):
         name = by_column.short(str(label), by_column.LABEL)

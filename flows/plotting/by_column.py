@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from flows.core.arrays import Array, Mask
-from flows.plotting.scene import Scene, figure
+from flows.plotting.scene import Column, Scene, figure
 from flows.plotting.style import (
     DATA_COLOR,
     TRUTH_COLOR,
@@ -29,7 +29,6 @@ from flows.plotting.style import (
     panels,
     shade,
 )
-from flows.tables.kinds import Real
 
 SINGLE, PAIRED = 12, 6  # most columns in a figure of single columns, and in a figure of pairs
 DOTS = 1_000  # most rows, and most samples, that a panel shows as dots
@@ -195,7 +194,7 @@ def ends(scene: Scene, k: int) -> tuple[float, float]:
 
 def _steps(scene: Scene) -> Array:
     """Return the step of the values of each column, ``(D,)``: 1 for labels, 0 for real numbers."""
-    return np.array([column.cell for column in scene.columns])
+    return np.array([column.step for column in scene.columns])
 
 
 def _spread(rows: Array, steps: Array) -> Array:
@@ -241,7 +240,7 @@ def as_shown(scene: Scene) -> Scene:
     columns = [replace(column, name=short(column.name)) for column in scene.columns]
     steps = wide * _steps(scene)
     for k in np.flatnonzero(wide):  # logarithms have no equal steps
-        columns[k] = Real(f"log\u2081\u2080 {columns[k].name}")
+        columns[k] = Column(f"log\u2081\u2080 {columns[k].name}")
 
     def shown(rows: Array) -> Array:
         with np.errstate(all="ignore"):  # samples that are not positive are outside of every axis

@@ -3,6 +3,7 @@
 A need is a part of the scene, such as the truth. A figure is left out if a need is missing.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,29 @@ from matplotlib import rc_context
 
 from flows.core.arrays import Array
 from flows.plotting.style import STYLE, Picture, save
-from flows.tables.field import Field
+
+
+@dataclass(frozen=True)
+class Column:
+    """How a column of rows is drawn.
+
+    Args:
+        name: the name.
+        labels: the labels, by their codes; empty for numbers.
+        step: the distance between adjacent values; 1 for labels, 0 for real numbers.
+        bounds: the lower and the upper bound.
+        is_discrete: whether only multiples of the step have a probability.
+        text: returns the text of a value.
+        ticks: returns the text of a tick; ``None`` for its number.
+    """
+
+    name: str
+    labels: Sequence[Any] = ()
+    step: float = 0.0
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    is_discrete: bool = False
+    text: Callable[[float], str] = "{:.5g}".format
+    ticks: Callable[[float], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -40,7 +63,7 @@ class Scene:
 
     rows: Sequence[Row] = ()
     histories: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # curves, by model
-    columns: Sequence[Field]
+    columns: Sequence[Column]
     data: Array  # all rows, training and test, (n, D)
     truth: Any = None  # None if unknown
     entropy: float | None = None  # of the truth in nats; None if unknown

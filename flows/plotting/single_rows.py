@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from flows.core.arrays import Array
 from flows.plotting import by_column
-from flows.plotting.scene import Scene
+from flows.plotting.scene import Column, Scene
 from flows.plotting.style import (
     DATA_COLOR,
     STYLE,
@@ -26,7 +26,6 @@ from flows.plotting.style import (
     line_key,
     panels,
 )
-from flows.tables.field import Field
 
 LINES, COLUMNS = 40, 24  # most rows and columns of the picture of surprises
 LINE, LEFT = 0.27, 2.2  # inches: height of a row, and width of the text beside the cells
@@ -85,7 +84,7 @@ def draw_odd_cells(
 
 
 def draw_conditionals(
-    columns: Sequence[Field],
+    columns: Sequence[Column],
     rows: Array,
     k: int,
     label: str,
@@ -112,7 +111,7 @@ def draw_conditionals(
         for axis, d in zip(axes, shown, strict=True):
             x, density = curves[d]
             own, labels = rows[k, d], columns[d].labels
-            value = "unknown" if np.isnan(own) else columns[d].short_text(own)
+            value = "unknown" if np.isnan(own) else columns[d].text(own)
             if is_wide[d]:  # the axis is of logarithms
                 x, density = x[x > 0], density[x > 0]  # a count may be 0
                 x, density = np.log10(x), density * x * np.log(10)

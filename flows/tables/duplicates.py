@@ -7,25 +7,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from flows.core.arrays import Array, Mask, Whole
+from flows.core.rows import equal_rows
 from flows.tables.rounding import DISTINCT, has_step
 
 MOST_COPIES = 5  # largest mean number of equal rows; rows of a discrete table recur more often
-
-
-def equal_rows(values: Array) -> Whole:
-    """Group equal rows of ``values`` ``(n, D)``, and return the group number of each row, ``(n,)``.
-
-    Groups are numbered from 0 in the order of their first rows. Missing values (``NaN``) are equal
-    to each other.
-    """
-    order = np.lexsort(values.T[::-1])  # stable, so the first of equal rows comes first
-    sorted_rows = values[order]
-    before, after = sorted_rows[:-1], sorted_rows[1:]
-    same = (before == after) | (np.isnan(before) & np.isnan(after))
-    starts = np.concatenate([[True], ~same.all(axis=1)])
-    first = np.empty(len(values), dtype=np.int64)
-    first[order] = order[starts][starts.cumsum() - 1]
-    return np.unique(first, return_inverse=True)[1]
 
 
 def merged_groups(*groupings: Whole) -> Whole:
@@ -64,18 +49,6 @@ def first_copies(values: Array) -> Whole:
     else:
         comparable = np.full(n, not _are_equal_by_chance(values, group))
     return np.where(comparable, np.unique(group, return_index=True)[1][group], np.arange(n))
-
-
-def effective_rows(row_ids: Whole) -> float:
-    """Return the effective number of rows with the same weighted mean, (sum c)^2 / sum c^2.
-
-    Args:
-        row_ids: the row that each copy repeats, ``(n,)``; c is how often each row occurs.
-
-    Source: Kish 1965 (Survey sampling).
-    """
-    sizes = np.unique(row_ids, return_counts=True)[1].astype(float)
-    return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
 def _is_continuous(x: Array, different: int) -> bool:

@@ -12,9 +12,9 @@ from flows.tables.field import Field
 
 def to_real(fields: Sequence[Field], rows: Array) -> Array:
     """Map rows ``(n, D)`` in the user's units to the real line, column by column."""
-    from flows.tables.to_real import ToReal
+    from flows.tables.column_maps import ColumnMaps
 
-    return np.ascontiguousarray(as_rows(ToReal(fields)(as_points(rows))[0]))
+    return np.ascontiguousarray(as_rows(ColumnMaps(fields)(as_points(rows))[0]))
 
 
 def round_rows(fields: Sequence[Field], rows: Array) -> Array:

@@ -6,7 +6,7 @@ numbers and labels, and ``frame`` converts samples to a data frame.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -60,17 +60,26 @@ class Schema:
         return cls(fields, names, unlearned, tuple(options["na"])), sample, notices
 
     @classmethod
-    def of(cls, description: Mapping[str, Any]) -> Schema:
-        """Return the schema in the ``description`` of a network, also of version 0.2 and 0.3."""
-        fields = tuple(map(Field.from_json, description.get("columns", ())))
-        table = description.get("table", {"names": [field.name for field in fields]})
+    def of(cls, fields: Sequence[Field]) -> Schema:
+        """Return the schema of a table in which all columns are learned."""
+        return cls(tuple(fields), tuple(field.name for field in fields))
+
+    @classmethod
+    def from_json(cls, fields: Sequence[Field], table: Mapping[str, Any]) -> Schema:
+        """Return the schema that ``to_json`` wrote, or version 0.3.
+
+        Args:
+            fields: the learned columns, which the map to the real line holds.
+            table: the other parts.
+        """
+        fields = tuple(fields)
         if "carried" in table:  # version 0.3
             return _of_version_0_3(fields, table)
         unlearned = tuple(map(Unlearned.from_json, table.get("unlearned", ())))
         return cls(fields, tuple(table["names"]), unlearned, tuple(table.get("na", ())))
 
     def to_json(self) -> dict[str, Any]:
-        """Return what ``of`` reads as ``"table"``; the fields are ``"columns"``."""
+        """Return the schema as JSON, without the fields; ``from_json`` reads it."""
         unlearned = [each.to_json() for each in self.unlearned]
         return {"names": list(self.names), "unlearned": unlearned, "na": list(self.na)}
 

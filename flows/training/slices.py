@@ -19,8 +19,8 @@ from flows.core.arrays import Array
 from flows.core.progress import progress
 from flows.networks import building
 from flows.networks.network import Network
-from flows.networks.record import TrainingRecord
 from flows.training import trainer, workers
+from flows.training.record import TrainingRecord
 from flows.training.trainer import Task
 
 # The result of a slice: its record, state and history, and the members that failed

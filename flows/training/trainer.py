@@ -15,8 +15,8 @@ from flows.core.progress import progress, show_state
 from flows.core.seeds import Generators, normals, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks.network import Network, Points
-from flows.networks.record import TrainingRecord
 from flows.training.optimizer import ClippedAdam, one_cycle
+from flows.training.record import TrainingRecord
 from flows.training.smoothing import noise_level, sharpen
 
 OnLog = Callable[[int, dict[str, Array]], None]

@@ -161,9 +161,13 @@ def read_prepared(*, with_truth: bool = True) -> Prepared:
                 f"it must hold rows of {len(names)} numbers"
             )
     train, test = scaler.restore(train), scaler.restore(test)
+    to_real = None
     if columns:
+        from flows.tables.column_maps import ColumnMaps  # imports torch
+
+        to_real = ColumnMaps(columns)
         train, test = from_real(columns, train), from_real(columns, test, whole=True)
-    return Prepared(Problem(train, test, truth, columns), names, content.get("name", ""))
+    return Prepared(Problem(train, test, truth, to_real), names, content.get("name", ""))
 
 
 def read_scaler() -> tuple[list[str], Scaler]:

@@ -6,9 +6,9 @@ from common.storage import writing
 from flows.core.arrays import Shape
 from flows.core.checkpoint import CheckpointError
 from flows.core.errors import UserError
-from flows.networks.building import load, save
 from flows.networks.network import Network
 from flows.networks.population import Population
+from flows.saving import load, save
 from stages.pipeline.files import TRAIN, checkpoint
 
 
@@ -25,7 +25,7 @@ def read_model(name: str, event_shape: Shape) -> Network:
     rows of this shape.
     """
     try:
-        network = load(checkpoint(name))
+        network = load(checkpoint(name)).population
         if not isinstance(network, Network) or "epoch" not in network.history:
             raise CheckpointError(f"{checkpoint(name)}: holds no trained network")
         shapes = network.event_shape, event_shape

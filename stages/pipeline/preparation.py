@@ -38,9 +38,9 @@ def scorable(columns: Sequence[Field], values: Array, seed: int) -> Array:
 
 def from_real(columns: Sequence[Field], rows: Array, *, whole: bool = False) -> Array:
     """Map real rows ``(n, D)`` to the user's units; ``whole`` rounds integers and counts."""
-    from flows.tables.to_real import ToReal
+    from flows.tables.column_maps import ColumnMaps
 
-    spread = np.ascontiguousarray(as_rows(ToReal(columns).inverse(as_points(rows))[0]))
+    spread = np.ascontiguousarray(as_rows(ColumnMaps(columns).inverse(as_points(rows))[0]))
     if not whole:
         return spread
     is_category = [bool(column.labels) for column in columns]

@@ -17,6 +17,7 @@ from flows.evaluation.problem import Problem
 from flows.evaluation.report import Report, evaluate
 from flows.mixtures.mixture import Mixture
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
+from flows.tables.column_maps import ColumnMaps
 from stages.pipeline import files
 from stages.pipeline.schema import Evaluate
 
@@ -48,7 +49,7 @@ def write_report(
     report = evaluate(model, problem, limited, name=name, draws=draws, columns=columns)
     arrays = plot_arrays(model, problem, evaluation, scored)
     arrays |= {**report.curves, **report.by_row, "levels": LEVELS}
-    if not problem.columns:  # the units of a user may need double precision
+    if problem.to_real is None:  # the units of a user may need double precision
         arrays = {key: array.astype(np.float32) for key, array in arrays.items()}
     write_row(name, report, arrays, label="draw" if draws > 1 else "member")
     broken = np.nansum(report.members["non_finite"])  # NaN for a model without log-densities
@@ -126,5 +127,8 @@ def plane_box(problem: Problem) -> tuple[Array, Array]:
     rows = np.concatenate([problem.train, problem.test])
     low, high = rows.min(axis=0), rows.max(axis=0)
     around, inside = 0.2 * (high - low), 1e-6 * (high - low)
-    least, most = np.array([each.bounds for each in problem.columns] or [(-np.inf, np.inf)]).T
+    bounds = [(-np.inf, np.inf)]
+    if isinstance(problem.to_real, ColumnMaps):
+        bounds = [field.bounds for field in problem.to_real.fields]
+    least, most = np.array(bounds).T
     return np.maximum(low - around, least + inside), np.minimum(high + around, most - inside)

@@ -21,11 +21,11 @@ from flows.core.settings import TrainingSettings
 from flows.core.truth import Truth
 from flows.evaluation import likelihood, samples
 from flows.evaluation.cost import flops_per_epoch, flops_per_sample
+from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.mixture import Mixture
 from flows.networks import registry
 from flows.networks.building import build
 from flows.networks.flow_matching_network import FlowMatchingNetwork
-from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.network import Network
 from flows.networks.population import Population, chunked_log_prob
 from flows.training.train import train

@@ -17,10 +17,10 @@ from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings
 from flows.core.truth import Truth
 from flows.evaluation import likelihood
+from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.mixture import Mixture
 from flows.networks import registry
 from flows.networks.building import build
-from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
 from flows.training.train import train
 from studies.claims.replicates import Settings
@@ -89,7 +89,7 @@ def automatic(seed: int, members: int, rows: int, fresh: int) -> dict[str, Any]:
     truth = mixture(seed, 3 + seed % 3)
     drawn = truth.sample(rows, numpy_generator(seed, "generate"))
     points = truth.sample(fresh, numpy_generator(seed, "fresh"))
-    ensemble = fit(drawn, members=members).network
+    ensemble = fit(drawn, members=members).population
     log_q = chunked_log_prob(ensemble, points)
     log_p = likelihood.true_log_density(truth, points)
     mixed = ensemble_log_prob(log_q, ensemble.member_weights)[:, None]

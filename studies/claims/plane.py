@@ -18,12 +18,12 @@ from flows.core.settings import TrainingSettings
 from flows.evaluation import likelihood, samples
 from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
 from flows.mixtures.fitting import fit_gmm, fit_kde
+from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.networks import building, registry
 from flows.networks.flow import Flow
-from flows.networks.gaussian_mixture import GaussianMixture
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
-from flows.truths import ring
 from flows.training.train import train as train_model
+from flows.truths import ring
 from studies.claims import remedies, replicates
 from studies.claims.replicates import Settings
 from studies.engine import Scores

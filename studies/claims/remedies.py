@@ -15,9 +15,9 @@ from tqdm import tqdm
 from flows.core.arrays import Array
 from flows.core.seeds import Generators, normal, normals, numpy_generators
 from flows.core.settings import Count, Section, Share, TrainingSettings
+from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.networks.base_distribution import Base
 from flows.networks.flow import Flow
-from flows.networks.gaussian_mixture import GaussianMixture
 from flows.training.optimizer import ClippedAdam
 from flows.training.trainer import Trainer
 

@@ -17,8 +17,8 @@ from flows import fit
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.density.array_density import ArrayDensity
-from flows.networks.composite import Composite
 from flows.training import workers
+from flows.training.automatic.composite import Composite
 from studies.engine import SMALL, Cell, Family, check_names
 from studies.tables import (
     anomalies,
@@ -62,7 +62,7 @@ def ours(
     def fitted(rows: Array) -> list[Density]:
         # The curves are not used, and take long for a VAE
         settings = {"log_every": 1000} if model == "vae" else {}
-        network = fit(rows, model, members=members, settings=settings).network
+        network = fit(rows, model, members=members, settings=settings).population
         both = [network, network.network] if isinstance(network, Composite) else [network]
         return [density_of(ArrayDensity(each)) for each in both]
 
@@ -72,7 +72,7 @@ def ours(
 def density_of(ours: ArrayDensity) -> Density:
     def density(rows: Array) -> Array:
         log_q = ours.log_prob(rows, np.arange(len(rows))).log_q
-        return np.column_stack([ours.ensemble(log_q), log_q[:, : ours.network.networks]])
+        return np.column_stack([ours.ensemble(log_q), log_q[:, : ours.population.networks]])
 
     return density
 

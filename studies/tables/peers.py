@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from flows.core.arrays import Array
 from flows.mixtures import fitting
 from flows.mixtures.bandwidth import likelihood_bandwidth
+from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.mixture import Mixture
-from flows.networks.gaussian_mixture import GaussianMixture
 from studies.tables import adversarial_forest
 
 # Log-densities (n,) of rows (n, D); for a population (n, 1 + M): of the ensemble and its M members.

@@ -87,7 +87,7 @@ def score(
         covariances = truth.covariances / np.outer(deviation, deviation)
         exact = Mixture(truth.weights, (truth.means - mean) / deviation, covariances)
         closed["truth"] = ClosedForm.fit(learned, lambda _: exact)
-    ours = ArrayDensity(fit(learned, members=members).network)
+    ours = ArrayDensity(fit(learned, members=members).population)
     asked = Asked(ours, closed, learned, split)
     found = pd.DataFrame(index=METHODS, dtype=float)
     conditionals(found, asked, test[:rows])

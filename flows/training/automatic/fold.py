@@ -9,10 +9,10 @@ import numpy as np
 from flows.core.arrays import Array, Whole, as_points, as_rows, subsample
 from flows.core.seeds import numpy_generator
 from flows.mixtures import completion
+from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.mixture import Mixture
 from flows.networks.network import DensityNetwork
 from flows.networks.preprocessing import Preprocessing
-from flows.networks.target_population import fit_context
 
 TRAIN_ROWS = 50_000  # training rows of a fold, at most
 CHECK_ROWS = 2_000  # rows that checks and curves are computed on, at most
@@ -65,7 +65,6 @@ class Fold:
         copies: Whole | None = None,
     ) -> None:
         self.number, self.seed, self.context = number, seed, network.context
-        self.columns = network.columns
         is_held_out = fold_of == number
         self.train = np.flatnonzero(~is_held_out)
         self.train = self.train[completion.few_rows(rows[self.train], TRAIN_ROWS)]
@@ -73,7 +72,7 @@ class Fold:
         if copies is not None:
             self.different = np.unique(copies[self.train], return_index=True)[1]
         self.held_out = np.flatnonzero(is_held_out)
-        self.units = Preprocessing(network.row_shape, 1, network.columns, network.context)
+        self.units = Preprocessing(network.row_shape, 1, network.to_real, network.context)
         self.units.fit_scaler(rows[self.train][:, None])
         self.contexts = rows[self.train, : self.context]
         self.train_rows = self.scale(rows[self.train])
@@ -94,7 +93,8 @@ class Fold:
     def mixture(self) -> Mixture:
         """The mixture for draws in gaps; it is fitted when it is first used."""
         if self.context:
-            return fit_context(self.columns[: self.context], self.contexts, self.seed)[1]
+            to_real = self.units.to_real.part(range(self.context))
+            return GaussianMixture.fit_with_gaps(self.contexts, to_real, self.seed).mixture
         generator = numpy_generator(self.seed, "completion", self.number)
         return completion.fit_with_missing(self.train_rows, generator)
 

@@ -25,13 +25,12 @@ from flows.core.arrays import Array, Whole, as_points, as_rows, subsample
 from flows.core.rows import Rows
 from flows.mixtures.completion import few_rows
 from flows.mixtures.fitting import components, fit_mixture, search, to_nine_digits
+from flows.mixtures.gaussian_mixture import GaussianMixture
+from flows.mixtures.latent_class_mixture import LatentClassMixture, codes_of, numbers_and_labels
 from flows.mixtures.latent_classes import LatentClasses
 from flows.mixtures.mixture import Mixture
-from flows.networks.gaussian_mixture import GaussianMixture
-from flows.networks.latent_class_mixture import LatentClassMixture, codes_of, numbers_and_labels
 from flows.networks.population import Population
 from flows.networks.preprocessing import Preprocessing
-from flows.tables.field import Field
 from flows.training.automatic.limit import Limit, SearchLimit
 from flows.training.automatic.prepared_fold import ROWS_AT_ONCE, PreparedFold
 
@@ -73,7 +72,7 @@ class FoldMixtures:
 def fit_mixtures(
     prepared: Mapping[str, Sequence[PreparedFold]],
     rows: Array,
-    columns: Sequence[Field],
+    label_counts: Sequence[int],
     count: int,
     limit: Limit,
 ) -> tuple[list[FoldMixtures], list[int]]:
@@ -85,7 +84,7 @@ def fit_mixtures(
     Args:
         prepared: the folds after each preprocessing, by its name.
         rows: the rows of the table in the user's units, ``(n, D)``, with ``NaN`` in gaps.
-        columns: the columns of the table; empty if the rows are not from a table.
+        label_counts: the number of labels of each column, 0 for numbers; may be empty.
         count: the number of candidates to return.
         limit: what ends the searches.
     """
@@ -96,8 +95,8 @@ def fit_mixtures(
         fitting = STARTS * np.mean([_ratio(len(f.train), FITTED, SEARCHED) for f in folds])
         scoring = sum(len(f.held_out) for f in folds) / sum(len(f.checked) for f in folds)
         searches.append(limit.search(place, len(NAMES), float(fitting), scoring))
-        if any(column.labels for column in columns):
-            classes = [_ClassesOfFold(each, name, rows, columns) for each in prepared[name]]
+        if any(label_counts):
+            classes = [_ClassesOfFold(each, name, rows, label_counts) for each in prepared[name]]
             fitted.append(_candidate(classes, name, len(rows), searches[-1]))
         else:
             gaussians = [_GaussiansOfFold(each, name) for each in prepared[name]]
@@ -194,14 +193,14 @@ class _ClassesOfFold(_OfFold[LatentClasses, tuple[Rows, Array]]):
     component = "class"
 
     def __init__(
-        self, prepared: PreparedFold, name: str, rows: Array, columns: Sequence[Field]
+        self, prepared: PreparedFold, name: str, rows: Array, label_counts: Sequence[int]
     ) -> None:
         super().__init__(prepared, name)
-        self.rows, self.columns = rows, columns
-        self.numbers, self.labels = numbers_and_labels(columns)
+        self.rows, self.label_counts = rows, label_counts
+        self.numbers, self.labels = numbers_and_labels(label_counts)
         self.of_numbers: Preprocessing | None = None
         if self.numbers:
-            self.of_numbers = self.preprocessing.of_columns(self.numbers)
+            self.of_numbers = self.preprocessing.part(self.numbers)
 
     def fit(self, count: int, ridge: float, most: int, starts: int = 1) -> LatentClasses:
         learned = self.learned.take(few_rows(self.learned.numbers, most))
@@ -221,11 +220,11 @@ class _ClassesOfFold(_OfFold[LatentClasses, tuple[Rows, Array]]):
         return mixture.log_prob(rows) + log_slope
 
     def model(self, mixture: LatentClasses) -> LatentClassMixture:
-        return LatentClassMixture(mixture, self.columns, self.of_numbers)
+        return LatentClassMixture(mixture, self.label_counts, self.of_numbers)
 
     def _known(self, rows: Array) -> tuple[Rows, Array]:
         """Return rows of the table as ``Rows``, and the sums of log dz/dx of their numbers."""
-        sizes = tuple(len(self.columns[d].labels) for d in self.labels)
+        sizes = tuple(self.label_counts[d] for d in self.labels)
         codes = codes_of(rows[:, self.labels], sizes)
         if self.of_numbers is None:
             return Rows(np.empty((len(rows), 0)), codes, sizes), np.zeros(len(rows))

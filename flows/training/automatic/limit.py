@@ -29,7 +29,6 @@ import numpy as np
 
 from flows.core.arrays import Array
 from flows.core.settings import Cuts
-from flows.tables.notices import Notice
 from flows.training.automatic import stacking
 
 if TYPE_CHECKING:
@@ -101,9 +100,9 @@ class Limit:
         """Return how many rows are scored like new rows; ``score(n)`` scores n of these rows."""
         return RESCORED
 
-    def notices(self) -> list[Notice]:
-        """Return a notice if the fit took longer than the limit."""
-        return []
+    def late(self) -> str:
+        """Return a sentence if the fit took longer than the limit, and otherwise nothing."""
+        return ""
 
 
 class Recorded(Limit):
@@ -212,11 +211,11 @@ class Clock(Limit):
         now = time.monotonic()
         return max(TRIED, min(RESCORED, int(TRIED * (self.end - now) / (now - before))))
 
-    def notices(self) -> list[Notice]:
+    def late(self) -> str:
         taken = time.monotonic() - self.begun
         if taken <= TOLERANCE * self.seconds:
-            return []
-        return [Notice(f"the fit took {taken:.1f} s, more than its limit of {self.seconds:g} s")]
+            return ""
+        return f"the fit took {taken:.1f} s, more than its limit of {self.seconds:g} s"
 
 
 class _TimedSearch(SearchLimit):

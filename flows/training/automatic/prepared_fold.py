@@ -54,7 +54,7 @@ class PreparedFold:
 
     def __init__(self, fold: Fold, network: DensityNetwork, name: str) -> None:
         self.fold, self.dtype = fold, network.dtype
-        self.preprocessing = Preprocessing(network.row_shape, 1, network.columns, network.context)
+        self.preprocessing = Preprocessing(network.row_shape, 1, network.to_real, network.context)
         self.preprocessing.add_margins()
         self.preprocessing.add_whitening()
         first = as_points(fold.completed[:: fold.completions])

@@ -32,21 +32,21 @@ from tqdm import tqdm
 
 from flows.core.arrays import Array, Whole
 from flows.core.progress import announce, peak_memory, progress, show_state
+from flows.core.rows import effective_rows, equal_rows
 from flows.core.seeds import numpy_generator
 from flows.core.settings import FOLDS, folds_and_candidates
 from flows.mixtures import completion
 from flows.mixtures.fitting import fit_gaussian
-from flows.networks.composite import Composite
 from flows.networks.network import DensityNetwork
 from flows.networks.population import Population, ensemble_log_prob
-from flows.networks.record import MemberRecord, RowScores, RowState, TrainingRecord
-from flows.tables.duplicates import effective_rows, equal_rows
 from flows.training.automatic import stacking
 from flows.training.automatic.candidates import CANDIDATES, TARGET_CANDIDATES
+from flows.training.automatic.composite import Composite
 from flows.training.automatic.fold import Fold
 from flows.training.automatic.fold_mixtures import FoldMixtures, fit_mixtures
 from flows.training.automatic.fold_trainer import LEAST_OVERFITTED, FoldTrainer
 from flows.training.automatic.limit import COOLING, Limit
+from flows.training.record import MemberRecord, RowScores, RowState, TrainingRecord
 from flows.training.trainer import Task, replay
 
 HALVING_STEPS = (125, 500)  # steps after which candidates are dropped
@@ -92,8 +92,8 @@ def train_auto(
         network.weights.copy_(torch.from_numpy(stacking.per_member(weights, folds)))
         if mixtures:
             show_state(bar, "fitting mixtures")
-            prepared, columns = trainer.prepared, network.columns
-            added, searches = fit_mixtures(prepared, rows, columns, mixtures, limit)
+            counts = network.to_real.label_counts
+            added, searches = fit_mixtures(trainer.prepared, rows, counts, mixtures, limit)
     members = [
         MemberRecord(member.prepared.fold.number, str(member.candidate), int(step))
         for member, step in zip(trainer.members, trainer.best_step, strict=True)
@@ -213,11 +213,11 @@ def checked(network: DensityNetwork, rows: Tensor, what: str) -> Array:
     given = rows.double().numpy()
     real = network.preprocessing.to_real_rows(given)
     for row, member, d in np.argwhere(~(np.isfinite(real) | np.isnan(given)))[:1].tolist():
-        field = network.columns[d] if network.columns else None
-        name, word = (field.name, field.word) if field else (str(d), "real")
+        to_real = network.to_real
+        name = to_real.names[d] if to_real.names else d
         raise ValueError(
             f"row {row} of {what}: column {name} holds {given[row, member, d]:g}; allowed are "
-            f"finite numbers of the kind {word}"
+            f"{to_real.allowed(d)}"
         )
     return given
 

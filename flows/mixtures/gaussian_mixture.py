@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,13 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
+from flows.bijections.to_real import ToReal
 from flows.core.arrays import Array, Shape, as_rows, as_tensor
 from flows.core.seeds import generator_of
+from flows.mixtures.completion import fit_with_missing
 from flows.mixtures.mixture import Mixture
-from flows.networks.population import Population
+from flows.networks.population import Description, Population
 from flows.networks.preprocessing import Preprocessing
-from flows.tables.field import Field
 
 
 class GaussianMixture(Population):
@@ -50,8 +51,8 @@ class GaussianMixture(Population):
         given = {"weights": weights, "means": means, "covariances": covariances}
         arrays = {name: as_tensor(a).detach().double().numpy().copy() for name, a in given.items()}
         self.mixture = Mixture(**arrays)
-        columns = [] if preprocessing is None else preprocessing.columns
-        description = {"model": "mixture", "columns": [column.to_json() for column in columns]}
+        to_real = ToReal() if preprocessing is None else preprocessing.to_real
+        description = {"model": "mixture", **to_real.description}
         super().__init__(1, self.mixture.means.shape[1:], description)
         for name, array in arrays.items():
             self.register_buffer(name, torch.from_numpy(array))
@@ -73,7 +74,7 @@ class GaussianMixture(Population):
         cls,
         method: Callable[[Array], Mixture],
         rows: Array,
-        columns: Sequence[Field] = (),
+        to_real: ToReal | None = None,
         *,
         margins: bool = False,
     ) -> GaussianMixture:
@@ -83,12 +84,12 @@ class GaussianMixture(Population):
             method: fits a mixture to rows ``(n, D)``, such as ``flows.mixtures.fitting.fit_kde``
                 with its settings.
             rows: the training rows ``(n, D)`` in the user's units. ``method`` gets scaled rows.
-            columns: the columns of the table; empty if the rows are not a table.
+            to_real: the map from the user's units to the real line; ``None`` for the identity.
             margins: whether every column is first mapped to an approximate standard normal.
 
         Raises ``ValueError``, which names the column, if a column is constant.
         """
-        preprocessing = Preprocessing(rows.shape[1:], 1, columns)
+        preprocessing = Preprocessing(rows.shape[1:], 1, to_real)
         if margins:
             preprocessing.add_margins()
         preprocessing.fit_scaler(rows[:, None])
@@ -96,6 +97,25 @@ class GaussianMixture(Population):
         preprocessing.fit(scaled)
         z = preprocessing.from_scaled(scaled)[0]
         return cls.of(method(np.ascontiguousarray(as_rows(z))), preprocessing)
+
+    @classmethod
+    def fit_with_gaps(cls, rows: Array, to_real: ToReal, seed: int) -> GaussianMixture:
+        """Fit a mixture to rows with gaps, as a model in the user's units.
+
+        Args:
+            rows: rows ``(n, D)`` in the user's units, ``NaN`` in gaps. Rounded values get noise.
+            to_real: the map from the user's units to the real line.
+            seed: the seed of all draws.
+        """
+        preprocessing = Preprocessing(rows.shape[1:], 1, to_real)
+        preprocessing.fit_scaler(rows[:, None])
+        u = np.random.default_rng(seed).uniform(-0.5, 0.5, rows.shape)
+        scaled = preprocessing.scale(preprocessing.to_real.spread(rows, u)[:, None])[:, 0]
+        return cls.of(fit_with_missing(scaled, np.random.default_rng(seed)), preprocessing)
+
+    @property
+    def to_real(self) -> ToReal:
+        return ToReal() if self.preprocessing is None else self.preprocessing.to_real
 
     @torch.no_grad()
     def log_prob(self, value: Any) -> Tensor:
@@ -121,16 +141,26 @@ class GaussianMixture(Population):
         return self.rows_first(z, shape)
 
     @classmethod
-    def load(cls, columns: list[Field], state: dict[str, Tensor]) -> GaussianMixture:
-        """Return the mixture that a checkpoint describes with its ``state``.
+    def restored(cls, description: Description, state: Mapping[str, Tensor]) -> GaussianMixture:
+        """Return the mixture of a checkpoint.
 
         Args:
-            columns: the columns of its table; empty if the points are not from a table.
-            state: the tensors of the checkpoint, by name.
+            description: the description, which may name a map from the user's units.
+            state: the tensors, by name.
+        """
+        return cls.with_state(ToReal.of(description), state)
+
+    @classmethod
+    def with_state(cls, to_real: ToReal, state: Mapping[str, Tensor]) -> GaussianMixture:
+        """Return the mixture with the tensors ``state``.
+
+        Args:
+            to_real: the map from the user's units to the real line.
+            state: the tensors, by name.
         """
         preprocessing = None
         if "preprocessing.standardize.mean" in state:
-            preprocessing = Preprocessing(state["means"].shape[1:], 1, columns)
+            preprocessing = Preprocessing(state["means"].shape[1:], 1, to_real)
         model = cls(state["weights"], state["means"], state["covariances"], preprocessing)
         model.load_state_dict(state)
         return model

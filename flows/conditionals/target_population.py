@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.random import Generator
 from torch import Tensor
 
+from flows import saving
+from flows.bijections.to_real import ToReal
 from flows.core.arrays import Array, Shape
 from flows.core.seeds import generator_of
-from flows.mixtures.completion import fit_with_missing
-from flows.mixtures.mixture import Mixture
+from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.truncated_mixture import log_interval
-from flows.networks.gaussian_mixture import GaussianMixture
-from flows.networks.population import Population
+from flows.networks import building
+from flows.networks.flow import Flow
+from flows.networks.population import Description, Population
 from flows.networks.preprocessing import Preprocessing
+from flows.tables.column_maps import ColumnMaps
 from flows.tables.field import Field
-from flows.tables.spreading import dequantise
-
-if TYPE_CHECKING:  # loading a mixture must not load the kernels
-    from flows.networks.flow import Flow
 
 NARROW = 1e-3  # of a cell in the noise, below which a difference of F has few digits
 
@@ -55,8 +54,8 @@ class TargetPopulation(Population):
             seed: the seed of the fit.
         """
         d = network.context
-        preprocessing, mixture = fit_context(network.columns[:d], rows[:, :d], seed)
-        return cls(network, GaussianMixture.of(mixture, preprocessing))
+        of_context = network.to_real.part(range(d))
+        return cls(network, GaussianMixture.fit_with_gaps(rows[:, :d], of_context, seed))
 
     @property
     def context_preprocessing(self) -> Preprocessing:
@@ -68,6 +67,16 @@ class TargetPopulation(Population):
     @property
     def member_weights(self) -> Tensor:
         return self.network.member_weights
+
+    @property
+    def to_real(self) -> ToReal:
+        return self.network.to_real
+
+    @property
+    def columns(self) -> list[Field]:
+        """The columns of the table: those of the context, then the targets."""
+        assert isinstance(self.to_real, ColumnMaps)
+        return self.to_real.fields
 
     def log_prob(self, value: Any) -> Tensor:
         """Return log p(y | x) of the members in nats, ``(n, M)``.
@@ -143,36 +152,21 @@ class TargetPopulation(Population):
         return self.network.parameters_per_member()
 
     @classmethod
-    def load(
-        cls, network: Flow, columns: list[Field], state: Mapping[str, Tensor]
-    ) -> TargetPopulation:
+    def restored(cls, description: Description, state: Mapping[str, Tensor]) -> TargetPopulation:
         """Return the population of a checkpoint.
 
         Args:
-            network: the untrained flow.
-            columns: the columns of the table, those of the context first.
-            state: the tensors of the checkpoint, by name.
+            description: the description of the flow, and the number of ``targets``.
+            state: the tensors, by name.
         """
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "context_model": {}}
         for name, tensor in state.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = tensor
-        network.load_state_dict(parts["network"], assign=True)
-        of_context = columns[: network.context]
-        return cls(network, GaussianMixture.load(of_context, parts["context_model"]))
+        about = {key: value for key, value in description.items() if key != "targets"}
+        network = cast(Flow, building.restored(about, parts["network"]))
+        of_context = network.to_real.part(range(network.context))
+        return cls(network, GaussianMixture.with_state(of_context, parts["context_model"]))
 
 
-def fit_context(columns: Sequence[Field], x: Array, seed: int) -> tuple[Preprocessing, Mixture]:
-    """Return the preprocessing of contexts, and a mixture of Gaussians of preprocessed contexts.
-
-    Args:
-        columns: the columns of the context; empty if the rows are not from a table.
-        x: contexts ``(n, d)`` in the user's units, ``NaN`` in gaps. Rounded values are dequantised.
-        seed: the seed of all draws.
-    """
-    preprocessing = Preprocessing(x.shape[1:], 1, columns)
-    preprocessing.fit_scaler(x[:, None])
-    if columns:
-        x = dequantise(columns, x, np.arange(len(x)), seed)
-    scaled = preprocessing.scale(x[:, None])[:, 0]
-    return preprocessing, fit_with_missing(scaled, np.random.default_rng(seed))
+saving.RESTORERS["targets"] = TargetPopulation.restored

@@ -9,13 +9,14 @@ import torch
 from numpy.random import Generator
 from torch import Tensor, nn
 
+from flows.bijections.to_real import ToReal
 from flows.core.arrays import Shape
 from flows.core.seeds import generator_of
-from flows.networks.gaussian_mixture import GaussianMixture
-from flows.networks.latent_class_mixture import LatentClassMixture
+from flows.mixtures.gaussian_mixture import GaussianMixture
+from flows.mixtures.latent_class_mixture import LatentClassMixture
+from flows.networks import building
 from flows.networks.network import Network
-from flows.networks.population import Population
-from flows.tables.field import Field
+from flows.networks.population import Description, Population
 
 
 class Composite(Population):
@@ -34,7 +35,7 @@ class Composite(Population):
 
     Examples:
         >>> import flows
-        >>> from flows.networks.composite import Composite
+        >>> from flows.training.automatic.composite import Composite
         >>> network = flows.build(flows.NSF(couplings=2, hidden=4), (2,), members=3)
         >>> mixture = flows.GaussianMixture([1.0], [[0.0, 0.0]], [[[1.0, 0.0], [0.0, 1.0]]])
         >>> composite = Composite(network, [mixture], [0.2, 0.2, 0.2, 0.4])
@@ -58,6 +59,10 @@ class Composite(Population):
     @property
     def member_weights(self) -> Tensor:
         return self.weights
+
+    @property
+    def to_real(self) -> ToReal:
+        return self.network.to_real
 
     @property
     def _parts(self) -> list[Population]:
@@ -99,21 +104,23 @@ class Composite(Population):
         return list(zip(self._parts, value.split(sizes, dim=axis), strict=True))
 
     @classmethod
-    def load(
-        cls, network: Network, columns: list[Field], state: Mapping[str, Tensor], count: int
-    ) -> Composite:
+    def restored(cls, description: Description, state: Mapping[str, Tensor]) -> Composite:
         """Return the composite of a checkpoint.
 
         Args:
-            network: the untrained population of networks.
-            columns: the columns of the table.
-            state: the tensors of the checkpoint, by name.
-            count: the number of mixtures.
+            description: the description of the networks, and the number of ``mixtures``.
+            state: the tensors, by name.
         """
-        network.load_state_dict(_below("network.", state), assign=True)
-        has_labels = any(column.labels for column in columns)
-        load = LatentClassMixture.load if has_labels else GaussianMixture.load
-        mixtures = [load(columns, _below(f"mixtures.{k}.", state)) for k in range(count)]
+        about = dict(description)
+        count = about.pop("mixtures")
+        network = building.restored(about, _below("network.", state))
+        mixtures: list[Population] = []
+        for k in range(count):
+            own, to_real = _below(f"mixtures.{k}.", state), network.to_real
+            if any(to_real.label_counts):
+                mixtures.append(LatentClassMixture.with_state(to_real, own))
+            else:
+                mixtures.append(GaussianMixture.with_state(to_real, own))
         return cls(network, mixtures, state["weights"])
 
 

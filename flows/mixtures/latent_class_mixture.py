@@ -10,6 +10,7 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
+from flows.bijections.to_real import ToReal
 from flows.core.arrays import Array, Shape, Whole, as_points, as_rows
 from flows.core.seeds import generator_of
 from flows.mixtures.latent_classes import LatentClasses
@@ -17,7 +18,6 @@ from flows.mixtures.mixture import Mixture
 from flows.networks.population import Population
 from flows.networks.preprocessing import Preprocessing
 from flows.tables.cells import log_density_in_cell
-from flows.tables.field import Field
 
 GAUSSIANS = ("weights", "means", "covariances")
 
@@ -33,7 +33,7 @@ class LatentClassMixture(Population):
 
     Args:
         classes: the mixture of the numbers after ``preprocessing``, and of the codes of the labels.
-        columns: the columns of the table, of which at least one has labels.
+        label_counts: the number of labels of each column, 0 for a column of numbers.
         preprocessing: the map of the columns of numbers from the user's units to the units of
             ``classes``; ``None`` if the table has labels only.
 
@@ -42,12 +42,10 @@ class LatentClassMixture(Population):
     Examples:
         >>> import flows, numpy as np
         >>> from flows.mixtures.latent_classes import LatentClasses
-        >>> from flows.networks.latent_class_mixture import LatentClassMixture
-        >>> from flows.tables.kinds import Category
-        >>> column = Category("ward", labels=("north", "south", "west"))
+        >>> from flows.mixtures.latent_class_mixture import LatentClassMixture
         >>> no_numbers = flows.Mixture(np.ones(1), np.empty((1, 0)), np.empty((1, 0, 0)))
         >>> classes = LatentClasses(no_numbers, [np.array([[0.2, 0.5, 0.3]])])
-        >>> model = LatentClassMixture(classes, [column], None)
+        >>> model = LatentClassMixture(classes, [3], None)
         >>> model.log_prob([[1.0]]).exp()  # one row, one member
         tensor([[0.5000]], dtype=torch.float64)
     """
@@ -58,12 +56,14 @@ class LatentClassMixture(Population):
     shares: Tensor
 
     def __init__(
-        self, classes: LatentClasses, columns: Sequence[Field], preprocessing: Preprocessing | None
+        self,
+        classes: LatentClasses,
+        label_counts: Sequence[int],
+        preprocessing: Preprocessing | None,
     ) -> None:
-        description = {"columns": [column.to_json() for column in columns]}
-        super().__init__(1, (len(columns),), description)
-        self.numbers, self.labels = numbers_and_labels(columns)
-        self.sizes = tuple(len(columns[d].labels) for d in self.labels)
+        super().__init__(1, (len(label_counts),), {})
+        self.numbers, self.labels = numbers_and_labels(label_counts)
+        self.sizes = tuple(label_counts[d] for d in self.labels)
         self.classes, self.preprocessing = classes, preprocessing
         arrays = {name: getattr(classes.mixture, name) for name in GAUSSIANS}
         arrays["shares"] = np.concatenate(classes.shares, axis=1)  # (K, labels of all columns)
@@ -106,21 +106,22 @@ class LatentClassMixture(Population):
         return torch.from_numpy(rows).reshape(*shape, 1, *self.event_shape)
 
     @classmethod
-    def load(cls, columns: list[Field], state: Mapping[str, Tensor]) -> LatentClassMixture:
-        """Return the mixture that a checkpoint describes with its ``state``.
+    def with_state(cls, to_real: ToReal, state: Mapping[str, Tensor]) -> LatentClassMixture:
+        """Return the mixture with the tensors ``state``.
 
         Args:
-            columns: the columns of the table.
-            state: the tensors of the checkpoint, by name.
+            to_real: the map of all columns from the user's units to the real line.
+            state: the tensors, by name.
         """
-        numbers, labels = numbers_and_labels(columns)
+        numbers, labels = numbers_and_labels(to_real.label_counts)
         arrays = {name: state[name].numpy() for name in GAUSSIANS}
-        ends = np.cumsum([len(columns[d].labels) for d in labels])[:-1]
+        ends = np.cumsum([to_real.label_counts[d] for d in labels])[:-1]
         shares = np.split(state["shares"].numpy(), ends, axis=1)
         preprocessing = None
         if numbers:
-            preprocessing = Preprocessing((len(numbers),), 1, [columns[d] for d in numbers])
-        model = cls(LatentClasses(Mixture(**arrays), shares), columns, preprocessing)
+            preprocessing = Preprocessing((len(numbers),), 1, to_real.part(numbers))
+        classes = LatentClasses(Mixture(**arrays), shares)
+        model = cls(classes, to_real.label_counts, preprocessing)
         model.load_state_dict(state)
         return model
 
@@ -128,10 +129,10 @@ class LatentClassMixture(Population):
         return f"classes={len(self.weights)}, dim={self.event_shape[0]}"
 
 
-def numbers_and_labels(columns: Sequence[Field]) -> tuple[list[int], list[int]]:
+def numbers_and_labels(label_counts: Sequence[int]) -> tuple[list[int], list[int]]:
     """Return the indices of the columns of numbers, and the indices of the columns of labels."""
-    numbers = [d for d, column in enumerate(columns) if not column.labels]
-    return numbers, [d for d, column in enumerate(columns) if column.labels]
+    numbers = [d for d, count in enumerate(label_counts) if not count]
+    return numbers, [d for d, count in enumerate(label_counts) if count]
 
 
 def codes_of(x: Array, sizes: Sequence[int]) -> Whole:

@@ -1,15 +1,19 @@
-"""A bijection that maps the columns of a table to the real line."""
+"""The maps of the columns of a table to the real line, as one bijection."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 from torch import Tensor
 
-from flows.bijections.bijection import Bijection
+from flows.bijections.to_real import ToReal
+from flows.core.arrays import Array
 from flows.tables.field import Field
 
 
-class ToReal(Bijection):
-    """A fixed map for each column, which its field chooses; all members of a population share it::
+class ColumnMaps(ToReal):
+    """A fixed map for each column, which its field chooses::
 
         forward:  z_d = f_d(x_d)        log_det = sum_d log f_d'(x_d)
         inverse:  x_d = f_d^-1(z_d)     log_det = -sum_d log f_d'(x_d)
@@ -22,9 +26,13 @@ class ToReal(Bijection):
         context: the number of first columns whose slopes do not count in ``log_det``.
     """
 
+    name = "columns"
+
     def __init__(self, fields: Sequence[Field], context: int = 0) -> None:
         super().__init__()
         self.fields, self.context = list(fields), context
+        self.names = [field.name for field in fields]
+        self.label_counts = [len(field.labels) for field in fields]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         z, log_det = x.clone(), x.new_zeros(len(x), x.shape[-1])
@@ -43,8 +51,28 @@ class ToReal(Bijection):
         return x, log_det
 
     def round(self, x: Tensor) -> Tensor:
-        """Return ``x`` ``(M, D, N)`` with each column rounded to the values of samples."""
         x = x.clone()
         for d, field in enumerate(self.fields):
             x[:, d] = field.round(x[:, d])
         return x
+
+    def spread(self, rows: Array, u: Array) -> Array:
+        spread = rows.copy()
+        for d, field in enumerate(self.fields):
+            if field.cell:
+                spread[:, d] = field.spread(rows[:, d], u[:, d])
+        return spread
+
+    def part(self, places: Sequence[int]) -> ColumnMaps:
+        return ColumnMaps([self.fields[d] for d in places])
+
+    def allowed(self, d: int) -> str:
+        return f"finite numbers of the kind {self.fields[d].word}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"columns": [field.to_json() for field in self.fields]}
+
+    @classmethod
+    def from_json(cls, description: Mapping[str, Any]) -> Self:
+        fields = [Field.from_json(column) for column in description["columns"]]
+        return cls(fields, description.get("context", 0))
