@@ -16,19 +16,19 @@ def main(model: str) -> None:
     params = schema.load()
     architecture = params.architecture(model)  # raises a clear error for an unknown name
     problem = files.read_prepared().problem
-    network = read_model(model, problem.event_shape)
-    epoch, nll = network.history["epoch"], network.history.get("test_nll")
+    population = read_model(model, problem.event_shape)
+    epoch, nll = population.history["epoch"], population.history.get("test_nll")
     if nll is None or np.isnan(nll[:-1]).all():  # no curve, or only its end
         converged: Any = np.nan
     else:
         converged = epochs_to_converge(epoch, nll)
     columns = {
-        "parameters": network.parameters_per_member(),
-        "flops_per_epoch": flops_per_epoch(network, len(problem.train)),
+        "parameters": population.parameters_per_member(),
+        "flops_per_epoch": flops_per_epoch(population, len(problem.train)),
         "epochs_to_converge": converged,
     }
     write_report(
-        network, model, problem, params.evaluate, columns=columns, scored=architecture.scored
+        population, model, problem, params.evaluate, columns=columns, scored=architecture.scored
     )
 
 

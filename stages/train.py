@@ -18,7 +18,7 @@ def main(model: str) -> None:
     architecture, training = params.architecture(model), params.training(model)
     problem, names, _ = files.read_prepared(with_truth=False)
     try:
-        network = build(
+        population = build(
             architecture,
             problem.event_shape,
             members=training.members,
@@ -40,8 +40,8 @@ def main(model: str) -> None:
         columns = {key: [each.get(key, np.nan) for each in history] for key in row}
         storage.write_csv(files.history(model), columns, "%.6f")
 
-    train(network, problem.train, problem.test, training, on_log=log, name=model)
-    write_model(model, network)
+    train(population, problem.train, problem.test, training, on_log=log, name=model)
+    write_model(model, population)
 
 
 if __name__ == "__main__":

@@ -43,8 +43,8 @@ def model(members: int = 5, dim: int = 3, **others: Any) -> flows.Flow:
     return flows.build(flows.NSF(**own), (dim,), members=members, **others)
 
 
-def fit(network: flows.Flow, x: np.ndarray, test: Any = None, **others: Any) -> flows.Flow:
-    return flows.train(network, x, test, TrainingSettings(recipe="auto"), **others)
+def fit(population: flows.Flow, x: np.ndarray, test: Any = None, **others: Any) -> flows.Flow:
+    return flows.train(population, x, test, TrainingSettings(recipe="auto"), **others)
 
 
 # Stacking
@@ -212,8 +212,8 @@ def test_the_fixed_recipe_trains_on_the_points_that_it_scores_after_the_automati
     x = np.exp(2 * rows(200, 2))
     settings = TrainingSettings(epochs=60, batch_size=100, noise=0.05)
     fresh, again = model(dim=2), fit(model(dim=2), x)
-    for network in (fresh, again):
-        flows.train(network, x, settings=settings)
+    for population in (fresh, again):
+        flows.train(population, x, settings=settings)
     maps = again.preprocessing
     assert maps.steps == [maps.to_real, maps.standardize]
     assert (again.member_weights == 1 / again.members).all()
@@ -317,13 +317,13 @@ def test_kl_on_the_ring_is_the_documented_value():
     """
     truth = truths.make("ring")
     train, _ = draw_split(truth, 1000, 200, seed=0, split_seed=0)
-    network = flows.fit(train, flows.NSF(couplings=4, bins=16)).population
-    assert isinstance(network, Composite)
+    population = flows.fit(train, flows.NSF(couplings=4, bins=16)).population
+    assert isinstance(population, Composite)
     fresh = truth.sample(100_000, numpy_generator(0, "fresh"))
-    log_p, log_q = likelihood.true_log_density(truth, fresh), chunked_log_prob(network, fresh)
-    own = log_q[:, : network.networks]
-    mixed = flows.ensemble_log_prob(log_q, network.member_weights)
-    alone = flows.ensemble_log_prob(own, network.network.member_weights)
+    log_p, log_q = likelihood.true_log_density(truth, fresh), chunked_log_prob(population, fresh)
+    own = log_q[:, : population.network_count]
+    mixed = flows.ensemble_log_prob(log_q, population.member_weights)
+    alone = flows.ensemble_log_prob(own, population.networks.member_weights)
     kl = likelihood.divergence(log_p, np.stack([mixed, alone], axis=1))
     assert kl == pytest.approx([0.034, 0.085], abs=0.002)
     assert likelihood.divergence(log_p, own).mean() == pytest.approx(0.107, abs=0.003)

@@ -21,9 +21,9 @@ from flows.core.seeds import numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.evaluation.likelihood import divergence
 from flows.networks import registry
-from flows.networks.network import mean_nll
+from flows.networks.network_population import mean_nll
 from flows.networks.population import chunked_log_prob
-from flows.networks.vae_network import VAENetwork
+from flows.networks.vae_population import VAEPopulation
 from flows.training.train import train
 from flows.training.trainer import Trainer
 
@@ -58,9 +58,9 @@ def make(model="vae", members: int = MEMBERS, seed: int = 0, dim: int = 2, **arg
     )
 
 
-def standardized(network, rows: torch.Tensor) -> torch.Tensor:
+def standardized(population, rows: torch.Tensor) -> torch.Tensor:
     """Return ``rows`` after the preprocessing, which is fitted to other rows."""
-    return Trainer(network, sample(200), settings()).network.preprocess(rows)[0]
+    return Trainer(population, sample(200), settings()).population.preprocess(rows)[0]
 
 
 def generators() -> list[np.random.Generator]:
@@ -74,7 +74,7 @@ def normal(size: int, points: int) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def trained() -> VAENetwork:
+def trained() -> VAEPopulation:
     model = make("vae", 2, hidden=32)
     train(
         model,
@@ -251,14 +251,14 @@ def test_the_vaes_samples_follow_its_density(trained):
 
 @every_baseline
 def test_shapes_and_seeds(model):
-    network = make(model)
-    drawn = network.sample((4, 5), generator=torch.Generator().manual_seed(0))
+    population = make(model)
+    drawn = population.sample((4, 5), generator=torch.Generator().manual_seed(0))
     assert drawn.shape == (4, 5, MEMBERS, 2)
-    assert torch.equal(drawn, network.sample((4, 5), generator=torch.Generator().manual_seed(0)))
-    assert network.sample().shape == (MEMBERS, 2)
+    assert torch.equal(drawn, population.sample((4, 5), generator=torch.Generator().manual_seed(0)))
+    assert population.sample().shape == (MEMBERS, 2)
     other, same = make(model, seed=1), make(model)
     for before, after, elsewhere in zip(
-        network.parameters(), same.parameters(), other.parameters(), strict=True
+        population.parameters(), same.parameters(), other.parameters(), strict=True
     ):
         assert torch.equal(before, after)
         assert before.shape[0] == MEMBERS
@@ -283,8 +283,8 @@ def test_the_vae_scores_shared_points_and_points_per_member():
 @every_baseline
 def test_the_same_seeds_give_the_same_bits_and_so_does_a_checkpoint(model, tmp_path):
     first, second = (make(model) for _ in range(2))
-    for network in (first, second):
-        train(network, sample(100), sample(40, seed=1), settings())
+    for population in (first, second):
+        train(population, sample(100), sample(40, seed=1), settings())
     flows.save(first, tmp_path / "model.safetensors")
     loaded = flows.load(tmp_path / "model.safetensors")
     assert type(loaded) is type(first)
@@ -300,10 +300,10 @@ def test_the_same_seeds_give_the_same_bits_and_so_does_a_checkpoint(model, tmp_p
 @every_baseline
 def test_members_with_separate_data_have_separate_scalers(model):
     data = torch.stack([sample(60, seed=m) * (m + 1) for m in range(MEMBERS)], dim=1)
-    network = make(model)
-    Trainer(network, data, settings())
+    population = make(model)
+    Trainer(population, data, settings())
     assert_close(
-        network.preprocessing.standardize.deviation[..., 0].double(),
+        population.preprocessing.standardize.deviation[..., 0].double(),
         data.std(0, correction=0),
         rtol=1e-5,
         atol=0,
@@ -315,8 +315,8 @@ def test_a_failed_member_does_not_change_the_others(model, capsys):
     healthy, broken = make(model), make(model)
     with torch.no_grad():
         next(broken.parameters())[1, 0] = math.nan
-    for network in (healthy, broken):
-        train(network, sample(100), sample(40, seed=1), settings())
+    for population in (healthy, broken):
+        train(population, sample(100), sample(40, seed=1), settings())
     for a, b in zip(healthy.parameters(), broken.parameters(), strict=True):
         assert torch.equal(a[[0, 2]], b[[0, 2]])
     assert "member 1 was not finite" in capsys.readouterr().err

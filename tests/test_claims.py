@@ -313,16 +313,16 @@ def test_exact_velocities_are_the_mean_velocities_of_the_kernels() -> None:
     """By the definition: the mean of (x_t's own) velocities, weighted by the kernels' densities."""
     about = flows.build(flows.FlowMatching(), (2,), members=2).description
     streams = numpy_generators(0, "initialize", range(2))
-    network = matching.ExactVelocities((2,), streams, about, **about["settings"])
+    population = matching.ExactVelocities((2,), streams, about, **about["settings"])
     rng = np.random.default_rng(0)
-    network.centres = torch.from_numpy(rng.standard_normal((2, 5, 2)))
-    network.level = torch.full((2, 1, 1), 0.3, dtype=torch.float64)
+    population.centres = torch.from_numpy(rng.standard_normal((2, 5, 2)))
+    population.level = torch.full((2, 1, 1), 0.3, dtype=torch.float64)
     points = torch.from_numpy(rng.standard_normal((2, 2, 4)))
-    inputs, velocities = network.paths(points, numpy_generators(0, "train", range(2)))
+    inputs, velocities = population.paths(points, numpy_generators(0, "train", range(2)))
     for m in range(2):
         for n in range(4):
             x, t = inputs[m, :2, n].numpy(), float((inputs[m, 2, n] + 1) / 2)
-            centres = network.centres[m].numpy()
+            centres = population.centres[m].numpy()
             spread = (1 - t) ** 2 + (0.3 * t) ** 2
             weights = np.exp(-((x - t * centres) ** 2).sum(1) / (2 * spread))
             slope = (t * 0.3**2 - (1 - t)) / spread

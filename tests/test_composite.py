@@ -27,8 +27,8 @@ def gaussian(mean: float, deviation: float) -> flows.GaussianMixture:
 
 @pytest.fixture
 def composite() -> Composite:
-    network = flows.build(SMALL, (2,), members=3)
-    return Composite(network, [gaussian(-1.0, 0.5), gaussian(2.0, 1.0)], WEIGHTS)
+    population = flows.build(SMALL, (2,), members=3)
+    return Composite(population, [gaussian(-1.0, 0.5), gaussian(2.0, 1.0)], WEIGHTS)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_log_densities_are_those_of_networks_and_mixtures_side_by_side(composite
     points = np.random.default_rng(0).normal(size=(7, 2))
     log_q = composite.log_prob(points)
     assert log_q.shape == (7, 5)
-    torch.testing.assert_close(log_q[:, :3], composite.network.log_prob(points).double())
+    torch.testing.assert_close(log_q[:, :3], composite.networks.log_prob(points).double())
     for k, mixture in enumerate(composite.mixtures):
         torch.testing.assert_close(log_q[:, 3 + k], mixture.log_prob(points)[:, 0])
     by_hand = np.log(np.exp(log_q.numpy()) @ np.array(WEIGHTS))
@@ -66,7 +66,7 @@ def test_samples_come_from_each_member_with_its_weight(composite: Composite):
     np.testing.assert_allclose(drawn[:, 3].mean(0), -1.0, atol=0.05)
     np.testing.assert_allclose(drawn[:, 4].std(0), 1.0, atol=0.05)
     far = [gaussian(-100.0, 1.0), gaussian(100.0, 1.0)]
-    apart = Composite(composite.network, far, WEIGHTS)
+    apart = Composite(composite.networks, far, WEIGHTS)
     points = apart.ensemble_sample(4000, numpy_generator(0, "sample"))[:, 0]
     assert float((points < -50).double().mean()) == pytest.approx(0.25, abs=0.03)
     assert float((points > 50).double().mean()) == pytest.approx(0.35, abs=0.03)
@@ -74,17 +74,23 @@ def test_samples_come_from_each_member_with_its_weight(composite: Composite):
 
 def test_encode_exists_for_the_networks_only(composite: Composite):
     assert not composite.supports("encode")
-    with pytest.raises(NotImplementedError, match=r"a mixture has no noise; `network\.encode`"):
+    with pytest.raises(
+        NotImplementedError, match=r"a mixture has no noise; `composite\.networks\.encode`"
+    ):
         composite.encode(np.zeros((1, 2)))
-    assert composite.network.encode(np.zeros((1, 2))).shape == (1, 3, 2)
+    assert composite.networks.encode(np.zeros((1, 2))).shape == (1, 3, 2)
 
 
 def test_members_count_networks_and_the_batch_shape_counts_mixtures(density: flows.Density):
-    network = density.population
-    assert isinstance(network, Composite)
-    assert (network.networks, network.members, len(network.record.members)) == (10, 20, 20)
-    assert network.history["train_nll"].shape[1] == 10
-    steps = [member.steps is None for member in network.record.members]
+    population = density.population
+    assert isinstance(population, Composite)
+    assert (population.network_count, population.members, len(population.record.members)) == (
+        10,
+        20,
+        20,
+    )
+    assert population.history["train_nll"].shape[1] == 10
+    steps = [member.steps is None for member in population.record.members]
     assert steps == [False] * 10 + [True] * 10
     assert str(density).startswith("nsf of 10 networks and 10 mixtures")
     assert str(density).count("5 mixtures with preprocessing") == 2
@@ -97,7 +103,7 @@ def test_mixtures_do_not_change_the_networks_and_raise_the_stacked_score(
     alone = flows.fit(rows, SMALL, mixtures=0)
     assert not isinstance(alone.population, Composite)
     for name, tensor in alone.population.state_dict().items():
-        assert torch.equal(tensor, density.population.network.state_dict()[name]), name
+        assert torch.equal(tensor, density.population.networks.state_dict()[name]), name
     assert density.population.record.held_out > alone.population.record.held_out - 1e-6
 
 

@@ -28,7 +28,7 @@ from flows.core.seeds import numpy_generator, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.kernels import build
 from flows.mixtures.mixture import Mixture
-from flows.networks import flow_matching_network as code
+from flows.networks import flow_matching_population as code
 from flows.networks.backend import backend
 from flows.networks.population import chunked_log_prob
 from flows.truths import ring
@@ -43,43 +43,43 @@ def data(seed: int = 100) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def short():
-    """Return a small network after a short training, which has learned the modes."""
-    network = flows.build(flows.FlowMatching(hidden=32, layers=3), (2,), members=3)
+    """Return a small population after a short training, which has learned the modes."""
+    population = flows.build(flows.FlowMatching(hidden=32, layers=3), (2,), members=3)
     settings = TrainingSettings(
         epochs=150, batch_size=200, learning_rate=0.01, noise_factor=1.7, log_every=50
     )
-    return flows.train(network, *data(), settings)
+    return flows.train(population, *data(), settings)
 
 
 def fresh(count: int) -> np.ndarray:
     return RING.sample(count, numpy_generator(100, "fresh"))
 
 
-def divergences(network, points: np.ndarray) -> np.ndarray:
-    return (RING.log_prob(points)[:, None] - chunked_log_prob(network, points)).mean(axis=0)
+def divergences(population, points: np.ndarray) -> np.ndarray:
+    return (RING.log_prob(points)[:, None] - chunked_log_prob(population, points)).mean(axis=0)
 
 
-def with_steps(network, factor: int):
+def with_steps(population, factor: int):
     """Return the same velocity field with ``factor`` times as many steps of the solver."""
-    steps = factor * network.solver_steps
-    settings = {**network.description["settings"], "solver_steps": steps}
-    other = flows.build(flows.FlowMatching(**settings), (2,), members=network.members)
-    other.load_state_dict(network.state_dict())
+    steps = factor * population.solver_steps
+    settings = {**population.description["settings"], "solver_steps": steps}
+    other = flows.build(flows.FlowMatching(**settings), (2,), members=population.members)
+    other.load_state_dict(population.state_dict())
     return other
 
 
-def masses(network, side: int = 160) -> np.ndarray:
+def masses(population, side: int = 160) -> np.ndarray:
     """Return the integral of each member's density over a box, computed by the midpoint rule."""
     edges = np.linspace(-16, 16, side + 1)
     middles = (edges[1:] + edges[:-1]) / 2
     points = np.stack(np.meshgrid(middles, middles), axis=-1).reshape(-1, 2)
-    return np.exp(chunked_log_prob(network, points)).sum(axis=0) * (edges[1] - edges[0]) ** 2
+    return np.exp(chunked_log_prob(population, points)).sum(axis=0) * (edges[1] - edges[0]) ** 2
 
 
-def agreement(network) -> list[float]:
+def agreement(population) -> list[float]:
     """Return the p-value of a chi-square test of each member's samples against its density."""
-    samples = network.sample((20_000,), generator=np.random.default_rng(5)).numpy()
-    log_prob = partial(chunked_log_prob, network)
+    samples = population.sample((20_000,), generator=np.random.default_rng(5)).numpy()
+    log_prob = partial(chunked_log_prob, population)
     return p_values(log_prob, samples, low=(-7, -7), high=(7, 7), cells=14, fine=8)
 
 
@@ -123,20 +123,24 @@ def closed_form(mixture: Mixture):
 
 def test_the_exact_velocity_of_a_mixture_gives_its_density(monkeypatch: pytest.MonkeyPatch):
     scaled = Mixture.isotropic(RING.means / 2.9, 0.5 / 2.9)
-    network = flows.build(flows.FlowMatching(), (2,))
-    monkeypatch.setattr(network, "_slopes", closed_form(scaled))
+    population = flows.build(flows.FlowMatching(), (2,))
+    monkeypatch.setattr(population, "_slopes", closed_form(scaled))
     points = scaled.sample(20_000, np.random.default_rng(0))
-    log_q = chunked_log_prob(network, points)[:, 0]
+    log_q = chunked_log_prob(population, points)[:, 0]
     assert abs((scaled.log_prob(points) - log_q).mean()) < 0.002
     np.testing.assert_allclose(log_q, scaled.log_prob(points), atol=0.2)
 
 
 def test_the_log_determinant_of_the_whole_map_agrees_with_autograd(float64):
-    network = flows.build(flows.FlowMatching(hidden=12, layers=3, solver_steps=40), (3,), members=2)
-    shake(network, 0.2)
+    population = flows.build(
+        flows.FlowMatching(hidden=12, layers=3, solver_steps=40), (3,), members=2
+    )
+    shake(population, 0.2)
     points = torch.from_numpy(np.random.default_rng(1).standard_normal((2, 3, 5)))
-    _, log_det = network.to_noise(points)
-    jacobian = torch.autograd.functional.jacobian(lambda x: network.to_noise(x)[0].sum(2), points)
+    _, log_det = population.to_noise(points)
+    jacobian = torch.autograd.functional.jacobian(
+        lambda x: population.to_noise(x)[0].sum(2), points
+    )
     for m, n in product(range(2), range(5)):
         own = jacobian[m, :, m, :, n]
         assert_close(own.slogdet().logabsdet, log_det[m, n], rtol=0, atol=1e-5)
@@ -183,9 +187,9 @@ def test_the_features_of_the_time_are_chebyshev_polynomials():
 
 
 def test_paths_are_straight_and_end_at_the_training_points():
-    network = flows.build(flows.FlowMatching(), (2,), members=2)
+    population = flows.build(flows.FlowMatching(), (2,), members=2)
     x_1 = torch.randn(2, 2, 50, generator=torch.Generator().manual_seed(0))
-    inputs, velocities = network.paths(x_1, numpy_generators(0, "train", range(2)))
+    inputs, velocities = population.paths(x_1, numpy_generators(0, "train", range(2)))
     t = (inputs[:, 2:3] + 1) / 2  # the first feature is 2 t - 1
     assert_close(inputs[:, :2] + (1 - t) * velocities, x_1, rtol=0, atol=1e-5)
     assert ((t > 0) & (t < 1)).all()
@@ -193,9 +197,9 @@ def test_paths_are_straight_and_end_at_the_training_points():
 
 
 def test_optimal_transport_minimises_the_sum_of_squared_distances():
-    network = flows.build(flows.FlowMatching(pairing="optimal_transport"), (2,), members=2)
+    population = flows.build(flows.FlowMatching(pairing="optimal_transport"), (2,), members=2)
     x_1 = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 2, 6)))
-    _, velocities = network.paths(x_1, numpy_generators(0, "train", range(2)))
+    _, velocities = population.paths(x_1, numpy_generators(0, "train", range(2)))
     for points, velocity in zip(x_1, velocities, strict=True):
         x_0 = points - velocity
         least = min((points - x_0[:, list(p)]).square().sum() for p in permutations(range(6)))
@@ -205,9 +209,11 @@ def test_optimal_transport_minimises_the_sum_of_squared_distances():
 def test_optimal_transport_lowers_the_loss():
     found = {}
     for pairing in ("independent", "optimal_transport"):
-        network = flows.build(flows.FlowMatching(pairing=pairing), (2,), members=2)
-        flows.train(network, data()[0][:400], settings=TrainingSettings(epochs=1, batch_size=200))
-        found[pairing] = network.history["train_loss"]
+        population = flows.build(flows.FlowMatching(pairing=pairing), (2,), members=2)
+        flows.train(
+            population, data()[0][:400], settings=TrainingSettings(epochs=1, batch_size=200)
+        )
+        found[pairing] = population.history["train_loss"]
     assert (found["optimal_transport"] < found["independent"]).all()
 
 
@@ -254,7 +260,10 @@ def test_compiled_and_plain_networks_agree(dim, hidden, depth, count):
 
     def results() -> list[Tensor]:
         with torch.no_grad():
-            values = [backend.velocity(network, x), *backend.velocity_and_divergence(network, x)]
+            values = [
+                backend.velocity(network, x),
+                *backend.velocity_and_divergence(network, x),
+            ]
         return [*values, *(each.float() for each in backend.regression(network, x, target))]
 
     in_c = results()
@@ -280,8 +289,8 @@ def test_networks_too_deep_for_c_are_computed_in_pytorch(depth, monkeypatch):
     model = flows.build(flows.FlowMatching(layers=8), (2,), members=2)
     settings = {**model.description["settings"], "layers": depth}
     generators = numpy_generators(0, "initialize", range(2))
-    network = code.FlowMatchingNetwork((2,), generators, model.description, **settings)
-    found = flows.train(network, data()[0], settings=TrainingSettings(epochs=1))
+    population = code.FlowMatchingPopulation((2,), generators, model.description, **settings)
+    found = flows.train(population, data()[0], settings=TrainingSettings(epochs=1))
     assert np.isfinite(found.history["train_nll"]).all()
     assert found.sample((5,)).isfinite().all()
     assert set(called) == ({8} if depth == 8 and build.library() is not None else set())
@@ -291,10 +300,10 @@ def test_networks_too_deep_for_c_are_computed_in_pytorch(depth, monkeypatch):
 def test_the_number_of_threads_changes_no_bit(set_threads):
     def run(threads: int) -> list[Tensor]:
         set_threads(threads)
-        network = flows.build(flows.FlowMatching(hidden=20, layers=2), (2,), members=3)
+        population = flows.build(flows.FlowMatching(hidden=20, layers=2), (2,), members=3)
         settings = TrainingSettings(epochs=3, batch_size=200)
-        flows.train(network, *data(), settings)
-        return [network.field.theta.detach(), network.log_prob(data()[1])]
+        flows.train(population, *data(), settings)
+        return [population.field.theta.detach(), population.log_prob(data()[1])]
 
     for one, two in zip(run(1), run(2), strict=True):
         assert torch.equal(one, two)

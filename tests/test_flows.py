@@ -57,7 +57,7 @@ def untrained(model, transform="affine", dim=2, members=MEMBERS, seed=1):
 
 def fitted(flow, x):
     """Return ``flow`` scaled and initialised on ``x``, as before the first training step."""
-    return Trainer(flow, x, flows.TrainingSettings(noise=0)).network
+    return Trainer(flow, x, flows.TrainingSettings(noise=0)).population
 
 
 def steps(flow):

@@ -55,19 +55,19 @@ def test_shrink_changes_only_members_with_an_amount():
 
 
 def test_first_layers_are_views_of_the_parameters():
-    network = flows.build(flows.NSF(couplings=2, hidden=8), (3,), members=2)
-    flat = network.flatten()
-    layers = first_layers(network)
+    population = flows.build(flows.NSF(couplings=2, hidden=8), (3,), members=2)
+    flat = population.flatten()
+    layers = first_layers(population)
     assert [layer.shape for layer in layers] == [(2, 8, 2), (2, 8, 1)]
     for layer in layers:
         layer.zero_()
     assert (flat == 0).sum() >= sum(layer.numel() for layer in layers)
-    assert all((layer == 0).all() for layer in first_layers(network))
+    assert all((layer == 0).all() for layer in first_layers(population))
 
 
 def test_the_lasso_removes_an_irrelevant_feature():
     trainer = trained([Candidate("margins", 0.35, lasso=2.0)])
-    first, *_ = first_layers(trainer.network)  # from a and b to c
+    first, *_ = first_layers(trainer.population)  # from a and b to c
     relevant, irrelevant = first[0].T
     assert (irrelevant == 0).all()
     assert relevant.norm() > 0.1

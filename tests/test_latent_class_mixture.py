@@ -150,8 +150,8 @@ def test_the_preprocessing_of_some_columns_maps_them_as_the_whole_does():
 def test_a_file_keeps_mixtures_of_latent_classes_to_the_bit(tmp_path: Path):
     parts = [mixture([2, 3]), mixture([2, 3])]
     parts[1].preprocessing.add_margins()
-    network = flows.build(SMALL, (4,), members=2, to_real=ColumnMaps(columns_of([2, 3])))
-    composite = Composite(network, parts, [0.1, 0.2, 0.3, 0.4])
+    population = flows.build(SMALL, (4,), members=2, to_real=ColumnMaps(columns_of([2, 3])))
+    composite = Composite(population, parts, [0.1, 0.2, 0.3, 0.4])
     flows.save(composite, tmp_path / "one.flow")
     loaded = flows.load(tmp_path / "one.flow").population
     assert [type(each) for each in loaded.mixtures] == [LatentClassMixture] * 2
@@ -187,15 +187,15 @@ def test_a_table_with_labels_gets_latent_classes_and_weights_for_their_probabili
     frame: pd.DataFrame,
 ):
     density = flows.fit(frame, SMALL, members=10)
-    network, record = density.population, density.population.record
-    assert [type(each) for each in network.mixtures] == [LatentClassMixture] * 10
+    population, record = density.population, density.population.record
+    assert [type(each) for each in population.mixtures] == [LatentClassMixture] * 10
     assert "5 mixtures with preprocessing margins, 2 classes" in str(density)
     log_q = density.log_prob_members(frame)
     fold = record.row_scores.fold
     weights = stacking.member_weights(log_q, fold, 5)
-    np.testing.assert_array_equal(network.member_weights, weights)
+    np.testing.assert_array_equal(population.member_weights, weights)
     own = stacking.member_weights(log_q[:, :10], fold, 5)
-    np.testing.assert_array_equal(network.network.member_weights, own)
+    np.testing.assert_array_equal(population.networks.member_weights, own)
     out_of_fold = np.array([record.out_of_fold_members(f) for f in fold])
     with np.errstate(divide="ignore"):
         expected = np.logaddexp.reduce(np.log(out_of_fold * weights * 5) + log_q, axis=1)
@@ -246,9 +246,9 @@ def prepared(frame: pd.DataFrame, columns: list[Field], name: str) -> tuple[Prep
             for name, own in zip(frame, labels, strict=True)
         ]
     ).astype(float)
-    network = flows.build(SMALL, (rows.shape[1],), members=5, to_real=ColumnMaps(columns))
-    fold = Fold(network, rows, np.arange(len(rows)) % 5, 0, TrainingSettings().seed)
-    return PreparedFold(fold, network, name), rows
+    population = flows.build(SMALL, (rows.shape[1],), members=5, to_real=ColumnMaps(columns))
+    fold = Fold(population, rows, np.arange(len(rows)) % 5, 0, TrainingSettings().seed)
+    return PreparedFold(fold, population, name), rows
 
 
 @pytest.mark.parametrize("name", fold_mixtures.NAMES)

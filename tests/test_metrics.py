@@ -611,7 +611,7 @@ def headline_of(model: Population, known: Truth | None = PARTS, **options: Any) 
 def untrained(members: int = 3) -> Population:
     """A flow that is a single Gaussian with the moments of the ring."""
     flow = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=members)
-    return Trainer(flow, draw(ring(), 500, 2), flows.TrainingSettings(noise=0)).network
+    return Trainer(flow, draw(ring(), 500, 2), flows.TrainingSettings(noise=0)).population
 
 
 def test_numbers_that_are_not_finite_are_counted_and_make_their_means_nan():

@@ -355,7 +355,7 @@ def test_invalid_training_rows_are_rejected_in_one_line(wrong: str):
 def test_train_rejects_a_reference():
     reference = flows.GaussianMixture([1.0], [[0.0, 0.0]], [np.eye(2)])
     with pytest.raises(
-        TypeError, match=r"^train takes a network of flows\.build; got GaussianMixture$"
+        TypeError, match=r"^train takes a population of flows\.build; got GaussianMixture$"
     ):
         flows.train(reference, rows())
 

@@ -139,10 +139,10 @@ sys.meta_path.insert(0, NoPandas())
 import numpy as np
 import flows
 from flows.density.array_density import ArrayDensity
-network = flows.build(flows.NSF(couplings=2, hidden=4), (2,), members=2)
+population = flows.build(flows.NSF(couplings=2, hidden=4), (2,), members=2)
 rows = np.random.default_rng(0).normal(size=(20, 2))
-flows.train(network, rows, settings=flows.TrainingSettings(epochs=1))
-density, rows[:3, 1] = ArrayDensity(network), np.nan
+flows.train(population, rows, settings=flows.TrainingSettings(epochs=1))
+density, rows[:3, 1] = ArrayDensity(population), np.nan
 print(density.log_prob(rows, np.arange(20)).log_q.shape)
 print(density.fill(rows[:3], np.arange(3))[0].shape)
 """

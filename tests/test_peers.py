@@ -81,7 +81,7 @@ def test_a_realnvp_equals_zukos_composition_of_couplings(transform, dim):
     settings = {"couplings": 4, "hidden": 8, "transform": transform, "bins": bins}
     flow = flows.build(flows.RealNVP(**settings), (dim,))
     data = 20 * torch.randn(100, dim, generator=torch.Generator().manual_seed(1)) + 3
-    shake(Trainer(flow, data, flows.TrainingSettings(noise=0)).network, 0.3)
+    shake(Trainer(flow, data, flows.TrainingSettings(noise=0)).population, 0.3)
     flow.base = StandardNormal(1, (dim,))  # the peer has no tails
     scaler = flow.preprocessing.standardize
     mean, deviation = scaler.mean[0, :, 0], scaler.deviation[0, :, 0]

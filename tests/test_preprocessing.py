@@ -156,7 +156,9 @@ def test_a_file_keeps_the_map_by_its_registered_name(tmp_path: Path, monkeypatch
     x = [[1.0, 2.0], [0.5, 3.0]]
     assert_close(loaded.log_prob(x), model.log_prob(x), rtol=0, atol=0)
     monkeypatch.delitem(ToReal.maps, "log power")
-    with pytest.raises(CheckpointError, match="'log power' to the real line is not defined; import"):
+    with pytest.raises(
+        CheckpointError, match="'log power' to the real line is not defined; import"
+    ):
         flows.load(tmp_path / "model")
 
 

@@ -21,7 +21,7 @@ from flows.core.errors import UserError
 from flows.core.seeds import numpy_generators
 from flows.kernels.build import library
 from flows.networks import registry
-from flows.networks.network import Network
+from flows.networks.network_population import NetworkPopulation
 from flows.training import slices, workers
 from stages import generate, prepare
 from stages import train as stage
@@ -34,17 +34,19 @@ RING = truths.make("ring").sample(96, np.random.default_rng(0))
 pytestmark = pytest.mark.usefixtures("in_the_top_folder")
 
 
-def train(model: str = "realnvp", members: int | range = 5, **changes: Any) -> Network:
+def train(model: str = "realnvp", members: int | range = 5, **changes: Any) -> NetworkPopulation:
     """A short training on rows that all members share."""
     own = {"couplings": 2} if "couplings" in registry.find(model).model_fields else {}
     settings = TrainingSettings(**{"epochs": 3, "log_every": 2, "batch_size": 32} | changes)
-    network = flows.build(registry.architecture(model, {"hidden": 8} | own), (2,), members=members)
-    return flows.train(network, RING[:64], RING[64:], settings, name=model)
+    population = flows.build(
+        registry.architecture(model, {"hidden": 8} | own), (2,), members=members
+    )
+    return flows.train(population, RING[:64], RING[64:], settings, name=model)
 
 
-def digest(network: Network, folder: Path) -> str:
+def digest(population: NetworkPopulation, folder: Path) -> str:
     """Return the digest of the checkpoint: parameters, history and description."""
-    flows.save(network, folder / "model")
+    flows.save(population, folder / "model")
     return hashlib.sha256((folder / "model").read_bytes()).hexdigest()
 
 
@@ -70,9 +72,9 @@ def test_an_image_flow_trained_in_slices_differs_in_last_bits_only(
     states = []
     for where in ("", 2):
         place(monkeypatch, where)
-        network = flows.build(flows.GlowImage(**own), (1, 4, 4), members=3)
-        flows.train(network, images, settings=TrainingSettings(epochs=2))
-        states.append(network.state_dict())
+        population = flows.build(flows.GlowImage(**own), (1, 4, 4), members=3)
+        flows.train(population, images, settings=TrainingSettings(epochs=2))
+        states.append(population.state_dict())
     for key, one in states[0].items():
         torch.testing.assert_close(one, states[1][key], rtol=0, atol=1e-5)
 
@@ -85,14 +87,14 @@ def test_members_keep_their_own_rows_their_scaler_and_their_log_in_slices(
     for where in ("", 2):
         place(monkeypatch, where)
         log: list[tuple[int, list[float]]] = []
-        network = flows.train(
+        population = flows.train(
             flows.build(flows.RealNVP(couplings=2, hidden=8), (2,), members=3),
             rows,
             settings=TrainingSettings(epochs=5, log_every=2),
             on_log=lambda epoch, curves, log=log: log.append((epoch, curves["train_nll"].tolist())),
         )
         seen.append(log)
-        networks.append(network)
+        networks.append(population)
     assert [epoch for epoch, _ in seen[0]] == [2, 4, 5]
     assert seen[0] == seen[1]
     for one, other in zip(*(each.state_dict().values() for each in networks), strict=True):
@@ -103,42 +105,42 @@ def test_a_member_that_fails_in_a_slice_is_reported_by_its_number(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place(monkeypatch, 2)
-    network = flows.build(flows.RealNVP(couplings=2, hidden=8), (2,), members=range(4, 8))
+    population = flows.build(flows.RealNVP(couplings=2, hidden=8), (2,), members=range(4, 8))
     with torch.no_grad():
-        network.get_parameter("chain.bijections.1.conditioner.theta")[3, 0] = math.nan
-    flows.train(network, RING, settings=TrainingSettings(epochs=2))
+        population.get_parameter("chain.bijections.1.conditioner.theta")[3, 0] = math.nan
+    flows.train(population, RING, settings=TrainingSettings(epochs=2))
     said = "model: the loss of member 7 was not finite from epoch 1 on; the member stays in "
     assert capsys.readouterr().err == f"{said}the results\n"
 
 
-def no_description(network: Network) -> None:
-    network.description = {}
+def no_description(population: NetworkPopulation) -> None:
+    population.description = {}
 
 
-def another_base(network: Network) -> None:
-    network.base = MixtureBase(2, 2, numpy_generators(0, "base", range(4)))
+def another_base(population: NetworkPopulation) -> None:
+    population.base = MixtureBase(2, 2, numpy_generators(0, "base", range(4)))
 
 
-def another_order(network: Network) -> None:
-    network.get_submodule("chain.bijections.0").kept = (1, 2)  # type: ignore[assignment]
+def another_order(population: NetworkPopulation) -> None:
+    population.get_submodule("chain.bijections.0").kept = (1, 2)  # type: ignore[assignment]
 
 
-def other_betas(network: Network) -> None:
-    network.betas = (0.5, 0.9)  # type: ignore[misc]
+def other_betas(population: NetworkPopulation) -> None:
+    population.betas = (0.5, 0.9)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("change", [no_description, another_base, another_order, other_betas])
 def test_a_network_that_workers_cannot_build_is_trained_in_one_process(
-    change: Callable[[Network], None],
+    change: Callable[[NetworkPopulation], None],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     place(monkeypatch, 2)
-    network = flows.build(flows.RealNVP(couplings=2, hidden=8), (2,), members=4)
-    assert slices.cut(network, "mine") == [slice(0, 2), slice(2, 4)]
+    population = flows.build(flows.RealNVP(couplings=2, hidden=8), (2,), members=4)
+    assert slices.cut(population, "mine") == [slice(0, 2), slice(2, 4)]
     assert capsys.readouterr().err == ""
-    change(network)
-    assert slices.cut(network, "mine") == []
+    change(population)
+    assert slices.cut(population, "mine") == []
     said = "mine: trained in one process, as flows.build did not make it\n"
     assert capsys.readouterr().err == said
 
@@ -148,10 +150,10 @@ def test_invalid_rows_are_rejected_before_workers_start(
 ) -> None:
     place(monkeypatch, 2)
     monkeypatch.setattr(workers, "completed", None)
-    network = flows.build(flows.RealNVP(hidden=8), (2,), members=2)
+    population = flows.build(flows.RealNVP(hidden=8), (2,), members=2)
     rows = np.where(RING[7] == RING, np.nan, RING)
     with pytest.raises(ValueError, match="row 7 of train holds nan, which is not finite"):
-        flows.train(network, rows)
+        flows.train(population, rows)
 
 
 @pytest.mark.slow

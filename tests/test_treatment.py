@@ -122,11 +122,11 @@ def test_the_networks_of_an_ensemble_are_the_ensemble_without_mixtures() -> None
     """So the study needs one fit for NSF with mixtures and without."""
     train, test = rows(60), rows(20, 1)
     small = flows.NSF(couplings=2, hidden=4)
-    network = flows.fit(train, small, members=5).population
-    assert isinstance(network, Composite)
+    population = flows.fit(train, small, members=5).population
+    assert isinstance(population, Composite)
     alone, without = (
         ArrayDensity(each)
-        for each in (network.network, flows.fit(train, small, members=5, mixtures=0).population)
+        for each in (population.networks, flows.fit(train, small, members=5, mixtures=0).population)
     )
     log_q = [each.ensemble(each.log_prob(test, np.arange(20)).log_q) for each in (alone, without)]
     assert np.array_equal(*log_q)

@@ -9,7 +9,7 @@ from torch import Tensor
 import flows
 from flows.bijections import ActNorm
 from flows.core.arrays import Array
-from flows.networks.network import Network
+from flows.networks.network_population import NetworkPopulation
 
 
 def page(folder: Path) -> None:
@@ -17,9 +17,9 @@ def page(folder: Path) -> None:
     architecture = flows.NSF(couplings=2, hidden=4)
     assert_type(architecture.couplings, int)
     model = flows.build(architecture, (2,), members=3, seed=0)
-    assert_type(model, Network)
+    assert_type(model, NetworkPopulation)
     trained = flows.train(model, rows, rows[:20], flows.TrainingSettings(epochs=1, noise=0.1))
-    assert_type(trained, Network)
+    assert_type(trained, NetworkPopulation)
     assert_type(trained.sample((5,)), Tensor)
     flows.save(trained, folder / "model.safetensors")
     loaded = flows.load(folder / "model.safetensors")

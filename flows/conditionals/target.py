@@ -76,7 +76,7 @@ class TargetUnknowns:
             enough: the effective number of draws after which drawing stops. There are at least
                 ``COMPLETIONS`` of a context with gaps, and ``DRAWS`` of several targets.
         """
-        context = self.population.network.context
+        context = self.population.flow.context
         plain = ~np.isnan(rows[:, :context]).any(axis=1) & np.isnan(rows[:, context:]).all(axis=1)
         for k in np.flatnonzero(~plain).tolist():
             generator = numpy_generator(seed, "unknown", int(row_numbers[k]))
@@ -125,7 +125,7 @@ class TargetUnknowns:
 
         Raises ``UserError`` if no draw of several targets lies inside the intervals.
         """
-        context = self.population.network.context
+        context = self.population.flow.context
         of_context = {d: own for d, own in intervals.items() if d < context}
 
         def draw(count: int) -> tuple[Array, Array]:
@@ -147,11 +147,11 @@ class TargetUnknowns:
         self, x: Array, intervals: Intervals, generator: np.random.Generator
     ) -> tuple[Array, Array]:
         """Return targets ``(n, D)`` given contexts ``(n, d)``, and log-weights ``(n, M)``."""
-        population, context = self.population, self.population.network.context
+        population, context = self.population, self.population.flow.context
         if population.target_count == 1 and context in intervals:
             y, log_p = self._target_inside(x, intervals[context], generator)
             return y[:, None], log_p
-        y = population.network.ensemble_sample(None, generator, x).double().numpy()
+        y = population.flow.ensemble_sample(None, generator, x).double().numpy()
         log_p = np.zeros((len(x), population.members))
         for d, own in intervals.items():
             if d >= context:
@@ -207,7 +207,7 @@ class TargetUnknowns:
         each = MOST_COMPLETIONS // count
         places = np.arange(each)[:, None] * count + np.arange(count)
         z = ndtri((places + generator.random(places.shape)) / places.size)
-        y = self.population.network.decode(z[:, :, None, None], x)[..., 0].numpy()  # (each, K, M)
+        y = self.population.flow.decode(z[:, :, None, None], x)[..., 0].numpy()  # (each, K, M)
         values = np.column_stack([np.tile(x.repeat(members, axis=0), (each, 1)), y.ravel()])
         own = np.where(np.eye(members, dtype=bool), -np.log(places.size), -np.inf)
         return values, np.tile(own, (places.size, 1))
@@ -218,7 +218,7 @@ class TargetUnknowns:
         given = x.repeat(count, axis=0)
         if np.isnan(x).any():
             given = self._completed(x, count, generator)
-        y = self.population.network.ensemble_sample(None, generator, given).double().numpy()
+        y = self.population.flow.ensemble_sample(None, generator, given).double().numpy()
         log_weights = np.full((count, self.population.members), -np.log(count))
         return self._posterior(np.column_stack([given, y]), log_weights)
 
@@ -227,7 +227,7 @@ class TargetUnknowns:
 
         The number of completions is doubled until ``ENOUGH`` are effective.
         """
-        context = self.population.network.context
+        context = self.population.flow.context
 
         def draw(count: int) -> tuple[Array, Array]:
             x = self._completed(row[None, :context], count, generator)
@@ -257,13 +257,13 @@ class TargetUnknowns:
         intervals, ``(n, M)``.
         """
         n, rows, population = len(x), np.arange(len(x)), self.population
-        network = population.network
-        any_value = np.full((n, 1), float(network.middle()[0, -1]))
+        flow = population.flow
+        any_value = np.full((n, 1), float(flow.middle()[0, -1]))
         ends = [
             [population.noise_of(x, any_value, 0, np.full(n, end)) for end in own]
             for own in intervals
         ]
-        masses = [log_interval(network.base.log_cdf, *own) for own in ends]
+        masses = [log_interval(flow.base.log_cdf, *own) for own in ends]
         log_p = np.logaddexp.reduce(masses, axis=0)
         shares = softmax(log_p + np.log(self._weights), axis=1)
         member = choose(shares, generator.random(n))
@@ -271,7 +271,7 @@ class TargetUnknowns:
         which = choose(softmax(own_masses, axis=1), generator.random(n))
         low, high = np.array(ends)[which, :, rows, member].T
         z = truncated_normal(low, high, generator.random(n))
-        y = network.decode(np.tile(z[:, None, None], (1, network.members, 1)), x)
+        y = flow.decode(np.tile(z[:, None, None], (1, flow.members, 1)), x)
         drawn = y[torch.arange(n), torch.from_numpy(member), 0].numpy()
         own = intervals[which]
         return np.clip(drawn, own[:, 0], own[:, 1]), log_p
@@ -293,7 +293,7 @@ class TargetUnknowns:
         size = max(1, population.chunk // NODES)
         for start in range(0, len(x), size):
             part = slice(start, start + size)
-            y = population.network.decode(z.reshape(-1, 1, 1, 1), x[part])  # (K, n, M, 1)
+            y = population.flow.decode(z.reshape(-1, 1, 1, 1), x[part])  # (K, n, M, 1)
             found[part] = y[..., 0].numpy().transpose(1, 2, 0)
         return found, log_weights
 

@@ -1,4 +1,4 @@
-"""A network of p(y | x), as a population over whole rows (x, y) of a table."""
+"""A flow of p(y | x), as a population over whole rows (x, y) of a table."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ class TargetPopulation(Population):
     ``flows/conditionals/target.py`` draws missing values of x.
 
     Args:
-        network: a flow of p(y | x).
+        flow: a flow of p(y | x).
         context_model: the mixture, in the user's units.
     """
 
-    def __init__(self, network: Flow, context_model: GaussianMixture) -> None:
-        target_count = network.event_shape.numel()
-        description = {**network.description, "targets": target_count}
-        super().__init__(network.members, network.row_shape, description)
-        self.network, self.context_model, self.target_count = network, context_model, target_count
-        self.history, self.record = network.history, network.record
+    def __init__(self, flow: Flow, context_model: GaussianMixture) -> None:
+        target_count = flow.event_shape.numel()
+        description = {**flow.description, "targets": target_count}
+        super().__init__(flow.members, flow.row_shape, description)
+        self.flow, self.context_model, self.target_count = flow, context_model, target_count
+        self.history, self.record = flow.history, flow.record
 
     @classmethod
-    def of(cls, network: Flow, rows: Array, seed: int) -> TargetPopulation:
-        """Return a trained ``network`` with a mixture that is fitted to the contexts of ``rows``.
+    def of(cls, flow: Flow, rows: Array, seed: int) -> TargetPopulation:
+        """Return a trained flow with a mixture that is fitted to the contexts of ``rows``.
 
         Args:
-            network: the flow of p(y | x).
+            flow: the flow of p(y | x).
             rows: the training rows ``(n, d + D)`` in the user's units, ``NaN`` in gaps.
             seed: the seed of the fit.
         """
-        d = network.context
-        of_context = network.to_real.part(range(d))
-        return cls(network, GaussianMixture.fit_with_gaps(rows[:, :d], of_context, seed))
+        d = flow.context
+        of_context = flow.to_real.part(range(d))
+        return cls(flow, GaussianMixture.fit_with_gaps(rows[:, :d], of_context, seed))
 
     @property
     def context_preprocessing(self) -> Preprocessing:
@@ -66,11 +66,11 @@ class TargetPopulation(Population):
 
     @property
     def member_weights(self) -> Tensor:
-        return self.network.member_weights
+        return self.flow.member_weights
 
     @property
     def to_real(self) -> ToReal:
-        return self.network.to_real
+        return self.flow.to_real
 
     @property
     def columns(self) -> list[Field]:
@@ -85,15 +85,15 @@ class TargetPopulation(Population):
             value: rows (x, y) in the user's units, ``(n, d + D)`` or ``(n, M, d + D)``.
         """
         value = self.points(value)
-        x, y = value.split([self.network.context, self.target_count], dim=-1)
-        return self.network.log_prob(y, x)
+        x, y = value.split([self.flow.context, self.target_count], dim=-1)
+        return self.flow.log_prob(y, x)
 
     @torch.no_grad()
     def sample(self, sample_shape: Shape = (), generator: Generator | None = None) -> Tensor:
         """Draw rows ``sample_shape + (M, d + D)``: x from the mixture, then y from each member."""
         generator, shape = generator_of(generator), torch.Size(sample_shape)
         x = self.context_model.sample((shape.numel(),), generator)
-        y = self.network.sample((), generator, x)
+        y = self.flow.sample((), generator, x)
         rows = torch.cat([x.expand(-1, self.members, -1), y], dim=-1)
         return rows.reshape(*shape, self.members, *self.event_shape)
 
@@ -116,14 +116,14 @@ class TargetPopulation(Population):
         return np.concatenate([np.empty((0, self.members, self.target_count)), *parts])
 
     def _log_factors(self, rows: Array) -> Array:
-        x, y = np.split(rows, [self.network.context], axis=1)
-        factors = self.network.log_factors(y, x).double().numpy()
-        for j, column in enumerate(self.columns[self.network.context :]):
+        x, y = np.split(rows, [self.flow.context], axis=1)
+        factors = self.flow.log_factors(y, x).double().numpy()
+        for j, column in enumerate(self.columns[self.flow.context :]):
             if not (cell := column.cell):
                 continue
             low, high = y[:, j] - cell / 2, y[:, j] + cell / 2
             ends = self.noise_of(x, y, j, low), self.noise_of(x, y, j, high)
-            log_p = log_interval(self.network.base.log_cdf, *ends)
+            log_p = log_interval(self.flow.base.log_cdf, *ends)
             if not column.labels:
                 log_p -= np.log(cell)
             is_narrow = ends[1] - ends[0] < NARROW
@@ -141,15 +141,15 @@ class TargetPopulation(Population):
             j: the index of the target.
             ends: values of target j, ``(n,)``.
         """
-        bounds = self.columns[self.network.context + j].bounds
+        bounds = self.columns[self.flow.context + j].bounds
         below, above = ends <= bounds[0], ends >= bounds[1]
         changed = y.copy()
         changed[:, j] = np.where(below | above, y[:, j], ends)
-        z = self.network.encode(changed, x)[:, :, j].double().numpy()
+        z = self.flow.encode(changed, x)[:, :, j].double().numpy()
         return np.where(below[:, None], -np.inf, np.where(above[:, None], np.inf, z))
 
     def parameters_per_member(self) -> int:
-        return self.network.parameters_per_member()
+        return self.flow.parameters_per_member()
 
     @classmethod
     def restored(cls, description: Description, state: Mapping[str, Tensor]) -> TargetPopulation:
@@ -159,14 +159,14 @@ class TargetPopulation(Population):
             description: the description of the flow, and the number of ``targets``.
             state: the tensors, by name.
         """
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "context_model": {}}
+        parts: dict[str, dict[str, Tensor]] = {"flow": {}, "context_model": {}}
         for name, tensor in state.items():
             part, _, rest = name.partition(".")
-            parts[part][rest] = tensor
+            parts["flow" if part == "network" else part][rest] = tensor  # until release 0.3
         about = {key: value for key, value in description.items() if key != "targets"}
-        network = cast(Flow, building.restored(about, parts["network"]))
-        of_context = network.to_real.part(range(network.context))
-        return cls(network, GaussianMixture.with_state(of_context, parts["context_model"]))
+        flow = cast(Flow, building.restored(about, parts["flow"]))
+        of_context = flow.to_real.part(range(flow.context))
+        return cls(flow, GaussianMixture.with_state(of_context, parts["context_model"]))
 
 
 saving.RESTORERS["targets"] = TargetPopulation.restored

@@ -18,8 +18,8 @@ def describe(population: Population, schema: Schema) -> str:
     about, record = population.description, population.record
     settings = sorted(about.get("settings", {}).items())  # in the order of a file
     model = about.get("model", type(population).__name__)
-    count = _count(population.networks, "network" if model in registry.names() else "member")
-    if mixtures := population.members - population.networks:
+    count = _count(population.network_count, "network" if model in registry.names() else "member")
+    if mixtures := population.members - population.network_count:
         count += f" and {_count(mixtures, 'mixture')}"
     lines = [f"{model} of {', '.join([count, *(f'{key} {value}' for key, value in settings)])}"]
     gaps = [0] * len(schema.fields) if record is None else record.gaps or [0] * len(schema.fields)

@@ -23,7 +23,7 @@ from flows.density.target_density import density_of
 from flows.networks import building, registry
 from flows.networks.architecture import Architecture
 from flows.networks.flow import Flow
-from flows.networks.network import DensityNetwork
+from flows.networks.network_population import DensityPopulation
 from flows.networks.population import Population
 from flows.tables.column_maps import ColumnMaps
 from flows.tables.notices import Notice, show
@@ -91,7 +91,7 @@ def fit(
         ['mean', 'sd', 'q0.05', 'q0.5', 'q0.95', 'effective_draws']
     """
     if isinstance(frame, Population):
-        raise TypeError("flows.fit fits a table; flows.train(model, rows) trains a network")
+        raise TypeError("flows.fit fits a table; flows.train(model, rows) trains a population")
     resolved = resolve(FitOptions, options, "fit")
     return fit_table(
         lambda: from_user(frame, resolved["columns"] or {}, resolved["na"]), model, resolved
@@ -137,7 +137,7 @@ def fit_table(
         batch_size, n = training.batch_size, len(values)
         raise ValueError(f"batch_size = {batch_size}: must be at most {n}, the number of rows")
     context = len(fields) - sample.target_count if sample.target_count else 0
-    network = building.build(
+    population = building.build(
         architecture,
         (len(fields) - context,),
         members=members,
@@ -148,17 +148,17 @@ def fit_table(
     on_notices(notices)
     # Known values of a context are not spread
     points = dequantise(fields, values, sample.copies, seed, given=context, is_narrow=bool(context))
-    name = network.description["model"]
+    name = population.description["model"]
     is_rounded = any(field.labels or (context and field.cell) for field in fields[context:])
     if is_rounded:
         limit.reserve_rescoring()
-    fitted: Population = network
+    fitted: Population = population
     if learns:
         task = Task(points, None, training, None, name, sample.groups, copies)
         count = 0 if context else mixtures
-        fitted = train_auto(cast(DensityNetwork, network), task, count, limit).eval()
+        fitted = train_auto(cast(DensityPopulation, population), task, count, limit).eval()
     else:
-        train(network, points, settings=training, name=name)
+        train(population, points, settings=training, name=name)
     if context:
         fitted = TargetPopulation.of(cast(Flow, fitted), values, seed).eval()
     if fitted.record is not None and is_rounded:
@@ -248,7 +248,7 @@ def _table_models() -> str:
 
 
 def rescored(
-    network: Population,
+    population: Population,
     record: TrainingRecord,
     values: Array,
     copies: Whole | None,
@@ -265,7 +265,7 @@ def rescored(
     replaces the score of the recipe.
 
     Args:
-        network: the ensemble.
+        population: the ensemble.
         record: the record of the automatic recipe; a record without scores of rows is returned.
         values: the training rows ``(n, D)``, with codes for labels.
         copies: the row that each row repeats, ``(n,)``, if rows are repeated by their weights.
@@ -275,7 +275,7 @@ def rescored(
     """
     if (own := record.row_scores) is None or record.folds is None:
         return record
-    density, scored = density_of(network), np.flatnonzero(own.state == RowState.SCORED)
+    density, scored = density_of(population), np.flatnonzero(own.state == RowState.SCORED)
 
     def score(count: int) -> Array:
         few = subsample(scored, count)
@@ -283,7 +283,9 @@ def rescored(
 
     places = subsample(scored, limit.rescored(score))
     log_q, fold = density.log_prob(values[places], places).log_q, own.fold[places]
-    ensembles = [network, network.network] if isinstance(network, Composite) else [network]
+    ensembles = (
+        [population, population.networks] if isinstance(population, Composite) else [population]
+    )
     held_out = int((own.state != RowState.NOT_HELD_OUT).sum())
     enough = len(places) >= min(STACKED, held_out / 2)
     for ensemble in ensembles if enough else ():
@@ -297,15 +299,15 @@ def rescored(
     record = replace(record, row_scores=RowScores(own.fold, state, scores))
     if limit.is_recorded and len(places):
         record = replace(record, cuts={**record.cuts, "rescored": len(places)})
-    if not isinstance(network, TargetPopulation):
+    if not isinstance(population, TargetPopulation):
         return record
     found = scores[places]
     evidence = len(found) if copies is None else effective_rows(copies[places])
     error = float(found.std() / np.sqrt(evidence))
     record = replace(record, held_out=float(found.mean()), held_out_se=error)
-    if any(column.labels for column in density.columns[-network.target_count :]):
+    if any(column.labels for column in density.columns[-population.target_count :]):
         # The references are densities of codes; the frequencies of the labels replace them
-        frequencies = _label_frequencies(values[places, -1]) if network.target_count == 1 else {}
+        frequencies = _label_frequencies(values[places, -1]) if population.target_count == 1 else {}
         record = replace(record, references=frequencies)
     return record
 
@@ -328,10 +330,10 @@ def load(path: str | Path) -> Density | Population:
     Examples:
         >>> from tempfile import TemporaryDirectory
         >>> import flows
-        >>> network = flows.build(flows.NSF(couplings=2, hidden=4), (3,), members=2)
+        >>> population = flows.build(flows.NSF(couplings=2, hidden=4), (3,), members=2)
         >>> with TemporaryDirectory() as folder:
-        ...     flows.save(network, f"{folder}/network.flow")
-        ...     loaded = flows.load(f"{folder}/network.flow")
+        ...     flows.save(population, f"{folder}/networks.flow")
+        ...     loaded = flows.load(f"{folder}/networks.flow")
         >>> loaded.members
         2
     """
@@ -364,7 +366,7 @@ def save(model: Density | Population, path: str | Path, *, record: bool = True) 
         record: whether to write the out-of-fold score of each training row; otherwise, counts of
             the scores in bins are written (``Density.save``).
 
-    Raises ``OSError`` if the file cannot be written, and ``ValueError`` for a network that was
+    Raises ``OSError`` if the file cannot be written, and ``ValueError`` for a population that was
     assembled by hand.
 
     Examples:

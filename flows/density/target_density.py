@@ -39,7 +39,7 @@ class TargetDensity(ArrayDensity):
 
     def __init__(self, population: TargetPopulation, schema: Schema | None = None) -> None:
         super().__init__(population, schema)
-        self.context = population.network.context
+        self.context = population.flow.context
         self.targets = self.names[self.context :]
 
     def log_prob(self, rows: Array, row_numbers: Whole, is_given: Mask | None = None) -> Estimate:

@@ -12,31 +12,31 @@ from flows.networks.image_flow import ImageFlow
 from flows.networks.population import chunked_log_prob, ensemble_log_prob
 
 
-def spread_log_density(network: ImageFlow, images: Any, draws: int, seed: int = 0) -> Array:
+def spread_log_density(population: ImageFlow, images: Any, draws: int, seed: int = 0) -> Array:
     """Return ``log q(x + u)`` in nats, ``(draws, n, M)``, of images ``(n, C, H, W)``.
 
     Args:
-        network: a flow over images.
-        images: whole numbers from 0 to ``network.levels`` - 1.
+        population: a flow over images.
+        images: whole numbers from 0 to ``population.levels`` - 1.
         draws: the number of draws of u, uniform on [0, 1), for each image.
         seed: the seed of the draws, which are the same for all members.
 
     Raises ``ValueError`` for other images.
     """
-    whole = network.rows(images).double().numpy()
+    whole = population.rows(images).double().numpy()
     rng = numpy_generator(seed, "fresh")
     spread = (whole + rng.random(whole.shape) for _ in range(draws))
-    return np.stack([chunked_log_prob(network, each) for each in spread])
+    return np.stack([chunked_log_prob(population, each) for each in spread])
 
 
-def ensemble_log_density(network: ImageFlow, images: Any, draws: int, seed: int = 0) -> Array:
+def ensemble_log_density(population: ImageFlow, images: Any, draws: int, seed: int = 0) -> Array:
     """Return ``log q(x + u)`` of the ensemble in nats, ``(draws, n)``.
 
     Arguments and errors are as for ``spread_log_density``. All members of the ensemble share the
     draws of u.
     """
-    log_q = spread_log_density(network, images, draws, seed)
-    return ensemble_log_prob(log_q, network.member_weights)
+    log_q = spread_log_density(population, images, draws, seed)
+    return ensemble_log_prob(log_q, population.member_weights)
 
 
 def bits_per_dimension(log_q: Array, dimensions: int, *, weighted: bool = False) -> Array:

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generators
 from flows.networks.backend import backend
-from flows.networks.network import Network
+from flows.networks.network_population import NetworkPopulation
 
 SETTLED = 0.05  # distance in nats at which a test NLL counts as converged
 BATCHES = 4  # several, because the steps of a GAN differ
@@ -38,25 +38,27 @@ class Products(TorchDispatchMode):
         return result
 
 
-def flops_per_epoch(network: Network, rows: int) -> float:
+def flops_per_epoch(population: NetworkPopulation, rows: int) -> float:
     """Return the number of floating-point operations of one member in an epoch of ``rows`` points.
 
     Only operations of matrix products are counted, in the forward and backward passes.
     """
-    points = torch.zeros(network.members, *network.event_shape, rows, dtype=network.dtype)
-    generators = numpy_generators(0, "train", network.member_range)  # their numbers do not matter
+    points = torch.zeros(population.members, *population.event_shape, rows, dtype=population.dtype)
+    generators = numpy_generators(
+        0, "train", population.member_range
+    )  # their numbers do not matter
     with Products() as products, backend.reference_code():  # operations in C are not counted
-        objective = network.objective(points, generators)
+        objective = population.objective(points, generators)
         for batch in points.tensor_split(BATCHES, dim=-1):
             objective(batch)
-    return products.flops / network.members
+    return products.flops / population.members
 
 
-def flops_per_sample(network: Network, count: int = 100) -> float:
+def flops_per_sample(population: NetworkPopulation, count: int = 100) -> float:
     """Return the floating-point operations of the matrix products of one sample of one member."""
     with Products() as products, backend.reference_code(), torch.no_grad():
-        network.generate(count, numpy_generators(0, "sample", [0])[0])
-    return products.flops / (network.members * count)
+        population.generate(count, numpy_generators(0, "sample", [0])[0])
+    return products.flops / (population.members * count)
 
 
 def epochs_to_converge(epochs: Array, test_nll: Array) -> Array:

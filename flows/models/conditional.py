@@ -31,8 +31,8 @@ class Conditional(FlowArchitecture):
 
     Examples:
         >>> import flows
-        >>> network = flows.build(flows.Conditional(), (1,), members=5, context=3)
-        >>> network.log_prob([[0.5]], context=[[0.0, 1.0, 2.0]]).shape
+        >>> population = flows.build(flows.Conditional(), (1,), members=5, context=3)
+        >>> population.log_prob([[0.5]], context=[[0.0, 1.0, 2.0]]).shape
         torch.Size([1, 5])
     """
 

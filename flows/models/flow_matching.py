@@ -12,7 +12,7 @@ from flows.core.settings import Count
 from flows.networks.architecture import Architecture
 
 if TYPE_CHECKING:
-    from flows.networks.network import Network
+    from flows.networks.network_population import NetworkPopulation
     from flows.networks.population import Description
 
 
@@ -50,7 +50,7 @@ class FlowMatching(Architecture):
 
     def build(
         self, event_shape: Shape, generators: Generators, description: Description
-    ) -> Network:
-        from flows.networks.flow_matching_network import FlowMatchingNetwork
+    ) -> NetworkPopulation:
+        from flows.networks.flow_matching_population import FlowMatchingPopulation
 
-        return FlowMatchingNetwork(event_shape, generators, description, **self.model_dump())
+        return FlowMatchingPopulation(event_shape, generators, description, **self.model_dump())

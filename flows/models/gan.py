@@ -12,7 +12,7 @@ from flows.core.settings import Count
 from flows.networks.architecture import Architecture
 
 if TYPE_CHECKING:
-    from flows.networks.network import Network
+    from flows.networks.network_population import NetworkPopulation
     from flows.networks.population import Description
 
 
@@ -28,8 +28,8 @@ class GAN(Architecture):
 
     Examples:
         >>> import flows
-        >>> network = flows.build(flows.GAN(hidden=8), (2,), members=3)
-        >>> network.sample((5,)).shape, network.supports("log_prob")
+        >>> population = flows.build(flows.GAN(hidden=8), (2,), members=3)
+        >>> population.sample((5,)).shape, population.supports("log_prob")
         (torch.Size([5, 3, 2]), False)
     """
 
@@ -43,7 +43,7 @@ class GAN(Architecture):
 
     def build(
         self, event_shape: Shape, generators: Generators, description: Description
-    ) -> Network:
-        from flows.networks.gan_network import GANNetwork
+    ) -> NetworkPopulation:
+        from flows.networks.gan_population import GANPopulation
 
-        return GANNetwork(event_shape, generators, description, **self.model_dump())
+        return GANPopulation(event_shape, generators, description, **self.model_dump())

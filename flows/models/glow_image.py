@@ -31,8 +31,8 @@ class GlowImage(ImageArchitecture):
 
     Examples:
         >>> import flows
-        >>> network = flows.build(flows.GlowImage(levels=4, steps=(2, 1), hidden=4), (1, 4, 4))
-        >>> network.sample((5,)).shape  # 5 images from one member
+        >>> population = flows.build(flows.GlowImage(levels=4, steps=(2, 1), hidden=4), (1, 4, 4))
+        >>> population.sample((5,)).shape  # 5 images from one member
         torch.Size([5, 1, 1, 4, 4])
     """
 

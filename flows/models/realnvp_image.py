@@ -31,8 +31,9 @@ class RealNVPImage(ImageArchitecture):
 
     Examples:
         >>> import flows
-        >>> network = flows.build(flows.RealNVPImage(levels=4, steps=(2, 1), hidden=4), (1, 4, 4))
-        >>> network.sample((5,)).shape  # 5 images from one member
+        >>> small = flows.RealNVPImage(levels=4, steps=(2, 1), hidden=4)
+        >>> population = flows.build(small, (1, 4, 4))
+        >>> population.sample((5,)).shape  # 5 images from one member
         torch.Size([5, 1, 1, 4, 4])
     """
 

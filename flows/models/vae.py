@@ -10,7 +10,7 @@ from flows.core.settings import Count
 from flows.networks.architecture import Architecture
 
 if TYPE_CHECKING:
-    from flows.networks.network import Network
+    from flows.networks.network_population import NetworkPopulation
     from flows.networks.population import Description
 
 
@@ -24,8 +24,8 @@ class VAE(Architecture):
 
     Examples:
         >>> import flows
-        >>> network = flows.build(flows.VAE(hidden=8), (2,), members=3)
-        >>> network.log_prob([[0.0, 0.0], [1.0, 2.0]]).shape
+        >>> population = flows.build(flows.VAE(hidden=8), (2,), members=3)
+        >>> population.log_prob([[0.0, 0.0], [1.0, 2.0]]).shape
         torch.Size([2, 3])
     """
 
@@ -36,7 +36,7 @@ class VAE(Architecture):
 
     def build(
         self, event_shape: Shape, generators: Generators, description: Description
-    ) -> Network:
-        from flows.networks.vae_network import VAENetwork
+    ) -> NetworkPopulation:
+        from flows.networks.vae_population import VAEPopulation
 
-        return VAENetwork(event_shape, generators, description, hidden=self.hidden)
+        return VAEPopulation(event_shape, generators, description, hidden=self.hidden)

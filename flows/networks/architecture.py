@@ -1,6 +1,6 @@
-"""Architectures: typed settings that build networks; the files of ``flows/models`` subclass them.
+"""Architectures: typed settings that build populations; ``flows/models`` has a subclass per file.
 
-Torch is imported only when a network is built, so checking settings is fast.
+Torch is imported only when a population is built, so checking settings is fast.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from flows.bijections import Bijection, Coupling
     from flows.bijections.coupling import Conditioner
     from flows.conditioners import Dropout
-    from flows.networks.network import Network
+    from flows.networks.network_population import NetworkPopulation
     from flows.networks.population import Description
 
 
 class Architecture(Section, ABC):
-    """The settings of a network, and how to build the network.
+    """The settings of a population of networks, and how to build the population.
 
     A subclass in ``flows/models/<name>.py`` adds fields, each with a type, a limit and a default.
     Objects are immutable, and equal if their settings are equal. An invalid setting raises
@@ -61,14 +61,14 @@ class Architecture(Section, ABC):
     @abstractmethod
     def build(
         self, event_shape: Shape, generators: Generators, description: Description
-    ) -> Network:
-        """Return an untrained network for points of ``event_shape``; see ``flows.build``.
+    ) -> NetworkPopulation:
+        """Return an untrained population for points of ``event_shape``; see ``flows.build``.
 
         Args:
             event_shape: ``(D,)`` for vectors, ``(C, H, W)`` for images.
             generators: the generators of the initial weights, one per member. Their number is the
                 number of members M.
-            description: the description of the network, which its checkpoint stores.
+            description: the description of the population, which its checkpoint stores.
 
         Raises ``ValueError`` for an event shape that the architecture does not support.
         """
@@ -106,7 +106,7 @@ class FlowArchitecture(Architecture):
 
     def build(
         self, event_shape: Shape, generators: Generators, description: Description
-    ) -> Network:
+    ) -> NetworkPopulation:
         from flows.networks.base_distribution import TailedNormal
         from flows.networks.flow import Flow
 
@@ -128,7 +128,7 @@ class CouplingArchitecture(FlowArchitecture):
 
     def build(
         self, event_shape: Shape, generators: Generators, description: Description
-    ) -> Network:
+    ) -> NetworkPopulation:
         # One feature to keep, which may be the context, and one to change
         features(self.label, event_shape, least=1 if description.get("context") else 2)
         return super().build(event_shape, generators, description)
@@ -174,7 +174,7 @@ class ImageArchitecture(Architecture):
 
     def build(
         self, event_shape: Shape, generators: Generators, description: Description
-    ) -> Network:
+    ) -> NetworkPopulation:
         from flows.bijections import Probit, SplineCoupling
         from flows.conditioners import Dropout
         from flows.networks.base_distribution import StandardNormal

@@ -19,7 +19,7 @@ from flows.conditioners import Perceptron, SmoothPerceptron
 from flows.kernels.build import library
 from flows.kernels.interface import DEPTH
 from flows.networks.base_distribution import Base, StandardNormal
-from flows.networks.network import Objective
+from flows.networks.network_population import Objective
 
 
 @dataclass(frozen=True)

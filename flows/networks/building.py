@@ -14,7 +14,7 @@ from flows.bijections.to_real import ToReal
 from flows.core.seeds import numpy_generators
 from flows.networks import registry
 from flows.networks.architecture import Architecture
-from flows.networks.network import Network
+from flows.networks.network_population import NetworkPopulation
 from flows.networks.population import Description
 
 
@@ -27,7 +27,7 @@ def build(
     to_real: ToReal | None = None,
     context: int = 0,
     columns: Sequence[Any] = (),
-) -> Network:
+) -> NetworkPopulation:
     """Return an untrained population of networks.
 
     Args:
@@ -40,8 +40,8 @@ def build(
         to_real: the map from the user's units to the real line, such as
             ``flows.tables.column_maps.ColumnMaps(fields)`` for the columns of a table, the context
             first; by default the identity.
-        context: the number of features d that the density is given: the network then learns p(y |
-            x), for points y of ``event_shape`` ``(D,)`` and contexts x ``(d,)``.
+        context: the number of features d that the density is given: the population then learns
+            p(y | x), for points y of ``event_shape`` ``(D,)`` and contexts x ``(d,)``.
         columns: the fields of a table; deprecated, give ``to_real``.
 
     Raises ``ValueError`` for an event shape or a context that the architecture does not support,
@@ -50,8 +50,8 @@ def build(
 
     Examples:
         >>> import flows
-        >>> network = flows.build(flows.RealNVP(couplings=4, hidden=16), (2,), members=3)
-        >>> network.sample((5,)).shape
+        >>> population = flows.build(flows.RealNVP(couplings=4, hidden=16), (2,), members=3)
+        >>> population.sample((5,)).shape
         torch.Size([5, 3, 2])
     """
     if not isinstance(architecture, Architecture):
@@ -88,8 +88,8 @@ def member_range(members: Any) -> range:
     return found
 
 
-def build_described(description: Mapping[str, Any]) -> Network:
-    """Return the untrained network of a ``description``.
+def build_described(description: Mapping[str, Any]) -> NetworkPopulation:
+    """Return the untrained population of a ``description``.
 
     Raises ``LookupError`` for an unknown architecture, and ``ValueError`` for settings or an event
     shape that the architecture does not support.
@@ -98,8 +98,8 @@ def build_described(description: Mapping[str, Any]) -> Network:
     return _build(architecture, description)
 
 
-def _build(architecture: Architecture, description: Mapping[str, Any]) -> Network:
-    """Return the untrained network; its description also has the settings of the architecture."""
+def _build(architecture: Architecture, description: Mapping[str, Any]) -> NetworkPopulation:
+    """Return the untrained population; its description gets the settings of the architecture."""
     event_shape = tuple(description["event_shape"])
     context = description.get("context", 0)
     if context < 0 or (context and not architecture.takes_context):
@@ -107,18 +107,18 @@ def _build(architecture: Architecture, description: Mapping[str, Any]) -> Networ
         raise ValueError(f"context = {context!r}: must be {limit}")
     generators = numpy_generators(description["seed"], "initialize", range(*description["members"]))
     whole: Description = {**description, "settings": architecture.model_dump()}
-    network = architecture.build(event_shape, generators, whole)
-    names = network.to_real.names
-    if names and network.row_shape != (len(names),):
+    population = architecture.build(event_shape, generators, whole)
+    names = population.to_real.names
+    if names and population.row_shape != (len(names),):
         raise ValueError(
             f"{len(names)} columns for points of shape {event_shape} and a context of {context}; "
             "vectors need a column per number, with the context first, and images none"
         )
-    return network
+    return population
 
 
-def restored(description: Mapping[str, Any], state: Mapping[str, Tensor]) -> Network:
-    """Return the network with a ``description`` and a ``state``, in the precision of the state."""
-    network = build_described(description)
-    network.load_state_dict(state, assign=True)
-    return network
+def restored(description: Mapping[str, Any], state: Mapping[str, Tensor]) -> NetworkPopulation:
+    """Return the population of a ``description`` in a ``state``, in the precision of the state."""
+    population = build_described(description)
+    population.load_state_dict(state, assign=True)
+    return population

@@ -12,10 +12,10 @@ from flows.core.arrays import Shape
 from flows.core.seeds import Generators, generator_of
 from flows.networks.backend import backend
 from flows.networks.base_distribution import Base
-from flows.networks.network import DensityNetwork, Objective
+from flows.networks.network_population import DensityPopulation, Objective
 
 
-class Flow(DensityNetwork):
+class Flow(DensityPopulation):
     """A ``Chain`` ``f = f_K o ... o f_1`` from preprocessed data to noise, over a base::
 
         log q(x) = log p_0(f(x)) + sum_k log |det df_k|
@@ -42,9 +42,9 @@ class Flow(DensityNetwork):
         >>> flow.log_prob([[0.0, 0.0], [1.0, 2.0]]).shape  # 2 points, 3 members
         torch.Size([2, 3])
 
-        >>> network = flows.build(flows.NSF(couplings=2, hidden=4), (1,), members=3, context=2)
+        >>> population = flows.build(flows.NSF(couplings=2, hidden=4), (1,), members=3, context=2)
         >>> x, y = [[0.0, 0.0], [1.0, 2.0]], [[0.5], [1.0]]
-        >>> network.log_prob(y, context=x).shape, network.sample(context=x).shape
+        >>> population.log_prob(y, context=x).shape, population.sample(context=x).shape
         (torch.Size([2, 3]), torch.Size([2, 3, 1]))
     """
 
@@ -147,10 +147,10 @@ class Flow(DensityNetwork):
         Args:
             sample_shape: the shape of the draws, such as ``(n,)``.
             generator: a generator of NumPy or torch; ``None`` for new draws at every call.
-            context: the context of each draw, ``(n, d)`` or ``(n, M, d)``, if the network has a
+            context: the context of each draw, ``(n, d)`` or ``(n, M, d)``, if the population has a
                 context. The draws are ``sample_shape + (n, M, D)``.
 
-        Raises ``ValueError`` if ``context`` is missing, or the network has no context.
+        Raises ``ValueError`` if ``context`` is missing, or the population has no context.
         """
         if context is None and not self.context:
             return super().sample(sample_shape, generator)
@@ -199,13 +199,13 @@ class Flow(DensityNetwork):
         """Draw independent points from the ensemble, ``(n, *event)``.
 
         Args:
-            n: the number of points; for a network with a context, ``None`` or the number of rows of
-                ``context``.
+            n: the number of points; for a population with a context, ``None`` or the number of
+                rows of ``context``.
             generator: a generator of NumPy or torch; ``None`` for new draws at every call.
-            context: the context of each point, ``(n, d)``, if the network has a context.
+            context: the context of each point, ``(n, d)``, if the population has a context.
 
         Raises ``ValueError`` if ``context`` is missing or has another number of rows, or the
-        network has no context.
+        population has no context.
         """
         if context is None and not self.context:
             if n is None:
@@ -226,7 +226,7 @@ class Flow(DensityNetwork):
 
         Args:
             value: points in the user's units, ``(n, *event)`` or ``(n, M, *event)``.
-            context: the context of each point, if the network has a context.
+            context: the context of each point, if the population has a context.
 
         Raises ``ValueError`` for points of another shape.
 
@@ -254,7 +254,7 @@ class Flow(DensityNetwork):
             sample_shape: the shape of the draws, such as ``(n,)``.
             generator: a generator of NumPy or torch; ``None`` for new draws at every call.
 
-        Raises ``NotImplementedError`` for a network with a context.
+        Raises ``NotImplementedError`` for a population with a context.
 
         Examples:
             >>> import flows

@@ -13,7 +13,7 @@ from flows.core.scaler import Scaler
 from flows.core.seeds import Generators
 from flows.networks.base_distribution import Base
 from flows.networks.flow import Flow
-from flows.networks.network import Objective
+from flows.networks.network_population import Objective
 
 
 class ImageFlow(Flow):
@@ -67,7 +67,7 @@ class ImageFlow(Flow):
         """Return images of whole numbers as ``(n, M or 1, *event)``.
 
         Raises ``ValueError`` if a pixel is not a whole number from 0 to levels - 1, and in the
-        cases of ``Network.rows``.
+        cases of ``NetworkPopulation.rows``.
         """
         images = super().rows(value, what)
         wrong = images[(images != images.floor()) | (images < 0) | (images >= self.levels)]

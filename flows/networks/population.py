@@ -18,8 +18,8 @@ Description = dict[str, Any]  # how to build a model again, as JSON
 class Population(nn.Module, Distribution):
     """M distributions over one space, called members, as one ``torch`` ``Distribution``.
 
-    Members of a network differ in their random streams; after the automatic recipe, also in their
-    training rows and regularisation. The batch shape is ``(M,)``, the event shape ``(D,)`` or
+    Networks of a population differ in their random streams; after the automatic recipe, also in
+    their training rows and regularisation. The batch shape is ``(M,)``, the event shape ``(D,)`` or
     ``(C, H, W)``.
 
     ``log_prob`` returns log-densities ``(n, M)`` in nats, in the user's units. It takes rows
@@ -91,7 +91,7 @@ class Population(nn.Module, Distribution):
         return (self.context + first, *others)
 
     @property
-    def networks(self) -> int:
+    def network_count(self) -> int:
         """The number of members that are networks; they are the first members."""
         return self.members
 

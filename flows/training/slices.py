@@ -18,7 +18,7 @@ import torch
 from flows.core.arrays import Array
 from flows.core.progress import progress
 from flows.networks import building
-from flows.networks.network import Network
+from flows.networks.network_population import NetworkPopulation
 from flows.training import trainer, workers
 from flows.training.record import TrainingRecord
 from flows.training.trainer import Task
@@ -27,63 +27,65 @@ from flows.training.trainer import Task
 Trained = tuple[TrainingRecord | None, dict[str, Array], dict[str, Array], dict[int, int]]
 
 
-def cut(network: Network, name: str) -> list[slice]:
+def cut(population: NetworkPopulation, name: str) -> list[slice]:
     """Return slices of the members, at most one for each worker.
 
-    The list is empty if one process trains all members. A network that was assembled or changed by
-    hand also gives an empty list, because workers rebuild the network from its description; a line
-    on standard error says so. Raises ``UserError`` if ``FLOWS_WORKERS`` is invalid.
+    The list is empty if one process trains all members. A population that was assembled or changed
+    by hand also gives an empty list, because workers rebuild the population from its description; a
+    line on standard error says so. Raises ``UserError`` if ``FLOWS_WORKERS`` is invalid.
     """
-    count = min(network.members, workers.count()) if network.members > 1 else 1
+    count = min(population.members, workers.count()) if population.members > 1 else 1
     if count < 2:
         return []
-    if "model" not in (about := network.description) or _form(network) != _form(
+    if "model" not in (about := population.description) or _form(population) != _form(
         building.build_described(about)
     ):
         print(f"{name}: trained in one process, as flows.build did not make it", file=sys.stderr)
         return []
-    parts = np.array_split(np.arange(network.members), count)
+    parts = np.array_split(np.arange(population.members), count)
     return [slice(int(part[0]), int(part[-1]) + 1) for part in parts]
 
 
-def _form(network: Network) -> list[Any]:
-    """Return the modules, plain settings and shapes of a network, without its numbers."""
+def _form(population: NetworkPopulation) -> list[Any]:
+    """Return the modules, plain settings and shapes of a population, without its numbers."""
     plain = (bool, int, float, str, tuple, list)
     modules = [
         (name, type(module), key, repr(value))
-        for name, module in network.named_modules()
+        for name, module in population.named_modules()
         for key, value in sorted(vars(module).items())
         if isinstance(value, plain) and key != "training"
     ]
-    return [*modules, *((key, value.shape) for key, value in network.state_dict().items())]
+    return [*modules, *((key, value.shape) for key, value in population.state_dict().items())]
 
 
-def run(parts: Sequence[slice], network: Network, task: Task) -> dict[int, int]:
+def run(parts: Sequence[slice], population: NetworkPopulation, task: Task) -> dict[int, int]:
     """Train each of the ``parts`` on a worker; return the failed members like ``trainer.run``.
 
-    The network changes only after all parts are trained. ``on_log`` is then called. Raises
+    The population changes only after all parts are trained. ``on_log`` is then called. Raises
     ``UserError`` if workers are lost or differ from this process.
     """
-    rows = network.rows(task.rows, "train").numpy()
-    test = None if task.test is None else network.rows(task.test, "test").numpy()
+    rows = population.rows(task.rows, "train").numpy()
+    test = None if task.test is None else population.rows(task.test, "test").numpy()
     tasks = []
     for part in parts:
-        start = network.member_range.start
-        about = {**network.description, "members": [start + part.start, start + part.stop]}
-        state = {key: _own(value.numpy(), part, 0) for key, value in network.state_dict().items()}
+        start = population.member_range.start
+        about = {**population.description, "members": [start + part.start, start + part.stop]}
+        state = {
+            key: _own(value.numpy(), part, 0) for key, value in population.state_dict().items()
+        }
         own, unseen = [None if each is None else _own(each, part, 1) for each in (rows, test)]
         tasks.append((about, state, Task(own, unseen, task.settings, None, task.name)))
     done: dict[int, Trained] = {}
-    with progress(task.name, network.members, "member") as bar:
+    with progress(task.name, population.members, "member") as bar:
         for i, result, _ in workers.completed(_train, tasks):
             done[i] = result
             bar.update(parts[i].stop - parts[i].start)
     records, states, histories, failed = zip(*(done[i] for i in range(len(parts))), strict=True)
     joined = {key: torch.from_numpy(_joined(states, key, 0)) for key in states[0]}
-    network.load_state_dict(joined, assign=True)
-    network.history = {key: _joined(histories, key, 1) for key in histories[0]}
-    network.record = records[0]
-    trainer.replay(network.history, task.on_log)
+    population.load_state_dict(joined, assign=True)
+    population.history = {key: _joined(histories, key, 1) for key in histories[0]}
+    population.record = records[0]
+    trainer.replay(population.history, task.on_log)
     return {member: epoch for each in failed for member, epoch in each.items()}
 
 
@@ -102,9 +104,9 @@ def _joined(parts: Sequence[dict[str, Array]], key: str, axis: int) -> Array:
 
 def _train(description: dict[str, Any], state: dict[str, Array], task: Task) -> Trained:
     """Train a slice on a worker. Its arrays may be read-only, so they are copied."""
-    network = building.restored(
+    population = building.restored(
         description, {key: torch.tensor(each) for key, each in state.items()}
     )
-    failed = trainer.run(network, task)
-    trained = {key: each.numpy() for key, each in network.state_dict().items()}
-    return network.record, trained, network.history, failed
+    failed = trainer.run(population, task)
+    trained = {key: each.numpy() for key, each in population.state_dict().items()}
+    return population.record, trained, population.history, failed

@@ -1,4 +1,4 @@
-"""Train a network: check the arguments, and select the recipe and the processes."""
+"""Train a population of networks: check the arguments, and select the recipe and the processes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 from flows.core.settings import TrainingSettings
 from flows.networks import registry
 from flows.networks.flow import Flow
-from flows.networks.network import DensityNetwork, Network
+from flows.networks.network_population import DensityPopulation, NetworkPopulation
 from flows.training import slices, trainer
 from flows.training.automatic.recipe import train_auto
 from flows.training.trainer import OnLog, Task
 
 
 def train(
-    network: Network,
+    population: NetworkPopulation,
     rows: Any,
     test: Any = None,
     settings: TrainingSettings | None = None,
@@ -26,15 +26,15 @@ def train(
     on_log: OnLog | None = None,
     name: str = "model",
     device: str = "cpu",
-) -> Network:
-    """Train every member of ``network`` on ``rows``, and return the network.
+) -> NetworkPopulation:
+    """Train every member of ``population`` on ``rows``, and return the population.
 
     A recipe is a training procedure, chosen by ``settings.recipe``. The fixed recipe trains for a
     given number of epochs; the automatic recipe chooses the regularisation and the number of steps
     by cross-validation (``automatic/recipe.py``).
 
     Args:
-        network: a network of ``flows.build``.
+        population: a population of ``flows.build``.
         rows: training rows in the user's units: ``(n, *event)``, shared by all members, or
             ``(n, M, *event)``, one set per member. Any array of numbers is accepted. The
             automatic recipe also accepts rows with missing values (``NaN``). Scalers are fitted to
@@ -46,11 +46,11 @@ def train(
             fold, such as copies of a row, or the rows of a subject. By default, equal rows share a
             fold. The fixed recipe has no folds and ignores ``groups``.
         on_log: called as ``on_log(epoch, curves)`` every ``log_every`` epochs, with the numbers
-            that ``network.history`` keeps.
-        name: the name of the network in messages.
+            that ``population.history`` keeps.
+        name: the name of the population in messages.
         device: ``"cpu"``, or ``"cuda"`` for a flow with the fixed recipe. A GPU can be
             faster for flows that the kernels do not cover. The last bits differ. After training,
-            the network is on the CPU.
+            the population is on the CPU.
 
     If ``FLOWS_WORKERS`` names workers (``workers.py``), each worker trains a slice of the members.
     With the compiled kernels, the bytes do not change. ``on_log`` is then called after the
@@ -64,46 +64,46 @@ def train(
     Examples:
         >>> import flows, numpy as np
         >>> rows = np.random.default_rng(0).normal(size=(100, 2))
-        >>> network = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
+        >>> population = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3)
         >>> settings = flows.TrainingSettings(epochs=20, log_every=10)
-        >>> network = flows.train(network, rows, settings=settings)
-        >>> network.history["epoch"], network.history["train_nll"].shape
+        >>> population = flows.train(population, rows, settings=settings)
+        >>> population.history["epoch"], population.history["train_nll"].shape
         (array([10., 20.]), (2, 3))
     """
     settings = settings or TrainingSettings()
-    if not isinstance(network, Network):
-        raise TypeError(f"train takes a network of flows.build; got {type(network).__name__}")
+    if not isinstance(population, NetworkPopulation):
+        raise TypeError(f"train takes a population of flows.build; got {type(population).__name__}")
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise ValueError(f"device = {device!r}: must be cpu, or cuda if torch finds a GPU")
-    auto = _is_automatic(network, settings)
-    if device == "cuda" and (auto or not isinstance(network, Flow)):
+    auto = _is_automatic(population, settings)
+    if device == "cuda" and (auto or not isinstance(population, Flow)):
         raise ValueError("device = 'cuda': only flows with the fixed recipe can be trained there")
     task = Task(rows, test, settings, on_log, name, groups)
     if auto:
-        train_auto(cast(DensityNetwork, network), task)
-        network.eval()
-        return network
-    network.forget_automatic()
-    network.to(device)
-    parts = slices.cut(network, name) if device == "cpu" else []
-    failed = slices.run(parts, network, task) if parts else trainer.run(network, task)
+        train_auto(cast(DensityPopulation, population), task)
+        population.eval()
+        return population
+    population.forget_automatic()
+    population.to(device)
+    parts = slices.cut(population, name) if device == "cpu" else []
+    failed = slices.run(parts, population, task) if parts else trainer.run(population, task)
     for member, epoch in failed.items():
         print(
             f"{name}: the loss of member {member} was not finite from epoch {epoch} on; the "
             "member stays in the results",
             file=sys.stderr,
         )
-    network.to("cpu").eval()
-    return network
+    population.to("cpu").eval()
+    return population
 
 
-def _is_automatic(network: Network, settings: TrainingSettings) -> bool:
-    """Return whether the automatic recipe trains ``network``.
+def _is_automatic(population: NetworkPopulation, settings: TrainingSettings) -> bool:
+    """Return whether the automatic recipe trains ``population``.
 
-    Raises ``ValueError`` if the recipe is automatic and the network was assembled by hand.
+    Raises ``ValueError`` if the recipe is automatic and the population was assembled by hand.
     """
     if settings.recipe != "auto":
         return False
-    if "model" not in network.description:
-        raise ValueError("the automatic recipe trains only networks of flows.build")
-    return registry.find(network.description["model"]).is_automatic(settings)
+    if "model" not in population.description:
+        raise ValueError("the automatic recipe trains only populations of flows.build")
+    return registry.find(population.description["model"]).is_automatic(settings)

@@ -14,7 +14,7 @@ from flows.core.arrays import Array, Whole, rounded, subsample
 from flows.core.progress import progress, show_state
 from flows.core.seeds import Generators, normals, numpy_generators
 from flows.core.settings import TrainingSettings
-from flows.networks.network import Network, Points
+from flows.networks.network_population import NetworkPopulation, Points
 from flows.training.optimizer import ClippedAdam, one_cycle
 from flows.training.record import TrainingRecord
 from flows.training.smoothing import noise_level, sharpen
@@ -41,27 +41,29 @@ class Task(NamedTuple):
 
 
 class Trainer:
-    """The trainer of all members of ``network``; each call of ``epoch()`` trains for one epoch.
+    """The trainer of all members of ``population``; each call of ``epoch()`` trains for one epoch.
 
     ``train`` are rows ``(n, *event)``, shared by all members, or ``(n, M, *event)``, one set per
-    member, in the user's units. The scaler of ``network`` is fitted to them. The trainer holds the
-    scaled rows once, in the networks' precision; each epoch computes its points ``(M, *event, N)``
-    from them.
+    member, in the user's units. The scaler of ``population`` is fitted to them. The trainer holds
+    the scaled rows once, in the precision of the networks; each epoch computes its points
+    ``(M, *event, N)`` from them.
     """
 
-    def __init__(self, network: Network, train: Any, settings: TrainingSettings) -> None:
-        self.network, self.settings = network, settings
-        rows = network.rows(train, "train").double()
-        network.preprocessing.fit_scaler(rows.numpy())
-        scaled = torch.from_numpy(network.preprocessing.scale(rows.numpy()))
+    def __init__(
+        self, population: NetworkPopulation, train: Any, settings: TrainingSettings
+    ) -> None:
+        self.population, self.settings = population, settings
+        rows = population.rows(train, "train").double()
+        population.preprocessing.fit_scaler(rows.numpy())
+        scaled = torch.from_numpy(population.preprocessing.scale(rows.numpy()))
         self.clean = self.scored(rows, 0)
-        network.initialize(self.clean.z)
-        self.visited, self.noise = _smoothed(network, scaled, settings)
+        population.initialize(self.clean.z)
+        self.visited, self.noise = _smoothed(population, scaled, settings)
         self.batch = min(settings.batch_size, len(rows))
         pieces = _cut(torch.empty(len(rows)), POINTS_PER_PIECE)
         self.steps = sum(math.ceil(len(piece) / self.batch) for piece in pieces)  # per epoch
         self.step = 0
-        self.optimizer = ClippedAdam(network.flatten(), settings.clip, network.betas)
+        self.optimizer = ClippedAdam(population.flatten(), settings.clip, population.betas)
 
     def scored(self, rows: Tensor, number: int) -> Points:
         """Return the points on which curves are computed, for rows ``(n, M or 1, *event)``.
@@ -69,36 +71,36 @@ class Trainer:
         The rows are in the user's units. At most ``POINTS_PER_PIECE`` rows are used, evenly spaced.
         ``number`` is 0 for training rows and 1 for test rows; it selects the random numbers.
         """
-        z, log_det = self.network.preprocess(subsample(rows, POINTS_PER_PIECE))
+        z, log_det = self.population.preprocess(subsample(rows, POINTS_PER_PIECE))
         generators = numpy_generators(
-            self.settings.seed, "curves", self.network.member_range, number
+            self.settings.seed, "curves", self.population.member_range, number
         )
-        return Points(self.network.visit(z, generators), log_det)
+        return Points(self.population.visit(z, generators), log_det)
 
     def points(self, generators: Generators) -> Iterator[Tensor]:
         """Yield the points that one epoch visits, ``(M, *event, n)``, a piece at a time.
 
         Every member has its own order and its own noise.
         """
-        rows = self.visited.expand(self.network.members, *self.visited.shape[1:])
+        rows = self.visited.expand(self.population.members, *self.visited.shape[1:])
         orders = [torch.from_numpy(g.permutation(rows.shape[1])).int() for g in generators]
         for places in _cut(torch.stack(orders).to(rows.device), POINTS_PER_PIECE):
             pairs = zip(rows, places, strict=True)
             moved = [own.index_select(0, at).movedim(0, -1) for own, at in pairs]
             points = torch.stack(moved).contiguous()
             if self.noise is None:
-                yield self.network.visit(points, generators)
+                yield self.population.visit(points, generators)
             else:
                 yield points + self.noise * normals(generators, *points.shape[1:]).to(points)
 
     def epoch(self) -> Tensor:
         """Train for one epoch; return whether all losses of each member were finite, ``(M,)``."""
         generators = numpy_generators(
-            self.settings.seed, "train", self.network.member_range, self.step // self.steps
+            self.settings.seed, "train", self.population.member_range, self.step // self.steps
         )
-        finite = torch.ones(self.network.members, dtype=torch.bool, device=self.visited.device)
+        finite = torch.ones(self.population.members, dtype=torch.bool, device=self.visited.device)
         for points in self.points(generators):
-            objective = self.network.objective(points, generators)
+            objective = self.population.objective(points, generators)
             for batch in _cut(points, self.batch):
                 loss, gradient = objective(batch)
                 share = one_cycle(self.step / (self.settings.epochs * self.steps))
@@ -108,46 +110,46 @@ class Trainer:
         return finite
 
 
-def run(network: Network, task: Task) -> dict[int, int]:
-    """Train ``network`` with the fixed recipe, and set its history and record.
+def run(population: NetworkPopulation, task: Task) -> dict[int, int]:
+    """Train ``population`` with the fixed recipe, and set its history and record.
 
     Return the first epoch with a non-finite loss for each failed member, by the index of the member
     in the whole population.
     """
     rows, test, settings, on_log, name, *_ = task
     if test is not None:  # invalid rows are rejected before training starts
-        test = network.rows(test, "test").double()
+        test = population.rows(test, "test").double()
     failed: dict[int, int] = {}
     log: dict[int, dict[str, Array]] = {}
     with progress(name, settings.epochs, "epoch") as bar:
         show_state(bar, "estimating the noise level")
-        trainer = Trainer(network, rows, settings)
+        trainer = Trainer(population, rows, settings)
         show_state(bar, "")
         clean = {"train": trainer.clean}
         if test is not None:
             clean["test"] = trainer.scored(test, 1)
         for epoch in range(1, settings.epochs + 1):
             for member in (~trainer.epoch()).nonzero().flatten().tolist():
-                failed.setdefault(network.member_range[member], epoch)
+                failed.setdefault(population.member_range[member], epoch)
             if epoch % settings.log_every == 0 or epoch == settings.epochs:
-                curves = network.curves(clean)
+                curves = population.curves(clean)
                 if epoch == settings.epochs:
-                    curves |= network.final_curves(clean)
+                    curves |= population.final_curves(clean)
                 log[epoch] = {key: rounded(curve) for key, curve in curves.items()}
                 means = (f"{key} {value.mean():.3f}" for key, value in log[epoch].items())
                 show_state(bar, ", ".join(means))
                 if on_log is not None:
                     on_log(epoch, log[epoch])
             bar.update()
-    network.record = TrainingRecord("fixed", trainer.visited.shape[1])
-    network.history = {"epoch": np.array(list(log), dtype=np.float64)}
-    unknown = np.full(network.members, np.nan)  # the final curves before the end
-    network.history |= {
+    population.record = TrainingRecord("fixed", trainer.visited.shape[1])
+    population.history = {"epoch": np.array(list(log), dtype=np.float64)}
+    unknown = np.full(population.members, np.nan)  # the final curves before the end
+    population.history |= {
         key: np.stack([row.get(key, unknown) for row in log.values()]) for key in log[epoch]
     }
     last = np.stack(list(log[epoch].values()))
     for member in np.flatnonzero(~np.isfinite(last).all(axis=0)).tolist():
-        failed.setdefault(network.member_range[member], epoch)
+        failed.setdefault(population.member_range[member], epoch)
     return failed
 
 
@@ -161,7 +163,7 @@ def replay(history: dict[str, Array], on_log: OnLog | None) -> None:
 
 
 def _smoothed(
-    network: Network, rows: Tensor, settings: TrainingSettings
+    population: NetworkPopulation, rows: Tensor, settings: TrainingSettings
 ) -> tuple[Tensor, Tensor | None]:
     """Return the rows that training visits, and the noise's standard deviation.
 
@@ -170,9 +172,9 @@ def _smoothed(
     ``(M or 1, 1, ...)``, or ``None`` without noise.
     """
     sets = rows.movedim(1, 0)
-    if settings.noise == 0 or not network.takes_noise:
-        return sets.to(network.device, network.dtype).contiguous(), None
-    visited = torch.empty(sets.shape, dtype=network.dtype)
+    if settings.noise == 0 or not population.takes_noise:
+        return sets.to(population.device, population.dtype).contiguous(), None
+    visited = torch.empty(sets.shape, dtype=population.dtype)
     levels: list[float] = []
     for number, own in enumerate(sets):
         # Members with the same data share the result
@@ -187,8 +189,8 @@ def _smoothed(
         moved = sharpen(flat, level, settings.sharpen) if settings.sharpen else flat
         visited[number] = torch.from_numpy(moved).reshape(own.shape)
         levels.append(level)
-    deviation = torch.tensor(levels, dtype=network.dtype).reshape(-1, *[1] * (rows.ndim - 1))
-    return visited.to(network.device), deviation.to(network.device)
+    deviation = torch.tensor(levels, dtype=population.dtype).reshape(-1, *[1] * (rows.ndim - 1))
+    return visited.to(population.device), deviation.to(population.device)
 
 
 def _cut(points: Tensor, most: int) -> tuple[Tensor, ...]:

@@ -6,7 +6,7 @@ from common.storage import writing
 from flows.core.arrays import Shape
 from flows.core.checkpoint import CheckpointError
 from flows.core.errors import UserError
-from flows.networks.network import Network
+from flows.networks.network_population import NetworkPopulation
 from flows.networks.population import Population
 from flows.saving import load, save
 from stages.pipeline.files import TRAIN, checkpoint
@@ -18,23 +18,23 @@ def write_model(name: str, population: Population) -> None:
         save(population, checkpoint(name))
 
 
-def read_model(name: str, event_shape: Shape) -> Network:
+def read_model(name: str, event_shape: Shape) -> NetworkPopulation:
     """Return the trained network in ``models/<name>.safetensors``.
 
     Raises ``UserError``, which names the file, if it cannot be read, or holds no trained network of
     rows of this shape.
     """
     try:
-        network = load(checkpoint(name)).population
-        if not isinstance(network, Network) or "epoch" not in network.history:
+        population = load(checkpoint(name)).population
+        if not isinstance(population, NetworkPopulation) or "epoch" not in population.history:
             raise CheckpointError(f"{checkpoint(name)}: holds no trained network")
-        shapes = network.event_shape, event_shape
+        shapes = population.event_shape, event_shape
         if shapes[0] != tuple(event_shape):
             held, wanted = (" x ".join(map(str, shape)) for shape in shapes)
             raise CheckpointError(
                 f"{checkpoint(name)}: holds a network of {held} dimensions, and the rows of "
                 f"{TRAIN} have {wanted}"
             )
-        return network
+        return population
     except CheckpointError as error:
         raise UserError(f"{error}; `dvc repro train@{name}` writes it again") from None

@@ -13,7 +13,7 @@ from flows.bijections import ActNorm
 from flows.bijections.chain import Chain
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
-from flows.networks.network import Network
+from flows.networks.network_population import NetworkPopulation
 from studies.digits import digits, networks
 
 
@@ -42,12 +42,12 @@ def variant(
     size = protocol["train"], protocol["test"]
     parts = [digits.split("random", first + r, *size) for r in members]
     train, test = (np.stack([part[k] for part in parts], axis=1) for k in (0, 2))  # (n, R, 64)
-    network = networks.build(model, shape, settings, members, first)
+    population = networks.build(model, shape, settings, members, first)
     if not actnorm:
-        without_actnorm(network)
+        without_actnorm(population)
     if smooth:
-        smoothed(network)
-    fitted = networks.fit(model, network, training, train, None, first)
+        smoothed(population)
+    fitted = networks.fit(model, population, training, train, None, first)
     rows: dict[str, Any] = {}
     if fitted.log_q:
         noise = smooth_noise if smooth else np.random.Generator.random
@@ -75,20 +75,20 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return 2 * rng.random((4, *shape)).sum(axis=0)
 
 
-def without_actnorm(network: Network) -> None:
-    """Remove the ActNorms from all chains of ``network``."""
-    for part in network.modules():
+def without_actnorm(population: NetworkPopulation) -> None:
+    """Remove the ActNorms from all chains of ``population``."""
+    for part in population.modules():
         if isinstance(part, Chain):
             kept = (each for each in part.bijections if not isinstance(each, ActNorm))
             part.bijections = nn.ModuleList(kept)
 
 
-def smoothed(network: Network) -> None:
-    """Let ``network`` add ``smooth_noise`` to the pixels instead of the uniform u."""
+def smoothed(population: NetworkPopulation) -> None:
+    """Let ``population`` add ``smooth_noise`` to the pixels instead of the uniform u."""
 
     def visit(points: Tensor, generators: list[np.random.Generator]) -> Tensor:
         noise = np.stack([smooth_noise(g, tuple(points.shape[1:])) for g in generators])
-        scaled = torch.from_numpy(noise) / network.preprocessing.standardize.deviation
+        scaled = torch.from_numpy(noise) / population.preprocessing.standardize.deviation
         return (points + scaled).to(points.dtype)
 
-    network.visit = visit  # type: ignore[method-assign, assignment]
+    population.visit = visit  # type: ignore[method-assign, assignment]

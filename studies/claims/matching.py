@@ -25,8 +25,8 @@ from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.mixture import Mixture
 from flows.networks import registry
 from flows.networks.building import build
-from flows.networks.flow_matching_network import FlowMatchingNetwork
-from flows.networks.network import Network
+from flows.networks.flow_matching_population import FlowMatchingPopulation
+from flows.networks.network_population import NetworkPopulation
 from flows.networks.population import Population, chunked_log_prob
 from flows.training.train import train
 from flows.training.trainer import Trainer
@@ -81,7 +81,7 @@ def reference(target: str, name: str, settings: Settings, protocol: Settings) ->
     return scores(truth, models, rows, protocol, f"{target} {name}")
 
 
-def built(model: str, settings: Settings, training: Settings, members: int) -> Network:
+def built(model: str, settings: Settings, training: Settings, members: int) -> NetworkPopulation:
     architecture = registry.architecture(model, settings)
     return build(architecture, (2,), members=members, seed=training["seed"])
 
@@ -117,7 +117,7 @@ def samples_of(model: Population, count: int, generator: np.random.Generator) ->
 # Exact marginal velocities
 
 
-class ExactVelocities(FlowMatchingNetwork):
+class ExactVelocities(FlowMatchingPopulation):
     """Flow matching whose targets are the exact marginal velocities of the smoothed rows::
 
         v(x, t) = sum_i r_i(x, t) [ c_i + a (x - t c_i) ],    a = (t h^2 - (1 - t)) / s
@@ -143,11 +143,11 @@ class ExactVelocities(FlowMatchingNetwork):
 
 
 def with_exact_velocities(
-    network: Network, rows: Array, settings: TrainingSettings, name: str
-) -> Network:
-    """Return an ``ExactVelocities`` with the settings of ``network``, trained on ``rows``."""
-    about = network.description
-    generators = numpy_generators(about["seed"], "initialize", network.member_range)
+    population: NetworkPopulation, rows: Array, settings: TrainingSettings, name: str
+) -> NetworkPopulation:
+    """Return an ``ExactVelocities`` with the settings of ``population``, trained on ``rows``."""
+    about = population.description
+    generators = numpy_generators(about["seed"], "initialize", population.member_range)
     exact = ExactVelocities((2,), generators, about, **about["settings"])
     trainer = Trainer(exact, rows, settings)
     members = exact.members

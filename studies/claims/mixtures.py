@@ -93,7 +93,7 @@ def automatic(seed: int, members: int, rows: int, fresh: int) -> dict[str, Any]:
     log_q = chunked_log_prob(ensemble, points)
     log_p = likelihood.true_log_density(truth, points)
     mixed = ensemble_log_prob(log_q, ensemble.member_weights)[:, None]
-    scores = worst_member(truth, points, log_q[:, : ensemble.networks])
+    scores = worst_member(truth, points, log_q[:, : ensemble.network_count])
     return {**scores, "kl_ensemble": likelihood.divergence(log_p, mixed)[0]}
 
 

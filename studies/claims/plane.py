@@ -76,13 +76,13 @@ def equal(model: str, settings: Settings, training: Settings, protocol: Settings
     name, train = f"equal {model}", TrainingSettings(**training)
     members = protocol["replicates"]
     architecture = registry.architecture(model, settings)
-    network = building.build(architecture, (DIM,), members=members, seed=train.seed)
-    train_model(network, *data(protocol, protocol["train"]), train, name=name)
-    scores = sample_scores(protocol, network, name)
+    population = building.build(architecture, (DIM,), members=members, seed=train.seed)
+    train_model(population, *data(protocol, protocol["train"]), train, name=name)
+    scores = sample_scores(protocol, population, name)
     # A GAN has no density: 0 if its samples are finite, else NaN, so that failures are counted.
-    dense = network.supports("log_prob")
-    kl = divergence(protocol, network) if dense else 0 * scores["recall"]
-    return {"kl": kl, "parameters": network.parameters_per_member(), **scores}
+    dense = population.supports("log_prob")
+    kl = divergence(protocol, population) if dense else 0 * scores["recall"]
+    return {"kl": kl, "parameters": population.parameters_per_member(), **scores}
 
 
 def curve(model: str, rows: int, couplings: int, base: Settings, protocol: Settings) -> Scores:

@@ -63,7 +63,7 @@ class FreshTrainer(Trainer):
             shape = (BLOCK * rows,)
             own = [self.truth.sample(shape, generator=generator) for generator in generators]
             drawn = torch.cat(own, dim=1)
-            self.ahead = list(self.network.preprocess(drawn)[0].split(rows, dim=2))
+            self.ahead = list(self.population.preprocess(drawn)[0].split(rows, dim=2))
         yield self.ahead.pop().contiguous()
 
 

@@ -121,12 +121,12 @@ def scores(
         rows |= dict(pd.DataFrame(judged))
         first = np.nan_to_num(fakes[: digits.SHOWN, 0])
         images = {"samples": first, "nearest": judge.nearest(first)[0]}
-        if walk and isinstance(fitted.network, ImageFlow):
-            images["between"] = latents.between(fitted.network, test[:8:2], test[1:8:2])
-            images["anew"] = latents.anew(fitted.network, test[:4], rng)
+        if walk and isinstance(fitted.population, ImageFlow):
+            images["between"] = latents.between(fitted.population, test[:8:2], test[1:8:2])
+            images["anew"] = latents.anew(fitted.population, test[:4], rng)
         arrays |= {key: each.astype(np.uint8) for key, each in images.items()}
-    if fitted.network:
-        arrays |= curves(fitted.network.history)
+    if fitted.population:
+        arrays |= curves(fitted.population.history)
     return rows, arrays
 
 

@@ -19,7 +19,7 @@ from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
 from flows.evaluation import samples
 from flows.evaluation.bits import bits_per_dimension
-from flows.networks.network import Network
+from flows.networks.network_population import NetworkPopulation
 
 LEVELS, PIXELS, CLASSES, SHOWN = 17, 64, 10, 14
 Protocol = dict[str, Any]  # the part of that name in params.yaml
@@ -51,12 +51,12 @@ class Fitted:
             has no density.
         draw: takes n and a generator; returns samples ``(n, M, 64)`` of whole numbers. ``None`` if
             the model has no sampler.
-        network: the network, for models that are networks of this library.
+        population: the population, for models that are networks of this library.
     """
 
     log_q: LogDensity | None = None
     draw: Callable[[int, np.random.Generator], Array] | None = None
-    network: Network | None = None
+    population: NetworkPopulation | None = None
 
 
 def dequantised(images: Array, seed: int) -> Array:

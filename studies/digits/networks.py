@@ -13,9 +13,9 @@ from flows.core.arrays import Array
 from flows.core.seeds import numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks import building, registry
-from flows.networks.network import Network, Points
+from flows.networks.network_population import NetworkPopulation, Points
 from flows.networks.population import chunked_log_prob
-from flows.networks.vae_network import VAENetwork
+from flows.networks.vae_population import VAEPopulation
 from flows.training.train import train as train_network
 from studies.digits.digits import LEVELS, PIXELS, Fitted, dequantised
 from studies.digits.vector import vector
@@ -25,7 +25,7 @@ Settings = dict[str, Any]
 
 def build(
     model: str, shape: tuple[int, ...], settings: Settings | None, members: range, seed: int
-) -> Network:
+) -> NetworkPopulation:
     """Build a model of the library or of this study over images of this ``shape``."""
     if model == "vector":
         return vector(shape, settings or {}, members=members, seed=seed)
@@ -36,37 +36,42 @@ def build(
 
 
 def fit(
-    name: str, network: Network, training: Settings, train: Array, test: Array | None, seed: int
+    name: str,
+    population: NetworkPopulation,
+    training: Settings,
+    train: Array,
+    test: Array | None,
+    seed: int,
 ) -> Fitted:
-    """Fit a network to the images ``train``, ``(n, 64)`` or ``(n, M, 64)``.
+    """Fit a population to the images ``train``, ``(n, 64)`` or ``(n, M, 64)``.
 
     Uniform noise u is added to the images each time they are used; for a VAE and a GAN, which do
     not model pixels as whole numbers, u is added once. Test images are only for the curves.
-    ``name`` is the name of the network in messages.
+    ``name`` is the name of the population in messages.
     """
 
     def shaped(images: Array) -> Array:
-        return images.reshape(*images.shape[:-1], *network.event_shape)
+        return images.reshape(*images.shape[:-1], *population.event_shape)
 
     def seen(images: Array) -> Array:
-        return shaped(dequantised(images, seed) if network.takes_noise else images)
+        return shaped(dequantised(images, seed) if population.takes_noise else images)
 
     held_out = None if test is None else seen(test)
     options = TrainingSettings(**training, seed=seed)
-    network = train_network(network, seen(train), held_out, options, name=name)
+    population = train_network(population, seen(train), held_out, options, name=name)
 
     def log_q(y: Array) -> Array:
-        return chunked_log_prob(network, shaped(y))
+        return chunked_log_prob(population, shaped(y))
 
     def draw(n: int, rng: np.random.Generator) -> Array:
-        drawn = network.sample((n,), rng).numpy().reshape(n, network.members, PIXELS)
+        drawn = population.sample((n,), rng).numpy().reshape(n, population.members, PIXELS)
         return np.floor(drawn).clip(0, LEVELS - 1)
 
-    dense = network.supports("log_prob") and not isinstance(network, WideVAE)
-    return Fitted(log_q if dense else None, draw, network)
+    dense = population.supports("log_prob") and not isinstance(population, WideVAE)
+    return Fitted(log_q if dense else None, draw, population)
 
 
-class WideVAE(VAENetwork):
+class WideVAE(VAEPopulation):
     """A VAE with 16 latent dimensions, too many for the quadrature of its density.
 
     It has samples and no density. Its training curve is the bound that it maximises.

@@ -62,9 +62,9 @@ def ours(
     def fitted(rows: Array) -> list[Density]:
         # The curves are not used, and take long for a VAE
         settings = {"log_every": 1000} if model == "vae" else {}
-        network = fit(rows, model, members=members, settings=settings).population
-        both = [network, network.network] if isinstance(network, Composite) else [network]
-        return [density_of(ArrayDensity(each)) for each in both]
+        population = fit(rows, model, members=members, settings=settings).population
+        networks = [population.networks] if isinstance(population, Composite) else []
+        return [density_of(ArrayDensity(each)) for each in (population, *networks)]
 
     return scores(fitted, table, split, train, fresh)
 
@@ -72,7 +72,7 @@ def ours(
 def density_of(ours: ArrayDensity) -> Density:
     def density(rows: Array) -> Array:
         log_q = ours.log_prob(rows, np.arange(len(rows))).log_q
-        return np.column_stack([ours.ensemble(log_q), log_q[:, : ours.population.networks]])
+        return np.column_stack([ours.ensemble(log_q), log_q[:, : ours.population.network_count]])
 
     return density
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Candidate:
     """A way to regularise: the preprocessing, the noise, and the lasso.
 
-    The noise of a network with a context moves only the points y, not the context x.
+    The noise of a population with a context moves only the points y, not the context x.
     """
 
     preprocessing: str  # "margins" or "whiten", or "raw" for neither

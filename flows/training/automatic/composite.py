@@ -15,7 +15,7 @@ from flows.core.seeds import generator_of
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.latent_class_mixture import LatentClassMixture
 from flows.networks import building
-from flows.networks.network import Network
+from flows.networks.network_population import NetworkPopulation
 from flows.networks.population import Description, Population
 
 
@@ -25,36 +25,38 @@ class Composite(Population):
     The mixtures are mixtures of Gaussians or, for a table with labels, of latent classes.
 
     The members are the networks, then the mixtures. Their weights in the ensemble are stacked
-    together. ``history`` and ``encode`` exist for the networks only: ``composite.network`` is their
-    population.
+    together. ``history`` and ``encode`` exist for the networks only: ``composite.networks`` is
+    their population.
 
     Args:
-        network: the population of networks.
+        networks: the population of networks.
         mixtures: the mixtures, of one member each.
         weights: the weights of all members, ``(M + K,)``, which sum to 1.
 
     Examples:
         >>> import flows
         >>> from flows.training.automatic.composite import Composite
-        >>> network = flows.build(flows.NSF(couplings=2, hidden=4), (2,), members=3)
+        >>> networks = flows.build(flows.NSF(couplings=2, hidden=4), (2,), members=3)
         >>> mixture = flows.GaussianMixture([1.0], [[0.0, 0.0]], [[[1.0, 0.0], [0.0, 1.0]]])
-        >>> composite = Composite(network, [mixture], [0.2, 0.2, 0.2, 0.4])
+        >>> composite = Composite(networks, [mixture], [0.2, 0.2, 0.2, 0.4])
         >>> composite.log_prob([[0.0, 0.0]]).shape
         torch.Size([1, 4])
     """
 
     weights: Tensor
 
-    def __init__(self, network: Network, mixtures: Sequence[Population], weights: Any) -> None:
-        description = {**network.description, "mixtures": len(mixtures)}
-        super().__init__(network.members + len(mixtures), network.event_shape, description)
-        self.network, self.mixtures = network, nn.ModuleList(mixtures)
+    def __init__(
+        self, networks: NetworkPopulation, mixtures: Sequence[Population], weights: Any
+    ) -> None:
+        description = {**networks.description, "mixtures": len(mixtures)}
+        super().__init__(networks.members + len(mixtures), networks.event_shape, description)
+        self.networks, self.mixtures = networks, nn.ModuleList(mixtures)
         self.register_buffer("weights", torch.as_tensor(weights, dtype=torch.float64))
-        self.history = network.history
+        self.history = networks.history
 
     @property
-    def networks(self) -> int:
-        return self.network.members
+    def network_count(self) -> int:
+        return self.networks.members
 
     @property
     def member_weights(self) -> Tensor:
@@ -62,11 +64,11 @@ class Composite(Population):
 
     @property
     def to_real(self) -> ToReal:
-        return self.network.to_real
+        return self.networks.to_real
 
     @property
     def _parts(self) -> list[Population]:
-        return [self.network, *self.mixtures]
+        return [self.networks, *self.mixtures]
 
     def supports(self, method: str) -> bool:
         return method == "log_prob"
@@ -89,11 +91,13 @@ class Composite(Population):
         return torch.cat(drawn, dim=len(sample_shape))
 
     def encode(self, value: Any) -> Tensor:
-        raise NotImplementedError("a mixture has no noise; `network.encode` encodes with networks")
+        raise NotImplementedError(
+            "a mixture has no noise; `composite.networks.encode` encodes with networks"
+        )
 
     def parameters_per_member(self) -> int:
         """Return the number of trainable parameters of one network."""
-        return self.network.parameters_per_member()
+        return self.networks.parameters_per_member()
 
     def _split(self, value: Tensor) -> Sequence[tuple[Population, Tensor]]:
         """Return each part with its points: the shared points, or its members' own points."""
@@ -113,15 +117,16 @@ class Composite(Population):
         """
         about = dict(description)
         count = about.pop("mixtures")
-        network = building.restored(about, _below("network.", state))
+        own = _below("networks.", state) or _below("network.", state)  # until release 0.3
+        networks = building.restored(about, own)
         mixtures: list[Population] = []
         for k in range(count):
-            own, to_real = _below(f"mixtures.{k}.", state), network.to_real
+            own, to_real = _below(f"mixtures.{k}.", state), networks.to_real
             if any(to_real.label_counts):
                 mixtures.append(LatentClassMixture.with_state(to_real, own))
             else:
                 mixtures.append(GaussianMixture.with_state(to_real, own))
-        return cls(network, mixtures, state["weights"])
+        return cls(networks, mixtures, state["weights"])
 
 
 def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

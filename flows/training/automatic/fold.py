@@ -11,7 +11,7 @@ from flows.core.seeds import numpy_generator
 from flows.mixtures import completion
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.mixture import Mixture
-from flows.networks.network import DensityNetwork
+from flows.networks.network_population import DensityPopulation
 from flows.networks.preprocessing import Preprocessing
 
 TRAIN_ROWS = 50_000  # training rows of a fold, at most
@@ -31,7 +31,7 @@ class Fold:
     alone, since the point is unknown when the density is used.
 
     Args:
-        network: the network to train, which has the columns of the table.
+        population: the population to train, which has the columns of the table.
         rows: rows ``(n, D)`` in the user's units. A gap is ``NaN``.
         fold_of: the number of the fold in which each row is held out, ``(n,)``; -1 for none.
         number: the number of this fold.
@@ -57,14 +57,14 @@ class Fold:
 
     def __init__(
         self,
-        network: DensityNetwork,
+        population: DensityPopulation,
         rows: Array,
         fold_of: Whole,
         number: int,
         seed: int,
         copies: Whole | None = None,
     ) -> None:
-        self.number, self.seed, self.context = number, seed, network.context
+        self.number, self.seed, self.context = number, seed, population.context
         is_held_out = fold_of == number
         self.train = np.flatnonzero(~is_held_out)
         self.train = self.train[completion.few_rows(rows[self.train], TRAIN_ROWS)]
@@ -72,7 +72,7 @@ class Fold:
         if copies is not None:
             self.different = np.unique(copies[self.train], return_index=True)[1]
         self.held_out = np.flatnonzero(is_held_out)
-        self.units = Preprocessing(network.row_shape, 1, network.to_real, network.context)
+        self.units = Preprocessing(population.row_shape, 1, population.to_real, population.context)
         self.units.fit_scaler(rows[self.train][:, None])
         self.contexts = rows[self.train, : self.context]
         self.train_rows = self.scale(rows[self.train])

@@ -22,7 +22,7 @@ from flows.core.seeds import Generators, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.mixtures.completion import count_completions
 from flows.networks import building
-from flows.networks.network import DensityNetwork
+from flows.networks.network_population import DensityPopulation
 from flows.training.automatic.candidates import Candidate
 from flows.training.automatic.fold import CHECK_ROWS, Fold
 from flows.training.automatic.lasso import first_layers, shrink
@@ -54,10 +54,10 @@ class Member:
 
 
 class FoldTrainer:
-    """The trainer of a population like ``network`` with one member per candidate and fold.
+    """The trainer of a population like ``population`` with one member per candidate and fold.
 
     Args:
-        network: a network of ``flows.build``, which is not changed.
+        population: a population of ``flows.build``, which is not changed.
         rows: rows ``(n, D)`` in the user's units. A gap is ``NaN`` (``completion.py``).
         test: rows ``(n', D)`` in the user's units, without gaps, or ``None``. Only the curves use
             them.
@@ -69,7 +69,7 @@ class FoldTrainer:
 
     def __init__(
         self,
-        network: DensityNetwork,
+        population: DensityPopulation,
         rows: Array,
         test: Array | None,
         candidates: Sequence[Candidate],
@@ -78,14 +78,14 @@ class FoldTrainer:
         copies: Whole | None = None,
     ) -> None:
         self.settings, self.shape = settings, rows.shape
-        self.rate = settings.learning_rate * (TARGET_RATE if network.context else 1)
+        self.rate = settings.learning_rate * (TARGET_RATE if population.context else 1)
         self.folds = [
-            Fold(network, rows, fold_of, number, settings.seed, copies)
+            Fold(population, rows, fold_of, number, settings.seed, copies)
             for number in range(fold_of.max() + 1)
         ]
         names = dict.fromkeys(candidate.preprocessing for candidate in candidates)
         self.prepared = {
-            name: [PreparedFold(f, network, name) for f in self.folds] for name in names
+            name: [PreparedFold(f, population, name) for f in self.folds] for name in names
         }
         pairs = [
             (candidate, p)
@@ -94,8 +94,8 @@ class FoldTrainer:
         ]
         self.members = [Member(*pair, stream) for stream, pair in enumerate(pairs)]
         states = [member.prepared.preprocessing.state_dict() for member in self.members]
-        self.network = network = self._population(network)
-        network.preprocessing.load_state_dict(
+        self.population = population = self._population(population)
+        population.preprocessing.load_state_dict(
             {name: torch.cat([state[name] for state in states]) for name in states[0]}
         )
         count = min(len(f.train) for f in self.folds)
@@ -118,10 +118,10 @@ class FoldTrainer:
             self.scored["test"] = self._weighted({f: f.scale(few) for f in self.folds})
         places = subsample(np.arange(count), EPOCH * BATCH)
         prepared_folds = [member.prepared for member in self.members]
-        network.initialize(
+        population.initialize(
             torch.stack([p.points[:, places * p.fold.completions] for p in prepared_folds])
         )
-        self.optimizer = ClippedAdam(network.flatten(), settings.clip, network.betas)
+        self.optimizer = ClippedAdam(population.flatten(), settings.clip, population.betas)
         self.average = self.optimizer.parameters.clone()
         self.best = self.optimizer.parameters.clone()
         self.best_nll = np.full(len(self.members), np.inf)
@@ -133,10 +133,10 @@ class FoldTrainer:
         # columns after margins
         self.check()
 
-    def _population(self, like: DensityNetwork) -> DensityNetwork:
-        """Return an untrained network like ``like`` with a member for each of ``self.members``."""
+    def _population(self, like: DensityPopulation) -> DensityPopulation:
+        """Return an untrained population like ``like``, with the members ``self.members``."""
         description = {**like.description, "members": [0, len(self.members)]}
-        return cast(DensityNetwork, building.build_described(description))
+        return cast(DensityPopulation, building.build_described(description))
 
     def _weighted(self, rows: Mapping[Fold, Array]) -> WeightedPoints:
         """Return weighted completions of the scaled ``rows`` of each fold, for all members."""
@@ -169,14 +169,14 @@ class FoldTrainer:
         """
         start = self.step
         strengths = torch.tensor([member.candidate.lasso for member in self.members])
-        shrunk = first_layers(self.network) if strengths.any() else []
+        shrunk = first_layers(self.population) if strengths.any() else []
         while self.step < until and (cool or not self.converged) and goes_on():
             streams = [member.stream for member in self.members]
             generators = numpy_generators(
                 self.settings.seed, "train", streams, self.step // self.steps
             )
             points = self.points(generators)
-            objective = self.network.objective(points, generators)
+            objective = self.population.objective(points, generators)
             for batch in points.tensor_split(self.steps, dim=-1):
                 _, gradient = objective(batch)
                 share = (self.step + 1) / WARM_UP_STEPS
@@ -205,7 +205,7 @@ class FoldTrainer:
             return True
         before = max(step for step in self.progress if step <= (1 - LAST) * self.step)
         gain = (self.progress[before] - self.best_nll).mean()
-        return self.step >= LEAST_STEPS and gain < GAIN * self.network.event_shape.numel()
+        return self.step >= LEAST_STEPS and gain < GAIN * self.population.event_shape.numel()
 
     def check(self) -> None:
         """Keep the average weights of every member with its best held-out likelihood so far."""
@@ -224,8 +224,8 @@ class FoldTrainer:
         log-density of the known values.
         """
         z, log_weight = points
-        with self.network.parameters_from(parameters):
-            log_q = self.network.log_density(z).double().reshape(log_weight.shape) + log_weight
+        with self.population.parameters_from(parameters):
+            log_q = self.population.log_density(z).double().reshape(log_weight.shape) + log_weight
         return np.logaddexp.reduce(log_q.numpy(), axis=-1)
 
     def nll(self, key: str) -> Array:
@@ -275,14 +275,14 @@ class FoldTrainer:
         """Keep only the members of these ``candidates``."""
         kept = [m for m, member in enumerate(self.members) if member.candidate in candidates]
         self.members = [self.members[m] for m in kept]
-        state = self.network.state_dict()
-        network = self._population(self.network)
-        network.load_state_dict({key: x[kept] if x.ndim else x for key, x in state.items()})
-        optimizer = ClippedAdam(network.flatten(), self.settings.clip, network.betas)
+        state = self.population.state_dict()
+        population = self._population(self.population)
+        population.load_state_dict({key: x[kept] if x.ndim else x for key, x in state.items()})
+        optimizer = ClippedAdam(population.flatten(), self.settings.clip, population.betas)
         optimizer.first = self.optimizer.first[kept]
         optimizer.second = self.optimizer.second[kept]
         optimizer.steps = self.optimizer.steps
-        self.network, self.optimizer = network, optimizer
+        self.population, self.optimizer = population, optimizer
         for name in ("average", "best", "best_nll", "best_step"):
             setattr(self, name, getattr(self, name)[kept])
         self.scored = {

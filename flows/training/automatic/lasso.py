@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from flows.conditioners.perceptron import Perceptron
 
 
-def first_layers(network: nn.Module) -> list[Tensor]:
-    """Return the first-layer weights of all perceptrons of ``network``, ``(M, hidden, inputs)``.
+def first_layers(population: nn.Module) -> list[Tensor]:
+    """Return the first-layer weights of all perceptrons of ``population``, ``(M, hidden, inputs)``.
 
     They are views of the parameters.
     """
-    perceptrons = [each for each in network.modules() if isinstance(each, Perceptron)]
+    perceptrons = [each for each in population.modules() if isinstance(each, Perceptron)]
     return [each.layers()[0][0].detach() for each in perceptrons]
 
 

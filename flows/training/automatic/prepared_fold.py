@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flows.core.arrays import Array, as_points
-from flows.networks.network import DensityNetwork
+from flows.networks.network_population import DensityPopulation
 from flows.networks.preprocessing import Preprocessing
 from flows.training.automatic.candidates import Candidate
 from flows.training.automatic.fold import Fold
@@ -44,17 +44,19 @@ class PreparedFold:
 
     The preprocessing is fitted to the first completion of each training row. ``points`` ``(D, N)``
     are all completions of the training rows after the preprocessing, in the precision of
-    ``network``.
+    ``population``.
 
     Args:
         fold: the fold.
-        network: the network to train.
+        population: the population to train.
         name: the preprocessing: ``"margins"``, ``"whiten"``, or ``"raw"`` for neither.
     """
 
-    def __init__(self, fold: Fold, network: DensityNetwork, name: str) -> None:
-        self.fold, self.dtype = fold, network.dtype
-        self.preprocessing = Preprocessing(network.row_shape, 1, network.to_real, network.context)
+    def __init__(self, fold: Fold, population: DensityPopulation, name: str) -> None:
+        self.fold, self.dtype = fold, population.dtype
+        self.preprocessing = Preprocessing(
+            population.row_shape, 1, population.to_real, population.context
+        )
         self.preprocessing.add_margins()
         self.preprocessing.add_whitening()
         first = as_points(fold.completed[:: fold.completions])

@@ -37,7 +37,7 @@ from flows.core.seeds import numpy_generator
 from flows.core.settings import FOLDS, folds_and_candidates
 from flows.mixtures import completion
 from flows.mixtures.fitting import fit_gaussian
-from flows.networks.network import DensityNetwork
+from flows.networks.network_population import DensityPopulation
 from flows.networks.population import Population, ensemble_log_prob
 from flows.training.automatic import stacking
 from flows.training.automatic.candidates import CANDIDATES, TARGET_CANDIDATES
@@ -60,19 +60,19 @@ TARGET_REFERENCES = {"a Gaussian without x": False, "a linear Gaussian": True}
 
 
 def train_auto(
-    network: DensityNetwork, task: Task, mixtures: int = 0, limit: Limit | None = None
+    population: DensityPopulation, task: Task, mixtures: int = 0, limit: Limit | None = None
 ) -> Population:
-    """Train ``network`` with the automatic recipe, and return the ensemble.
+    """Train ``population`` with the automatic recipe, and return the ensemble.
 
-    The ensemble is the network, or a ``Composite`` of the network and ``mixtures`` mixtures per
-    fold; ``limit`` may end its parts early (``limit.py``). The training rows may have gaps
-    (``NaN``); the test rows must be complete. A network with a context learns p(y | x); a row is
+    The ensemble is the population, or a ``Composite`` of the population and ``mixtures`` mixtures
+    per fold; ``limit`` may end its parts early (``limit.py``). The training rows may have gaps
+    (``NaN``); the test rows must be complete. A population with a context learns p(y | x); a row is
     the context x and the point y, and only x may have gaps. Raises ``ValueError`` for a number of
     members that does not fit the folds and candidates, and for rows or groups from which the recipe
     cannot learn.
     """
-    folds, kept = folds_and_candidates(network.members)
-    rows, test = _checked_rows(network, task)
+    folds, kept = folds_and_candidates(population.members)
+    rows, test = _checked_rows(population, task)
     group = groups_of(rows, task.groups)
     fold_of = cut_into_folds(group, task.settings.seed)
     fold_of[fold_of >= folds] = -1
@@ -82,30 +82,32 @@ def train_auto(
     searches: list[int] = []
     with progress(task.name, round((1 + COOLING) * MOST_STEPS), "step") as bar:
         show_state(bar, "fitting margins, finding neighbours")
-        candidates = TARGET_CANDIDATES if network.context else CANDIDATES
-        trainer = FoldTrainer(network, rows, test, candidates, fold_of, task.settings, task.copies)
+        candidates = TARGET_CANDIDATES if population.context else CANDIDATES
+        trainer = FoldTrainer(
+            population, rows, test, candidates, fold_of, task.settings, task.copies
+        )
         limit.start(trainer, kept, mixtures)
         rounds = _train_candidates(trainer, kept, limit, bar, task.name)
-        _set_trained(network, trainer)
+        _set_trained(population, trainer)
         scores = trainer.scores(every_row=True)
         weights = stacking.weights(scores[is_held_out])
-        network.weights.copy_(torch.from_numpy(stacking.per_member(weights, folds)))
+        population.weights.copy_(torch.from_numpy(stacking.per_member(weights, folds)))
         if mixtures:
             show_state(bar, "fitting mixtures")
-            counts = network.to_real.label_counts
+            counts = population.to_real.label_counts
             added, searches = fit_mixtures(trainer.prepared, rows, counts, mixtures, limit)
     members = [
         MemberRecord(member.prepared.fold.number, str(member.candidate), int(step))
         for member, step in zip(trainer.members, trainer.best_step, strict=True)
     ]
-    result: Population = network
+    result: Population = population
     if added:
         scores = np.column_stack([scores, *(each.scores for each in added)])
         weights = stacking.weights(scores[is_held_out])
         models = [model for each in added for model in each.models]
-        result = Composite(network, models, stacking.per_member(weights, folds))
+        result = Composite(population, models, stacking.per_member(weights, folds))
         members += [MemberRecord(f, str(each)) for each in added for f in range(folds)]
-    replay(network.history, task.on_log)
+    replay(population.history, task.on_log)
     held_out = ensemble_log_prob(scores, weights)
     unseen = held_out[is_held_out]
     evidence: float = len(np.unique(group[is_held_out]))  # copies add none
@@ -122,26 +124,26 @@ def train_auto(
         held_out_se=float(unseen.std() / math.sqrt(evidence)),
         references=score_references(trainer.folds),
         gaps=gaps.tolist() if gaps.any() else (),
-        row_scores=row_scores(rows[:, network.context :], fold_of, held_out),
+        row_scores=row_scores(rows[:, population.context :], fold_of, held_out),
         cuts={"rounds": rounds, "searches": searches} if limit.is_recorded else {},
     )
     return result
 
 
-def _checked_rows(network: DensityNetwork, task: Task) -> tuple[Array, Array | None]:
+def _checked_rows(population: DensityPopulation, task: Task) -> tuple[Array, Array | None]:
     """Return the training rows ``(n, D)`` and the test rows, or raise ``ValueError``."""
-    shared = checked(network, network.shaped(task.rows, "train"), "train")
-    if network.member_range.start or shared.shape[1] != 1:
+    shared = checked(population, population.shaped(task.rows, "train"), "train")
+    if population.member_range.start or shared.shape[1] != 1:
         raise ValueError(
             "the automatic recipe trains a whole population of flows.build, "
             "on rows that all members share"
         )
     rows, test = shared[:, 0], None
-    for row in np.flatnonzero(np.isnan(rows[:, network.context :]).any(axis=1))[:1].tolist():
-        if network.context:
+    for row in np.flatnonzero(np.isnan(rows[:, population.context :]).any(axis=1))[:1].tolist():
+        if population.context:
             raise ValueError(f"row {row} of train has a gap in the point y; only x may have gaps")
     if task.test is not None:
-        test = checked(network, network.rows(task.test, "test"), "test")[:, 0]
+        test = checked(population, population.rows(task.test, "test"), "test")[:, 0]
     return rows, test
 
 
@@ -182,12 +184,12 @@ def _train_candidates(
     return rounds
 
 
-def _set_trained(network: DensityNetwork, trainer: FoldTrainer) -> None:
-    """Give ``network`` the best parameters of each member, and the history of the training."""
+def _set_trained(population: DensityPopulation, trainer: FoldTrainer) -> None:
+    """Give ``population`` the best parameters of each member, and the history of the training."""
     trainer.optimizer.parameters.copy_(trainer.best)
-    network.load_state_dict(trainer.network.state_dict())
+    population.load_state_dict(trainer.population.state_dict())
     logged = list(trainer.curves["train_nll"])
-    network.history = {
+    population.history = {
         "epoch": np.array([trainer.epochs(step) for step in logged], dtype=np.float64),
         **{key: np.stack([*curve.values()]) for key, curve in trainer.curves.items()},
     }
@@ -204,16 +206,16 @@ def row_scores(rows: Array, fold_of: Whole, held_out: Array) -> RowScores:
     return RowScores(fold_of, state, np.where(state == RowState.SCORED, held_out, np.nan))
 
 
-def checked(network: DensityNetwork, rows: Tensor, what: str) -> Array:
+def checked(population: DensityPopulation, rows: Tensor, what: str) -> Array:
     """Return rows ``(n, M or 1, D)`` in the user's units as an array, with ``NaN`` in gaps.
 
     Raises ``ValueError`` for a value that is infinite or that the kind of its column does not
     allow; ``what`` is the name of the rows in the message.
     """
     given = rows.double().numpy()
-    real = network.preprocessing.to_real_rows(given)
+    real = population.preprocessing.to_real_rows(given)
     for row, member, d in np.argwhere(~(np.isfinite(real) | np.isnan(given)))[:1].tolist():
-        to_real = network.to_real
+        to_real = population.to_real
         name = to_real.names[d] if to_real.names else d
         raise ValueError(
             f"row {row} of {what}: column {name} holds {given[row, member, d]:g}; allowed are "

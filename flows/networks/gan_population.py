@@ -13,13 +13,13 @@ from flows.core.arrays import Array, Shape
 from flows.core.seeds import Generators, normal, normals, numpy_generators
 from flows.networks.architecture import features
 from flows.networks.backend import backend
-from flows.networks.network import Network, Objective, Points
+from flows.networks.network_population import NetworkPopulation, Objective, Points
 from flows.networks.population import Description
 
 LAZY = 4  # the penalty is added at every fourth step
 
 
-class GANNetwork(Network):
+class GANPopulation(NetworkPopulation):
     """A generator G and a discriminator D, with the non-saturating loss and the penalty R1::
 
         L_D = E_p[softplus(-D(x))] + E_z[softplus(D(G(z)))] + penalty/2 E_p[|dD/dx|^2]
@@ -34,7 +34,7 @@ class GANNetwork(Network):
     Args:
         event_shape: the shape of a point, ``(D,)``.
         generators: the generators of the initial weights, one per member.
-        description: how to build the network again.
+        description: how to build the population again.
         hidden: width of both hidden layers of G and of D.
         latent: dimensions of z.
         penalty: weight of the penalty.

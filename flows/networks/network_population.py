@@ -1,4 +1,4 @@
-"""The interface between models and training: the base class of all networks."""
+"""The interface between models and training: the base class of populations of networks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -19,10 +19,10 @@ Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class Points(NamedTuple):
-    """Points after the preprocessing of a network.
+    """Points after the preprocessing of a population.
 
     Attributes:
-        z: the points ``(M, *event, N)``, in the precision of the network.
+        z: the points ``(M, *event, N)``, in the precision of the networks.
         log_det: the log-determinant of the preprocessing at these points, ``(M, N or 1)``, in
             double precision, as it may be large.
     """
@@ -31,7 +31,7 @@ class Points(NamedTuple):
     log_det: Tensor
 
 
-class Network(Population, ABC):
+class NetworkPopulation(Population, ABC):
     """A population of M neural networks that share no parameter.
 
     Every parameter is ``(M, ...)``. Users pass points as rows in their own units. Internally,
@@ -129,8 +129,8 @@ class Network(Population, ABC):
     def shaped(self, value: Any, what: str = "rows") -> Tensor:
         """Return training rows ``(n, M or 1, *event)``, which may hold non-finite values.
 
-        The rows of a network with a context are ``(n, M or 1, context + D)``. Raises ``ValueError``
-        if there are no rows.
+        The rows of a population with a context are ``(n, M or 1, context + D)``. Raises
+        ``ValueError`` if there are no rows.
         """
         rows = self.points(value, what, self.row_shape)
         if rows.ndim != len(self.event_shape) + 2:
@@ -174,9 +174,9 @@ class Network(Population, ABC):
         Args:
             value: points ``(..., M or 1, D)``, or rows ``(n, D)``.
             context: the context of each point, ``(..., M or 1, d)`` or ``(n, d)``; ``None`` for a
-                network without a context.
+                population without a context.
 
-        Raises ``ValueError`` if ``context`` is missing, or the network has no context.
+        Raises ``ValueError`` if ``context`` is missing, or the population has no context.
         """
         value = self.points(value)
         self.check_context(context)
@@ -187,11 +187,13 @@ class Network(Population, ABC):
         return torch.cat([each.expand(*shape, -1) for each in (given, value)], dim=-1)
 
     def check_context(self, context: Any) -> None:
-        """Raise ``ValueError`` if a context is missing, or was given to a network without one."""
+        """Raise ``ValueError`` for a missing context, and for a context that is not expected."""
         if context is None and self.context:
-            raise ValueError(f"the network has a context of {self.context} numbers; pass context=x")
+            raise ValueError(
+                f"the population has a context of {self.context} numbers; pass context=x"
+            )
         if context is not None and not self.context:
-            raise ValueError("the network was built without a context, so it takes none")
+            raise ValueError("the population was built without a context, so it takes none")
 
     def restore(self, z: Tensor) -> Tensor:
         """Map the networks' points ``(M, *event, n)`` back to the user's units."""
@@ -211,7 +213,7 @@ class Network(Population, ABC):
         """Use the parameters ``flat`` ``(M, P)`` inside the block, without copying.
 
         The columns are in the order of ``flatten``. After the block, even after an error, the
-        network has its own parameters again, unchanged.
+        population has its own parameters again, unchanged.
         """
         own = [p.data for p in self.parameters()]
         self._point_at(flat)
@@ -228,8 +230,8 @@ class Network(Population, ABC):
             p.data = columns.view(p.shape)
 
 
-class DensityNetwork(Network):
-    """A network with a density, which a subclass defines in ``log_density``."""
+class DensityPopulation(NetworkPopulation):
+    """A population of networks with a density, which a subclass defines in ``log_density``."""
 
     @abstractmethod
     def log_density(self, z: Tensor) -> Tensor:
@@ -238,7 +240,7 @@ class DensityNetwork(Network):
     def log_prob(self, value: Any, context: Any = None) -> Tensor:
         """Return log-densities ``(n, M)`` in nats of points ``(n, *event)`` or ``(n, M, *event)``.
 
-        A network with a context returns log-densities given ``context``: rows ``(n, d)``, or
+        A population with a context returns log-densities given ``context``: rows ``(n, d)``, or
         ``(n, M, d)`` with one set of rows per member.
 
         The bits of the result are the same for an array and for a tensor, and with and without

@@ -13,14 +13,14 @@ from flows.core.latent_integral import CHUNK, mixture_by_pairs, mixture_in_the_p
 from flows.core.seeds import Generators, normal, normals
 from flows.networks.architecture import features
 from flows.networks.backend import backend
-from flows.networks.network import DensityNetwork, Objective, Points, mean_nll
+from flows.networks.network_population import DensityPopulation, Objective, Points, mean_nll
 from flows.networks.population import Description
 
 # The initial log-scale of the noise; from 0, the decoder never learns to use the latent space
 FIRST_LOG_SCALE = -1.0
 
 
-class VAENetwork(DensityNetwork):
+class VAEPopulation(DensityPopulation):
     """A decoder mu(z) with one learned noise scale s per feature, and an encoder m(x), v(x).
 
     The encoder proposes z for an x in standardised units::
@@ -35,7 +35,7 @@ class VAENetwork(DensityNetwork):
     Args:
         event_shape: the shape of a point, ``(D,)``.
         generators: the generators of the initial weights, one per member.
-        description: how to build the network again.
+        description: how to build the population again.
         hidden: width of both hidden layers of the encoder and of the decoder.
 
     Raises ``ValueError`` for points that are not vectors.

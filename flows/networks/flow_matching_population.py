@@ -1,4 +1,4 @@
-"""The network of flow matching: a velocity field, its training loss, samples and density."""
+"""Populations of flow matching: a velocity field, its training loss, samples and density."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from flows.core.seeds import Generators, generator_of, normals, numpy_generators
 from flows.networks.architecture import features
 from flows.networks.backend import backend
 from flows.networks.base_distribution import StandardNormal
-from flows.networks.network import DensityNetwork, Objective, Points
+from flows.networks.network_population import DensityPopulation, Objective, Points
 from flows.networks.population import Description
 
 
-class FlowMatchingNetwork(DensityNetwork):
+class FlowMatchingPopulation(DensityPopulation):
     """A velocity field v(x, t) that moves points from noise at t = 0 to data at t = 1.
 
     Source: Lipman et al. 2023, with straight paths::
