@@ -22,7 +22,6 @@ from flows.evaluation import likelihood
 from flows.networks.population import chunked_log_prob
 from flows.tables.column_maps import ColumnMaps
 from flows.tables.field import Field
-from flows.tables.preparation import to_real
 from flows.training.automatic import fold as fold_module
 from flows.training.automatic import fold_trainer, prepared_fold, stacking
 from flows.training.automatic import recipe as auto
@@ -120,7 +119,7 @@ def test_unseen_rows_are_scored_in_the_users_units(kinds):
     """Members that did not learn from a row score the row; references are in the same units."""
     columns = [Field.parse(name, word) for name, word in zip("abc", kinds, strict=True)]
     x = from_real(columns, rows() + 5)
-    real = to_real(columns, x)
+    real = ColumnMaps(columns).map_rows(x[:, None])[:, 0]
     fitted = model(to_real=ColumnMaps(columns))
     fit(fitted, x)
     log_q, fold = fitted.log_prob(x).numpy(), fitted.record.row_scores.fold

@@ -20,7 +20,7 @@ from flows.tables.duplicates import first_copies
 from flows.tables.field import Field, registered
 from flows.tables.notices import TableError
 from flows.tables.options import FitOptions, options_of
-from flows.tables.preparation import round_rows
+from flows.tables.rows import round_rows
 from flows.tables.spreading import dequantise
 from stages.pipeline.preparation import from_real, learnable, scorable
 

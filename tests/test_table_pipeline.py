@@ -26,7 +26,6 @@ from flows.evaluation.statistics import mean_ci95
 from flows.mixtures.fitting import fit_gaussian
 from flows.tables import files as table
 from flows.tables.column_maps import ColumnMaps
-from flows.tables.preparation import to_real
 from stages import generate, prepare, rank
 from stages.pipeline import files
 from stages.pipeline.preparation import from_real, scorable
@@ -309,7 +308,7 @@ def test_prepared_rows_map_back_to_the_files_of_prepare(
     prepare.main()
     problem = files.read_prepared().problem
     _, scaler = files.read_scaler()
-    real = to_real(problem.to_real.fields, problem.train)
+    real = problem.to_real.map_rows(problem.train[:, None])[:, 0]
     np.testing.assert_allclose(scaler.scale(real), storage.read_npy(files.TRAIN), rtol=0, atol=1e-6)
     model = flows.GaussianMixture.fit(one_gaussian, problem.train, problem.to_real)
     assert model.preprocessing is not None

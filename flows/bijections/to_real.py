@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor
 
 from flows.bijections.bijection import Bijection
@@ -52,6 +53,11 @@ class ToReal(Bijection):
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return z, z.new_zeros(len(z), 1)
+
+    def map_rows(self, rows: Array) -> Array:
+        """Return rows ``(n, M or 1, *event)`` in the user's units on the real line."""
+        x = self(torch.from_numpy(rows).movedim(0, -1))[0]
+        return x.movedim(-1, 0).contiguous().numpy()
 
     def round(self, x: Tensor) -> Tensor:
         """Return ``x`` ``(M, D, N)`` in the user's units, rounded to the values of samples."""

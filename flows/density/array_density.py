@@ -33,8 +33,7 @@ from flows.tables.column_maps import ColumnMaps
 from flows.tables.field import Field, Label
 from flows.tables.kinds import Real
 from flows.tables.parsing import default_names
-from flows.tables.preparation import round_rows
-from flows.tables.rows import refused
+from flows.tables.rows import refused, round_rows
 from flows.tables.schema import Schema
 
 ROWS_PER_DRAW = 50_000  # rows that are drawn at a time: limits the memory

@@ -17,6 +17,7 @@ from flows.density.array_density import ArrayDensity
 from flows.density.chunks import Chunks
 from flows.density.target_density import TargetDensity, target_along
 from flows.networks import registry
+from flows.tables.drawing import drawn
 from flows.tables.notices import Notice
 from flows.tables.parsing import parse_fields
 from flows.tables.rows import numbers_of
@@ -71,7 +72,6 @@ def plot(
     if d is not None and density.columns[d].name in density.targets:
         raise UserError(f"{argument('along', along)}: is a target; name another column")
     from flows.plotting.along import draw_along
-    from flows.tables.drawing import drawn
 
     return draw_along(drawn(density.columns), rows, *target_along(density, rows, d)), []
 
@@ -79,7 +79,6 @@ def plot(
 def _of_samples(density: ArrayDensity, rows: Array, model: str) -> Figure:
     """Draw samples over rows ``(n, D)``. Raises ``UserError`` if the ``model`` is a reference."""
     from flows.plotting import Row, Scene, draw
-    from flows.tables.drawing import drawn
 
     name = density.population.description.get("model")
     if name not in registry.names():
@@ -101,7 +100,6 @@ def _of_row(
     ``label`` names the row in the picture, and ``source`` is the file that holds the frame.
     """
     from flows.plotting.single_rows import draw_conditionals
-    from flows.tables.drawing import drawn
 
     rows, _ = Chunks(density, source).known(frame)
     chunks = Chunks(density, source)

@@ -13,7 +13,6 @@ from zlib import crc32
 import numpy as np
 import torch
 
-from flows.bijections.to_real import ToReal
 from flows.core import seeds
 from flows.core.arrays import Array, as_points, as_rows, subsample
 from flows.core.settings import EvaluationSettings
@@ -216,22 +215,17 @@ def _two_sample(own: Array, problem: Problem, settings: EvaluationSettings) -> d
     test = subsample(problem.test.reshape(len(problem.test), -1), COMPARED)
     own = own[:, : len(test)]
     if (to_real := problem.to_real) is not None:  # columns may have different units
-        scale = _on_the_line(to_real, problem.train).std(axis=0)
+        scale = to_real.map_rows(problem.train[:, None]).std(axis=0)
         # Samples of integer columns are whole numbers, and test rows may be dequantised
         rounded = as_rows(to_real.round(as_points(test)))
-        test = _on_the_line(to_real, rounded) / scale
-        own = np.stack([_on_the_line(to_real, row) for row in own]) / scale
+        test = to_real.map_rows(rounded[:, None])[:, 0] / scale
+        own = np.stack([to_real.map_rows(row[:, None])[:, 0] for row in own]) / scale
     generator = seeds.numpy_generator(settings.seed, "metric")
     directions = samples.unit_directions(settings.projections, test.shape[1], generator)
     truth = problem.truth if isinstance(problem.truth, Mixture) else None
     bandwidth = samples.kernel_bandwidth(test, truth)
     how: Any = {"neighbours": settings.neighbours, "directions": directions, "bandwidth": bandwidth}
     return _by_row([samples.two_sample_scores(test, row, **how) for row in own])
-
-
-def _on_the_line(to_real: ToReal, rows: Array) -> Array:
-    """Map rows ``(n, D)`` in the user's units to the real line."""
-    return np.ascontiguousarray(as_rows(to_real(as_points(rows))[0]))
 
 
 def _by_row(scores: list[dict[str, float]]) -> dict[str, Array]:

@@ -110,11 +110,6 @@ class Preprocessing(Bijection):
             part.margins.knots.copy_(self.margins.knots[:, places])
         return part
 
-    def to_real_rows(self, rows: Array) -> Array:
-        """Return rows ``(n, M or 1, *event)`` in the user's units after ``to_real``."""
-        x = self.to_real(torch.from_numpy(rows).movedim(0, -1))[0]
-        return x.movedim(-1, 0).contiguous().numpy()
-
     def use_scaler(self, scaler: Scaler) -> None:
         """Set ``standardize`` to ``scaler``; ``fit_scaler`` then changes nothing."""
         self.standardize.set(scaler)
@@ -127,7 +122,7 @@ class Preprocessing(Bijection):
         names the column, if a column is constant.
         """
         if not self.is_scaler_fixed:
-            self.standardize.set(Scaler.fit(self.to_real_rows(rows), self.to_real.names))
+            self.standardize.set(Scaler.fit(self.to_real.map_rows(rows), self.to_real.names))
 
     def scale(self, rows: Array) -> Array:
         """Return rows in the user's units after ``to_real`` and ``standardize``.
@@ -135,7 +130,7 @@ class Preprocessing(Bijection):
         Rows and result are ``(n, M or 1, *event)``. Rows that members share stay shared if the
         members have the same scaler. ``NaN`` stays.
         """
-        return self.standardize.scaler.scale(self.to_real_rows(rows))
+        return self.standardize.scaler.scale(self.to_real.map_rows(rows))
 
     @torch.no_grad()
     def fit(self, scaled: Tensor, *, margins: bool = True, whiten: bool = True) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from flows.bijections.to_real import ToReal
 from flows.core.arrays import Array
 from flows.tables.field import Field
+from flows.tables.spreading import spread
 
 
 class ColumnMaps(ToReal):
@@ -57,11 +58,7 @@ class ColumnMaps(ToReal):
         return x
 
     def spread(self, rows: Array, u: Array) -> Array:
-        spread = rows.copy()
-        for d, field in enumerate(self.fields):
-            if field.cell:
-                spread[:, d] = field.spread(rows[:, d], u[:, d])
-        return spread
+        return spread(self.fields, rows, u)
 
     def part(self, places: Sequence[int]) -> ColumnMaps:
         return ColumnMaps([self.fields[d] for d in places])

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from flows.plotting.scene import Column
 from flows.tables.field import Field
+
+if TYPE_CHECKING:
+    from flows.plotting.scene import Column
 
 
 def drawn(fields: Sequence[Field]) -> list[Column]:
     """Return how figures draw the columns."""
+    from flows.plotting.scene import Column  # imports matplotlib
+
     return [
         Column(
             field.name,

@@ -33,6 +33,11 @@ def refused(fields: Sequence[Field], values: Array) -> Mask:
     return ~(np.stack(held, axis=1) | np.isnan(values))
 
 
+def round_rows(fields: Sequence[Field], rows: Array) -> Array:
+    """Return numbers ``(n, D)`` in the user's units, rounded to the values of samples."""
+    return np.stack([field.round(x) for field, x in zip(fields, rows.T, strict=True)], axis=1)
+
+
 def separated(fields: Sequence[Field], values: Array) -> Rows:
     """Return numbers ``(n, D)`` with codes for labels as rows of numbers and labels."""
     is_label = _are_labels(fields)

@@ -12,7 +12,7 @@ import numpy as np
 from flows.core.arrays import Array, as_points, as_rows
 from flows.tables.duplicates import first_copies
 from flows.tables.field import Field
-from flows.tables.preparation import round_rows, to_real
+from flows.tables.rows import round_rows
 from flows.tables.spreading import dequantise
 
 
@@ -20,7 +20,7 @@ def learnable(columns: Sequence[Field], values: Array, seed: int) -> Array:
     """Map rows ``(n, D)`` to learn from to the real line; rounded values are dequantised."""
     if not columns:
         return values
-    return to_real(columns, dequantise(columns, values, first_copies(values), seed))
+    return _to_real(columns, dequantise(columns, values, first_copies(values), seed))
 
 
 def scorable(columns: Sequence[Field], values: Array, seed: int) -> Array:
@@ -33,7 +33,13 @@ def scorable(columns: Sequence[Field], values: Array, seed: int) -> Array:
         return values
     dequantised = dequantise(columns, values, first_copies(values), seed)
     whole = [column.is_discrete and not column.labels for column in columns]
-    return to_real(columns, np.where(whole, values, dequantised))
+    return _to_real(columns, np.where(whole, values, dequantised))
+
+
+def _to_real(columns: Sequence[Field], rows: Array) -> Array:
+    from flows.tables.column_maps import ColumnMaps
+
+    return ColumnMaps(columns).map_rows(rows[:, None])[:, 0]
 
 
 def from_real(columns: Sequence[Field], rows: Array, *, whole: bool = False) -> Array:

@@ -213,7 +213,7 @@ def checked(population: DensityPopulation, rows: Tensor, what: str) -> Array:
     allow; ``what`` is the name of the rows in the message.
     """
     given = rows.double().numpy()
-    real = population.preprocessing.to_real_rows(given)
+    real = population.to_real.map_rows(given)
     for row, member, d in np.argwhere(~(np.isfinite(real) | np.isnan(given)))[:1].tolist():
         to_real = population.to_real
         name = to_real.names[d] if to_real.names else d
