@@ -66,7 +66,8 @@ def save(
 def load(path: str | Path) -> Saved:
     """Return the population in ``path``, and the schema of its table.
 
-    Raises ``CheckpointError``, which names the file, for a file that cannot be read.
+    The classes of the file must be imported; ``flows.load`` imports those of tables. Raises
+    ``CheckpointError``, which names the file, for a file that cannot be read.
     """
     try:
         description, state, arrays = read(Path(path))
@@ -76,8 +77,8 @@ def load(path: str | Path) -> Saved:
             name = description["name"]
             raise CheckpointError(f"holds no model, but the name of a truth: {name}")
         table, training = description.pop("table", None), description.pop("training", None)
-        if description.get("columns"):
-            description.setdefault("to_real", "columns")  # release 0.3 does not name the map
+        if columns := description.pop("columns", None):  # until release 0.3
+            description["to_real"] = {"name": "columns", "columns": columns}
         population = _restored(description, state)
         if training is not None:
             population.record = TrainingRecord.from_json(training, arrays)

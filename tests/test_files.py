@@ -149,7 +149,7 @@ def reference_in_its_place(_: Path) -> None:
         (Path.unlink, "no such file"),
         (truncate, "`dvc repro train@realnvp`"),
         (lambda _: write_model("realnvp", flows.build(flows.RealNVP(), (2,))), "no trained"),
-        (reference_in_its_place, "holds no trained network; `dvc repro train@realnvp`"),
+        (reference_in_its_place, "holds no trained networks; `dvc repro train@realnvp`"),
     ],
     ids=["missing", "truncated", "never trained", "a reference"],
 )
@@ -167,7 +167,7 @@ def test_the_error_names_a_checkpoint_of_another_dimension(folder: Path):
     model.history = {"epoch": np.array([2.0, 4.0])}
     write_model("realnvp", model)
     assert message(evaluate.main, "realnvp") == (
-        "models/realnvp.safetensors: holds a network of 3 dimensions, and the rows of "
+        "models/realnvp.safetensors: holds networks of 3 dimensions, and the rows of "
         "data/prepared/train.npy have 2; `dvc repro train@realnvp` writes it again"
     )
 

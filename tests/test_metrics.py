@@ -790,8 +790,11 @@ def test_a_problem_with_parts_that_do_not_match_is_rejected():
     ):
         Problem(np.zeros((5, 2)), np.zeros((5, 3)))
     rows = np.zeros((5, 2))
-    with pytest.raises(ValueError, match="3 columns for rows of shape"):
+    with pytest.raises(ValueError, match="3 columns for rows of 2 numbers"):
         Problem(rows, rows, None, ColumnMaps([field(name) for name in "abc"]))
+    images = np.zeros((5, 1, 4, 4))
+    with pytest.raises(ValueError, match=r"to_real is for vectors; the rows have the shape \(1, 4"):
+        Problem(images, images, None, ColumnMaps([field("a")]))
 
 
 class Blank(Population):

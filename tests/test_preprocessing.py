@@ -15,9 +15,9 @@ from torch.testing import assert_close
 
 import flows
 from flows.bijections import Margins, Whiten
-from flows.bijections.to_real import ToReal
 from flows.core.checkpoint import CheckpointError
 from flows.networks.preprocessing import Preprocessing
+from flows.networks.to_real import ToReal
 from flows.tables.column_maps import ColumnMaps
 
 
@@ -125,8 +125,8 @@ class LogPower(ToReal):
         return {"power": self.power}
 
     @classmethod
-    def from_json(cls, description: Mapping[str, Any]) -> LogPower:
-        return cls(description["power"])
+    def from_json(cls, content: Mapping[str, Any]) -> LogPower:
+        return cls(content["power"])
 
 
 def of_positive_numbers() -> Any:
@@ -157,7 +157,7 @@ def test_a_file_keeps_the_map_by_its_registered_name(tmp_path: Path, monkeypatch
     assert_close(loaded.log_prob(x), model.log_prob(x), rtol=0, atol=0)
     monkeypatch.delitem(ToReal.maps, "log power")
     with pytest.raises(
-        CheckpointError, match="'log power' to the real line is not defined; import"
+        CheckpointError, match="'log power' to the real line, which is not defined; import"
     ):
         flows.load(tmp_path / "model")
 
@@ -170,3 +170,51 @@ def test_the_columns_of_a_table_are_a_map_with_the_old_name_for_one_release():
     assert old.description == new.description
     assert isinstance(old.to_real, ColumnMaps)
     assert old.to_real.fields == columns
+
+
+def test_a_map_that_a_file_could_not_hold_is_refused():
+    with pytest.raises(TypeError, match="Nameless needs a name"):
+
+        class Nameless(ToReal):
+            pass
+
+    with pytest.raises(TypeError, match="Shifted has arguments, so it needs to_json and from_json"):
+
+        class Shifted(ToReal):
+            name = "shifted"
+
+            def __init__(self, shift: float) -> None:
+                super().__init__()
+                self.shift = shift
+
+    with pytest.raises(TypeError, match="'columns' of Mine is that of ColumnMaps"):
+
+        class Mine(ToReal):
+            name = "columns"
+
+    assert not {"", "shifted"} & ToReal.maps.keys()
+    assert ToReal.maps["columns"] is ColumnMaps
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "said"),
+    [
+        ({"to_real": ["a"]}, TypeError, r"to_real = \['a'\]: must be a map, such as ColumnMaps"),
+        ({"context": 1}, NotImplementedError, "LogPower to the real line is not for populations"),
+    ],
+)
+def test_a_map_that_the_population_cannot_take_is_refused(
+    how: dict[str, Any], error: type[Exception], said: str
+):
+    with pytest.raises(error, match=said):
+        flows.build(flows.NSF(hidden=4), (1,), **{"to_real": LogPower(2.0), **how})
+
+
+@pytest.mark.parametrize("recipe", ["fixed", "auto"])
+def test_rows_that_the_map_does_not_allow_are_refused_before_training(recipe: str):
+    model = flows.build(flows.RealNVP(hidden=4), (2,), members=5, to_real=LogPower(2.0))
+    x = np.exp(rows(40, 2))
+    x[3, 1] = -1.0
+    said = "row 3 of train: column 1 holds -1; allowed are finite numbers that LogPower maps to"
+    with pytest.raises(ValueError, match=said):
+        flows.train(model, x, settings=flows.TrainingSettings(recipe=recipe, epochs=1))

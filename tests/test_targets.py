@@ -176,7 +176,7 @@ def mixed() -> tuple[TargetPopulation, np.ndarray]:
     numbers = [rng.normal(size=n), rng.gamma(2, 1, n), rng.integers(0, 3, n)]
     rows = np.column_stack([*numbers, rng.gamma(3, 1, n), rng.poisson(3, n)])
     population: Any = flows.build(
-        flows.Conditional(), (3,), members=2, context=2, to_real=ColumnMaps(columns, 2)
+        flows.Conditional(), (3,), members=2, context=2, to_real=ColumnMaps(columns)
     )
     preprocessing = population.preprocessing
     preprocessing.add_margins()

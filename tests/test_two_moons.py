@@ -113,7 +113,7 @@ def test_the_file_of_the_truth_says_that_it_holds_no_model(run: Path):
 
 def test_the_old_name_of_the_truths_warns_and_has_the_same_functions(monkeypatch):
     monkeypatch.delitem(sys.modules, "flows.targets", raising=False)
-    with pytest.warns(FutureWarning, match=r"flows\.targets is now flows\.truths"):
+    with pytest.warns(FutureWarning, match=r"flows\.targets is flows\.truths"):
         import flows.targets
     assert flows.targets.make is truths.make
     assert importlib.import_module("flows.targets.ring").make().means.shape == (8, 2)

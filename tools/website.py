@@ -50,11 +50,7 @@ REFERENCE = {  # the public names; the strict build fails for a name that is mis
     ),
     "Building and training": ("build", "train", "TrainingSettings", "check_bijection"),
     "Populations": ("Population", "ensemble_log_prob", "Flow", "GaussianMixture", "StandardNormal"),
-    "Targets and evaluation": ("Mixture", "Problem"),
-}
-INTRODUCTIONS = {
-    "Building and training": "On this page, a *network* is a population: M neural networks, its "
-    "*members*, that are trained together.",
+    "Truths and evaluation": ("Mixture", "Problem"),
 }
 
 
@@ -221,8 +217,7 @@ def reference() -> Iterator[tuple[str, str]]:
         overview += [f"## [{title}]({file})", summary({name: public[name] for name in group})]
         options = "    options: {heading_level: 2, show_root_full_path: false}"
         entries = [f"::: flows.{name}\n{options}" for name in group]
-        head = [f"# {title}", INTRODUCTIONS.get(title, "")]
-        yield page_of_group(title), "\n\n".join([*head, *entries])
+        yield page_of_group(title), "\n\n".join([f"# {title}", *entries])
     overview.append("All other classes and functions are on the pages of their [modules][flows].")
     yield "api/index.md", "\n\n".join(overview)
     for module in modules(library()):

@@ -11,7 +11,6 @@ from numpy.random import Generator
 from torch import Tensor
 
 from flows import saving
-from flows.bijections.to_real import ToReal
 from flows.core.arrays import Array, Shape
 from flows.core.seeds import generator_of
 from flows.mixtures.gaussian_mixture import GaussianMixture
@@ -20,6 +19,7 @@ from flows.networks import building
 from flows.networks.flow import Flow
 from flows.networks.population import Description, Population
 from flows.networks.preprocessing import Preprocessing
+from flows.networks.to_real import ToReal
 from flows.tables.column_maps import ColumnMaps
 from flows.tables.field import Field
 

@@ -142,7 +142,7 @@ def fit_table(
         (len(fields) - context,),
         members=members,
         seed=seed,
-        to_real=ColumnMaps(fields, context),
+        to_real=ColumnMaps(fields),
         context=context,
     )
     on_notices(notices)

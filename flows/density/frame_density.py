@@ -82,7 +82,11 @@ class Density:
     @property
     def network(self) -> Population:
         """The name of ``population`` until version 0.3."""
-        warn("Density.network is now Density.population", FutureWarning, stacklevel=2)
+        warn(
+            "Density.network is Density.population since version 0.4, and goes with version 0.5",
+            FutureWarning,
+            stacklevel=2,
+        )
         return self.population
 
     @property

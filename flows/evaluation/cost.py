@@ -44,9 +44,8 @@ def flops_per_epoch(population: NetworkPopulation, rows: int) -> float:
     Only operations of matrix products are counted, in the forward and backward passes.
     """
     points = torch.zeros(population.members, *population.event_shape, rows, dtype=population.dtype)
-    generators = numpy_generators(
-        0, "train", population.member_range
-    )  # their numbers do not matter
+    # Their numbers do not matter
+    generators = numpy_generators(0, "train", population.member_range)
     with Products() as products, backend.reference_code():  # operations in C are not counted
         objective = population.objective(points, generators)
         for batch in points.tensor_split(BATCHES, dim=-1):

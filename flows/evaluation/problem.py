@@ -9,7 +9,7 @@ from flows.core.arrays import Array
 from flows.core.truth import Truth
 
 if TYPE_CHECKING:  # a problem needs no torch
-    from flows.bijections.to_real import ToReal
+    from flows.networks.to_real import ToReal
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,12 @@ class Problem:
         train: the rows to learn from, ``(n, *event)`` in the user's units.
         test: the rows to be scored on, ``(n', *event)``.
         truth: the distribution of the rows, such as ``flows.Mixture``; ``None`` if unknown.
-        to_real: the map of the rows to the real line, which a population of ``flows.build`` gets,
-            too; distances between rows are distances on the real line. ``None`` is the identity.
+        to_real: the map of the rows to the real line, which populations of ``flows.build`` get,
+            too. Distances are then measured on the real line, in standard deviations of the
+            training rows, because columns may have different units; with ``None``, in the user's
+            unit.
 
-    Raises ``ValueError`` if shapes do not match.
+    Raises ``ValueError`` if shapes do not match, and for a map of images.
 
     Examples:
         >>> import flows, numpy as np
@@ -44,12 +46,12 @@ class Problem:
                 f"training rows of shape {self.train.shape[1:]} and test rows of shape "
                 f"{self.test.shape[1:]} do not match"
             )
-        names = () if self.to_real is None else self.to_real.names
-        if names and self.event_shape != (len(names),):
-            raise ValueError(
-                f"{len(names)} columns for rows of shape {self.event_shape}; vectors need a column "
-                "per number, and images none"
-            )
+        if self.to_real is None:
+            return
+        if len(self.event_shape) != 1:
+            raise ValueError(f"to_real is for vectors; the rows have the shape {self.event_shape}")
+        if (names := self.to_real.names) and len(names) != self.event_shape[0]:
+            raise ValueError(f"{len(names)} columns for rows of {self.event_shape[0]} numbers")
 
     @property
     def event_shape(self) -> tuple[int, ...]:

@@ -80,16 +80,16 @@ def _run(theta: Tensor, x: Tensor, sizes: list[int], **others: Tensor) -> None:
     call("perceptron", network)
 
 
-def perceptron(network: Perceptron, x: Tensor, *, twice: bool = False) -> Tensor:
-    """Return ``network(x)``, ``(M, outputs, N)``, for ``x`` ``(M, inputs, N)``.
+def perceptron(conditioner: Perceptron, x: Tensor, *, twice: bool = False) -> Tensor:
+    """Return ``conditioner(x)``, ``(M, outputs, N)``, for ``x`` ``(M, inputs, N)``.
 
     With ``twice``, autograd can differentiate the gradients. Each layer is then one product: the
     bias is one more column of the weights, and x has one more feature, which is 1.
     """
     if not twice:
-        return Compiled.apply(network.theta, x, network.sizes)
+        return Compiled.apply(conditioner.theta, x, conditioner.sizes)
     one = x.new_ones(x.shape[0], 1, x.shape[2])
-    for k, (weight, bias) in enumerate(network.layers()):
+    for k, (weight, bias) in enumerate(conditioner.layers()):
         x = x.relu() if k else x
         x = Multiply.apply(torch.cat([weight, bias], dim=2), torch.cat([x, one], dim=1), False)
     return x

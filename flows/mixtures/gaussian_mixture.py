@@ -10,13 +10,13 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from flows.bijections.to_real import ToReal
 from flows.core.arrays import Array, Shape, as_rows, as_tensor
 from flows.core.seeds import generator_of
 from flows.mixtures.completion import fit_with_missing
 from flows.mixtures.mixture import Mixture
 from flows.networks.population import Description, Population
 from flows.networks.preprocessing import Preprocessing
+from flows.networks.to_real import ToReal
 
 
 class GaussianMixture(Population):

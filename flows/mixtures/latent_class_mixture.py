@@ -10,13 +10,13 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from flows.bijections.to_real import ToReal
 from flows.core.arrays import Array, Shape, Whole, as_points, as_rows
 from flows.core.seeds import generator_of
 from flows.mixtures.latent_classes import LatentClasses
 from flows.mixtures.mixture import Mixture
 from flows.networks.population import Population
 from flows.networks.preprocessing import Preprocessing
+from flows.networks.to_real import ToReal
 from flows.tables.cells import log_density_in_cell
 
 GAUSSIANS = ("weights", "means", "covariances")

@@ -106,40 +106,38 @@ class Backend:
             return program.loss
         return lambda z: _loss(chain, base, z)
 
-    def perceptron(self, network: Perceptron, x: Tensor, *, twice: bool = False) -> Tensor:
-        """Return ``network(x)``, ``(M, outputs, N)``, for ``x`` ``(M, inputs, N)``.
+    def perceptron(self, conditioner: Perceptron, x: Tensor, *, twice: bool = False) -> Tensor:
+        """Return ``conditioner(x)``, ``(M, outputs, N)``, for ``x`` ``(M, inputs, N)``.
 
         The gradient can be differentiated again only with ``twice``, which costs more.
         """
-        if self._compiles(x, network.theta):
-            return kernels.perceptron(network, x, twice=twice)
-        return network(x)
+        if self._compiles(x, conditioner.theta):
+            return kernels.perceptron(conditioner, x, twice=twice)
+        return conditioner(x)
 
-    def velocity(self, network: SmoothPerceptron, x: Tensor) -> Tensor:
-        """Return ``network(x)``, ``(M, outputs, N)``, for ``x`` ``(M, inputs, N)``."""
-        if self._compiles_field(network, x):
-            return kernels.velocity(network, x)
-        return network(x)
+    def velocity(self, field: SmoothPerceptron, x: Tensor) -> Tensor:
+        """Return ``field(x)``, ``(M, outputs, N)``, for ``x`` ``(M, inputs, N)``."""
+        if self._compiles_field(field, x):
+            return kernels.velocity(field, x)
+        return field(x)
 
-    def velocity_and_divergence(
-        self, network: SmoothPerceptron, x: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return ``network.with_divergence(x)``: ``(M, outputs, N)`` and ``(M, N)``."""
-        if self._compiles_field(network, x):
-            return kernels.velocity_and_divergence(network, x)
-        return network.with_divergence(x)
+    def velocity_and_divergence(self, field: SmoothPerceptron, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``field.with_divergence(x)``: ``(M, outputs, N)`` and ``(M, N)``."""
+        if self._compiles_field(field, x):
+            return kernels.velocity_and_divergence(field, x)
+        return field.with_divergence(x)
 
     def regression(
-        self, network: SmoothPerceptron, x: Tensor, target: Tensor
+        self, field: SmoothPerceptron, x: Tensor, target: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the loss ``1/N sum_n |network(x_n) - target_n|^2`` and its gradient.
+        """Return the loss ``1/N sum_n |field(x_n) - target_n|^2`` and its gradient.
 
         ``x`` is ``(M, inputs, N)``, ``target`` ``(M, outputs, N)``, the loss ``(M,)`` and the
         gradient, by the parameters, ``(M, P)``.
         """
-        if self._compiles_field(network, x, target):
-            return kernels.regression(network, x, target)
-        return _regression(network, x, target)
+        if self._compiles_field(field, x, target):
+            return kernels.regression(field, x, target)
+        return _regression(field, x, target)
 
     def adam(self, step: AdamStep) -> None:
         """Take one step of ``ClippedAdam``, whose docstring has the formula."""
@@ -157,9 +155,9 @@ class Backend:
             return None
         return kernels.program(list(bijection) if type(bijection) is Chain else [bijection])
 
-    def _compiles_field(self, network: SmoothPerceptron, *tensors: Tensor) -> bool:
+    def _compiles_field(self, field: SmoothPerceptron, *tensors: Tensor) -> bool:
         """Return whether C computes a velocity field on these tensors."""
-        return len(network.sizes) - 2 <= DEPTH and self._compiles(network.theta, *tensors)
+        return len(field.sizes) - 2 <= DEPTH and self._compiles(field.theta, *tensors)
 
     def _compiles(self, *tensors: Tensor) -> bool:
         """Return whether C computes an operation on these tensors."""
@@ -248,9 +246,9 @@ def _loss(chain: Chain, base: Base, z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.enable_grad()
-def _regression(network: SmoothPerceptron, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    loss = (network(x) - target).square().sum(1).mean(1)
-    (gradient,) = torch.autograd.grad(loss.sum(), network.theta)
+def _regression(field: SmoothPerceptron, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    loss = (field(x) - target).square().sum(1).mean(1)
+    (gradient,) = torch.autograd.grad(loss.sum(), field.theta)
     return loss.detach(), gradient
 
 

@@ -10,12 +10,12 @@ from warnings import warn
 
 from torch import Tensor
 
-from flows.bijections.to_real import ToReal
 from flows.core.seeds import numpy_generators
 from flows.networks import registry
 from flows.networks.architecture import Architecture
 from flows.networks.network_population import NetworkPopulation
 from flows.networks.population import Description
+from flows.networks.to_real import ToReal
 
 
 def build(
@@ -45,7 +45,8 @@ def build(
         columns: the fields of a table; deprecated, give ``to_real``.
 
     Raises ``ValueError`` for an event shape or a context that the architecture does not support,
-    ``TypeError`` for anything but an architecture, and ``LookupError`` for an architecture that is
+    ``NotImplementedError`` for a context that the map does not support, ``TypeError`` for anything
+    but an architecture and a map, and ``LookupError`` for an architecture that is
     not in a file of ``flows/models``, where a checkpoint looks for it.
 
     Examples:
@@ -58,20 +59,31 @@ def build(
         raise TypeError(
             f"build takes an architecture, such as flows.NSF(couplings=4); got {architecture!r}"
         )
+    if columns:  # until release 0.5
+        warn(
+            "flows.build(columns=...) is to_real=ColumnMaps(columns) since version 0.4, and goes "
+            "with version 0.5",
+            FutureWarning,
+            stacklevel=2,
+        )
+        if to_real is not None:
+            raise TypeError("build takes columns or to_real, not both")
+        # By name, because no flow imports tables
+        to_real = import_module("flows.tables.column_maps").ColumnMaps(columns)
+    to_real = ToReal() if to_real is None else to_real
+    if not isinstance(to_real, ToReal):
+        raise TypeError(f"to_real = {to_real!r}: must be a map, such as ColumnMaps(fields)")
     own = member_range(members)
     description = {
         "model": registry.name_of(architecture),
         "event_shape": list(event_shape),
         "members": [own.start, own.stop],
         "seed": seed,
+        **to_real.description,
     }
-    if columns:  # until release 0.5, and the only line here that knows a table
-        warn("flows.build(columns=...) is now to_real=ColumnMaps(columns)", FutureWarning, 2)
-        to_real = import_module("flows.tables.column_maps").ColumnMaps(columns, context)
-    description |= (to_real or ToReal()).description
     if context:
         description["context"] = context
-    return _build(architecture, description)
+    return _build(architecture, description, to_real)
 
 
 def member_range(members: Any) -> range:
@@ -88,17 +100,22 @@ def member_range(members: Any) -> range:
     return found
 
 
-def build_described(description: Mapping[str, Any]) -> NetworkPopulation:
+def build_described(
+    description: Mapping[str, Any], to_real: ToReal | None = None
+) -> NetworkPopulation:
     """Return the untrained population of a ``description``.
 
-    Raises ``LookupError`` for an unknown architecture, and ``ValueError`` for settings or an event
-    shape that the architecture does not support.
+    ``to_real`` is the map to the real line, by default the map of the description. Raises
+    ``LookupError`` for an unknown architecture, ``ValueError`` for settings or an event shape that
+    the architecture does not support, and ``CheckpointError`` for a map without a class.
     """
     architecture = registry.architecture(description["model"], description["settings"])
-    return _build(architecture, description)
+    return _build(architecture, description, to_real or ToReal.of(description))
 
 
-def _build(architecture: Architecture, description: Mapping[str, Any]) -> NetworkPopulation:
+def _build(
+    architecture: Architecture, description: Mapping[str, Any], to_real: ToReal
+) -> NetworkPopulation:
     """Return the untrained population; its description gets the settings of the architecture."""
     event_shape = tuple(description["event_shape"])
     context = description.get("context", 0)
@@ -108,7 +125,8 @@ def _build(architecture: Architecture, description: Mapping[str, Any]) -> Networ
     generators = numpy_generators(description["seed"], "initialize", range(*description["members"]))
     whole: Description = {**description, "settings": architecture.model_dump()}
     population = architecture.build(event_shape, generators, whole)
-    names = population.to_real.names
+    population.preprocessing.to_real = to_real.with_context(context) if context else to_real
+    names = to_real.names
     if names and population.row_shape != (len(names),):
         raise ValueError(
             f"{len(names)} columns for points of shape {event_shape} and a context of {context}; "

@@ -63,13 +63,13 @@ class ImageFlow(Flow):
         scaler = Scaler(np.full(shape, levels / 2), np.full(shape, levels / (2 * bound)))
         self.preprocessing.use_scaler(scaler)
 
-    def rows(self, value: Any, what: str = "images") -> Tensor:
+    def rows(self, value: Any, what: str = "images", *, may_have_gaps: bool = False) -> Tensor:
         """Return images of whole numbers as ``(n, M or 1, *event)``.
 
         Raises ``ValueError`` if a pixel is not a whole number from 0 to levels - 1, and in the
         cases of ``NetworkPopulation.rows``.
         """
-        images = super().rows(value, what)
+        images = super().rows(value, what, may_have_gaps=may_have_gaps)
         wrong = images[(images != images.floor()) | (images < 0) | (images >= self.levels)]
         if len(wrong):
             raise ValueError(

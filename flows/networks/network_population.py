@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flows.bijections.to_real import ToReal
 from flows.core.arrays import Array, Shape, as_tensor
 from flows.core.seeds import Generators, generator_of
 from flows.networks.population import Population
 from flows.networks.preprocessing import Preprocessing
+from flows.networks.to_real import ToReal
 
 Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -53,8 +53,7 @@ class NetworkPopulation(Population, ABC):
     ) -> None:
         super().__init__(members, event_shape, description or {})
         self.register_buffer("weights", torch.full((members,), 1 / members, dtype=torch.float64))
-        to_real = ToReal.of(self.description)
-        self.preprocessing = Preprocessing(self.row_shape, members, to_real, self.context)
+        self.preprocessing = Preprocessing(self.row_shape, members, context=self.context)
 
     @property
     def to_real(self) -> ToReal:
@@ -126,28 +125,30 @@ class NetworkPopulation(Population, ABC):
 
     # Users' rows
 
-    def shaped(self, value: Any, what: str = "rows") -> Tensor:
-        """Return training rows ``(n, M or 1, *event)``, which may hold non-finite values.
+    def rows(self, value: Any, what: str = "rows", *, may_have_gaps: bool = False) -> Tensor:
+        """Return training rows as ``(n, M or 1, *event)``.
 
         The rows of a population with a context are ``(n, M or 1, context + D)``. Raises
-        ``ValueError`` if there are no rows.
+        ``ValueError`` if there are no rows, and for a value that is not finite, or that the map to
+        the real line does not allow. Gaps (``NaN``) are allowed if rows ``may_have_gaps``.
         """
         rows = self.points(value, what, self.row_shape)
         if rows.ndim != len(self.event_shape) + 2:
             raise ValueError(f"{what}: expected one axis of rows; got {tuple(rows.shape)}")
         if not len(rows):
             raise ValueError(f"{what} holds no rows")
-        return rows
-
-    def rows(self, value: Any, what: str = "rows") -> Tensor:
-        """Return training rows as ``(n, M or 1, *event)``.
-
-        Raises ``ValueError`` if there are no rows or a value is not finite.
-        """
-        rows = self.shaped(value, what)
-        for row, *place in (~rows.isfinite()).nonzero()[:1].tolist():
+        if not may_have_gaps:
+            for row, *place in (~rows.isfinite()).nonzero()[:1].tolist():
+                raise ValueError(
+                    f"row {row} of {what} holds {rows[row, *place].item()}, which is not finite"
+                )
+        given = rows.double().numpy()
+        real = self.to_real.map_rows(given)
+        for row, *place in np.argwhere(~(np.isfinite(real) | np.isnan(given)))[:1].tolist():
+            name = self.to_real.names[place[-1]] if self.to_real.names else place[-1]
             raise ValueError(
-                f"row {row} of {what} holds {rows[row, *place].item()}, which is not finite"
+                f"row {row} of {what}: column {name} holds {given[row, *place]:g}; allowed are "
+                f"{self.to_real.allowed(place[-1])}"
             )
         return rows
 

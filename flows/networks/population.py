@@ -8,9 +8,9 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from flows.bijections.to_real import ToReal
 from flows.core.arrays import Array, Shape, Whole, as_tensor
 from flows.core.seeds import generator_of
+from flows.networks.to_real import ToReal
 
 Description = dict[str, Any]  # how to build a model again, as JSON
 
@@ -71,7 +71,7 @@ class Population(nn.Module, Distribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        """The constraint of the points: all real vectors or images."""
+        """The constraint of the points: real vectors or images, all if there is no other map."""
         return constraints.independent(constraints.real, len(self.event_shape))
 
     @property

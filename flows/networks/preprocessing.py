@@ -11,9 +11,9 @@ from torch import Tensor
 
 from flows.bijections import Bijection, Margins, Standardize, Whiten
 from flows.bijections.chain import compose
-from flows.bijections.to_real import ToReal
 from flows.core.arrays import Array, Shape, as_points, as_rows
 from flows.core.scaler import Scaler
+from flows.networks.to_real import ToReal
 
 
 class Preprocessing(Bijection):

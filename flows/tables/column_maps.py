@@ -7,8 +7,8 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from flows.bijections.to_real import ToReal
 from flows.core.arrays import Array
+from flows.networks.to_real import ToReal
 from flows.tables.field import Field
 from flows.tables.spreading import spread
 
@@ -60,6 +60,9 @@ class ColumnMaps(ToReal):
     def spread(self, rows: Array, u: Array) -> Array:
         return spread(self.fields, rows, u)
 
+    def with_context(self, context: int) -> ColumnMaps:
+        return ColumnMaps(self.fields, context)
+
     def part(self, places: Sequence[int]) -> ColumnMaps:
         return ColumnMaps([self.fields[d] for d in places])
 
@@ -70,6 +73,5 @@ class ColumnMaps(ToReal):
         return {"columns": [field.to_json() for field in self.fields]}
 
     @classmethod
-    def from_json(cls, description: Mapping[str, Any]) -> Self:
-        fields = [Field.from_json(column) for column in description["columns"]]
-        return cls(fields, description.get("context", 0))
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        return cls([Field.from_json(column) for column in content["columns"]])

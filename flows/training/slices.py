@@ -31,19 +31,23 @@ def cut(population: NetworkPopulation, name: str) -> list[slice]:
     """Return slices of the members, at most one for each worker.
 
     The list is empty if one process trains all members. A population that was assembled or changed
-    by hand also gives an empty list, because workers rebuild the population from its description; a
-    line on standard error says so. Raises ``UserError`` if ``FLOWS_WORKERS`` is invalid.
+    by hand, or has a map of the user's own, also gives an empty list, because workers rebuild the
+    population from its description; a line on standard error says so. Raises ``UserError`` if
+    ``FLOWS_WORKERS`` is invalid.
     """
     count = min(population.members, workers.count()) if population.members > 1 else 1
     if count < 2:
         return []
-    if "model" not in (about := population.description) or _form(population) != _form(
-        building.build_described(about)
-    ):
-        print(f"{name}: trained in one process, as flows.build did not make it", file=sys.stderr)
-        return []
-    parts = np.array_split(np.arange(population.members), count)
-    return [slice(int(part[0]), int(part[-1]) + 1) for part in parts]
+    about, map_module = population.description, type(population.to_real).__module__
+    if "model" not in about or _form(population) != _form(building.build_described(about)):
+        why = "flows.build did not make it"
+    elif not map_module.startswith("flows."):
+        why = f"workers do not import {map_module}, which has its map to the real line"
+    else:
+        parts = np.array_split(np.arange(population.members), count)
+        return [slice(int(part[0]), int(part[-1]) + 1) for part in parts]
+    print(f"{name}: trained in one process, as {why}", file=sys.stderr)
+    return []
 
 
 def _form(population: NetworkPopulation) -> list[Any]:

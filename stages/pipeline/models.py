@@ -19,20 +19,20 @@ def write_model(name: str, population: Population) -> None:
 
 
 def read_model(name: str, event_shape: Shape) -> NetworkPopulation:
-    """Return the trained network in ``models/<name>.safetensors``.
+    """Return the trained population in ``models/<name>.safetensors``.
 
-    Raises ``UserError``, which names the file, if it cannot be read, or holds no trained network of
-    rows of this shape.
+    Raises ``UserError``, which names the file, if it cannot be read, or holds no trained
+    networks of rows of this shape.
     """
     try:
         population = load(checkpoint(name)).population
         if not isinstance(population, NetworkPopulation) or "epoch" not in population.history:
-            raise CheckpointError(f"{checkpoint(name)}: holds no trained network")
+            raise CheckpointError(f"{checkpoint(name)}: holds no trained networks")
         shapes = population.event_shape, event_shape
         if shapes[0] != tuple(event_shape):
             held, wanted = (" x ".join(map(str, shape)) for shape in shapes)
             raise CheckpointError(
-                f"{checkpoint(name)}: holds a network of {held} dimensions, and the rows of "
+                f"{checkpoint(name)}: holds networks of {held} dimensions, and the rows of "
                 f"{TRAIN} have {wanted}"
             )
         return population

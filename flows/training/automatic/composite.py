@@ -9,7 +9,6 @@ import torch
 from numpy.random import Generator
 from torch import Tensor, nn
 
-from flows.bijections.to_real import ToReal
 from flows.core.arrays import Shape
 from flows.core.seeds import generator_of
 from flows.mixtures.gaussian_mixture import GaussianMixture
@@ -17,6 +16,7 @@ from flows.mixtures.latent_class_mixture import LatentClassMixture
 from flows.networks import building
 from flows.networks.network_population import NetworkPopulation
 from flows.networks.population import Description, Population
+from flows.networks.to_real import ToReal
 
 
 class Composite(Population):

@@ -31,7 +31,7 @@ class Fold:
     alone, since the point is unknown when the density is used.
 
     Args:
-        population: the population to train, which has the columns of the table.
+        population: the population to train, which has the map to the real line.
         rows: rows ``(n, D)`` in the user's units. A gap is ``NaN``.
         fold_of: the number of the fold in which each row is held out, ``(n,)``; -1 for none.
         number: the number of this fold.

@@ -136,7 +136,7 @@ class FoldTrainer:
     def _population(self, like: DensityPopulation) -> DensityPopulation:
         """Return an untrained population like ``like``, with the members ``self.members``."""
         description = {**like.description, "members": [0, len(self.members)]}
-        return cast(DensityPopulation, building.build_described(description))
+        return cast(DensityPopulation, building.build_described(description, like.to_real))
 
     def _weighted(self, rows: Mapping[Fold, Array]) -> WeightedPoints:
         """Return weighted completions of the scaled ``rows`` of each fold, for all members."""

@@ -27,7 +27,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from flows.core.arrays import Array, Whole
@@ -132,7 +131,7 @@ def train_auto(
 
 def _checked_rows(population: DensityPopulation, task: Task) -> tuple[Array, Array | None]:
     """Return the training rows ``(n, D)`` and the test rows, or raise ``ValueError``."""
-    shared = checked(population, population.shaped(task.rows, "train"), "train")
+    shared = population.rows(task.rows, "train", may_have_gaps=True).double().numpy()
     if population.member_range.start or shared.shape[1] != 1:
         raise ValueError(
             "the automatic recipe trains a whole population of flows.build, "
@@ -143,7 +142,7 @@ def _checked_rows(population: DensityPopulation, task: Task) -> tuple[Array, Arr
         if population.context:
             raise ValueError(f"row {row} of train has a gap in the point y; only x may have gaps")
     if task.test is not None:
-        test = checked(population, population.rows(task.test, "test"), "test")[:, 0]
+        test = population.rows(task.test, "test").double().numpy()[:, 0]
     return rows, test
 
 
@@ -204,24 +203,6 @@ def row_scores(rows: Array, fold_of: Whole, held_out: Array) -> RowScores:
     state[np.isnan(rows).any(axis=1)] = RowState.MISSING_VALUES
     state[fold_of < 0] = RowState.NOT_HELD_OUT
     return RowScores(fold_of, state, np.where(state == RowState.SCORED, held_out, np.nan))
-
-
-def checked(population: DensityPopulation, rows: Tensor, what: str) -> Array:
-    """Return rows ``(n, M or 1, D)`` in the user's units as an array, with ``NaN`` in gaps.
-
-    Raises ``ValueError`` for a value that is infinite or that the kind of its column does not
-    allow; ``what`` is the name of the rows in the message.
-    """
-    given = rows.double().numpy()
-    real = population.to_real.map_rows(given)
-    for row, member, d in np.argwhere(~(np.isfinite(real) | np.isnan(given)))[:1].tolist():
-        to_real = population.to_real
-        name = to_real.names[d] if to_real.names else d
-        raise ValueError(
-            f"row {row} of {what}: column {name} holds {given[row, member, d]:g}; allowed are "
-            f"{to_real.allowed(d)}"
-        )
-    return given
 
 
 def groups_of(rows: Array, groups: Any = None) -> Whole:

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from flows.bijections.bijection import Bijection
 from flows.core.arrays import Array
+from flows.core.checkpoint import CheckpointError
 
 
 class ToReal(Bijection):
     """The identity; subclasses are other fixed bijections from a user's units to the real line.
 
-    All members share the map. A subclass is registered under its ``name``, so that a checkpoint can
-    hold the map; a subclass with arguments also defines ``to_json`` and ``from_json``. For a
-    population with a context, points are rows (x, y), and the log-determinants are those of y
-    given x.
+    All members share the map. A subclass is registered under its ``name``, so that a file can hold
+    the map; a subclass with arguments also defines ``to_json`` and ``from_json``. For a population
+    with a context, it defines ``with_context`` and ``part``.
 
     A subclass may also know the values of rows. ``round`` then rounds samples, and ``spread`` gives
     rounded values a density. ``names`` are the names of the columns, and ``label_counts`` the
@@ -26,7 +26,7 @@ class ToReal(Bijection):
 
     Examples:
         >>> import torch, flows
-        >>> from flows.bijections.to_real import ToReal
+        >>> from flows.networks.to_real import ToReal
         >>> class Positive(ToReal):
         ...     name = "positive"
         ...     def forward(self, x):
@@ -38,15 +38,26 @@ class ToReal(Bijection):
         True
     """
 
-    name: ClassVar[str] = ""  # in a checkpoint
+    name: ClassVar[str] = ""  # in a file
     maps: ClassVar[dict[str, type[ToReal]]] = {}
     names: Sequence[str] = ()
     label_counts: Sequence[int] = ()
 
     def __init_subclass__(cls, **arguments: Any) -> None:
-        """Register the class, so that checkpoints hold its maps."""
+        """Register the class, so that files can hold its maps.
+
+        Raises ``TypeError`` for a class that a file cannot hold.
+        """
         super().__init_subclass__(**arguments)
-        ToReal.maps[cls.name] = cls
+        own = vars(cls)
+        if not own.get("name"):
+            raise TypeError(f"{cls.__name__} needs a name, under which a file holds the map")
+        if "__init__" in own and not {"to_json", "from_json"} <= own.keys():
+            raise TypeError(f"{cls.__name__} has arguments, so it needs to_json and from_json")
+        other = ToReal.maps.setdefault(cls.name, cls)
+        if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise TypeError(f"the name {cls.name!r} of {cls.__name__} is that of {other.__name__}")
+        ToReal.maps[cls.name] = cls  # a notebook may define the class again
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x, x.new_zeros(len(x), 1)
@@ -72,42 +83,56 @@ class ToReal(Bijection):
         """
         return rows
 
+    def with_context(self, context: int) -> ToReal:
+        """Return the map of rows (x, y) whose log-determinants are those of y given x.
+
+        Args:
+            context: the number of features of x.
+
+        Raises ``NotImplementedError`` if the map is not for rows with a context.
+        """
+        return self._only_identity("is not for populations with a context")
+
     def part(self, places: Sequence[int]) -> ToReal:
         """Return the map of the columns with the indices ``places``.
 
         Raises ``NotImplementedError`` if the map does not act on single columns.
         """
+        return self._only_identity("has no map of some of the columns")
+
+    def _only_identity(self, problem: str) -> ToReal:
         if type(self) is not ToReal:
-            raise NotImplementedError(f"{type(self).__name__} has no map of some of the columns")
+            raise NotImplementedError(f"the map {type(self).__name__} to the real line {problem}")
         return self
 
     def allowed(self, d: int) -> str:
         """Return the values that column ``d`` may hold, for messages."""
-        return "finite numbers"
+        own = "" if type(self) is ToReal else f" that {type(self).__name__} maps to finite numbers"
+        return f"finite numbers{own}"
 
     @property
     def description(self) -> dict[str, Any]:
         """What the description of a population holds of the map; ``of`` reads it."""
-        return {"to_real": self.name, **self.to_json()} if self.name else {}
+        return {"to_real": {"name": self.name, **self.to_json()}} if self.name else {}
 
     def to_json(self) -> dict[str, Any]:
         """Return the arguments of the map as JSON."""
         return {}
 
     @classmethod
-    def from_json(cls, description: Mapping[str, Any]) -> Self:
-        """Return the map of a population with this ``description``."""
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Return the map whose arguments ``to_json`` wrote."""
         return cls()
 
     @staticmethod
     def of(description: Mapping[str, Any]) -> ToReal:
         """Return the map in the ``description`` of a population.
 
-        Raises ``LookupError`` for a name without a class.
+        Raises ``CheckpointError`` for a name without a class.
         """
-        if not (name := description.get("to_real", "")):
+        if not (content := description.get("to_real")):
             return ToReal()
-        if name not in ToReal.maps:
-            problem = f"the map {name!r} to the real line is not defined"
-            raise LookupError(f"{problem}; import the module with its class first")
-        return ToReal.maps[name].from_json(description)
+        if (name := content["name"]) not in ToReal.maps:
+            problem = f"needs the map {name!r} to the real line, which is not defined"
+            raise CheckpointError(f"{problem}; import the module with its class first")
+        return ToReal.maps[name].from_json(content)
