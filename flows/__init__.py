@@ -34,10 +34,10 @@ if TYPE_CHECKING:  # for type checkers and editors
     from flows.networks.flow import Flow as Flow
     from flows.networks.population import Population as Population
     from flows.networks.population import ensemble_log_prob as ensemble_log_prob
+    from flows.recipe.train import train as train
     from flows.tables.field import Field as Field
     from flows.tables.old_column import Column as Column
     from flows.tables.overview import inspect as inspect
-    from flows.training.train import train as train
 
 # Let waiting threads sleep. By default OpenMP lets them spin, and then one other busy process makes
 # two threads several times slower than one. OpenMP reads the variable when torch is imported. No
@@ -74,7 +74,7 @@ _MODULES = {  # the same names at run time; a test compares the two lists
     "inspect": "flows.tables.overview",
     "load": "flows.density.fitting",
     "save": "flows.density.fitting",
-    "train": "flows.training.train",
+    "train": "flows.recipe.train",
 }
 
 __all__ = list(_MODULES)

@@ -16,36 +16,43 @@ from flows.core.errors import one_line
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.networks import building
 from flows.networks.population import Description, Population
-from flows.training.automatic.composite import Composite
-from flows.training.record import ROW_ARRAYS, TrainingRecord
+from flows.recipe.ensemble import Ensemble
+from flows.recipe.record import ROW_ARRAYS, Record
 
 Restore = Callable[[Description, Mapping[str, Tensor]], Population]
 # How populations that contain networks are restored, by a key of their description
-RESTORERS: dict[str, Restore] = {"mixtures": Composite.restored}
+RESTORERS: dict[str, Restore] = {"mixtures": Ensemble.restored}
 
 
 class Saved(NamedTuple):
-    """The content of a file: a population in evaluation mode, and the schema of its table as JSON.
+    """The content of a file.
 
-    ``table`` is ``None`` for a population that is not the density of a table.
+    Args:
+        population: the population, in evaluation mode.
+        record: how the population was trained; ``None`` if it was not.
+        table: the schema of its table as JSON; ``None`` if it is not the density of a table.
     """
 
     population: Population
+    record: Record | None
     table: dict[str, Any] | None
 
 
 def save(
     population: Population,
     path: str | Path,
-    *,
-    record: bool = True,
+    record: Record | None = None,
     table: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a population to ``path``; after an error, no incomplete file is left.
 
-    With ``record=False``, the out-of-fold scores of the training rows are replaced by counts in
-    bins; the rest of the record is written. ``table`` is the schema of the table as JSON. Equal
-    populations give equal bytes. Raises ``OSError`` if the file cannot be written, and
+    Args:
+        population: the population.
+        path: the file.
+        record: how the population was trained.
+        table: the schema of its table as JSON.
+
+    Equal arguments give equal bytes. Raises ``OSError`` if the file cannot be written, and
     ``ValueError`` for a population whose ``description`` does not say how to build it.
     """
     if "model" not in population.description:
@@ -56,15 +63,14 @@ def save(
     description, arrays = population.description, population.history
     if table is not None:
         description = {**description, "table": table}
-    if (training := population.record) is not None:
-        training = training if record else training.without_rows()
-        description = {**description, "training": training.to_json()}
-        arrays = arrays | training.arrays()
+    if record is not None:
+        description = {**description, "training": record.to_json()}
+        arrays = arrays | record.arrays()
     write(Path(path), description, population.state_dict(), arrays)
 
 
 def load(path: str | Path) -> Saved:
-    """Return the population in ``path``, and the schema of its table.
+    """Return the population in ``path``, its record and the schema of its table.
 
     The classes of the file must be imported; ``flows.load`` imports those of tables. Raises
     ``CheckpointError``, which names the file, for a file that cannot be read.
@@ -80,10 +86,9 @@ def load(path: str | Path) -> Saved:
         if columns := description.pop("columns", None):  # until release 0.3
             description["to_real"] = {"name": "columns", "columns": columns}
         population = _restored(description, state)
-        if training is not None:
-            population.record = TrainingRecord.from_json(training, arrays)
+        record = None if training is None else Record.from_json(training, arrays)
         population.history = {key: each for key, each in arrays.items() if key not in ROW_ARRAYS}
-        return Saved(population.eval(), table)
+        return Saved(population.eval(), record, table)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
     except Exception as error:

@@ -8,7 +8,7 @@ from common import storage
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.networks.building import build
-from flows.training.train import train
+from flows.recipe.train import train
 from stages.pipeline import files, runner, schema
 from stages.pipeline.models import write_model
 

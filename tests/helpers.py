@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +12,8 @@ import pytest
 
 import flows
 from flows.core.errors import UserError
+from flows.core.settings import Recipe, TrainingSettings
+from flows.recipe import network_candidate
 from flows.tables.field import Field
 from flows.tables.notices import Notice
 from flows.tables.options import InspectOptions, resolve
@@ -67,18 +68,24 @@ def shortened(steps: int = 20) -> Iterator[None]:
 
     The folds, both rounds of halving, the cooling and the stacking stay.
     """
-    from flows.mixtures import completion, fitting
-    from flows.training.automatic import fold_mixtures, fold_trainer, recipe
-
-    limits = {
-        recipe: {"HALVING_STEPS": (steps // 10, steps // 5), "MOST_STEPS": steps, "TIMED": 2},
-        fold_trainer: {"LEAST_STEPS": steps * 3 // 4},
-        fold_mixtures: {"MOST": 2, "STARTS": 1},
-        fitting: {"RIDGES": (1e-3, 1e-2)},
-        completion: {"COUNTS": (1, 2), "ROUNDS": 4},
-    }
-    with changed(limits):
+    numbers = property(lambda settings: short_recipe(steps))
+    with changed({TrainingSettings: {"numbers": numbers}, network_candidate: {"TIMED": 2}}):
         yield
+
+
+def short_recipe(steps: int = 20, **others: Any) -> Recipe:
+    """Return an automatic recipe with ``steps`` training steps and small mixtures."""
+    own = {
+        "halving_steps": (steps // 10, steps // 5),
+        "least_steps": steps * 3 // 4,
+        "most_steps": steps,
+        "components": 2,
+        "starts": 1,
+        "ridges": (1e-3, 1e-2),
+        "filler_components": (1, 2),
+        "filler_rounds": 4,
+    }
+    return Recipe.model_validate({**own, **others})
 
 
 @contextmanager
@@ -98,8 +105,8 @@ def few_samples() -> Iterator[None]:
 
 
 @contextmanager
-def changed(constants: Mapping[ModuleType, Mapping[str, Any]]) -> Iterator[None]:
-    """Give the ``constants`` of modules other values."""
+def changed(constants: Mapping[Any, Mapping[str, Any]]) -> Iterator[None]:
+    """Give the ``constants`` of modules or classes other values."""
     with pytest.MonkeyPatch.context() as patch:
         for module, values in constants.items():
             for name, value in values.items():

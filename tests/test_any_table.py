@@ -534,7 +534,7 @@ def test_rows_of_a_group_share_a_fold_and_the_column_is_not_learned():
     assert len(np.unique(rows.groups)) == 20
     assert "holds the subjects, 20 in 60 rows; all rows of a subject" in said["patient"]
     density = flows.fit(frame, members=5, group="patient")
-    fold = density.population.record.row_scores.fold
+    fold = density.record.row_scores.fold
     assert (fold[::3] == fold[1::3]).all()
     assert (fold[::3] == fold[2::3]).all()
     assert density.sample(4)["patient"].tolist() == [1, 2, 3, 4]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import short_recipe
 from scipy.optimize import minimize
 from scipy.special import logsumexp, softmax
 from torch.testing import assert_close
@@ -15,20 +16,17 @@ from torch.testing import assert_close
 import flows
 from common.splits import draw_split
 from flows import truths
-from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings
 from flows.evaluation import likelihood
 from flows.networks.population import chunked_log_prob
+from flows.recipe import candidate, fold_trainer, stacking
+from flows.recipe.ensemble import Ensemble
+from flows.recipe.noise import NeighbourNoise
+from flows.recipe.record import RowState
+from flows.recipe.regularisation import REGULARISATIONS
 from flows.tables.column_maps import ColumnMaps
 from flows.tables.field import Field
-from flows.training.automatic import fold as fold_module
-from flows.training.automatic import fold_trainer, prepared_fold, stacking
-from flows.training.automatic import recipe as auto
-from flows.training.automatic.candidates import CANDIDATES
-from flows.training.automatic.composite import Composite
-from flows.training.automatic.noise import NeighbourNoise
-from flows.training.record import RowState
 from stages.pipeline.preparation import from_real
 
 
@@ -220,35 +218,14 @@ def test_the_fixed_recipe_trains_on_the_points_that_it_scores_after_the_automati
     assert abs(nll - expected) < 0.5
 
 
-@pytest.mark.usefixtures("short_recipe")
-def test_a_fit_scales_rows_once_per_fold_and_searches_equal_rows_once(
-    monkeypatch: pytest.MonkeyPatch,
-):
-    """A row is held out in one of five folds, and is a training row in the four others."""
-    scaled, compared = [], []
-    scale, equal_rows = Scaler.scale, auto.equal_rows
-    monkeypatch.setattr(Scaler, "scale", lambda own, x: scaled.append(len(x)) or scale(own, x))
-    monkeypatch.setattr(auto, "equal_rows", lambda x: compared.append(len(x)) or equal_rows(x))
-    fit(model(), rows(60))
-    assert sorted(scaled) == [12] * 5 + [48] * 5
-    assert compared == [60]
-
-
-@pytest.mark.usefixtures("short_recipe")
 def test_checks_and_training_use_subsamples_and_every_row_is_scored(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    for module, name, most in (
-        (fold_module, "TRAIN_ROWS", 30),
-        (prepared_fold, "ROWS_AT_ONCE", 8),
-        (fold_trainer, "ROWS_AT_ONCE", 7),
-        (fold_trainer, "CHECK_ROWS", 5),
-        (fold_module, "CHECK_ROWS", 5),
-        (fold_trainer, "EPOCH", 2),
-    ):
-        monkeypatch.setattr(module, name, most)
+    for module in (candidate, fold_trainer):
+        monkeypatch.setattr(module, "ROWS_AT_ONCE", 7)
+    few = short_recipe(train_rows=30, check_rows=5, epoch=2)
     x = rows(101)
-    fitted = fit(model(), x, rows(20))
+    fitted = flows.train(model(), x, rows(20), TrainingSettings(recipe=few))
     assert np.isfinite(fitted.record.row_scores.log_density).all()
     log_q, fold = fitted.log_prob(x).numpy(), fitted.record.row_scores.fold
     unseen = np.array([member.fold for member in fitted.record.members])
@@ -277,7 +254,7 @@ def test_fewer_members_hold_out_fewer_of_five_folds(members: int):
 @pytest.mark.usefixtures("short_recipe")
 @pytest.mark.parametrize(
     ("members", "said"),
-    [(6, "multiple of 5"), (5 * len(CANDIDATES) + 5, f"up to {5 * len(CANDIDATES)}")],
+    [(6, "multiple of 5"), (5 * len(REGULARISATIONS) + 5, f"up to {5 * len(REGULARISATIONS)}")],
 )
 def test_an_invalid_number_of_members_is_rejected(members: int, said: str):
     with pytest.raises(ValueError, match=f"members = {members}: .*{said}"):
@@ -317,7 +294,7 @@ def test_kl_on_the_ring_is_the_documented_value():
     truth = truths.make("ring")
     train, _ = draw_split(truth, 1000, 200, seed=0, split_seed=0)
     population = flows.fit(train, flows.NSF(couplings=4, bins=16)).population
-    assert isinstance(population, Composite)
+    assert isinstance(population, Ensemble)
     fresh = truth.sample(100_000, numpy_generator(0, "fresh"))
     log_p, log_q = likelihood.true_log_density(truth, fresh), chunked_log_prob(population, fresh)
     own = log_q[:, : population.network_count]

@@ -24,7 +24,7 @@ from flows.networks import registry
 from flows.networks.network_population import mean_nll
 from flows.networks.population import chunked_log_prob
 from flows.networks.vae_population import VAEPopulation
-from flows.training.train import train
+from flows.recipe.train import train
 from flows.training.trainer import Trainer
 
 MEMBERS = 3

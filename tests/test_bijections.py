@@ -189,7 +189,7 @@ KINDS = [field("a", "positive"), field("b", "interval", -2, 3), field("c"), fiel
 
 
 @pytest.mark.parametrize("fitted", [False, True], ids=["kinds and scaler", "all steps"])
-def test_preprocessing_of_points_and_of_scaled_points_gives_the_same_result(fitted):
+def test_preprocessing_is_a_bijection_with_its_log_determinant(fitted):
     """Every member has its own rows."""
     real = uneven(4)
     x = ColumnMaps(KINDS).inverse(real)[0]
@@ -197,14 +197,8 @@ def test_preprocessing_of_points_and_of_scaled_points_gives_the_same_result(fitt
     if fitted:
         map_.add_margins()
         map_.add_whitening()
-    rows = x.movedim(-1, 0).numpy()
-    map_.fit_scaler(rows)
-    scaled = torch.from_numpy(map_.scale(rows)).movedim(0, -1)
-    map_.fit(scaled)
+    map_.fit(x.movedim(-1, 0).numpy(), margins=True, whiten=True)
     z, log_det = map_(x)
-    direct, its_log_det = map_.from_scaled(scaled)
-    assert_close(direct, z, rtol=0, atol=1e-8)
-    assert_close(its_log_det, log_det, rtol=0, atol=1e-8)
     back, minus = map_.inverse(z)
     assert_close(back, x)
     assert_close(minus, -log_det, rtol=0, atol=1e-8)

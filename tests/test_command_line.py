@@ -20,8 +20,8 @@ from flows.__main__ import main
 from flows.command_line.parser import parser
 from flows.core.errors import UserError
 from flows.density.fitting import AUTO_SETTINGS
+from flows.recipe.record import MemberRecord, Record, RowScores, RowState
 from flows.tables import files as table
-from flows.training.record import MemberRecord, RowScores, RowState, TrainingRecord
 
 pytestmark = pytest.mark.usefixtures("few_samples")
 KINDS = {"age": "integer", "share": "interval:0:1", "price": "positive"}
@@ -485,32 +485,34 @@ def test_the_error_names_a_file_that_is_not_a_model(folder, tmp_path, capsys, ve
 
 
 def folds(density, n=40):
-    """Return the density with the record of a recipe with two folds.
+    """Return the density with other weights, and the record of a recipe with two folds.
 
     The first fold was held out of members 0 and 2, and the second of member 1.
     """
     fold = np.repeat([0, 1, 0], [15, 15, n - 30])
     state = np.repeat([RowState.SCORED, RowState.NOT_HELD_OUT], [30, n - 30])
     scores = RowScores(fold, state, np.random.default_rng(0).normal(-8, 2, n))
-    members = [MemberRecord(k, "raw", 5) for k in (0, 1, 0)]
-    density.population.record = TrainingRecord("auto", n, members=members, row_scores=scores)
+    members = [MemberRecord(k, {"preprocessing": "raw"}, 5) for k in (0, 1, 0)]
+    record = Record("auto", n, members=members, row_scores=scores)
     weigh(density, 0.2, 0.5, 0.3)
-    return density
+    return flows.Density(density.population, density.schema, record)
 
 
 def test_the_tail_probability_follows_its_formula(density):
-    log_q = folds(density).log_prob_members(make())
-    held_out = density.population.record.row_scores.log_density
+    density = folds(density)
+    log_q = density.log_prob_members(make())
+    held_out = density.record.row_scores.log_density
     first, second = np.log(0.4 * np.exp(log_q[:, 0]) + 0.6 * np.exp(log_q[:, 2])), log_q[:, 1]
     for found, a, b in zip(density.tail_probability(make()), first, second, strict=True):
         assert found == (1 + sum(held_out[:15] <= a) + sum(held_out[15:30] <= b)) / 31
 
 
 def test_an_export_without_record_keeps_tail_probabilities_but_no_row_scores(density, tmp_path):
-    folds(density, 4_000).save(tmp_path / "m.flow")
+    density = folds(density, 4_000)
+    density.save(tmp_path / "m.flow")
     run("export", tmp_path / "m.flow", "-o", tmp_path / "public.flow", "--without-record")
     exported = flows.load(tmp_path / "public.flow")
-    assert exported.population.record.row_scores is None
+    assert exported.record.row_scores is None
     assert {"history.held_out", "history.fold", "history.state"}.isdisjoint(
         load_file(tmp_path / "public.flow")
     )
@@ -524,7 +526,8 @@ def test_an_export_without_record_keeps_tail_probabilities_but_no_row_scores(den
 
 
 def test_the_least_likely_rows_have_row_numbers_and_tail_probabilities(folder, density, tmp_path):
-    folds(density).save(tmp_path / "m.flow")
+    density = folds(density)
+    density.save(tmp_path / "m.flow")
     words = ["--anomalies", 5, "-o", tmp_path / "o.csv"]
     run("score", tmp_path / "m.flow", folder / "more.csv", *words)
     found = pd.read_csv(tmp_path / "o.csv")

@@ -124,7 +124,7 @@ def test_further_marks_of_missing_values_are_missing():
     with pytest.raises(ValueError, match="height"):
         estimator(na=[-999], missing="stop").fit(rows)
     fitted = estimator(na=[-999], missing="drop").fit(rows)
-    assert fitted.density_.population.record.rows == len(rows) - 1
+    assert fitted.density_.record.rows == len(rows) - 1
 
 
 def test_an_architecture_equals_its_name_with_settings():

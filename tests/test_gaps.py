@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,19 +12,20 @@ from helpers import field, learned
 
 import flows
 from flows.core.errors import UserError
-from flows.core.settings import TrainingSettings
+from flows.core.settings import Recipe, TrainingSettings
 from flows.mixtures import completion
 from flows.mixtures.conditional_mixture import ConditionalMixture
 from flows.mixtures.mixture import Mixture
 from flows.networks.preprocessing import Preprocessing
+from flows.recipe import candidate
+from flows.recipe.fold import Fold
+from flows.recipe.fold_trainer import FoldTrainer
+from flows.recipe.record import RowState
+from flows.recipe.regularisation import Regularisation
 from flows.tables import parsing
 from flows.tables.checking import check
 from flows.tables.column_maps import ColumnMaps
 from flows.tables.notices import python_words
-from flows.training.automatic import fold_mixtures
-from flows.training.automatic.candidates import Candidate
-from flows.training.automatic.fold_trainer import FoldTrainer
-from flows.training.record import RowState
 from stages.pipeline.preparation import from_real
 
 MIXTURE = Mixture(
@@ -77,23 +80,25 @@ def test_few_or_wide_rows_are_completed(n, dim):
     assert np.isfinite(completion.draw_missing(found, rows, rng)[0]).all()
 
 
-def test_a_held_out_row_is_scored_by_its_known_values():
+def test_a_held_out_row_is_scored_by_its_known_values(monkeypatch):
     """An untrained flow after whitening is a Gaussian with known marginal densities."""
     _, real = gappy(100)
     columns = [field("a", "positive"), field("b"), field("c")]
     rows = from_real(columns, real)
-    model = flows.build(flows.NSF(hidden=4), (3,), members=1, to_real=ColumnMaps(columns))
-    fold_of = np.where(np.arange(100) % 5, -1, 0)
-    candidates = [Candidate("whiten", 0.5)]
-    trainer = FoldTrainer(model, rows, None, candidates, fold_of, TrainingSettings())
-    (fold,) = trainer.folds
-    trainer.completions = 10_000
-    scores = trainer.scores(every_row=True)
+    to_real = ColumnMaps(columns)
+
+    def build(members: int) -> Any:
+        return flows.build(flows.NSF(hidden=4), (3,), members=members, to_real=to_real)
+
+    fold = Fold(rows, np.where(np.arange(100) % 5, -1, 0), 0, to_real)
+    trainer = FoldTrainer(build, [fold], [Regularisation("whiten", 0.5)], TrainingSettings())
+    monkeypatch.setattr(candidate, "count_completions", lambda *_: 10_000)
+    fitted = candidate.Fitted([{}], [trainer.population])
+    scores = candidate.held_out_scores(fitted, [fold], 100)
     assert np.isnan(scores[fold.train]).all()
     log_q = scores[fold.held_out, 0]
-    (member,) = trainer.members
-    whiten = member.prepared.preprocessing.whiten
-    scaler = fold.units.standardize.scaler
+    preprocessing = trainer.population.preprocessing
+    whiten, scaler = preprocessing.whiten, preprocessing.standardize.scaler
     factor = scaler.deviation[..., None] * whiten.factor.numpy()
     mean = scaler.restore(whiten.mean[:, :, 0].numpy())
     exact = Mixture(np.ones(1), mean, factor @ factor.swapaxes(1, 2))
@@ -153,10 +158,10 @@ def test_a_fit_keeps_all_rows_and_reports_missing_values(capsys):
     assert "on 59 rows" in str(density)
     assert "column label: category of 2 labels: down, up, missing in 3 rows" in str(density)
     assert "values are missing" in capsys.readouterr().err
-    scores = density.population.record.row_scores
+    scores = density.record.row_scores
     kept = scores.state == RowState.SCORED
     assert (np.isfinite(scores.log_density) == kept).all()
-    assert np.isfinite(list(density.population.record.references.values())).all()
+    assert np.isfinite(list(density.record.references.values())).all()
     rows = frame().dropna()
     # Tail probabilities use scores of complete rows only
     assert 0 < kept.sum() <= len(rows)
@@ -197,12 +202,11 @@ def test_learning_from_gaps_beats_dropping_rows():
 )
 def test_a_column_without_a_value_in_a_subsample_is_learned(monkeypatch, options, has_labels):
     monkeypatch.setattr(completion, "ROWS", 5)
-    for name in ("SEARCHED", "FITTED"):
-        monkeypatch.setattr(fold_mixtures, name, 5)
+    few = Recipe(searched_rows=5, fitted_rows=5)
     table = pd.DataFrame(gappy(120)[0], columns=list("abc"))
     table.loc[~table.index.isin(range(35, 55)), "c"] = np.nan
     if has_labels:
         table["label"] = np.where(table["a"] > 0, "up", "down")
-    density = flows.fit(table, members=1, **options)
+    density = flows.fit(table, members=1, settings={"recipe": few}, **options)
     assert "c" in [column.name for column in density.columns]
     assert np.isfinite(density.log_prob(table.iloc[:5])).all()

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import flows
-from flows.core.settings import TrainingSettings
-from flows.training.automatic.candidates import Candidate
-from flows.training.automatic.fold_trainer import TARGET_RATE, FoldTrainer
-from flows.training.automatic.lasso import first_layers, shrink
+from flows.core.settings import Recipe, TrainingSettings
+from flows.density.description import words_of
+from flows.networks.to_real import ToReal
+from flows.recipe.fold import Fold
+from flows.recipe.fold_trainer import FoldTrainer
+from flows.recipe.lasso import first_layers, shrink
+from flows.recipe.regularisation import Regularisation
 
 STEPS = 300
 
 
-def trained(candidates: Sequence[Candidate]) -> FoldTrainer:
+def _build(architecture: flows.Architecture, members: int, dim: int = 3, context: int = 0) -> Any:
+    return flows.build(architecture, (dim,), members=members, context=context)
+
+
+def trained(candidates: Sequence[Regularisation]) -> FoldTrainer:
     """Train on columns a, b and c, of which c depends on a only, and b is independent."""
     rng = np.random.default_rng(0)
     a, b, noise = rng.standard_normal((3, 200))
     rows = np.stack([a, b, np.sin(2 * a) + 0.2 * noise], axis=1)
-    model = flows.build(flows.NSF(couplings=2, hidden=8), (3,), members=1)
-    fold_of = np.where(np.arange(200) % 5, -1, 0)
-    trainer = FoldTrainer(model, rows, None, candidates, fold_of, TrainingSettings())
+    fold = Fold(rows, np.where(np.arange(200) % 5, -1, 0), 0, ToReal())
+    build = partial(_build, flows.NSF(couplings=2, hidden=8))
+    trainer = FoldTrainer(build, [fold], candidates, TrainingSettings())
     trainer.train(STEPS, lambda: None, cool=True)
     return trainer
 
@@ -66,7 +75,7 @@ def test_first_layers_are_views_of_the_parameters():
 
 
 def test_the_lasso_removes_an_irrelevant_feature():
-    trainer = trained([Candidate("margins", 0.35, lasso=2.0)])
+    trainer = trained([Regularisation("margins", 0.35, lasso=2.0)])
     first, *_ = first_layers(trainer.population)  # from a and b to c
     relevant, irrelevant = first[0].T
     assert (irrelevant == 0).all()
@@ -74,10 +83,10 @@ def test_the_lasso_removes_an_irrelevant_feature():
 
 
 def test_a_member_without_a_lasso_is_unchanged_by_the_lasso_of_another():
-    plain = Candidate("margins", 0.35)
-    other = Candidate("margins", 0.5)
+    plain = Regularisation("margins", 0.35)
+    other = Regularisation("margins", 0.5)
     alone = trained([plain, other]).optimizer.parameters
-    beside = trained([plain, Candidate("margins", 0.5, lasso=1.0)])
+    beside = trained([plain, Regularisation("margins", 0.5, lasso=1.0)])
     assert torch.equal(alone[0], beside.optimizer.parameters[0])
     assert not torch.equal(alone[1], beside.optimizer.parameters[1])
 
@@ -87,7 +96,8 @@ def test_a_member_without_a_lasso_is_unchanged_by_the_lasso_of_another():
     [(0.0, "raw, noise 0.5"), (2.0, "raw, noise 0.5, lasso 2")],
 )
 def test_the_record_of_a_member_names_the_strength_of_the_lasso(lasso: float, text: str):
-    assert str(Candidate("raw", 0.5, lasso)) == text
+    settings = Regularisation("raw", 0.5, lasso).settings
+    assert words_of(settings) == text
 
 
 def test_networks_with_a_context_learn_faster():
@@ -98,10 +108,10 @@ def test_networks_with_a_context_learn_faster():
         (flows.NSF(couplings=2, hidden=4), 2, 0),
         (flows.Conditional(hidden=4), 1, 1),
     ):
-        model = flows.build(architecture, (dim,), members=5, context=context)
-        candidates = [Candidate("raw", 0.1)]
-        trainer = FoldTrainer(model, rows, None, candidates, fold_of, TrainingSettings())
+        build = partial(_build, architecture, dim=dim, context=context)
+        folds = [Fold(rows, fold_of, number, ToReal(), context) for number in range(5)]
+        trainer = FoldTrainer(build, folds, [Regularisation("raw", 0.1)], TrainingSettings())
         before = trainer.optimizer.parameters.clone()
         trainer.train(1, lambda: None)
         moved.append(float((trainer.optimizer.parameters - before).abs().max()))
-    assert moved[1] == pytest.approx(TARGET_RATE * moved[0], rel=1e-3)
+    assert moved[1] == pytest.approx(Recipe().target_rate * moved[0], rel=1e-3)

@@ -18,21 +18,21 @@ from flows import Mixture
 from flows.conditionals.labels import log_probability
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
-from flows.core.settings import TrainingSettings
 from flows.mixtures.fitting import fit_mixture, to_nine_digits
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.latent_class_mixture import LatentClassMixture
 from flows.mixtures.latent_classes import LatentClasses
 from flows.networks.preprocessing import Preprocessing
+from flows.recipe import stacking
+from flows.recipe.candidate import score_unseen
+from flows.recipe.clock import Clock
+from flows.recipe.ensemble import Ensemble
+from flows.recipe.fold import Fold
+from flows.recipe.mixture_candidate import NAMES, ClassCandidate, MixtureCandidate
+from flows.recipe.record import RowState
 from flows.tables.cells import log_density_in_cell
 from flows.tables.column_maps import ColumnMaps
 from flows.tables.field import Field
-from flows.training.automatic import fold_mixtures, stacking
-from flows.training.automatic.composite import Composite
-from flows.training.automatic.fold import Fold
-from flows.training.automatic.limit import Limit
-from flows.training.automatic.prepared_fold import PreparedFold
-from flows.training.record import RowState
 
 
 def category(name: str, count: int) -> Field:
@@ -151,12 +151,12 @@ def test_a_file_keeps_mixtures_of_latent_classes_to_the_bit(tmp_path: Path):
     parts = [mixture([2, 3]), mixture([2, 3])]
     parts[1].preprocessing.add_margins()
     population = flows.build(SMALL, (4,), members=2, to_real=ColumnMaps(columns_of([2, 3])))
-    composite = Composite(population, parts, [0.1, 0.2, 0.3, 0.4])
+    composite = Ensemble([population, *parts], [0.1, 0.2, 0.3, 0.4])
     flows.save(composite, tmp_path / "one.flow")
     loaded = flows.load(tmp_path / "one.flow").population
-    assert [type(each) for each in loaded.mixtures] == [LatentClassMixture] * 2
-    assert loaded.mixtures[0].preprocessing.margins is None
-    assert loaded.mixtures[1].preprocessing.margins is not None
+    assert [type(each) for each in loaded.parts[1:]] == [LatentClassMixture] * 2
+    assert loaded.parts[1].preprocessing.margins is None
+    assert loaded.parts[2].preprocessing.margins is not None
     rows = rows_of([2, 3])
     np.testing.assert_array_equal(loaded.log_prob(rows), composite.log_prob(rows))
     first, second = (
@@ -187,15 +187,13 @@ def test_a_table_with_labels_gets_latent_classes_and_weights_for_their_probabili
     frame: pd.DataFrame,
 ):
     density = flows.fit(frame, SMALL, members=10)
-    population, record = density.population, density.population.record
-    assert [type(each) for each in population.mixtures] == [LatentClassMixture] * 10
+    population, record = density.population, density.record
+    assert [type(each) for each in population.parts[1:]] == [LatentClassMixture] * 10
     assert "5 mixtures with preprocessing margins, 2 classes" in str(density)
     log_q = density.log_prob_members(frame)
     fold = record.row_scores.fold
     weights = stacking.member_weights(log_q, fold, 5)
     np.testing.assert_array_equal(population.member_weights, weights)
-    own = stacking.member_weights(log_q[:, :10], fold, 5)
-    np.testing.assert_array_equal(population.networks.member_weights, own)
     out_of_fold = np.array([record.out_of_fold_members(f) for f in fold])
     with np.errstate(divide="ignore"):
         expected = np.logaddexp.reduce(np.log(out_of_fold * weights * 5) + log_q, axis=1)
@@ -218,7 +216,7 @@ def test_a_table_of_labels_only_with_missing_values(frame: pd.DataFrame):
     labels = frame[["ward", "stay"]].copy()
     labels.loc[::9, "stay"] = None
     density = flows.fit(labels, SMALL, members=5)
-    assert density.population.mixtures[0].preprocessing is None
+    assert density.population.parts[1].preprocessing is None
     pairs = pd.DataFrame(list(product(["north", "south"], "abc")), columns=["ward", "stay"])
     np.testing.assert_allclose(np.exp(density.log_prob_members(pairs)).sum(axis=0), 1, atol=0.03)
     mixtures = np.exp(density.log_prob_members(pairs))[:, 5:]
@@ -232,13 +230,13 @@ def test_one_label_and_no_complete_row(frame: pd.DataFrame):
     table = frame[["ward", "x"]].assign(y=frame["x"] + 1.0 + np.arange(70) % 7)
     table.loc[::2, "x"], table.loc[1::2, "y"] = np.nan, np.nan
     density = flows.fit(table, SMALL, members=5)
-    assert (density.population.record.row_scores.state == RowState.MISSING_VALUES).all()
+    assert (density.record.row_scores.state == RowState.MISSING_VALUES).all()
     assert float(density.population.member_weights.sum()) == pytest.approx(1)
     assert np.isfinite(density.log_prob(table[:5])).all()
 
 
-def prepared(frame: pd.DataFrame, columns: list[Field], name: str) -> tuple[PreparedFold, Array]:
-    """Return the first of five folds, and the rows ``(n, D)``."""
+def fold_of(frame: pd.DataFrame, columns: list[Field]) -> Fold:
+    """Return the first of five folds."""
     labels = [column.labels for column in columns]
     rows = np.column_stack(
         [
@@ -246,12 +244,10 @@ def prepared(frame: pd.DataFrame, columns: list[Field], name: str) -> tuple[Prep
             for name, own in zip(frame, labels, strict=True)
         ]
     ).astype(float)
-    population = flows.build(SMALL, (rows.shape[1],), members=5, to_real=ColumnMaps(columns))
-    fold = Fold(population, rows, np.arange(len(rows)) % 5, 0, TrainingSettings().seed)
-    return PreparedFold(fold, population, name), rows
+    return Fold(rows, np.arange(len(rows)) % 5, 0, ColumnMaps(columns))
 
 
-@pytest.mark.parametrize("name", fold_mixtures.NAMES)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_score_of_a_row_without_its_label_is_the_sum_over_the_labels(
     frame: pd.DataFrame, name: str
 ):
@@ -262,12 +258,11 @@ def test_the_score_of_a_row_without_its_label_is_the_sum_over_the_labels(
         field("stay", "category", step=1.0, labels=stays),
     ]
     frame.loc[::2, "stay"] = None
-    fold, rows = prepared(frame, columns, name)
-    own = fold_mixtures._ClassesOfFold(fold, name, rows, [len(c.labels) for c in columns])
-    fitted = own.fit(2, 1e-3, 1_000)
-    [points] = own.pieces(np.arange(14))
-    scores, model = own.scores(fitted, points), own.model(fitted)
-    asked = rows[fold.fold.held_out].repeat(3, axis=0)
+    fold = fold_of(frame, columns)
+    candidate = ClassCandidate([len(c.labels) for c in columns])
+    model = candidate.fit_fold(fold, name, (2, 1e-3), is_last=False)
+    [scores] = score_unseen(model, [fold], [np.arange(14)])
+    asked = fold.unseen.repeat(3, axis=0)
     unknown = np.isnan(asked[:, 2])
     asked[unknown, 2] = np.tile([0.0, 1.0, 2.0], 14)[unknown]
     log_q = log_probability(lambda x: model.log_prob(x).numpy(), columns, asked).reshape(14, 3)
@@ -279,12 +274,14 @@ def test_a_table_without_labels_has_gaussians_of_the_points_of_the_fold():
     rng = np.random.default_rng(0)
     columns = [field("x"), field("y")]
     table = pd.DataFrame(rng.normal(size=(60, 2)), columns=["x", "y"])
-    fold, rows = prepared(table, columns, "raw")
-    folds = {name: [fold] for name in fold_mixtures.NAMES}
-    (best, _), evaluated = fold_mixtures.fit_mixtures(folds, rows, [0, 0], 2, Limit())
-    assert min(evaluated) > 4
-    points = fold.points.double().numpy().T
-    by_hand = to_nine_digits(fit_mixture(points, best.components, ridge=best.ridge, starts=3))
-    assert isinstance(best.models[0], GaussianMixture)
-    np.testing.assert_array_equal(best.models[0].means, by_hand.means)
-    np.testing.assert_array_equal(best.models[0].covariances, by_hand.covariances)
+    fold, clock = fold_of(table, columns), Clock()
+    fitted = MixtureCandidate().fit([fold], clock)
+    assert min(clock.ended["searches"]) > 4
+    margins, raw = fitted.settings
+    assert (margins["preprocessing"], raw["preprocessing"]) == NAMES
+    points = fold.prepared("raw").points.double().numpy().T
+    by_hand = to_nine_digits(fit_mixture(points, raw["components"], ridge=raw["ridge"], starts=3))
+    model = fitted.parts[1]
+    assert isinstance(model, GaussianMixture)
+    np.testing.assert_array_equal(model.means, by_hand.means)
+    np.testing.assert_array_equal(model.covariances, by_hand.covariances)

@@ -127,7 +127,7 @@ def test_a_regressor_keeps_groups_in_one_fold_and_takes_marks_of_missing_values(
     small = {"hidden": 4, "bins": 3}
     fitted = flows.DensityRegressor(group="who", na=[-999], members=5, settings=small).fit(X, y)
     assert [column.name for column in fitted.density_.columns] == ["x", "target"]
-    scores = fitted.density_.population.record.row_scores
+    scores = fitted.density_.record.row_scores
     assert all(len(set(scores.fold[who == each])) == 1 for each in range(20))
     assert np.isfinite(fitted.predict(X)).all()
     assert np.isfinite(fitted.log_prob(X, y)).all()

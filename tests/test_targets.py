@@ -181,9 +181,7 @@ def mixed() -> tuple[TargetPopulation, np.ndarray]:
     preprocessing = population.preprocessing
     preprocessing.add_margins()
     preprocessing.add_whitening()
-    preprocessing.fit_scaler(rows[:, None])
-    scaled = torch.from_numpy(preprocessing.scale(rows[:, None])).expand(-1, 2, -1)
-    preprocessing.fit(scaled.movedim(0, -1).contiguous())
+    preprocessing.fit(rows[:, None], margins=True, whiten=True)
     return TargetPopulation.of(shake(population, 0.05, seed=0), rows, 0), rows
 
 
@@ -217,7 +215,7 @@ def test_samples_have_the_probabilities_of_labels():
 
 
 def test_a_fit_is_better_than_its_references(of_number):
-    record = of_number.population.record
+    record = of_number.record
     assert of_number.targets == ["visits"]
     assert list(record.references) == ["a Gaussian without x", "a linear Gaussian"]
     assert record.held_out > max(record.references.values())
@@ -289,10 +287,10 @@ def test_rows_without_a_target_are_left_out(capsys):
     frame = table(80)
     frame.loc[:4, "visits"] = np.nan
     density = flows.fit(frame, target="visits", members=2, settings=QUICK, missing="drop")
-    assert density.population.record.rows == len(frame.dropna()) < 75
+    assert density.record.rows == len(frame.dropna()) < 75
     with shortened():
         learned = flows.fit(frame, target="visits", members=2)
-    assert learned.population.record.rows == 75
+    assert learned.record.rows == 75
     assert "5 rows without a target value are left out" in capsys.readouterr().err
     found = learned.log_prob(frame)
     assert np.isnan(found[:5]).all()

@@ -13,8 +13,8 @@ from scipy.special import logsumexp
 import flows
 from flows.core.arrays import Array
 from flows.density.array_density import ArrayDensity
-from flows.training.automatic.composite import Composite
-from flows.training.automatic.noise import NeighbourNoise
+from flows.recipe.ensemble import Ensemble
+from flows.recipe.noise import NeighbourNoise
 from studies.tables import treatment
 from studies.tables.peers import Density
 from studies.tables.treatment import LEVELS, Method
@@ -123,7 +123,7 @@ def test_the_networks_of_an_ensemble_are_the_ensemble_without_mixtures() -> None
     train, test = rows(60), rows(20, 1)
     small = flows.NSF(couplings=2, hidden=4)
     population = flows.fit(train, small, members=5).population
-    assert isinstance(population, Composite)
+    assert isinstance(population, Ensemble)
     alone, without = (
         ArrayDensity(each)
         for each in (population.networks, flows.fit(train, small, members=5, mixtures=0).population)

@@ -11,10 +11,10 @@ import flows
 from flows.__main__ import main
 from flows.core.arrays import Array
 from flows.core.rows import effective_rows
+from flows.recipe.noise import NeighbourNoise
 from flows.tables.notices import TableError
 from flows.tables.parsing import from_user
 from flows.tables.weights import COPIES, counts
-from flows.training.automatic.noise import NeighbourNoise
 
 
 def test_whole_weights_with_a_small_mean_are_the_numbers_of_copies():
@@ -119,7 +119,7 @@ def test_weights_of_1_are_the_same_as_no_weights():
     weighted = flows.fit(frame.assign(w=1), members=5, weights="w", seed=3)
     plain = flows.fit(frame, members=5, seed=3)
     np.testing.assert_array_equal(scores(weighted, frame), scores(plain, frame))
-    assert weighted.population.record.to_json() == plain.population.record.to_json()
+    assert weighted.record.to_json() == plain.record.to_json()
     for name, values in plain.population.state_dict().items():
         assert values.equal(weighted.population.state_dict()[name])
 
@@ -143,7 +143,7 @@ def test_the_column_of_weights_is_not_learned_and_is_1_in_samples(tmp_path: Path
 @pytest.mark.usefixtures("short_recipe")
 def test_the_out_of_fold_score_is_weighted():
     frame = parabola().assign(w=[1, 3] * 40)
-    record = flows.fit(frame, members=5, mixtures=0, weights="w").population.record
+    record = flows.fit(frame, members=5, mixtures=0, weights="w").record
     first = np.repeat([1, 3] * 40, [1, 3] * 40)
     own = record.row_scores.log_density
     starts = np.flatnonzero(np.diff(np.repeat(np.arange(80), [1, 3] * 40), prepend=-1))

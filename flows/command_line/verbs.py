@@ -164,14 +164,16 @@ def probability(arguments: argparse.Namespace) -> None:
 def export(arguments: argparse.Namespace) -> None:
     """Write a density to another file, perhaps without values of single rows."""
     found = saving.load(arguments.model)
-    how: Any = {"record": not arguments.without_record, "table": found.table}
-    saving.save(found.population, arguments.output, **how)
+    record = found.record
+    if record is not None and arguments.without_record:
+        record = record.without_rows()
+    saving.save(found.population, arguments.output, record, found.table)
 
 
 def info(arguments: argparse.Namespace) -> None:
     """Print the columns, the networks, their training and their out-of-fold score."""
     density = _load(arguments, needs_columns=False)
-    print(describe(density.population, density.schema))
+    print(describe(density.population, density.schema, density.record))
 
 
 def plot(arguments: argparse.Namespace) -> None:

@@ -32,10 +32,9 @@ from flows.conditionals.unknowns import (
     Posterior,
     no_share,
 )
-from flows.core.arrays import Array, Whole, choose
+from flows.core.arrays import Array, Whole, as_points, as_rows, choose
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
-from flows.mixtures.completion import draw_missing
 from flows.mixtures.conditional_mixture import ConditionalMixture
 from flows.mixtures.truncated_mixture import BoxProposal, log_interval, truncated_normal
 
@@ -307,11 +306,10 @@ class TargetUnknowns:
             count: the number of completions per context.
             generator: the source of the draws.
         """
-        preprocessing = self.population.context_preprocessing
-        given = x.repeat(count, axis=0)
-        scaled = preprocessing.scale(given[:, None])[:, 0]
-        drawn, _ = draw_missing(self.population.context_model.mixture, scaled, generator)
-        return np.where(np.isnan(given), preprocessing.restore_rows(drawn), given)
+        model, given = self.population.context_model, x.repeat(count, axis=0)
+        drawn, _ = model.draw_missing(given, generator)
+        rounded = as_rows(model.to_real.round(as_points(drawn)))
+        return np.where(np.isnan(given), rounded, given)
 
     def _context_inside(
         self, x: Array, intervals: Intervals, count: int, generator: np.random.Generator
@@ -350,6 +348,6 @@ class TargetUnknowns:
         low, high = columns[d].bounds if columns else (-np.inf, np.inf)
         inside = (low < intervals) & (intervals < high)
         part = self.population.context_preprocessing.part([d])
-        values = np.where(inside, intervals, float(part.inverse(torch.zeros(1, 1, 1).double())[0]))
+        values = np.where(inside, intervals, float(part.restore(torch.zeros(1, 1, 1).double())))
         scaled = part.scale(values.reshape(-1, 1, 1)).reshape(intervals.shape)
         return np.where(inside, scaled, np.where(intervals <= low, -np.inf, np.inf))

@@ -42,7 +42,7 @@ class TargetPopulation(Population):
         description = {**flow.description, "targets": target_count}
         super().__init__(flow.members, flow.row_shape, description)
         self.flow, self.context_model, self.target_count = flow, context_model, target_count
-        self.history, self.record = flow.history, flow.record
+        self.history = flow.history
 
     @classmethod
     def of(cls, flow: Flow, rows: Array, seed: int) -> TargetPopulation:
@@ -54,8 +54,11 @@ class TargetPopulation(Population):
             seed: the seed of the fit.
         """
         d = flow.context
-        of_context = flow.to_real.part(range(d))
-        return cls(flow, GaussianMixture.fit_with_gaps(rows[:, :d], of_context, seed))
+        of_context, generator = flow.to_real.part(range(d)), np.random.default_rng(seed)
+        context_model = GaussianMixture.fit_with_gaps(
+            rows[:, :d], of_context, generator, is_spread=False
+        )
+        return cls(flow, context_model)
 
     @property
     def context_preprocessing(self) -> Preprocessing:

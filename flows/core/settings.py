@@ -6,7 +6,14 @@ limit is stated once.
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+)
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -14,7 +21,7 @@ Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 FOLDS, MOST_MEMBERS = 5, 50  # limits of the automatic recipe: 5 folds x 10 candidates
 
-Recipe = Literal["fixed", "auto"]
+RecipeName = Literal["fixed", "auto"]
 
 
 class Section(BaseModel):
@@ -34,13 +41,79 @@ def _check_noise(value: Any) -> Any:
     return value
 
 
+class Recipe(Section):
+    """The numbers of the automatic recipe, which were chosen once (docs/choices.md).
+
+    Args:
+        train_rows: the training rows of a fold, at most.
+        check_rows: the rows that checks and curves are computed on, at most.
+        batch: rows per step, at most: as good as 256 on tables, in half the time.
+        epoch: steps per epoch, at most, to bound the memory.
+        intervals: the least and the largest number of steps between two checks on the held-out
+            rows, which are a tenth of the steps so far.
+        halving_steps: the steps after which regularisations are dropped.
+        spare: regularisations after the first round, as a multiple of the final number; 4 at least.
+        least_steps, most_steps: limits of the steps at the full learning rate.
+        last, gain: training has converged if, in this last share of its steps, the members gained
+            less than this number of nats per row and column.
+        least_overfitted, overfitted: training also ends after this number of steps if no member had
+            its best step in the last part of the steps, all but one of this number of parts.
+        cooling: steps of the cooling, as a share of the steps before.
+        warm_up_steps: steps over which the learning rate rises.
+        target_rate: the learning rate of networks with a context, as a multiple of the settings'.
+        average: the decay, per step, of the moving average of a member's weights.
+        log: steps between two rows of the history.
+        components: components of a mixture, at most.
+        searched_rows, fitted_rows: rows that the search for a mixture and its last fit learn from,
+            at most.
+        starts: starts of the last fit of a mixture.
+        ridges: the numbers that may be added to the variances of a mixture.
+        filler_components, filler_rounds: the numbers of components to choose from, and the rounds
+            of fits with one component, of the mixture that fills gaps.
+        rescored_rows: training rows that are scored like new rows, at most.
+    """
+
+    train_rows: Count = 50_000
+    check_rows: Count = 2_000
+    batch: Count = 128
+    epoch: Count = 25
+    intervals: tuple[Count, Count] = (5, 50)
+    halving_steps: tuple[Count, Count] = (125, 500)
+    spare: Count = 2
+    least_steps: Count = 500
+    most_steps: Count = 8_000
+    last: Share = 1 / 3
+    gain: Positive = 0.001
+    least_overfitted: Count = 300
+    overfitted: Count = 3
+    cooling: Positive = 0.25
+    warm_up_steps: Count = 50
+    target_rate: Positive = 3.0
+    average: Share = 0.99
+    log: Count = 200
+    components: Count = 24
+    searched_rows: Count = 1_500
+    fitted_rows: Count = 5_000
+    starts: Count = 3
+    ridges: tuple[Positive, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
+    filler_components: tuple[Count, ...] = (1, 2, 4, 8, 16)
+    filler_rounds: Count = 16
+    rescored_rows: Count = 2_000
+
+
+def _check_recipe(value: Any) -> Any:
+    if value not in get_args(RecipeName) and not isinstance(value, Recipe):
+        raise ValueError("input should be 'fixed' or 'auto'")
+    return value
+
+
 class TrainingSettings(Section):
     """The settings for the training of a population.
 
     Args:
         recipe: ``"fixed"`` trains with the settings below. ``"auto"`` chooses settings from the
-            training rows (``training/automatic/recipe.py``); only ``learning_rate``, ``clip``,
-            ``batch_size`` and ``seed`` affect it.
+            training rows (``flows/recipe/recipe.py``); only ``learning_rate``, ``clip``,
+            ``batch_size`` and ``seed`` affect it. A ``Recipe`` is ``"auto"`` with other numbers.
         epochs: the number of passes over the training points.
         batch_size: the largest number of points per step. An epoch is cut into equal steps, so the
             last step is not a small remainder.
@@ -66,7 +139,7 @@ class TrainingSettings(Section):
         (100, 0.1, 256)
     """
 
-    recipe: Recipe = "fixed"
+    recipe: Annotated[RecipeName | Recipe, PlainValidator(_check_recipe)] = "fixed"
     epochs: Count = 1000
     batch_size: Count = 256
     learning_rate: Positive = 0.005
@@ -76,6 +149,11 @@ class TrainingSettings(Section):
     clip: Positive = 1.0
     log_every: Count = 10
     seed: Seed = 0
+
+    @property
+    def numbers(self) -> Recipe:
+        """The numbers of the automatic recipe."""
+        return self.recipe if isinstance(self.recipe, Recipe) else Recipe()
 
 
 def _check_rounds(value: list[int]) -> list[int]:

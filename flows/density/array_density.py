@@ -29,6 +29,7 @@ from flows.core.arrays import Array, Mask, Whole
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
+from flows.recipe.record import Record
 from flows.tables.column_maps import ColumnMaps
 from flows.tables.field import Field, Label
 from flows.tables.kinds import Real
@@ -141,6 +142,7 @@ class ArrayDensity:
         population: a population of models of vectors, or of images, which have no columns.
         schema: the schema of the table; by default all columns are learned, and have the fields of
             the population's map to the real line, or are real numbers.
+        record: how the population was trained; ``None`` if it was not.
 
     Examples:
         >>> import numpy as np
@@ -157,8 +159,10 @@ class ArrayDensity:
         ((200,), (200,))
     """
 
-    def __init__(self, population: Population, schema: Schema | None = None) -> None:
-        self.population = population
+    def __init__(
+        self, population: Population, schema: Schema | None = None, record: Record | None = None
+    ) -> None:
+        self.population, self.record = population, record
         self.targets: list[str] = []  # names, if the density is p(y | x)
         self.schema = schema or Schema.of(fields_of(population))
         self.columns = list(self.schema.fields)
@@ -248,7 +252,7 @@ class ArrayDensity:
         counts of the scores in bins, the counts are interpolated. Source: Vovk 2015
         (Cross-conformal predictors).
         """
-        record, count, total = self.population.record, np.zeros(len(log_q)), 0
+        record, count, total = self.record, np.zeros(len(log_q)), 0
         if record is None or not (folds := record.fold_scores()):
             return np.full(len(log_q), np.nan)
         for fold in folds:

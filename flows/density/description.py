@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-
-import pandas as pd
+from collections.abc import Mapping
+from itertools import groupby
+from typing import Any
 
 from flows.networks import registry
 from flows.networks.population import Population
+from flows.recipe.record import Record
 from flows.tables.field import Field
 from flows.tables.schema import Schema
 
+PLURALS = {"components": "Gaussians", "classes": "classes"}
+SINGULARS = {"components": "Gaussian", "classes": "class"}
+# Of the settings of a member
+ORDER = {key: k for k, key in enumerate(("preprocessing", *PLURALS, "noise", "lasso", "ridge"))}
 
-def describe(population: Population, schema: Schema) -> str:
+
+def describe(population: Population, schema: Schema, record: Record | None) -> str:
     """Return lines on the model, the columns, the training, the members and the score."""
-    about, record = population.description, population.record
+    about = population.description
     settings = sorted(about.get("settings", {}).items())  # in the order of a file
     model = about.get("model", type(population).__name__)
     count = _count(population.network_count, "network" if model in registry.names() else "member")
@@ -31,15 +37,15 @@ def describe(population: Population, schema: Schema) -> str:
     recipe += " (repeated by their weights)" if schema.is_weighted else ""
     lines.append(f"{recipe}, seed {about.get('seed')}")
     if record.members:
-        members = pd.DataFrame(map(asdict, record.members))
-        members["weight"] = population.member_weights.numpy()
-        for regularisation, own in members.groupby("regularisation", sort=False):
-            weight = f"weight {own['weight'].sum():.2f}"
-            is_mixture = own["steps"].isna().any()
-            line = f"with preprocessing {regularisation}: {weight}"
-            if not is_mixture:
-                line += f", steps {own['steps'].min():.0f} to {own['steps'].max():.0f}"
-            lines.append(f"{_count(len(own), 'mixture' if is_mixture else 'network')} {line}")
+        weights = population.member_weights.tolist()
+        pairs = zip(record.members, weights, strict=True)
+        for settings, own in groupby(pairs, key=lambda pair: pair[0].settings):
+            members, weights_of = zip(*own, strict=True)
+            line = f"with preprocessing {words_of(settings)}: weight {sum(weights_of):.2f}"
+            steps = [each.steps for each in members if each.steps is not None]
+            if steps:
+                line += f", steps {min(steps)} to {max(steps)}"
+            lines.append(f"{_count(len(members), 'network' if steps else 'mixture')} {line}")
     if record.cuts:
         cuts = json.dumps(record.cuts)
         lines.append(f"cut by a limit of time; the setting cuts={cuts} gives the same fit")
@@ -51,6 +57,18 @@ def describe(population: Population, schema: Schema) -> str:
         references = [f"{name} {value:.2f}" for name, value in record.references.items()]
         lines.append("; ".join([f"{what}: {score}", *references]))
     return "\n".join(lines)
+
+
+def words_of(settings: Mapping[str, Any]) -> str:
+    """Return the settings of a member as words, in the order of ``ORDER``."""
+    words = []
+    for key in sorted(settings, key=lambda key: (ORDER.get(key, len(ORDER)), key)):
+        value = settings[key]
+        if key in PLURALS:
+            words.append(f"1 {SINGULARS[key]}" if value == 1 else f"{value} {PLURALS[key]}")
+        else:
+            words.append(str(value) if key == "preprocessing" else f"{key} {value:g}")
+    return ", ".join(words)
 
 
 def _count(number: int, noun: str) -> str:

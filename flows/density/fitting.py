@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack, cast
 
@@ -25,6 +26,15 @@ from flows.networks.architecture import Architecture
 from flows.networks.flow import Flow
 from flows.networks.network_population import DensityPopulation
 from flows.networks.population import Population
+from flows.recipe import stacking
+from flows.recipe.candidate import Candidate
+from flows.recipe.clock import Clock
+from flows.recipe.ensemble import Ensemble
+from flows.recipe.mixture_candidate import ClassCandidate, MixtureCandidate
+from flows.recipe.network_candidate import NetworkCandidate
+from flows.recipe.recipe import Learned, learn
+from flows.recipe.record import Record, RowScores, RowState
+from flows.recipe.train import train
 from flows.tables.column_maps import ColumnMaps
 from flows.tables.notices import Notice, show
 from flows.tables.options import FitOptions, resolve, spelled_out, target_names
@@ -32,14 +42,8 @@ from flows.tables.parsing import Table, from_user
 from flows.tables.rows import joined
 from flows.tables.schema import Schema
 from flows.tables.spreading import dequantise
-from flows.training.automatic import stacking
-from flows.training.automatic.composite import Composite
-from flows.training.automatic.limit import Clock, Limit, Recorded
-from flows.training.automatic.recipe import train_auto
-from flows.training.record import RowScores, RowState, TrainingRecord
-from flows.training.train import train
-from flows.training.trainer import Task
 
+TRIED = 50  # rows that are scored to measure the time
 STACKED = 50  # complete rows to which the weights of the members are fitted, at least
 # The training settings that the automatic recipe uses
 AUTO_SETTINGS = {"recipe", "learning_rate", "clip", "batch_size"}
@@ -128,7 +132,7 @@ def fit_table(
                 raise ValueError(f"{name} = {value!r}: only the automatic recipe {does}")
         if options["missing"] == "learn":
             options = {**options, "missing": "stop"}
-    limit = _limit(options["minutes"], cuts, learns=learns)
+    clock = _clock(options["minutes"], cuts, learns=learns)
     schema, sample, notices = Schema.fit(read(), options)
     fields = schema.fields
     values = joined(fields, sample.rows)
@@ -137,35 +141,47 @@ def fit_table(
         batch_size, n = training.batch_size, len(values)
         raise ValueError(f"batch_size = {batch_size}: must be at most {n}, the number of rows")
     context = len(fields) - sample.target_count if sample.target_count else 0
-    population = building.build(
-        architecture,
-        (len(fields) - context,),
-        members=members,
-        seed=seed,
-        to_real=ColumnMaps(fields),
-        context=context,
-    )
+    event_shape, to_real = (len(fields) - context,), ColumnMaps(fields)
+    how: Any = {"seed": seed, "to_real": to_real, "context": context}
+    build = partial(building.build, architecture, event_shape, **how)
+
+    def race(members: int) -> DensityPopulation:
+        return cast(DensityPopulation, build(members=members))
+
     on_notices(notices)
     # Known values of a context are not spread
     points = dequantise(fields, values, sample.copies, seed, given=context, is_narrow=bool(context))
-    name = population.description["model"]
-    is_rounded = any(field.labels or (context and field.cell) for field in fields[context:])
-    if is_rounded:
-        limit.reserve_rescoring()
-    fitted: Population = population
-    if learns:
-        task = Task(points, None, training, None, name, sample.groups, copies)
-        count = 0 if context else mixtures
-        fitted = train_auto(cast(DensityPopulation, population), task, count, limit).eval()
+    name = registry.name_of(architecture)
+    if not learns:
+        untrained = build(members=members)
+        population: Population = train(untrained, points, settings=training, name=name)
+        record = population.record
     else:
-        train(population, points, settings=training, name=name)
+        folds, kept = folds_and_candidates(count)
+        candidates: list[Candidate] = [NetworkCandidate(race, kept, training, name=name)]
+        counts = to_real.label_counts
+        if mixtures and not context:
+            own = ClassCandidate(counts, mixtures) if any(counts) else MixtureCandidate(mixtures)
+            candidates.append(own)
+        else:
+            clock.without("mixtures")
+        is_rounded = any(field.labels or (context and field.cell) for field in fields[context:])
+        if not is_rounded:
+            clock.without("scores")
+        about = to_real.with_context(context), context, sample.groups, copies
+        learned = Learned(points, *about, seed, training.numbers)
+        ensemble, record = learn(learned, candidates, folds, clock)
+        population = ensemble.eval()
     if context:
-        fitted = TargetPopulation.of(cast(Flow, fitted), values, seed).eval()
-    if fitted.record is not None and is_rounded:
-        fitted.record = rescored(fitted, fitted.record, values, copies, limit)
-    if late := limit.late():
+        flow = cast(Flow, population.networks if isinstance(population, Ensemble) else population)
+        flow.weights.copy_(population.member_weights)
+        population = TargetPopulation.of(flow, values, seed).eval()
+    if learns and is_rounded:
+        most = training.numbers.rescored_rows
+        population, record = rescored(population, record, values, copies, clock, most)
+    if late := clock.late():
         on_notices([Notice(late)])
-    return Density(fitted, schema)
+    return Density(population, schema, record)
 
 
 def parse_settings(
@@ -201,13 +217,13 @@ def parse_settings(
     return architecture, training
 
 
-def _limit(minutes: float | None, cuts: Any, *, learns: bool) -> Limit:
-    """Return what ends the parts of a fit; ``learns`` says whether the recipe is automatic.
+def _clock(minutes: float | None, cuts: Any, *, learns: bool) -> Clock:
+    """Return the clock of a fit; ``learns`` says whether the recipe is automatic.
 
     Raises ``ValueError`` for wrong ``minutes`` or ``cuts``, and with the fixed recipe.
     """
     if minutes is None and cuts is None:
-        return Limit()
+        return Clock()
     if not learns:
         what = f"minutes = {minutes!r}" if cuts is None else "cuts"
         raise ValueError(f"{what}: needs the automatic recipe; the fixed recipe takes epochs")
@@ -219,7 +235,7 @@ def _limit(minutes: float | None, cuts: Any, *, learns: bool) -> Limit:
     if minutes is not None:
         raise ValueError("minutes and the setting cuts exclude each other")
     try:
-        return Recorded(Cuts.model_validate(cuts))
+        return Clock(cuts=Cuts.model_validate(cuts))
     except ValidationError as error:
         raise ValueError(explain(error, Cuts, prefix="cuts")) from None
 
@@ -249,15 +265,16 @@ def _table_models() -> str:
 
 def rescored(
     population: Population,
-    record: TrainingRecord,
+    record: Record,
     values: Array,
     copies: Whole | None,
-    limit: Limit,
-) -> TrainingRecord:
+    clock: Clock,
+    most: int,
+) -> tuple[Population, Record]:
     """Score held-out rows like new rows, with probabilities of labels, and stack the members again.
 
-    At most 2,000 complete rows are scored; the other rows lose their score. The new weights of the
-    members replace the weights of the recipe, which were fitted to densities at dequantised
+    At most ``most`` complete rows are scored; the other rows lose their score. The new weights of
+    the members replace the weights of the recipe, which were fitted to densities at dequantised
     codes. These densities understate the probabilities of labels under the networks. If there are
     fewer than ``STACKED`` complete rows and most rows have gaps, the weights of the recipe stay.
 
@@ -269,38 +286,46 @@ def rescored(
         record: the record of the automatic recipe; a record without scores of rows is returned.
         values: the training rows ``(n, D)``, with codes for labels.
         copies: the row that each row repeats, ``(n,)``, if rows are repeated by their weights.
-        limit: decides how many rows are scored.
+        clock: decides how many rows are scored.
+        most: the largest number of rows that are scored.
 
-    Returns the record with the new scores.
+    Returns the ensemble with the new weights, and the record with the new scores.
     """
     if (own := record.row_scores) is None or record.folds is None:
-        return record
+        return population, record
     density, scored = density_of(population), np.flatnonzero(own.state == RowState.SCORED)
 
-    def score(count: int) -> Array:
+    def score(count: int) -> tuple[Whole, Array]:
         few = subsample(scored, count)
-        return density.log_prob(values[few], few).log_q
+        return few, density.log_prob(values[few], few).log_q
 
-    places = subsample(scored, limit.rescored(score))
-    log_q, fold = density.log_prob(values[places], places).log_q, own.fold[places]
-    ensembles = (
-        [population, population.networks] if isinstance(population, Composite) else [population]
-    )
+    part = clock.scores()
+    most = part.recorded or most
+    if clock.seconds < math.inf:
+        part.goes_on(0)
+        score(TRIED)
+        part.goes_on(TRIED)
+        most = max(TRIED, part.left(most))
+    places, log_q = score(most)
+    fold = own.fold[places]
     held_out = int((own.state != RowState.NOT_HELD_OUT).sum())
-    enough = len(places) >= min(STACKED, held_out / 2)
-    for ensemble in ensembles if enough else ():
-        weights = stacking.member_weights(log_q[:, : ensemble.members], fold, record.folds)
-        ensemble.member_weights.copy_(torch.from_numpy(weights))
+    if len(places) >= min(STACKED, held_out / 2):
+        weights = stacking.member_weights(log_q, fold, record.folds)
+        if isinstance(population, TargetPopulation):
+            population.flow.weights.copy_(torch.from_numpy(weights))
+        elif isinstance(population, Ensemble):
+            population = population.with_weights(weights).eval()
+        density = density_of(population)
     state, scores = own.state.copy(), np.full(len(own.state), np.nan)
     state[scored], state[places] = RowState.NOT_RESCORED, RowState.SCORED
     for f in np.unique(fold):
         members = record.out_of_fold_members(f)
         scores[places[fold == f]] = density.ensemble(log_q[fold == f], members)
     record = replace(record, row_scores=RowScores(own.fold, state, scores))
-    if limit.is_recorded and len(places):
+    if clock.is_recorded and len(places):
         record = replace(record, cuts={**record.cuts, "rescored": len(places)})
     if not isinstance(population, TargetPopulation):
-        return record
+        return population, record
     found = scores[places]
     evidence = len(found) if copies is None else effective_rows(copies[places])
     error = float(found.std() / np.sqrt(evidence))
@@ -309,7 +334,7 @@ def rescored(
         # The references are densities of codes; the frequencies of the labels replace them
         frequencies = _label_frequencies(values[places, -1]) if population.target_count == 1 else {}
         record = replace(record, references=frequencies)
-    return record
+    return population, record
 
 
 def _label_frequencies(codes: Array) -> dict[str, float]:
@@ -337,8 +362,11 @@ def load(path: str | Path) -> Density | Population:
         >>> loaded.members
         2
     """
-    population, schema = _load(path)
-    return population if schema is None else Density(population, schema)
+    population, schema, record = _load(path)
+    if schema is None:
+        population.record = record
+        return population
+    return Density(population, schema, record)
 
 
 def load_array_density(path: str | Path) -> ArrayDensity:
@@ -346,13 +374,14 @@ def load_array_density(path: str | Path) -> ArrayDensity:
     return density_of(*_load(path))
 
 
-def _load(path: str | Path) -> tuple[Population, Schema | None]:
-    """Return a population, and the schema of its table if it has columns."""
-    population, table = saving.load(path)
+def _load(path: str | Path) -> tuple[Population, Schema | None, Record | None]:
+    """Return a population, the schema of its table if it has columns, and its record."""
+    population, record, table = saving.load(path)
     if not isinstance(population.to_real, ColumnMaps):
-        return population, None
+        return population, None, record
     fields = population.to_real.fields
-    return population, Schema.of(fields) if table is None else Schema.from_json(fields, table)
+    schema = Schema.of(fields) if table is None else Schema.from_json(fields, table)
+    return population, schema, record
 
 
 def save(model: Density | Population, path: str | Path, *, record: bool = True) -> None:
@@ -385,4 +414,5 @@ def save(model: Density | Population, path: str | Path, *, record: bool = True) 
     if isinstance(model, Density):
         model.save(path, record=record)
     else:
-        saving.save(model, path, record=record)
+        own = model.record if record or model.record is None else model.record.without_rows()
+        saving.save(model, path, own)

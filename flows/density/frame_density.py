@@ -26,6 +26,7 @@ from flows.density.conditions import conditions, event_conditions
 from flows.density.description import describe
 from flows.density.target_density import density_of
 from flows.networks.population import Population
+from flows.recipe.record import Record
 from flows.tables.field import Field
 from flows.tables.notices import Notice, show
 from flows.tables.parsing import as_frame
@@ -50,6 +51,7 @@ class Density:
     Args:
         population: the population.
         schema: the schema of the table; by default, all columns are learned.
+        record: how the population was trained; ``None`` if it was not.
 
     Examples:
         >>> import numpy as np
@@ -71,13 +73,20 @@ class Density:
         (60,)
     """
 
-    def __init__(self, population: Population, schema: Schema | None = None) -> None:
-        self._array = density_of(population, schema)
+    def __init__(
+        self, population: Population, schema: Schema | None = None, record: Record | None = None
+    ) -> None:
+        self._array = density_of(population, schema, record)
 
     @property
     def population(self) -> Population:
         """The population of networks and mixtures."""
         return self._array.population
+
+    @property
+    def record(self) -> Record | None:
+        """How the population was trained, and its out-of-fold scores."""
+        return self._array.record
 
     @property
     def network(self) -> Population:
@@ -124,7 +133,8 @@ class Density:
             >>> bool((loaded.log_prob(rows) == density.log_prob(rows)).all())
             True
         """
-        saving.save(self.population, path, record=record, table=self.schema.to_json())
+        own = self.record if record or self.record is None else self.record.without_rows()
+        saving.save(self.population, path, own, self.schema.to_json())
 
     def log_prob(self, frame: Any, given: Sequence[str] = ()) -> Array:
         """Return the log-density of the ensemble in nats, ``(n,)``.
@@ -454,7 +464,7 @@ class Density:
         return as_frame(rows, self.schema.names)
 
     def __repr__(self) -> str:
-        return describe(self.population, self.schema)
+        return describe(self.population, self.schema, self.record)
 
 
 class Samples:

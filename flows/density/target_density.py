@@ -17,6 +17,7 @@ from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.density.array_density import ArrayDensity, Conditions, Estimate, Probability
 from flows.networks.population import Population
+from flows.recipe.record import Record
 from flows.tables.field import Field
 from flows.tables.schema import Schema
 
@@ -32,13 +33,18 @@ class TargetDensity(ArrayDensity):
 
     Args:
         population: the flow of p(y | x), with a distribution of x for gaps.
-        schema: the schema of the table, as in ``ArrayDensity``.
+        schema, record: as in ``ArrayDensity``.
     """
 
     population: TargetPopulation
 
-    def __init__(self, population: TargetPopulation, schema: Schema | None = None) -> None:
-        super().__init__(population, schema)
+    def __init__(
+        self,
+        population: TargetPopulation,
+        schema: Schema | None = None,
+        record: Record | None = None,
+    ) -> None:
+        super().__init__(population, schema, record)
         self.context = population.flow.context
         self.targets = self.names[self.context :]
 
@@ -195,11 +201,13 @@ class TargetDensity(ArrayDensity):
             )
 
 
-def density_of(population: Population, schema: Schema | None = None) -> ArrayDensity:
+def density_of(
+    population: Population, schema: Schema | None = None, record: Record | None = None
+) -> ArrayDensity:
     """Return the density of a population on arrays, with a target or without."""
     if isinstance(population, TargetPopulation):
-        return TargetDensity(population, schema)
-    return ArrayDensity(population, schema)
+        return TargetDensity(population, schema, record)
+    return ArrayDensity(population, schema, record)
 
 
 def target_along(

@@ -13,6 +13,8 @@ The estimate is unbiased, so the expectation of its logarithm is at most log q(x
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from flows.core.arrays import Array, Whole, subsample
@@ -49,20 +51,26 @@ def few_rows(rows: Array, most: int) -> Whole:
     return places
 
 
-def fit_with_missing(rows: Array, generator: np.random.Generator) -> Mixture:
+def fit_with_missing(
+    rows: Array,
+    generator: np.random.Generator,
+    counts: Sequence[int] = COUNTS,
+    rounds: int = ROUNDS,
+) -> Mixture:
     """Fit a mixture to ``rows`` by stochastic expectation maximisation (Celeux and Diebolt 1985).
 
     Each fit uses completions that are drawn from the previous mixture, given the known values. The
-    number of components doubles while Schwarz's criterion (BIC) improves.
+    number of components grows through ``counts`` while Schwarz's criterion (BIC) improves; with one
+    component, there are ``rounds`` fits, and fewer with more.
     """
     rows = rows[few_rows(rows, ROWS)]
     ridge = max(RIDGE, min(1.0, rows.shape[1] / len(rows)) ** 4)
     completed, least = _start(rows, generator), np.inf
     with one_thread():  # also for the draws, on which the next fit depends
-        for count in COUNTS:
+        for count in counts:
             if count > 1 and ENOUGH * count * rows.shape[1] > len(rows):
                 break
-            for _ in range(ROUNDS // count):
+            for _ in range(max(1, rounds // count)):
                 mixture = fit_mixture(completed, count, ridge=ridge)
                 completed, _ = draw_missing(mixture, rows, generator)
             if (criterion := bayesian_information(mixture, completed)) > least:

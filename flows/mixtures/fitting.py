@@ -82,6 +82,7 @@ def search(
     score: Callable[[int, float], float],
     components: Sequence[int],
     goes_on: Callable[[], bool] = lambda: True,
+    ridges: Sequence[float] = RIDGES,
 ) -> tuple[int, float]:
     """Return the number of components and the ridge with the best score.
 
@@ -92,6 +93,7 @@ def search(
         score: the score of a number of components with a ridge; higher is better.
         components: the numbers to try.
         goes_on: whether a further setting may be evaluated; the first always is.
+        ridges: the ridges to try.
     """
     chosen, best, waited = components[0], score(components[0], FIRST_RIDGE), 0
     for count in components[1:]:
@@ -101,7 +103,7 @@ def search(
         if (value := score(count, FIRST_RIDGE)) > best:
             chosen, best, waited = count, value, 0
     by_ridge = {FIRST_RIDGE: best}
-    for ridge in RIDGES:
+    for ridge in ridges:
         if ridge != FIRST_RIDGE and goes_on():
             by_ridge[ridge] = score(chosen, ridge)
     return chosen, max(by_ridge, key=lambda ridge: by_ridge[ridge])

@@ -10,9 +10,9 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from flows.core.arrays import Array, Shape, as_rows, as_tensor
+from flows.core.arrays import Array, Shape, as_points, as_rows, as_tensor
 from flows.core.seeds import generator_of
-from flows.mixtures.completion import fit_with_missing
+from flows.mixtures.completion import draw_missing, fit_with_missing, log_prob
 from flows.mixtures.mixture import Mixture
 from flows.networks.population import Description, Population
 from flows.networks.preprocessing import Preprocessing
@@ -41,6 +41,7 @@ class GaussianMixture(Population):
         -1.4189
     """
 
+    scores_gaps = True
     weights: Tensor
     means: Tensor
     covariances: Tensor
@@ -92,26 +93,52 @@ class GaussianMixture(Population):
         preprocessing = Preprocessing(rows.shape[1:], 1, to_real)
         if margins:
             preprocessing.add_margins()
-        preprocessing.fit_scaler(rows[:, None])
-        scaled = torch.from_numpy(preprocessing.scale(rows[:, None])).movedim(0, -1).contiguous()
-        preprocessing.fit(scaled)
-        z = preprocessing.from_scaled(scaled)[0]
+        preprocessing.fit(rows[:, None], margins=margins)
+        z = preprocessing(as_points(rows))[0]
         return cls.of(method(np.ascontiguousarray(as_rows(z))), preprocessing)
 
     @classmethod
-    def fit_with_gaps(cls, rows: Array, to_real: ToReal, seed: int) -> GaussianMixture:
+    def fit_with_gaps(
+        cls,
+        rows: Array,
+        to_real: ToReal,
+        generator: Generator,
+        *,
+        is_spread: bool = True,
+        **how: Any,
+    ) -> GaussianMixture:
         """Fit a mixture to rows with gaps, as a model in the user's units.
 
         Args:
-            rows: rows ``(n, D)`` in the user's units, ``NaN`` in gaps. Rounded values get noise.
+            rows: rows ``(n, D)`` in the user's units, ``NaN`` in gaps.
             to_real: the map from the user's units to the real line.
-            seed: the seed of all draws.
+            generator: the source of all draws.
+            is_spread: whether rounded values have their noise already.
+            how: ``counts`` and ``rounds`` of ``completion.fit_with_missing``.
         """
         preprocessing = Preprocessing(rows.shape[1:], 1, to_real)
+        if not is_spread:
+            rows = to_real.spread(rows, generator.uniform(-0.5, 0.5, rows.shape))
         preprocessing.fit_scaler(rows[:, None])
-        u = np.random.default_rng(seed).uniform(-0.5, 0.5, rows.shape)
-        scaled = preprocessing.scale(preprocessing.to_real.spread(rows, u)[:, None])[:, 0]
-        return cls.of(fit_with_missing(scaled, np.random.default_rng(seed)), preprocessing)
+        scaled = preprocessing.scale(rows[:, None])[:, 0]
+        return cls.of(fit_with_missing(scaled, generator, **how), preprocessing)
+
+    def draw_missing(self, rows: Array, generator: Generator) -> tuple[Array, Array]:
+        """Return rows with draws in their gaps, given the known values of each row.
+
+        Also return the log-densities of the draws, in the user's units, ``(n,)``.
+
+        Args:
+            rows: rows ``(n, D)`` in the user's units, ``NaN`` in gaps.
+            generator: the source of the draws.
+        """
+        assert self.preprocessing is not None
+        unknown = np.isnan(rows)
+        z, log_r = draw_missing(self.mixture, self.preprocessing.map_known(rows)[0], generator)
+        slopes = self.preprocessing.log_slopes(as_points(z))
+        x = self.preprocessing.inverse(as_points(z))[0]
+        log_r += (unknown * as_rows(slopes)).sum(axis=1)
+        return np.where(unknown, as_rows(x), rows), log_r
 
     @property
     def to_real(self) -> ToReal:
@@ -121,10 +148,19 @@ class GaussianMixture(Population):
     def log_prob(self, value: Any) -> Tensor:
         """Return log-densities ``(n, 1)`` in nats, without gradients.
 
+        The log-density of a row with gaps (``NaN``) is the log-density of its known values.
+
         Args:
             value: points in the user's units, ``(n, D)`` or ``(n, 1, D)``.
         """
         value = self.points(value).double()
+        if value.isnan().any():
+            rows = value.reshape(-1, *self.event_shape).numpy()
+            known = (rows, 0.0 * rows)
+            if self.preprocessing is not None:
+                known = self.preprocessing.map_known(rows)
+            log_known = log_prob(self.mixture, known[0]) + np.nansum(known[1], axis=1)
+            return torch.from_numpy(log_known).reshape(value.shape[:-1])
         log_det = torch.zeros(1, 1)
         z = self.features_first(value)
         if self.preprocessing is not None:
@@ -137,7 +173,7 @@ class GaussianMixture(Population):
         shape = torch.Size(sample_shape)
         z = torch.from_numpy(self.mixture.sample(shape.numel(), generator_of(generator)))[None].mT
         if self.preprocessing is not None:
-            z = self.preprocessing.inverse(z)[0]
+            z = self.preprocessing.restore(z)
         return self.rows_first(z, shape)
 
     @classmethod

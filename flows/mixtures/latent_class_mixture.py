@@ -11,6 +11,7 @@ from numpy.random import Generator
 from torch import Tensor
 
 from flows.core.arrays import Array, Shape, Whole, as_points, as_rows
+from flows.core.rows import Rows
 from flows.core.seeds import generator_of
 from flows.mixtures.latent_classes import LatentClasses
 from flows.mixtures.mixture import Mixture
@@ -50,6 +51,7 @@ class LatentClassMixture(Population):
         tensor([[0.5000]], dtype=torch.float64)
     """
 
+    scores_gaps = True
     weights: Tensor
     means: Tensor
     covariances: Tensor
@@ -86,6 +88,22 @@ class LatentClassMixture(Population):
         log_q = self._log_prob(x[is_new], codes[is_new])[is_new.cumsum() - 1]
         for d, size in zip(self.labels, self.sizes, strict=True):
             log_q = log_q + log_density_in_cell(rows[:, d], size - 1, len(self.labels))
+        return torch.from_numpy(log_q).reshape(value.shape[:-1])
+
+    @torch.no_grad()
+    def score(self, value: Any) -> Tensor:
+        """Return log-densities of known numbers with probabilities of known labels, ``(n, 1)``.
+
+        Args:
+            value: rows in the user's units, ``(n, D)`` or ``(n, 1, D)``, ``NaN`` in gaps.
+        """
+        value = self.points(value).detach().double()
+        rows = value.reshape(-1, *self.event_shape).numpy()
+        z, slopes = rows[:, self.numbers], np.zeros((len(rows), 0))
+        if self.preprocessing is not None:
+            z, slopes = self.preprocessing.map_known(z)
+        own = Rows(z, codes_of(rows[:, self.labels], self.sizes), self.sizes)
+        log_q = self.classes.log_prob(own) + np.nansum(slopes, axis=1)
         return torch.from_numpy(log_q).reshape(value.shape[:-1])
 
     def _log_prob(self, x: Array, codes: Whole) -> Array:

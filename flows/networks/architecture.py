@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field
 
 from flows.core.arrays import Shape
 from flows.core.seeds import Generators
-from flows.core.settings import Count, Recipe, Section, TrainingSettings
+from flows.core.settings import Count, RecipeName, Section, TrainingSettings
 
 if TYPE_CHECKING:
     from flows.bijections import Bijection, Coupling
@@ -40,7 +40,7 @@ class Architecture(Section, ABC):
 
     label: ClassVar[str]
     color: ClassVar[str]  # of Okabe and Ito's or Tol's muted palette, for colour-blind readers
-    recipes: ClassVar[tuple[Recipe, ...]] = ("fixed",)
+    recipes: ClassVar[tuple[RecipeName, ...]] = ("fixed",)
     has_density: ClassVar[bool] = True
     scored: ClassVar[int | None] = None
     of_images: ClassVar[bool] = False
@@ -56,7 +56,7 @@ class Architecture(Section, ABC):
         Args:
             training: the settings of the training.
         """
-        return training.recipe == "auto" and "auto" in cls.recipes
+        return training.recipe != "fixed" and "auto" in cls.recipes
 
     @abstractmethod
     def build(
@@ -77,7 +77,7 @@ class Architecture(Section, ABC):
 class FlowArchitecture(Architecture):
     """A flow over vectors: a ``chain`` of bijections over the base ``TailedNormal``."""
 
-    recipes: ClassVar[tuple[Recipe, ...]] = ("fixed", "auto")
+    recipes: ClassVar[tuple[RecipeName, ...]] = ("fixed", "auto")
 
     @abstractmethod
     def chain(self, event_shape: Shape, generators: Generators) -> list[Bijection]:

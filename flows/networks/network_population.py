@@ -198,7 +198,7 @@ class NetworkPopulation(Population, ABC):
 
     def restore(self, z: Tensor) -> Tensor:
         """Map the networks' points ``(M, *event, n)`` back to the user's units."""
-        return self.preprocessing.inverse(z.double())[0]
+        return self.preprocessing.restore(z.double())
 
     def flatten(self) -> Tensor:
         """Return all parameters as one tensor ``(M, P)`` for an optimiser.
@@ -266,6 +266,12 @@ class DensityPopulation(NetworkPopulation):
         return (self.log_density(z) + log_det).T.reshape(
             *value.shape[: -1 - len(self.event_shape)], self.members
         )
+
+    def score(self, value: Any) -> Tensor:
+        value = self.points(value, shape=self.row_shape)
+        if not self.context:
+            return self.log_prob(value)
+        return self.log_prob(value[..., self.context :], value[..., : self.context])
 
     @torch.no_grad()
     def curves(self, points: dict[str, Points]) -> dict[str, Array]:

@@ -39,7 +39,7 @@ class Population(nn.Module, Distribution):
             state.
 
     After training, ``history`` holds ``epoch`` ``(L,)`` and curves ``(L, M)`` by name, and
-    ``record`` the ``TrainingRecord``; before, they are empty and ``None``.
+    after ``flows.train``, ``record`` the ``Record``; before, they are empty and ``None``.
 
     Examples:
         >>> import flows
@@ -55,6 +55,8 @@ class Population(nn.Module, Distribution):
     is_continuous: ClassVar[bool] = False
     # The most columns of a table with unknown values, if the density is too expensive for more
     most_conditional: ClassVar[int | None] = None
+    # Whether ``score`` takes rows with gaps
+    scores_gaps: ClassVar[bool] = False
     # Points that are scored at a time, to bound the memory
     chunk: ClassVar[int] = 10_000
 
@@ -156,6 +158,16 @@ class Population(nn.Module, Distribution):
         of another shape.
         """
         raise NotImplementedError(f"{type(self).__name__} has no density, so it has no log_prob")
+
+    def score(self, value: Any) -> Tensor:
+        """Return the log-densities ``(n, M)`` by which the recipe compares members, in nats.
+
+        Args:
+            value: rows in the user's units, ``(n, D)`` or ``(n, M, D)``; with a context, joined to
+                it. A row with gaps (``NaN``), if the population ``scores_gaps``, has the
+                log-density of its known values.
+        """
+        return self.log_prob(value)
 
     def encode(self, value: Any) -> Tensor:
         """Return the noise ``(n, M, *event)`` that the points are mapped to.

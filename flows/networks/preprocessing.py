@@ -64,13 +64,15 @@ class Preprocessing(Bijection):
         return compose(self.steps, x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``z`` in the user's units, rounded like samples, and the log-determinant."""
-        x, log_det = compose(self.steps, z, inverse=True)
-        return self.to_real.round(x), log_det
+        return compose(self.steps, z, inverse=True)
+
+    def restore(self, z: Tensor) -> Tensor:
+        """Return preprocessed points in the user's units, rounded like samples."""
+        return self.to_real.round(self.inverse(z)[0])
 
     def restore_rows(self, z: Array) -> Array:
         """Return preprocessed rows ``(n, D)`` in the user's units, for one member."""
-        return as_rows(self.inverse(as_points(z))[0])
+        return as_rows(self.restore(as_points(z)))
 
     def restore_points(self, z: Tensor) -> Tensor:
         """Return the features after the context in the user's units, ``(M, D, N)``.
@@ -83,7 +85,7 @@ class Preprocessing(Bijection):
         if self.whiten is not None:
             z = self.whiten.inverse(z)[0]
         dim = z.shape[1]
-        return self.part(range(self.context, dim)).inverse(z[:, self.context :])[0]
+        return self.part(range(self.context, dim)).restore(z[:, self.context :])
 
     def add_margins(self) -> None:
         """Add ``Margins`` after the scaler; until fitted, it is the identity."""
@@ -133,16 +135,33 @@ class Preprocessing(Bijection):
         return self.standardize.scaler.scale(self.to_real.map_rows(rows))
 
     @torch.no_grad()
-    def fit(self, scaled: Tensor, *, margins: bool = True, whiten: bool = True) -> None:
-        """Fit the maps after ``standardize`` to scaled points ``(M, *event, N)``.
+    def fit(self, rows: Array, *, margins: bool = False, whiten: bool = False) -> None:
+        """Fit all maps to rows ``(n, M or 1, D)`` in the user's units, one after another.
 
         A map that is not fitted stays the identity.
         """
+        self.fit_scaler(rows)
+        z = torch.from_numpy(self.scale(rows)).movedim(0, -1)
+        z = z.expand(self.members, -1, -1).contiguous()
         for step, is_fitted in ((self.margins, margins), (self.whiten, whiten)):
-            if step is not None:
-                if is_fitted:
-                    step.initialize(scaled)
-                scaled = step(scaled)[0]
+            if step is not None and is_fitted:
+                step.initialize(z)
+                z = step(z)[0]
+
+    @torch.no_grad()
+    def map_known(self, rows: Array) -> tuple[Array, Array]:
+        """Return rows with gaps after the maps, and log dz/dx of each value, ``(n, D)`` each.
+
+        Both are ``NaN`` in gaps. Each map must act on single columns, so whitening is not allowed.
+
+        Args:
+            rows: rows ``(n, D)`` in the user's units, ``NaN`` in gaps.
+        """
+        gaps = np.isnan(rows)
+        middle = self.inverse(torch.zeros(1, self.dim, 1, dtype=torch.float64))[0][0, :, 0].numpy()
+        z = self(as_points(np.where(gaps, middle, rows)))[0]
+        z[0].T[torch.from_numpy(gaps)] = torch.nan
+        return as_rows(z), as_rows(self.log_slopes(z))
 
     @torch.enable_grad()
     def log_slopes(self, z: Tensor) -> Tensor:
@@ -174,14 +193,6 @@ class Preprocessing(Bijection):
             z = self.whiten(z)[0]
             slopes = slopes - torch.diagonal(self.whiten.factor, dim1=1, dim2=2).log()[..., None]
         return z, slopes
-
-    @torch.no_grad()
-    def from_scaled(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the output of ``forward`` for scaled points ``(M, *event, N)``."""
-        steps = self.steps
-        first = steps.index(self.standardize) + 1
-        z, log_det = compose(steps[first:], scaled)
-        return z, log_det - compose(steps[:first], scaled, inverse=True)[1]
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
         if f"{prefix}margins.knots" in state_dict:

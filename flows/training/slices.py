@@ -20,11 +20,10 @@ from flows.core.progress import progress
 from flows.networks import building
 from flows.networks.network_population import NetworkPopulation
 from flows.training import trainer, workers
-from flows.training.record import TrainingRecord
 from flows.training.trainer import Task
 
-# The result of a slice: its record, state and history, and the members that failed
-Trained = tuple[TrainingRecord | None, dict[str, Array], dict[str, Array], dict[int, int]]
+# The result of a slice: its state and history, and the members that failed
+Trained = tuple[dict[str, Array], dict[str, Array], dict[int, int]]
 
 
 def cut(population: NetworkPopulation, name: str) -> list[slice]:
@@ -84,11 +83,10 @@ def run(parts: Sequence[slice], population: NetworkPopulation, task: Task) -> di
         for i, result, _ in workers.completed(_train, tasks):
             done[i] = result
             bar.update(parts[i].stop - parts[i].start)
-    records, states, histories, failed = zip(*(done[i] for i in range(len(parts))), strict=True)
+    states, histories, failed = zip(*(done[i] for i in range(len(parts))), strict=True)
     joined = {key: torch.from_numpy(_joined(states, key, 0)) for key in states[0]}
     population.load_state_dict(joined, assign=True)
     population.history = {key: _joined(histories, key, 1) for key in histories[0]}
-    population.record = records[0]
     trainer.replay(population.history, task.on_log)
     return {member: epoch for each in failed for member, epoch in each.items()}
 
@@ -113,4 +111,4 @@ def _train(description: dict[str, Any], state: dict[str, Array], task: Task) -> 
     )
     failed = trainer.run(population, task)
     trained = {key: each.numpy() for key, each in population.state_dict().items()}
-    return population.record, trained, population.history, failed
+    return trained, population.history, failed

@@ -10,13 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flows.core.arrays import Array, Whole, rounded, subsample
+from flows.core.arrays import Array, rounded, subsample
 from flows.core.progress import progress, show_state
 from flows.core.seeds import Generators, normals, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks.network_population import NetworkPopulation, Points
 from flows.training.optimizer import ClippedAdam, one_cycle
-from flows.training.record import TrainingRecord
 from flows.training.smoothing import noise_level, sharpen
 
 OnLog = Callable[[int, dict[str, Array]], None]
@@ -26,18 +25,13 @@ POINTS_PER_PIECE = 131_072
 
 
 class Task(NamedTuple):
-    """The data and the settings of a training, as in ``train``; only ``flows.fit`` sets ``copies``.
-
-    ``copies`` ``(n,)`` are the rows that each row repeats if rows are repeated by their weights.
-    """
+    """The data and the settings of a training, as in ``flows.train``."""
 
     rows: Any
     test: Any
     settings: TrainingSettings
     on_log: OnLog | None
     name: str
-    groups: Any = None
-    copies: Whole | None = None
 
 
 class Trainer:
@@ -111,7 +105,7 @@ class Trainer:
 
 
 def run(population: NetworkPopulation, task: Task) -> dict[int, int]:
-    """Train ``population`` with the fixed recipe, and set its history and record.
+    """Train ``population`` with the fixed recipe, and set its history.
 
     Return the first epoch with a non-finite loss for each failed member, by the index of the member
     in the whole population.
@@ -141,7 +135,6 @@ def run(population: NetworkPopulation, task: Task) -> dict[int, int]:
                 if on_log is not None:
                     on_log(epoch, log[epoch])
             bar.update()
-    population.record = TrainingRecord("fixed", trainer.visited.shape[1])
     population.history = {"epoch": np.array(list(log), dtype=np.float64)}
     unknown = np.full(population.members, np.nan)  # the final curves before the end
     population.history |= {

@@ -15,7 +15,7 @@ from stages.pipeline.files import TRAIN, checkpoint
 def write_model(name: str, population: Population) -> None:
     """Write ``models/<name>.safetensors``. Raises ``UserError`` if that fails."""
     with writing(checkpoint(name)):
-        save(population, checkpoint(name))
+        save(population, checkpoint(name), population.record)
 
 
 def read_model(name: str, event_shape: Shape) -> NetworkPopulation:

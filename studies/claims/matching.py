@@ -28,7 +28,7 @@ from flows.networks.building import build
 from flows.networks.flow_matching_population import FlowMatchingPopulation
 from flows.networks.network_population import NetworkPopulation
 from flows.networks.population import Population, chunked_log_prob
-from flows.training.train import train
+from flows.recipe.train import train
 from flows.training.trainer import Trainer
 from studies.claims import replicates
 from studies.claims.replicates import Settings

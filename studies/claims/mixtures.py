@@ -22,7 +22,7 @@ from flows.mixtures.mixture import Mixture
 from flows.networks import registry
 from flows.networks.building import build
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
-from flows.training.train import train
+from flows.recipe.train import train
 from studies.claims.replicates import Settings
 
 # As in the pipeline when the study was first run

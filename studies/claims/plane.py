@@ -22,7 +22,7 @@ from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.networks import building, registry
 from flows.networks.flow import Flow
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
-from flows.training.train import train as train_model
+from flows.recipe.train import train as train_model
 from flows.truths import ring
 from studies.claims import remedies, replicates
 from studies.claims.replicates import Settings

@@ -16,7 +16,7 @@ from flows.networks import building, registry
 from flows.networks.network_population import NetworkPopulation, Points
 from flows.networks.population import chunked_log_prob
 from flows.networks.vae_population import VAEPopulation
-from flows.training.train import train as train_network
+from flows.recipe.train import train as train_network
 from studies.digits.digits import LEVELS, PIXELS, Fitted, dequantised
 from studies.digits.vector import vector
 

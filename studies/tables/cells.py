@@ -17,8 +17,8 @@ from flows import fit
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.density.array_density import ArrayDensity
+from flows.recipe.ensemble import Ensemble
 from flows.training import workers
-from flows.training.automatic.composite import Composite
 from studies.engine import SMALL, Cell, Family, check_names
 from studies.tables import (
     anomalies,
@@ -63,7 +63,7 @@ def ours(
         # The curves are not used, and take long for a VAE
         settings = {"log_every": 1000} if model == "vae" else {}
         population = fit(rows, model, members=members, settings=settings).population
-        networks = [population.networks] if isinstance(population, Composite) else []
+        networks = [population.networks] if isinstance(population, Ensemble) else []
         return [density_of(ArrayDensity(each)) for each in (population, *networks)]
 
     return scores(fitted, table, split, train, fresh)

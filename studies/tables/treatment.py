@@ -37,9 +37,9 @@ from flows.mixtures.fitting import COMPONENTS, RIDGES, fit_mixture
 from flows.mixtures.mixture import Mixture
 from flows.networks.population import ensemble_log_prob
 from flows.networks.preprocessing import Preprocessing
-from flows.training.automatic import stacking
-from flows.training.automatic.noise import NeighbourNoise
-from flows.training.automatic.recipe import cut_into_folds, groups_of
+from flows.recipe import stacking
+from flows.recipe.noise import NeighbourNoise
+from flows.recipe.recipe import cut_into_folds, groups_of
 from studies.tables import peers
 from studies.tables.peers import Density
 
@@ -77,8 +77,7 @@ class Points:
         self.map = Preprocessing(rows.shape[1:], 1)
         if margins:
             self.map.add_margins()
-        self.map.fit_scaler(rows[:, None])
-        self.map.fit(as_points(self.map.scale(rows[:, None])[:, 0]))
+        self.map.fit(rows[:, None], margins=margins)
         self.learned = self(rows)[0]
 
     @torch.no_grad()

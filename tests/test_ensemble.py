@@ -1,4 +1,4 @@
-"""Networks and mixtures of Gaussians as one population, and how the automatic recipe adds them."""
+"""Ensembles of networks and mixtures of Gaussians, and how the automatic recipe makes them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
 from flows.mixtures.fitting import search
 from flows.mixtures.mixture import Mixture
-from flows.training.automatic.composite import Composite
-from flows.training.record import RowState
+from flows.recipe.ensemble import Ensemble
+from flows.recipe.record import RowState
 
 WEIGHTS = [0.1, 0.2, 0.1, 0.25, 0.35]
 
@@ -26,9 +26,9 @@ def gaussian(mean: float, deviation: float) -> flows.GaussianMixture:
 
 
 @pytest.fixture
-def composite() -> Composite:
+def ensemble() -> Ensemble:
     population = flows.build(SMALL, (2,), members=3)
-    return Composite(population, [gaussian(-1.0, 0.5), gaussian(2.0, 1.0)], WEIGHTS)
+    return Ensemble([population, gaussian(-1.0, 0.5), gaussian(2.0, 1.0)], WEIGHTS)
 
 
 @pytest.fixture(scope="module")
@@ -44,53 +44,53 @@ def density(rows: Array) -> flows.Density:
         return flows.fit(rows, SMALL)
 
 
-def test_log_densities_are_those_of_networks_and_mixtures_side_by_side(composite: Composite):
+def test_log_densities_are_those_of_networks_and_mixtures_side_by_side(ensemble: Ensemble):
     points = np.random.default_rng(0).normal(size=(7, 2))
-    log_q = composite.log_prob(points)
+    log_q = ensemble.log_prob(points)
     assert log_q.shape == (7, 5)
-    torch.testing.assert_close(log_q[:, :3], composite.networks.log_prob(points).double())
-    for k, mixture in enumerate(composite.mixtures):
+    torch.testing.assert_close(log_q[:, :3], ensemble.networks.log_prob(points).double())
+    for k, mixture in enumerate(ensemble.parts[1:]):
         torch.testing.assert_close(log_q[:, 3 + k], mixture.log_prob(points)[:, 0])
     by_hand = np.log(np.exp(log_q.numpy()) @ np.array(WEIGHTS))
-    np.testing.assert_allclose(composite.ensemble_log_prob(points), by_hand)
+    np.testing.assert_allclose(ensemble.ensemble_log_prob(points), by_hand)
     own = np.repeat(points[:, None], 5, axis=1)
     own[:, 3] += 1.0  # one set of points per member
     expected = log_q.clone()
-    expected[:, 3] = composite.mixtures[0].log_prob(points + 1.0)[:, 0]
-    torch.testing.assert_close(composite.log_prob(own), expected)
+    expected[:, 3] = ensemble.parts[1].log_prob(points + 1.0)[:, 0]
+    torch.testing.assert_close(ensemble.log_prob(own), expected)
 
 
-def test_samples_come_from_each_member_with_its_weight(composite: Composite):
-    drawn = composite.sample((4000,), numpy_generator(0, "sample"))
+def test_samples_come_from_each_member_with_its_weight(ensemble: Ensemble):
+    drawn = ensemble.sample((4000,), numpy_generator(0, "sample"))
     assert drawn.shape == (4000, 5, 2)
     np.testing.assert_allclose(drawn[:, 3].mean(0), -1.0, atol=0.05)
     np.testing.assert_allclose(drawn[:, 4].std(0), 1.0, atol=0.05)
     far = [gaussian(-100.0, 1.0), gaussian(100.0, 1.0)]
-    apart = Composite(composite.networks, far, WEIGHTS)
+    apart = Ensemble([ensemble.networks, *far], WEIGHTS)
     points = apart.ensemble_sample(4000, numpy_generator(0, "sample"))[:, 0]
     assert float((points < -50).double().mean()) == pytest.approx(0.25, abs=0.03)
     assert float((points > 50).double().mean()) == pytest.approx(0.35, abs=0.03)
 
 
-def test_encode_exists_for_the_networks_only(composite: Composite):
-    assert not composite.supports("encode")
+def test_encode_exists_for_the_networks_only(ensemble: Ensemble):
+    assert not ensemble.supports("encode")
     with pytest.raises(
-        NotImplementedError, match=r"a mixture has no noise; `composite\.networks\.encode`"
+        NotImplementedError, match=r"a mixture has no noise; `ensemble\.networks\.encode`"
     ):
-        composite.encode(np.zeros((1, 2)))
-    assert composite.networks.encode(np.zeros((1, 2))).shape == (1, 3, 2)
+        ensemble.encode(np.zeros((1, 2)))
+    assert ensemble.networks.encode(np.zeros((1, 2))).shape == (1, 3, 2)
 
 
 def test_members_count_networks_and_the_batch_shape_counts_mixtures(density: flows.Density):
     population = density.population
-    assert isinstance(population, Composite)
-    assert (population.network_count, population.members, len(population.record.members)) == (
+    assert isinstance(population, Ensemble)
+    assert (population.network_count, population.members, len(density.record.members)) == (
         10,
         20,
         20,
     )
     assert population.history["train_nll"].shape[1] == 10
-    steps = [member.steps is None for member in population.record.members]
+    steps = [member.steps is None for member in density.record.members]
     assert steps == [False] * 10 + [True] * 10
     assert str(density).startswith("nsf of 10 networks and 10 mixtures")
     assert str(density).count("5 mixtures with preprocessing") == 2
@@ -101,16 +101,16 @@ def test_mixtures_do_not_change_the_networks_and_raise_the_stacked_score(
     density: flows.Density, rows: Array
 ):
     alone = flows.fit(rows, SMALL, mixtures=0)
-    assert not isinstance(alone.population, Composite)
-    for name, tensor in alone.population.state_dict().items():
-        assert torch.equal(tensor, density.population.networks.state_dict()[name]), name
-    assert density.population.record.held_out > alone.population.record.held_out - 1e-6
+    networks = density.population.networks.state_dict()
+    for name, tensor in alone.population.networks.state_dict().items():
+        assert torch.equal(tensor, networks[name]), name
+    assert density.record.held_out > alone.record.held_out - 1e-6
 
 
 def test_out_of_fold_scores_use_networks_and_mixtures_of_the_fold(
     density: flows.Density, rows: Array
 ):
-    record, log_q = density.population.record, density.log_prob_members(rows)
+    record, log_q = density.record, density.log_prob_members(rows)
     scores = record.row_scores
     for fold in range(5):
         own = scores.fold == fold
@@ -121,7 +121,7 @@ def test_out_of_fold_scores_use_networks_and_mixtures_of_the_fold(
         np.testing.assert_allclose(scores.log_density[own], by_hand, rtol=1e-4, atol=1e-4)
 
 
-def test_a_file_keeps_the_composite_to_the_bit(density: flows.Density, rows: Array, tmp_path: Path):
+def test_a_file_keeps_the_ensemble_to_the_bit(density: flows.Density, rows: Array, tmp_path: Path):
     density.save(tmp_path / "one.flow")
     loaded = flows.load(tmp_path / "one.flow")
     np.testing.assert_array_equal(loaded.log_prob(rows), density.log_prob(rows))
@@ -140,9 +140,9 @@ def test_labels_and_missing_values_work_with_mixtures():
     frame.loc[::7, "y"] = np.nan
     with shortened(steps=50):
         density = flows.fit(frame, SMALL, members=5)
-    assert isinstance(density.population, Composite)
+    assert isinstance(density.population, Ensemble)
     assert np.isfinite(density.log_prob(frame)).all()
-    assert (density.population.record.row_scores.state == RowState.MISSING_VALUES).sum() == 22
+    assert (density.record.row_scores.state == RowState.MISSING_VALUES).sum() == 22
     filled = density.impute(frame)
     assert filled.notna().all(axis=None)
     given = pd.DataFrame({"x": [2.0, -2.0], "y": [2.0, -2.0], "ward": [None, None]})
@@ -159,8 +159,8 @@ def test_an_invalid_number_of_mixtures_is_rejected(mixtures: float, rows: Array)
 @pytest.mark.usefixtures("short_recipe")
 def test_one_mixture_per_fold_is_the_better_candidate(density: flows.Density, rows: Array):
     one = flows.fit(rows, SMALL, mixtures=1)
-    both = [str(member) for member in density.population.record.members[10:]]
-    assert [str(member) for member in one.population.record.members[10:]] == both[:5]
+    both = [str(member) for member in density.record.members[10:]]
+    assert [str(member) for member in one.record.members[10:]] == both[:5]
 
 
 @pytest.mark.parametrize(

@@ -44,14 +44,14 @@ class MemberRecord:
 
     Args:
         fold: the fold whose rows the member did not learn from.
-        regularisation: the preprocessing and the noise; for a mixture, the preprocessing, the
-            number of components and the ridge.
+        settings: the settings of the member: the preprocessing, and the noise and the lasso of a
+            network, or the number of components (or classes) and the ridge of a mixture.
         steps: the number of steps after which the weights of the network were kept; ``None`` for a
             mixture.
     """
 
     fold: int
-    regularisation: str
+    settings: Mapping[str, Any]
     steps: int | None = None
 
 
@@ -127,7 +127,7 @@ class BinnedScores:
 
 
 @dataclass(frozen=True)
-class TrainingRecord:
+class Record:
     """How a population of networks was trained.
 
     Args:
@@ -165,7 +165,7 @@ class TrainingRecord:
         """Return which members did not learn from the rows of ``fold``, ``(M,)``."""
         return np.array([member.fold == fold for member in self.members])
 
-    def without_rows(self) -> TrainingRecord:
+    def without_rows(self) -> Record:
         """Return the record with binned scores instead of the scores of single rows."""
         if self.row_scores is None:
             return self
@@ -188,13 +188,13 @@ class TrainingRecord:
         return {name: getattr(self.row_scores, key) for name, key in ROW_ARRAYS.items()}
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any], arrays: Mapping[str, Array]) -> TrainingRecord:
+    def from_json(cls, content: Mapping[str, Any], arrays: Mapping[str, Array]) -> Record:
         """Return the record of a checkpoint.
 
         A file of version 0.2.0 has no states: its rows without a fold count as not held out.
         """
         content = {key: content[key] for key in cls.__dataclass_fields__ if key in content}
-        content["members"] = [MemberRecord(**member) for member in content.get("members", ())]
+        content["members"] = [_member(**member) for member in content.get("members", ())]
         binned = content.get("binned_scores", ())
         content["binned_scores"] = [BinnedScores(**each) for each in binned]
         if "held_out" in arrays:
@@ -203,3 +203,21 @@ class TrainingRecord:
             state = arrays.get("state", states).astype(np.int64)
             content["row_scores"] = RowScores(fold, state, scores)
         return cls(**content)
+
+
+def _member(
+    fold: int,
+    settings: Mapping[str, Any] | None = None,
+    steps: int | None = None,
+    regularisation: str = "",
+) -> MemberRecord:
+    """Return the record of a member in a file; until release 0.3, its settings were a sentence."""
+    if settings is None:
+        preprocessing, *others = regularisation.split(", ")
+        settings = {"preprocessing": preprocessing}
+        for words in others:  # such as "noise 0.35", or "3 Gaussians"
+            key, value = words.rsplit(maxsplit=1)
+            if value.startswith(("Gaussian", "class")):
+                key, value = "classes" if value.startswith("class") else "components", key
+            settings[key] = int(value) if key in ("components", "classes") else float(value)
+    return MemberRecord(fold, settings, steps)

@@ -1,4 +1,4 @@
-"""Networks and mixtures as one population, which the automatic recipe stacks."""
+"""An ensemble: members of several populations and their weights."""
 
 from __future__ import annotations
 
@@ -14,45 +14,51 @@ from flows.core.seeds import generator_of
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.latent_class_mixture import LatentClassMixture
 from flows.networks import building
-from flows.networks.network_population import NetworkPopulation
 from flows.networks.population import Description, Population
 from flows.networks.to_real import ToReal
 
 
-class Composite(Population):
-    """M networks and K mixtures over one space, as one population of M + K members.
+class Ensemble(Population):
+    """The members of several populations over one space, and their weights; immutable.
 
-    The mixtures are mixtures of Gaussians or, for a table with labels, of latent classes.
-
-    The members are the networks, then the mixtures. Their weights in the ensemble are stacked
-    together. ``history`` and ``encode`` exist for the networks only: ``composite.networks`` is
-    their population.
+    The first part are the networks; further parts are mixtures of one member each. ``history`` and
+    ``encode`` exist for the networks only: ``ensemble.networks`` is their population.
 
     Args:
-        networks: the population of networks.
-        mixtures: the mixtures, of one member each.
-        weights: the weights of all members, ``(M + K,)``, which sum to 1.
+        parts: the populations.
+        weights: the weights of all members, ``(M,)``, which sum to 1.
 
     Examples:
         >>> import flows
-        >>> from flows.training.automatic.composite import Composite
+        >>> from flows.recipe.ensemble import Ensemble
         >>> networks = flows.build(flows.NSF(couplings=2, hidden=4), (2,), members=3)
         >>> mixture = flows.GaussianMixture([1.0], [[0.0, 0.0]], [[[1.0, 0.0], [0.0, 1.0]]])
-        >>> composite = Composite(networks, [mixture], [0.2, 0.2, 0.2, 0.4])
-        >>> composite.log_prob([[0.0, 0.0]]).shape
+        >>> ensemble = Ensemble([networks, mixture], [0.2, 0.2, 0.2, 0.4])
+        >>> ensemble.log_prob([[0.0, 0.0]]).shape
         torch.Size([1, 4])
     """
 
     weights: Tensor
 
-    def __init__(
-        self, networks: NetworkPopulation, mixtures: Sequence[Population], weights: Any
-    ) -> None:
-        description = {**networks.description, "mixtures": len(mixtures)}
-        super().__init__(networks.members + len(mixtures), networks.event_shape, description)
-        self.networks, self.mixtures = networks, nn.ModuleList(mixtures)
+    def __init__(self, parts: Sequence[Population], weights: Any) -> None:
+        description = {**parts[0].description, "mixtures": len(parts) - 1}
+        super().__init__(sum(part.members for part in parts), parts[0].event_shape, description)
+        self.parts = nn.ModuleList(parts)
         self.register_buffer("weights", torch.as_tensor(weights, dtype=torch.float64))
-        self.history = networks.history
+        self.history = parts[0].history
+
+    def with_weights(self, weights: Any) -> Ensemble:
+        """Return the ensemble of the same members with other weights ``(M,)``."""
+        return Ensemble(self._parts, weights)
+
+    @property
+    def _parts(self) -> list[Population]:
+        return [part for part in self.parts if isinstance(part, Population)]
+
+    @property
+    def networks(self) -> Population:
+        """The population of networks."""
+        return self._parts[0]
 
     @property
     def network_count(self) -> int:
@@ -66,19 +72,15 @@ class Composite(Population):
     def to_real(self) -> ToReal:
         return self.networks.to_real
 
-    @property
-    def _parts(self) -> list[Population]:
-        return [self.networks, *self.mixtures]
-
     def supports(self, method: str) -> bool:
         return method == "log_prob"
 
     @torch.no_grad()
     def log_prob(self, value: Any) -> Tensor:
-        """Return log-densities ``(n, M + K)`` in nats, without gradients.
+        """Return log-densities ``(n, M)`` in nats, without gradients.
 
         Args:
-            value: points in the user's units, ``(n, *event)`` or ``(n, M + K, *event)``.
+            value: points in the user's units, ``(n, *event)`` or ``(n, M, *event)``.
         """
         value = self.points(value)
         own = [part.log_prob(points).double() for part, points in self._split(value)]
@@ -92,7 +94,7 @@ class Composite(Population):
 
     def encode(self, value: Any) -> Tensor:
         raise NotImplementedError(
-            "a mixture has no noise; `composite.networks.encode` encodes with networks"
+            "a mixture has no noise; `ensemble.networks.encode` encodes with networks"
         )
 
     def parameters_per_member(self) -> int:
@@ -108,8 +110,8 @@ class Composite(Population):
         return list(zip(self._parts, value.split(sizes, dim=axis), strict=True))
 
     @classmethod
-    def restored(cls, description: Description, state: Mapping[str, Tensor]) -> Composite:
-        """Return the composite of a checkpoint.
+    def restored(cls, description: Description, state: Mapping[str, Tensor]) -> Ensemble:
+        """Return the ensemble of a checkpoint.
 
         Args:
             description: the description of the networks, and the number of ``mixtures``.
@@ -117,16 +119,17 @@ class Composite(Population):
         """
         about = dict(description)
         count = about.pop("mixtures")
-        own = _below("networks.", state) or _below("network.", state)  # until release 0.3
-        networks = building.restored(about, own)
-        mixtures: list[Population] = []
+        # Until release 0.3 the networks were "network", and the mixtures "mixtures"
+        own = _below("parts.0.", state) or _below("network.", state)
+        parts: list[Population] = [building.restored(about, own)]
+        to_real = parts[0].to_real
         for k in range(count):
-            own, to_real = _below(f"mixtures.{k}.", state), networks.to_real
+            own = _below(f"parts.{k + 1}.", state) or _below(f"mixtures.{k}.", state)
             if any(to_real.label_counts):
-                mixtures.append(LatentClassMixture.with_state(to_real, own))
+                parts.append(LatentClassMixture.with_state(to_real, own))
             else:
-                mixtures.append(GaussianMixture.with_state(to_real, own))
-        return cls(networks, mixtures, state["weights"])
+                parts.append(GaussianMixture.with_state(to_real, own))
+        return cls(parts, state["weights"])
 
 
 def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

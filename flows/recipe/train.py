@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Any, cast
 
+import numpy as np
 import torch
 
-from flows.core.settings import TrainingSettings
+from flows.core.arrays import Array
+from flows.core.settings import TrainingSettings, folds_and_candidates
 from flows.networks import registry
+from flows.networks.building import build_described
 from flows.networks.flow import Flow
 from flows.networks.network_population import DensityPopulation, NetworkPopulation
+from flows.recipe.network_candidate import NetworkCandidate
+from flows.recipe.recipe import Learned, learn
+from flows.recipe.record import Record
 from flows.training import slices, trainer
-from flows.training.automatic.recipe import train_auto
 from flows.training.trainer import OnLog, Task
 
 
@@ -78,11 +84,9 @@ def train(
     auto = _is_automatic(population, settings)
     if device == "cuda" and (auto or not isinstance(population, Flow)):
         raise ValueError("device = 'cuda': only flows with the fixed recipe can be trained there")
-    task = Task(rows, test, settings, on_log, name, groups)
+    task = Task(rows, test, settings, on_log, name)
     if auto:
-        train_auto(cast(DensityPopulation, population), task)
-        population.eval()
-        return population
+        return _train_automatically(cast(DensityPopulation, population), task, groups)
     population.forget_automatic()
     population.to(device)
     parts = slices.cut(population, name) if device == "cpu" else []
@@ -93,8 +97,49 @@ def train(
             "member stays in the results",
             file=sys.stderr,
         )
+    population.record = Record("fixed", len(rows))
     population.to("cpu").eval()
     return population
+
+
+def _train_automatically(
+    population: DensityPopulation, task: Task, groups: Any
+) -> DensityPopulation:
+    """Train ``population`` with the automatic recipe, which trains another one, and copies it."""
+    folds, kept = folds_and_candidates(population.members)
+    rows, test = _checked_rows(population, task)
+    build = partial(_build_like, population)
+    networks = NetworkCandidate(build, kept, task.settings, test, task.name)
+    about = population.to_real, population.context, groups, None
+    learned = Learned(rows, *about, task.settings.seed, task.settings.numbers)
+    ensemble, population.record = learn(learned, [networks], folds)
+    population.load_state_dict(ensemble.networks.state_dict())
+    population.weights.copy_(ensemble.weights)
+    population.history = ensemble.history
+    trainer.replay(population.history, task.on_log)
+    return population.eval()
+
+
+def _build_like(population: DensityPopulation, members: int) -> DensityPopulation:
+    description = {**population.description, "members": [0, members]}
+    return cast(DensityPopulation, build_described(description, population.to_real))
+
+
+def _checked_rows(population: DensityPopulation, task: Task) -> tuple[Array, Array | None]:
+    """Return the training rows ``(n, D)`` and the test rows, or raise ``ValueError``."""
+    shared = population.rows(task.rows, "train", may_have_gaps=True).double().numpy()
+    if population.member_range.start or shared.shape[1] != 1:
+        raise ValueError(
+            "the automatic recipe trains a whole population of flows.build, "
+            "on rows that all members share"
+        )
+    rows, test = shared[:, 0], None
+    for row in np.flatnonzero(np.isnan(rows[:, population.context :]).any(axis=1))[:1].tolist():
+        if population.context:
+            raise ValueError(f"row {row} of train has a gap in the point y; only x may have gaps")
+    if task.test is not None:
+        test = population.rows(task.test, "test").double().numpy()[:, 0]
+    return rows, test
 
 
 def _is_automatic(population: NetworkPopulation, settings: TrainingSettings) -> bool:
@@ -102,7 +147,7 @@ def _is_automatic(population: NetworkPopulation, settings: TrainingSettings) -> 
 
     Raises ``ValueError`` if the recipe is automatic and the population was assembled by hand.
     """
-    if settings.recipe != "auto":
+    if settings.recipe == "fixed":
         return False
     if "model" not in population.description:
         raise ValueError("the automatic recipe trains only populations of flows.build")

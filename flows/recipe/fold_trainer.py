@@ -11,112 +11,101 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from flows.core.arrays import Array, Whole, subsample
+from flows.core.arrays import Array, as_points, subsample
 from flows.core.seeds import Generators, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.mixtures.completion import count_completions
-from flows.networks import building
 from flows.networks.network_population import DensityPopulation
-from flows.training.automatic.candidates import Candidate
-from flows.training.automatic.fold import CHECK_ROWS, Fold
-from flows.training.automatic.lasso import first_layers, shrink
-from flows.training.automatic.prepared_fold import ROWS_AT_ONCE, PreparedFold, WeightedPoints
+from flows.recipe.fold import ROWS_AT_ONCE, Fold, PreparedFold
+from flows.recipe.lasso import first_layers, shrink
+from flows.recipe.regularisation import Regularisation
 from flows.training.optimizer import ClippedAdam
 
-BATCH = 128  # rows per step, at most: as good as 256 on tables, in half the time
-EPOCH = 25  # steps per epoch, at most, to bound the memory
-# Steps between two checks on the held-out rows: a tenth of the steps so far, within these limits
-LEAST_INTERVAL, MOST_INTERVAL = 5, 50
-# Training has converged if, in the last third of its steps, the members gained less than 0.001 nat
-# per row and column
-LAST, GAIN = 1 / 3, 0.001
-LEAST_STEPS = 500
-# Training also ends if no member had its best step in the last two thirds of the steps
-LEAST_OVERFITTED, OVERFITTED = 300, 3
-WARM_UP_STEPS = 50  # steps over which the learning rate rises
-TARGET_RATE = 3  # learning rate of networks with a context, as a multiple of the settings' rate
-AVERAGE = 0.99  # decay, per step, of the moving average of a member's weights
+
+class WeightedPoints(NamedTuple):
+    """Completions of rows after the preprocessing of each member, with importance weights.
+
+    A row has K completions; without a gap, all are the row itself. With x a completion, z the point
+    after the preprocessing and r the density that its gaps were drawn from::
+
+        log_weight = log |det dz/dx| - log r - log K
+        log q(known values of a row) = log sum_k exp(log q(z_k) + log_weight_k)
+
+    The second line is an estimate; ``candidate.py`` has its source.
+
+    Attributes:
+        z: the points ``(M, D, n K)`` in the members' precision; points of a row are adjacent.
+        log_weight: the logarithms of the weights, ``(M, n, K)``, in double precision.
+    """
+
+    z: Tensor
+    log_weight: Tensor
 
 
 @dataclass(frozen=True)
 class Member:
     """A member: its regularisation, its preprocessed fold, and the key of its random stream."""
 
-    candidate: Candidate
+    regularisation: Regularisation
     prepared: PreparedFold
     stream: int
 
 
 class FoldTrainer:
-    """The trainer of a population like ``population`` with one member per candidate and fold.
+    """The trainer of a population with one member per regularisation and fold.
 
     Args:
-        population: a population of ``flows.build``, which is not changed.
-        rows: rows ``(n, D)`` in the user's units. A gap is ``NaN`` (``completion.py``).
+        build: builds the untrained population of a number of members.
+        folds: the folds.
+        regularisations: the regularisations to train.
+        settings: the settings of training.
         test: rows ``(n', D)`` in the user's units, without gaps, or ``None``. Only the curves use
             them.
-        candidates: the regularisations to train.
-        fold_of: the number of the fold in which each row is held out, ``(n,)``; -1 for none.
-        settings: the settings of training.
-        copies: the row that each row repeats, ``(n,)``, if rows are repeated by their weights.
     """
 
     def __init__(
         self,
-        population: DensityPopulation,
-        rows: Array,
-        test: Array | None,
-        candidates: Sequence[Candidate],
-        fold_of: Whole,
+        build: Callable[[int], DensityPopulation],
+        folds: Sequence[Fold],
+        regularisations: Sequence[Regularisation],
         settings: TrainingSettings,
-        copies: Whole | None = None,
+        test: Array | None = None,
     ) -> None:
-        self.settings, self.shape = settings, rows.shape
-        self.rate = settings.learning_rate * (TARGET_RATE if population.context else 1)
-        self.folds = [
-            Fold(population, rows, fold_of, number, settings.seed, copies)
-            for number in range(fold_of.max() + 1)
-        ]
-        names = dict.fromkeys(candidate.preprocessing for candidate in candidates)
-        self.prepared = {
-            name: [PreparedFold(f, population, name) for f in self.folds] for name in names
-        }
-        pairs = [
-            (candidate, p)
-            for candidate in candidates
-            for p in self.prepared[candidate.preprocessing]
-        ]
+        self.build, self.folds, self.settings = build, folds, settings
+        self.recipe = settings.numbers
+        pairs = [(each, f.prepared(each.preprocessing)) for each in regularisations for f in folds]
         self.members = [Member(*pair, stream) for stream, pair in enumerate(pairs)]
         states = [member.prepared.preprocessing.state_dict() for member in self.members]
-        self.population = population = self._population(population)
+        self.population = population = build(len(self.members))
         population.preprocessing.load_state_dict(
             {name: torch.cat([state[name] for state in states]) for name in states[0]}
         )
-        count = min(len(f.train) for f in self.folds)
-        batch = min(BATCH, settings.batch_size, count)
+        self.rate = settings.learning_rate * (self.recipe.target_rate if population.context else 1)
+        count = min(len(f.train) for f in folds)
+        batch = min(self.recipe.batch, settings.batch_size, count)
         # Points and steps per epoch; an epoch visits all rows of a small table
-        self.rows_of_a_member, self.visits = count, min(count, EPOCH * batch)
+        self.rows_of_a_member, self.visits = count, min(count, self.recipe.epoch * batch)
         self.steps = math.ceil(self.visits / batch)
-        most = max(len(f.checked) for f in self.folds)
-        self.completions = count_completions(rows, most)  # per scored row
+        most = max(len(f.checked) for f in folds)
+        gaps = any(np.isnan(rows).any() for f in folds for rows in (f.learned, f.unseen))
+        self.completions = count_completions(np.array([np.nan]), most) if gaps else 1
         # Checks and curves use these rows; a fold with fewer rows repeats its first rows
-        learned = subsample(np.arange(count), CHECK_ROWS)
+        some = subsample(np.arange(count), self.recipe.check_rows)
         self.scored = {
-            "train": self._weighted({f: f.train_rows[learned] for f in self.folds}),
-            "held_out": self._weighted(
-                {f: f.held_out_rows[np.resize(f.checked, most)] for f in self.folds}
-            ),
+            "train": self._weighted({f: f.learned[some] for f in folds}),
+            "held_out": self._weighted({f: f.unseen[np.resize(f.checked, most)] for f in folds}),
         }
         if test is not None:
-            few = subsample(test, CHECK_ROWS)
-            self.scored["test"] = self._weighted({f: f.scale(few) for f in self.folds})
-        places = subsample(np.arange(count), EPOCH * BATCH)
+            self.scored["test"] = self._weighted(
+                dict.fromkeys(folds, subsample(test, self.recipe.check_rows))
+            )
+        places = subsample(np.arange(count), self.recipe.epoch * self.recipe.batch)
         prepared_folds = [member.prepared for member in self.members]
         population.initialize(
             torch.stack([p.points[:, places * p.fold.completions] for p in prepared_folds])
@@ -133,23 +122,33 @@ class FoldTrainer:
         # columns after margins
         self.check()
 
-    def _population(self, like: DensityPopulation) -> DensityPopulation:
-        """Return an untrained population like ``like``, with the members ``self.members``."""
-        description = {**like.description, "members": [0, len(self.members)]}
-        return cast(DensityPopulation, building.build_described(description, like.to_real))
-
     def _weighted(self, rows: Mapping[Fold, Array]) -> WeightedPoints:
-        """Return weighted completions of the scaled ``rows`` of each fold, for all members."""
+        """Return weighted completions of the ``rows`` of each fold, for all members."""
         completed = {fold: fold.complete(own, self.completions) for fold, own in rows.items()}
         prepared = dict.fromkeys(member.prepared for member in self.members)
-        points = {each: each.weighted(*completed[each.fold]) for each in prepared}
+        points = {each: self._points(each, *completed[each.fold]) for each in prepared}
         z, log_weight = zip(*(points[member.prepared] for member in self.members), strict=True)
         return WeightedPoints(torch.cat(z), torch.cat(log_weight))
+
+    def _points(self, prepared: PreparedFold, completed: Array, log_r: Array) -> WeightedPoints:
+        """Return K completions of each of n rows, ``(n K, D)``, as weighted points with M = 1.
+
+        ``log_r`` ``(n, K)`` are the log-densities of the draws in the gaps.
+        """
+        z, log_det = [], []
+        for start in range(0, len(completed), ROWS_AT_ONCE):
+            piece = as_points(completed[start : start + ROWS_AT_ONCE])
+            points, slopes = prepared.preprocessing(piece)
+            z.append(points.to(self.population.dtype))
+            log_det.append(slopes.expand(1, points.shape[-1]))
+        log_weight = torch.cat(log_det, dim=1).reshape(1, *log_r.shape)
+        log_weight = log_weight - torch.from_numpy(log_r + np.log(log_r.shape[1]))
+        return WeightedPoints(torch.cat(z, dim=2), log_weight)
 
     def points(self, generators: Generators) -> Tensor:
         """Return the points that an epoch visits, ``(M, D, N)``."""
         visited = [
-            member.prepared.visit(member.candidate, self.visits, generator)
+            member.prepared.visit(member.regularisation.noise, self.visits, generator)
             for member, generator in zip(self.members, generators, strict=True)
         ]
         return torch.stack(visited)
@@ -168,7 +167,7 @@ class FoldTrainer:
         With ``cool``, the learning rate falls to 0, and training continues until ``until``.
         """
         start = self.step
-        strengths = torch.tensor([member.candidate.lasso for member in self.members])
+        strengths = torch.tensor([member.regularisation.lasso for member in self.members])
         shrunk = first_layers(self.population) if strengths.any() else []
         while self.step < until and (cool or not self.converged) and goes_on():
             streams = [member.stream for member in self.members]
@@ -179,7 +178,7 @@ class FoldTrainer:
             objective = self.population.objective(points, generators)
             for batch in points.tensor_split(self.steps, dim=-1):
                 _, gradient = objective(batch)
-                share = (self.step + 1) / WARM_UP_STEPS
+                share = (self.step + 1) / self.recipe.warm_up_steps
                 if cool:
                     share = (until - self.step) / (until - start)
                 rate = self.rate * min(1.0, max(0.0, share))
@@ -187,7 +186,8 @@ class FoldTrainer:
                 for weights in shrunk:
                     shrink(weights, rate * strengths)
                 self.average.lerp_(
-                    self.optimizer.parameters, 1 - min(AVERAGE, (self.step + 1) / (self.step + 10))
+                    self.optimizer.parameters,
+                    1 - min(self.recipe.average, (self.step + 1) / (self.step + 10)),
                 )
                 self.step += 1
                 if self.step >= self.next_check:
@@ -201,11 +201,16 @@ class FoldTrainer:
     @property
     def converged(self) -> bool:
         """Whether the members hardly gain any more, or only overfit."""
-        if self.step >= max(LEAST_OVERFITTED, OVERFITTED * self.best_step.max()):
+        if self.step >= max(
+            self.recipe.least_overfitted, self.recipe.overfitted * self.best_step.max()
+        ):
             return True
-        before = max(step for step in self.progress if step <= (1 - LAST) * self.step)
+        before = max(step for step in self.progress if step <= (1 - self.recipe.last) * self.step)
         gain = (self.progress[before] - self.best_nll).mean()
-        return self.step >= LEAST_STEPS and gain < GAIN * self.population.event_shape.numel()
+        return (
+            self.step >= self.recipe.least_steps
+            and gain < self.recipe.gain * self.population.event_shape.numel()
+        )
 
     def check(self) -> None:
         """Keep the average weights of every member with its best held-out likelihood so far."""
@@ -214,7 +219,8 @@ class FoldTrainer:
         self.best_nll[better], self.best_step[better] = nll[better], self.step
         self.best[better] = self.average[better]
         self.progress[self.step] = self.best_nll.copy()
-        self.next_check = self.step + min(MOST_INTERVAL, max(LEAST_INTERVAL, self.step // 10))
+        least, most = self.recipe.intervals
+        self.next_check = self.step + min(most, max(least, self.step // 10))
 
     @torch.no_grad()
     def log_density(self, parameters: Tensor, points: WeightedPoints) -> Array:
@@ -237,46 +243,37 @@ class FoldTrainer:
         return np.array([-each.mean() for each in log_q])
 
     @property
-    def candidates(self) -> list[Candidate]:
-        """The C candidates that are in training."""
-        return list(dict.fromkeys(member.candidate for member in self.members))
+    def regularisations(self) -> list[Regularisation]:
+        """The C regularisations that are in training."""
+        return list(dict.fromkeys(member.regularisation for member in self.members))
 
-    def scores(self, *, every_row: bool = False) -> Array:
-        """Return the out-of-fold log-densities of all rows, in the user's units, ``(n, C)``.
+    def scores(self) -> Array:
+        """Return the log-densities of the rows that checks use, in the user's units, ``(n, C)``.
 
-        For each candidate, the member that did not learn from a row scores the row. Rows in no fold
-        have ``NaN``; without ``every_row``, rows that checks do not use also have ``NaN``.
+        For each regularisation, the member that did not learn from a row scores the row.
         """
-        scores = np.full((self.shape[0], len(self.candidates)), np.nan)
-        places = {
-            fold: np.arange(len(fold.held_out)) if every_row else fold.checked
-            for fold in self.folds
-        }
-        most = max(map(len, places.values()))
-        # A smaller fold repeats its first rows, which are then scored twice
-        places = {fold: np.resize(own, most) for fold, own in places.items()}
-        size = ROWS_AT_ONCE // self.completions
-        for start in range(0, most, size):
-            piece = {fold: own[start : start + size] for fold, own in places.items()}
-            points = self._weighted({fold: fold.held_out_rows[own] for fold, own in piece.items()})
-            log_q = self.log_density(self.best, points)
-            for member, values in zip(self.members, log_q, strict=True):
-                fold = member.prepared.fold
-                scored = fold.held_out[piece[fold]]
-                scores[scored, self.candidates.index(member.candidate)] = values
-        return scores
+        log_q = self.log_density(self.best, self.scored["held_out"])
+        count = len(self.folds)
+        checked = [len(fold.checked) for fold in self.folds]
+        return np.column_stack(
+            [
+                np.concatenate([log_q[c + f, :n] for f, n in enumerate(checked)])
+                for c in range(0, len(self.members), count)
+            ]
+        )
 
     def log(self) -> None:
         """Add the present step to all ``curves``."""
         for key in self.scored:
             self.curves[f"{key}_nll"][self.step] = self.nll(key)
 
-    def keep(self, candidates: Sequence[Candidate]) -> None:
-        """Keep only the members of these ``candidates``."""
-        kept = [m for m, member in enumerate(self.members) if member.candidate in candidates]
+    def keep(self, regularisations: Sequence[Regularisation]) -> None:
+        """Keep only the members of these ``regularisations``."""
+        wanted = {*regularisations}
+        kept = [m for m, member in enumerate(self.members) if member.regularisation in wanted]
         self.members = [self.members[m] for m in kept]
         state = self.population.state_dict()
-        population = self._population(self.population)
+        population = self.build(len(kept))
         population.load_state_dict({key: x[kept] if x.ndim else x for key, x in state.items()})
         optimizer = ClippedAdam(population.flatten(), self.settings.clip, population.betas)
         optimizer.first = self.optimizer.first[kept]

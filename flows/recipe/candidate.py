@@ -1,0 +1,122 @@
+"""A candidate of the recipe: what is fitted to all folds, and how held-out rows are scored."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from flows.core.arrays import Array, Whole
+from flows.mixtures.completion import count_completions
+from flows.networks.population import Population
+from flows.recipe.clock import Clock
+from flows.recipe.fold import ROWS_AT_ONCE, Fold
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a candidate fitted: a member for each of C settings and F folds.
+
+    Args:
+        settings: the C settings.
+        parts: populations with C F members in all. Member c F + f, counted over the parts, has
+            setting c, and did not learn from fold f.
+        steps: the steps after which the weights of the members were kept, ``(C F,)``; empty for
+            members that are not trained in steps.
+        record: what the candidate adds to the record of the recipe.
+    """
+
+    settings: Sequence[Mapping[str, Any]]
+    parts: Sequence[Population]
+    steps: Sequence[int] = ()
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    def kept(self, places: Sequence[int]) -> Fitted:
+        """Return the settings with the indices ``places``; each part must be one member."""
+        count = len(self.parts) // len(self.settings)
+        parts = [part for c in places for part in self.parts[c * count : (c + 1) * count]]
+        return Fitted([self.settings[c] for c in places], parts, (), self.record)
+
+
+class Candidate(ABC):
+    """A kind of members.
+
+    ``keep`` is the largest number of its settings that the ensemble keeps, those with the best
+    held-out scores; ``None`` for all.
+    """
+
+    keep: int | None = None
+
+    @abstractmethod
+    def fit(self, folds: Sequence[Fold], clock: Clock) -> Fitted:
+        """Return members for each fold; none if the clock leaves no time.
+
+        Args:
+            folds: the folds.
+            clock: ends the parts of the fit.
+        """
+
+
+def held_out_scores(fitted: Fitted, folds: Sequence[Fold], rows: int) -> Array:
+    """Return the log-densities of held-out rows in the user's units, ``(rows, C)``.
+
+    For each setting, the member that did not learn from a row scores the row. Rows in no fold have
+    ``NaN``.
+
+    Args:
+        fitted: the members of a candidate.
+        folds: the folds.
+        rows: the number of all rows.
+    """
+    scores, first = np.full((rows, len(fitted.settings)), np.nan), 0
+    for part in fitted.parts:
+        places = range(first, first + part.members)
+        own = [folds[m % len(folds)] for m in places]
+        found = score_unseen(part, own, [np.arange(len(fold.held_out)) for fold in own])
+        for m, fold, values in zip(places, own, found, strict=True):
+            scores[fold.held_out, m // len(folds)] = values
+        first += part.members
+    return scores
+
+
+@torch.no_grad()
+def score_unseen(part: Population, folds: Sequence[Fold], places: Sequence[Whole]) -> list[Array]:
+    """Return log-densities of held-out rows under the members of a population, ``(h_m,)`` each.
+
+    For a row with gaps, it is the log-density of its known values. A population that does not score
+    gaps gets K completions x_k, drawn from r; with x_o the known values::
+
+        log q(x_o) ~ log 1/K sum_k q(x_o, x_k) / r(x_k | x_o)
+
+    The estimate is unbiased, so the expectation of its logarithm is at most log q(x_o). Source:
+    Owen 2013, chapter 9.
+
+    Args:
+        part: the population.
+        folds: the fold of each member.
+        places: for each member, the indices into the held-out rows of its fold.
+    """
+    most = max(map(len, places))
+    # A smaller fold repeats its first rows, which are then scored twice
+    padded = [np.resize(each, most) for each in places]
+    gaps = any(np.isnan(fold.unseen).any() for fold in folds)
+    are_filled = gaps and not part.scores_gaps
+    most_checked = max(len(fold.checked) for fold in folds)
+    count = count_completions(np.array([np.nan]), most_checked) if are_filled else 1
+    found = []
+    for start in range(0, most, size := max(1, ROWS_AT_ONCE // count)):
+        pairs = zip(folds, padded, strict=True)
+        rows = [fold.unseen[own[start : start + size]] for fold, own in pairs]
+        log_r = np.zeros((len(folds), len(rows[0]), 1))
+        if are_filled:
+            drawn = [fold.complete(own, count) for fold, own in zip(folds, rows, strict=True)]
+            rows, log_r = [each for each, _ in drawn], np.stack([each for _, each in drawn])
+        value = torch.from_numpy(np.stack(rows, axis=1))
+        log_q = part.score(value).double().numpy().T.reshape(*log_r.shape)
+        found.append(np.logaddexp.reduce(log_q - log_r - np.log(count), axis=-1))
+    scores = np.concatenate(found, axis=1)
+    return [row[: len(each)] for row, each in zip(scores, places, strict=True)]

@@ -1,0 +1,103 @@
+"""The clock of a fit with a limit of time, which every part of the recipe asks.
+
+Before each unit, such as a step or a setting of a search, a part asks whether the unit and what
+must follow it will end in time. A unit is expected to take as long as the last one. The numbers at
+which the parts ended (``Cuts``) give the same fit again without the clock.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+from flows.core.settings import Cuts
+
+# Shares of the limit: for the mixtures, for the scores of held-out rows like new rows, and for
+# everything else. The networks have the rest, of which the rounds of halving end at these shares
+RESERVED = {"mixtures": 0.2, "scores": 0.25}
+SLACK = 0.08
+ROUNDS = {"first": 0.3, "second": 0.55, "training": 1.0, "cooling": 1.0}
+TOLERANCE = 1.1  # a fit that takes more than this many times its limit is late
+
+
+class Part:
+    """A part of a fit.
+
+    Args:
+        end: when the part ends, as ``time.monotonic`` counts; infinity for no limit.
+        recorded: the number of units after which the part ended in an earlier fit; ``None`` to ask
+            the clock.
+    """
+
+    def __init__(self, end: float, recorded: int | None = None) -> None:
+        self.end, self.recorded = end, recorded
+        self.done, self.last, self.unit = 0, math.inf, 0.0
+
+    def goes_on(self, done: int, ahead: float = 1.0) -> bool:
+        """Return whether ``ahead`` further units will end in time, after ``done`` units."""
+        if self.recorded is not None or self.end == math.inf:
+            return self.recorded is None or done < self.recorded
+        now = time.monotonic()
+        if done > self.done and self.last < math.inf:
+            self.unit = (now - self.last) / (done - self.done)
+        self.done, self.last = done, now
+        return now + ahead * self.unit < self.end
+
+    def left(self, most: int) -> int:
+        """Return how many of ``most`` units will end in time."""
+        if self.end == math.inf or not self.unit:
+            return most
+        return min(most, int((self.end - time.monotonic()) / self.unit))
+
+
+class Clock:
+    """The clock of a fit, which counts from now.
+
+    Args:
+        seconds: the limit of time.
+        cuts: where the parts of an earlier fit ended.
+
+    Attributes:
+        ended: where the parts ended, as ``Cuts`` has them.
+    """
+
+    def __init__(self, seconds: float = math.inf, cuts: Cuts | None = None) -> None:
+        self.seconds, self.begun, self.cuts = seconds, time.monotonic(), cuts
+        self.is_recorded = cuts is not None or seconds < math.inf
+        self.ended: dict[str, list[int]] = {"rounds": [], "searches": []}
+        self.reserved = dict(RESERVED)
+
+    def without(self, part: str) -> None:
+        """Note that the fit has no ``"mixtures"``, or no ``"scores"`` of rows like new rows."""
+        self.reserved[part] = 0.0
+
+    def round(self, name: str) -> Part:
+        """Return a part that trains networks: one of ``ROUNDS``, whose units are steps."""
+        share = ROUNDS[name] * (1 - SLACK - sum(self.reserved.values()))
+        return self._part(share, lambda cuts: cuts.rounds[list(ROUNDS).index(name)])
+
+    def search(self, place: int, places: int) -> Part:
+        """Return the search ``place`` of ``places``, whose units are settings."""
+        now, end = (
+            time.monotonic(),
+            self.begun + (1 - SLACK - self.reserved["scores"]) * self.seconds,
+        )
+        share = (now + (end - now) / (places - place) - self.begun) / self.seconds
+        return self._part(share, lambda cuts: [*cuts.searches, 0, 0][place])
+
+    def scores(self) -> Part:
+        """Return the scores of held-out rows like new rows, whose units are rows."""
+        return self._part(1 - SLACK, lambda cuts: cuts.rescored)
+
+    def _part(self, share: float, recorded: Callable[[Cuts], int | None]) -> Part:
+        if self.cuts is not None:
+            return Part(math.inf, recorded(self.cuts))
+        return Part(self.begun + share * self.seconds if self.seconds < math.inf else math.inf)
+
+    def late(self) -> str:
+        """Return a sentence if the fit took longer than the limit, and otherwise nothing."""
+        taken = time.monotonic() - self.begun
+        if taken <= TOLERANCE * self.seconds:
+            return ""
+        return f"the fit took {taken:.1f} s, more than its limit of {self.seconds:g} s"

@@ -1,0 +1,198 @@
+"""Mixtures of the folds, which are stacked together with the networks.
+
+A mixture is fitted behind the fold's margins, or without. The mixtures of the folds share their
+settings, such as the number of components and the ridge, which have the best held-out scores.
+Expectation maximisation learns from at most ``recipe.fitted_rows`` training rows of the fold.
+
+The mixtures are mixtures of Gaussians. In a table with labels, they are mixtures of latent classes
+(``flows/mixtures/latent_classes.py``), which know the labels as labels, and which integrate missing
+values out.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from flows.core.arrays import subsample
+from flows.core.rows import Rows
+from flows.core.settings import Recipe
+from flows.mixtures.completion import few_rows
+from flows.mixtures.fitting import components, fit_mixture, search, to_nine_digits
+from flows.mixtures.gaussian_mixture import GaussianMixture
+from flows.mixtures.latent_class_mixture import LatentClassMixture, codes_of, numbers_and_labels
+from flows.mixtures.latent_classes import LatentClasses
+from flows.networks.population import Population
+from flows.networks.preprocessing import Preprocessing
+from flows.recipe.candidate import Candidate, Fitted, score_unseen
+from flows.recipe.clock import Clock, Part
+from flows.recipe.fold import Fold
+
+NAMES = ("margins", "raw")  # preprocessings
+# A setting is expected to take this many times as long as the last one, and the last fits this many
+# times as long as their rows and starts say
+GROWTH, LONGER = 1.5, 1.5
+
+Setting = Any  # such as a number of components and a ridge
+
+
+class MixtureCandidate(Candidate):
+    """Mixtures of Gaussians, with margins and without.
+
+    A subclass may fit other densities: it overrides ``fit_fold`` and, for settings of its own,
+    ``search`` and ``described``.
+
+    Args:
+        keep: the number of preprocessings that are kept, those with the best held-out scores.
+    """
+
+    def __init__(self, keep: int = len(NAMES)) -> None:
+        self.keep = keep
+
+    def fit_fold(self, fold: Fold, name: str, setting: Setting, *, is_last: bool) -> Population:
+        """Return the member of a fold, a population of one member in the user's units.
+
+        Args:
+            fold: the fold.
+            name: the preprocessing.
+            setting: the setting.
+            is_last: whether the member is kept; otherwise a quick fit compares settings.
+
+        Raises ``ValueError`` if the setting cannot be fitted.
+        """
+        (count, ridge), prepared = setting, fold.prepared(name)
+        most, starts = _effort(fold.recipe, is_last=is_last)
+        points = subsample(prepared.points.double().numpy().T, most)
+        mixture = fit_mixture(points, count, ridge=ridge, starts=starts)
+        return GaussianMixture.of(to_nine_digits(mixture), by_column(prepared.preprocessing, name))
+
+    def search(
+        self,
+        score: Callable[..., float],
+        fewest: int,
+        recipe: Recipe,
+        goes_on: Callable[[], bool],
+    ) -> Setting:
+        """Return the setting with the best score.
+
+        Args:
+            score: the mean held-out score of a setting's quick fits; minus infinity if they fail.
+            fewest: the number of training rows of the smallest fold.
+            recipe: the numbers of the recipe.
+            goes_on: whether a further setting may be scored; the first always is.
+        """
+        counts = components(recipe.components, fewest)
+        return search(lambda *setting: score(setting), counts, goes_on, recipe.ridges)
+
+    def described(self, setting: Setting) -> dict[str, Any]:
+        """Return a setting as a dict for the record."""
+        return {"components": setting[0], "ridge": setting[1]}
+
+    def fit(self, folds: Sequence[Fold], clock: Clock) -> Fitted:
+        settings: list[dict[str, Any]] = []
+        members: list[Population] = []
+        # Of the last fits, as a multiple of the fits of a setting
+        recipe = folds[0].recipe
+        least, most = recipe.searched_rows, recipe.fitted_rows
+        ratios = [min(len(f.train), most) / min(len(f.train), least) for f in folds]
+        last = LONGER * recipe.starts * float(np.mean(ratios))
+        for place, name in enumerate(NAMES):
+            part = clock.search(place, len(NAMES))
+            score = partial(self._score, folds, name)
+            found = _searched(self, score, folds, part, last)
+            clock.ended["searches"].append(found[1])
+            if found[1]:
+                settings.append({"preprocessing": name, **self.described(found[0])})
+                members += [self.fit_fold(f, name, found[0], is_last=True) for f in folds]
+        return Fitted(settings, members)
+
+    def _score(self, folds: Sequence[Fold], name: str, setting: Setting) -> float:
+        """Return the mean held-out score of quick fits; minus infinity if a fit fails."""
+        try:
+            members = [self.fit_fold(fold, name, setting, is_last=False) for fold in folds]
+        except ValueError:  # a covariance is singular despite the ridge
+            return -np.inf
+        pairs = zip(members, folds, strict=True)
+        scores = [score_unseen(member, [fold], [fold.checked])[0] for member, fold in pairs]
+        return float(np.concatenate(scores).mean())
+
+
+def _searched(
+    candidate: MixtureCandidate,
+    score: Callable[..., float],
+    folds: Sequence[Fold],
+    part: Part,
+    last: float,
+) -> tuple[Setting, int]:
+    """Return the chosen setting, and the number of settings that were scored; 0 for no setting."""
+    if not part.goes_on(0):
+        return None, 0
+    scored = 0
+
+    def noted(setting: Setting) -> float:
+        nonlocal scored
+        scored += 1
+        return score(setting)
+
+    fewest = min(len(fold.train) for fold in folds)
+    ahead = GROWTH * (1 + last)
+    recipe = folds[0].recipe
+    chosen = candidate.search(noted, fewest, recipe, lambda: part.goes_on(scored, ahead))
+    in_time = part.recorded is not None or part.goes_on(scored, last)
+    return chosen, scored if in_time else 0
+
+
+class ClassCandidate(MixtureCandidate):
+    """Mixtures of latent classes of rows with gaps.
+
+    Args:
+        label_counts: the number of labels of each column, 0 for numbers.
+        keep: the number of preprocessings that are kept.
+    """
+
+    def __init__(self, label_counts: Sequence[int], keep: int = len(NAMES)) -> None:
+        super().__init__(keep)
+        self.label_counts = label_counts
+        self.numbers, self.labels = numbers_and_labels(label_counts)
+        self._learned: dict[tuple[int, str], tuple[Rows, Preprocessing | None]] = {}
+
+    def fit_fold(self, fold: Fold, name: str, setting: Setting, *, is_last: bool) -> Population:
+        classes, ridge = setting
+        if (key := (fold.number, name)) not in self._learned:
+            self._learned[key] = self._rows_of(fold, name)
+        rows, of_numbers = self._learned[key]
+        most, starts = _effort(fold.recipe, is_last=is_last)
+        learned = rows.take(few_rows(rows.numbers, most))
+        fitted = LatentClasses.fit(learned, classes, ridge, starts)
+        return LatentClassMixture(fitted.to_nine_digits(), self.label_counts, of_numbers)
+
+    def described(self, setting: Setting) -> dict[str, Any]:
+        return {"classes": setting[0], "ridge": setting[1]}
+
+    def _rows_of(self, fold: Fold, name: str) -> tuple[Rows, Preprocessing | None]:
+        """Return training rows with preprocessed numbers, and the preprocessing of the numbers."""
+        train = fold.learned[few_rows(fold.learned, fold.recipe.fitted_rows)]
+        sizes = tuple(self.label_counts[d] for d in self.labels)
+        codes = codes_of(train[:, self.labels], sizes)
+        if not self.numbers:
+            return Rows(np.empty((len(train), 0)), codes, sizes), None
+        of_numbers = by_column(fold.prepared(name).preprocessing, name).part(self.numbers)
+        return Rows(of_numbers.map_known(train[:, self.numbers])[0], codes, sizes), of_numbers
+
+
+def _effort(recipe: Recipe, *, is_last: bool) -> tuple[int, int]:
+    """Return the largest number of rows that a mixture is fitted to, and the number of starts."""
+    return (recipe.fitted_rows, recipe.starts) if is_last else (recipe.searched_rows, 1)
+
+
+def by_column(preprocessing: Preprocessing, name: str) -> Preprocessing:
+    """Return a copy of a fold's preprocessing without whitening, and with margins only by name."""
+    own = copy.deepcopy(preprocessing)
+    own.whiten = None
+    if name != "margins":
+        own.margins = None
+    return own

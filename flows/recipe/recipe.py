@@ -1,0 +1,192 @@
+"""The automatic recipe: candidates learn from folds of the rows, and are stacked.
+
+1. *Folds.* The rows are cut into five folds; copies of a row share a fold. A member learns from
+   four fifths of the rows, and is scored on the held-out fifth (``fold.py``).
+2. *Candidates.* Each fits members to all folds: networks (``network_candidate.py``) and mixtures
+   (``mixture_candidate.py``), or a kind of your own (``candidate.py``).
+3. *Stacking.* The weights of all members in the ensemble maximise the likelihood of the held-out
+   rows (``stacking.py``).
+
+No member is scored on a row that it learned from. A visit to a row with gaps uses one of several
+draws of the missing values, and the score of a held-out row with gaps is the density of its known
+values. docs/choices.md reports the gain of each part.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from flows.core.arrays import Array, Whole, as_points, as_rows
+from flows.core.rows import effective_rows, equal_rows
+from flows.core.seeds import numpy_generator
+from flows.core.settings import FOLDS, Recipe
+from flows.mixtures import completion
+from flows.mixtures.fitting import fit_gaussian
+from flows.networks.population import ensemble_log_prob
+from flows.networks.to_real import ToReal
+from flows.recipe import stacking
+from flows.recipe.candidate import Candidate, Fitted, held_out_scores
+from flows.recipe.clock import Clock
+from flows.recipe.ensemble import Ensemble
+from flows.recipe.fold import Fold
+from flows.recipe.record import MemberRecord, Record, RowScores, RowState
+
+REFERENCES = {"independent Gaussians": False, "one Gaussian": True}  # name: whether correlated
+TARGET_REFERENCES = {"a Gaussian without x": False, "a linear Gaussian": True}
+
+
+class Learned(NamedTuple):
+    """What the recipe learns from.
+
+    Args:
+        rows: the rows ``(n, D)`` in the user's units, ``NaN`` in gaps.
+        to_real: their map to the real line.
+        context: the number of first columns that the density is given; 0 for none.
+        groups: integers ``(n,)``: rows with equal numbers share a fold. By default, equal rows do.
+        copies: the row that each row repeats, ``(n,)``, if rows are repeated by their weights.
+        seed: the seed of the folds and of the draws in gaps.
+        recipe: the numbers of the recipe.
+    """
+
+    rows: Array
+    to_real: ToReal
+    context: int = 0
+    groups: Any = None
+    copies: Whole | None = None
+    seed: int = 0
+    recipe: Recipe | None = None
+
+
+def learn(
+    learned: Learned,
+    candidates: Sequence[Candidate],
+    folds: int = FOLDS,
+    clock: Clock | None = None,
+) -> tuple[Ensemble, Record]:
+    """Fit all candidates to all folds, score held-out rows, and stack the members.
+
+    Args:
+        learned: the rows.
+        candidates: the candidates; the first one fits networks.
+        folds: the number of folds of which members are held out, at most ``FOLDS``.
+        clock: ends parts of the recipe; by default they end by their own rules.
+
+    Raises ``ValueError`` for rows or groups from which the recipe cannot learn.
+    """
+    rows, clock = learned.rows, clock or Clock()
+    group = groups_of(rows, learned.groups)
+    fold_of = cut_into_folds(group, learned.seed)
+    fold_of[fold_of >= folds] = -1
+    how = (learned.to_real, learned.context, learned.seed, learned.copies, learned.recipe)
+    every = [Fold(rows, fold_of, number, *how) for number in range(folds)]
+    fitted, scores = [], []
+    for candidate in candidates:
+        found = candidate.fit(every, clock)
+        own = held_out_scores(found, every, len(rows))
+        if candidate.keep is not None and found.settings:
+            best = np.argsort(-np.nanmean(own, axis=0), kind="stable")[: candidate.keep].tolist()
+            found, own = found.kept(best), own[:, best]
+        fitted.append(found)
+        scores.append(own)
+    log_q, is_held_out = np.column_stack(scores), fold_of >= 0
+    weights = stacking.weights(log_q[is_held_out])
+    parts = [part for each in fitted for part in each.parts]
+    held_out = ensemble_log_prob(log_q, weights)
+    unseen = held_out[is_held_out]
+    evidence: float = len(np.unique(group[is_held_out]))  # copies add none
+    if learned.copies is not None:
+        evidence = effective_rows(group[is_held_out])
+    gaps = np.isnan(rows).sum(axis=0)
+    record = Record(
+        recipe="auto",
+        rows=len(rows),
+        folds=folds,
+        members=[member for each in fitted for member in member_records(each, folds)],
+        held_out=float(unseen.mean()),
+        held_out_se=float(unseen.std() / math.sqrt(evidence)),
+        references=score_references(every),
+        gaps=gaps.tolist() if gaps.any() else (),
+        row_scores=row_scores(rows[:, learned.context :], fold_of, held_out),
+        cuts=clock.ended if clock.is_recorded else {},
+        **{key: value for each in fitted for key, value in each.record.items()},
+    )
+    return Ensemble(parts, stacking.per_member(weights, folds)), record
+
+
+def member_records(fitted: Fitted, folds: int) -> list[MemberRecord]:
+    """Return how each member of a candidate was trained."""
+    steps: list[int | None] = [*fitted.steps] or [None] * (len(fitted.settings) * folds)
+    return [
+        MemberRecord(m % folds, dict(fitted.settings[m // folds]), step)
+        for m, step in enumerate(steps)
+    ]
+
+
+def row_scores(rows: Array, fold_of: Whole, held_out: Array) -> RowScores:
+    """Return the out-of-fold scores ``held_out`` ``(n,)`` of ``rows`` ``(n, D)`` with their states.
+
+    A row with missing values has no score, because its score would be a density of fewer values.
+    """
+    state = np.full(len(rows), RowState.SCORED.value)
+    state[np.isnan(rows).any(axis=1)] = RowState.MISSING_VALUES
+    state[fold_of < 0] = RowState.NOT_HELD_OUT
+    return RowScores(fold_of, state, np.where(state == RowState.SCORED, held_out, np.nan))
+
+
+def groups_of(rows: Array, groups: Any = None) -> Whole:
+    """Return the group number of each row of ``rows`` ``(n, D)``, as ``(n,)``.
+
+    Groups are numbered from 0 in the order of their first rows. Rows with equal integers in
+    ``groups`` ``(n,)`` form a group; if ``groups`` is ``None``, equal rows do. Raises
+    ``ValueError`` for other ``groups``, and if there are fewer groups than folds.
+    """
+    if groups is not None:
+        groups = np.asarray(groups)
+        if groups.shape != rows.shape[:1] or groups.dtype.kind not in "iu":
+            raise ValueError(
+                f"groups must hold one integer for each of the {len(rows)} rows; got an array of "
+                f"{groups.dtype} of shape {groups.shape}"
+            )
+    group = equal_rows(rows if groups is None else groups[:, None])
+    if (count := group.max() + 1) < FOLDS:
+        raise ValueError(
+            f"the automatic recipe needs at least {FOLDS} different rows or groups, one per fold; "
+            f"got {count}"
+        )
+    return group
+
+
+def cut_into_folds(group: Whole, seed: int) -> Whole:
+    """Return a random fold for each row, ``(n,)``; rows of a ``group`` ``(n,)`` share a fold."""
+    folds = np.arange(group.max() + 1) % FOLDS
+    return numpy_generator(seed, "folds").permutation(folds)[group]
+
+
+def score_references(folds: Sequence[Fold]) -> dict[str, float]:
+    """Return the out-of-fold scores of two simple models: mean log-densities in nats.
+
+    They are in the user's units. Each model is fitted to the completed training rows of a fold; the
+    score of a held-out row with gaps is the density of its known values. With a context x, it is
+    the density of the point given the known values of x.
+    """
+    context = folds[0].context
+    references = TARGET_REFERENCES if context else REFERENCES
+    totals = dict.fromkeys(references, 0.0)
+    for fold in folds:
+        preprocessing = fold.preprocessing()
+        preprocessing.fit(fold.completed[:, None])
+        z = as_rows(preprocessing(as_points(fold.completed))[0])
+        known, slopes = preprocessing.map_known(fold.unseen)
+        log_det = np.nansum(slopes[:, context:], axis=1)
+        for name, correlated in references.items():
+            gaussian = fit_gaussian(np.ascontiguousarray(z), correlated=correlated)
+            log_q = completion.log_prob(gaussian, known) + log_det
+            if context:
+                log_q -= completion.log_prob(gaussian.marginal(context), known[:, :context])
+            totals[name] += float(log_q.sum())
+    count = sum(len(fold.held_out) for fold in folds)
+    return {name: total / count for name, total in totals.items()}
