@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cached_property
 
 import numpy as np
@@ -142,6 +143,15 @@ class PreparedFold:
         pieces = np.split(fold.completed, range(ROWS_AT_ONCE, len(fold.completed), ROWS_AT_ONCE))
         points = [self.preprocessing(as_points(piece))[0][0] for piece in pieces]
         self.points = torch.cat(points, dim=1).to(torch.get_default_dtype())
+
+    @cached_property
+    def by_column(self) -> Preprocessing:
+        """The preprocessing without the maps that are not fitted, and without whitening."""
+        own = copy.deepcopy(self.preprocessing)
+        own.whiten = None
+        if self.name != "margins":
+            own.margins = None
+        return own
 
     @cached_property
     def noise(self) -> NeighbourNoise | PointNoise:

@@ -11,7 +11,6 @@ values out.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -68,7 +67,7 @@ class MixtureCandidate(Candidate):
         most, starts = _effort(fold.recipe, is_last=is_last)
         points = subsample(prepared.points.double().numpy().T, most)
         mixture = fit_mixture(points, count, ridge=ridge, starts=starts)
-        return GaussianMixture.of(to_nine_digits(mixture), by_column(prepared.preprocessing, name))
+        return GaussianMixture.of(to_nine_digits(mixture), prepared.by_column)
 
     def search(
         self,
@@ -180,19 +179,10 @@ class ClassCandidate(MixtureCandidate):
         codes = codes_of(train[:, self.labels], sizes)
         if not self.numbers:
             return Rows(np.empty((len(train), 0)), codes, sizes), None
-        of_numbers = by_column(fold.prepared(name).preprocessing, name).part(self.numbers)
+        of_numbers = fold.prepared(name).by_column.part(self.numbers)
         return Rows(of_numbers.map_known(train[:, self.numbers])[0], codes, sizes), of_numbers
 
 
 def _effort(recipe: Recipe, *, is_last: bool) -> tuple[int, int]:
     """Return the largest number of rows that a mixture is fitted to, and the number of starts."""
     return (recipe.fitted_rows, recipe.starts) if is_last else (recipe.searched_rows, 1)
-
-
-def by_column(preprocessing: Preprocessing, name: str) -> Preprocessing:
-    """Return a copy of a fold's preprocessing without whitening, and with margins only by name."""
-    own = copy.deepcopy(preprocessing)
-    own.whiten = None
-    if name != "margins":
-        own.margins = None
-    return own

@@ -12,6 +12,7 @@ from flows.core.arrays import Array, Whole, subsample
 NEIGHBOURS = 20
 REFERENCE_ROWS = 20_000  # rows among which neighbours are searched, at most
 MOST_TREE_COLUMNS = 15  # with more, a search tree is slower than all distances
+KEPT = 1_000_000  # numbers in the differences that are kept, at most; others are computed anew
 
 
 class NeighbourNoise:
@@ -49,15 +50,20 @@ class NeighbourNoise:
             search = NearestNeighbors(n_neighbors=self.count + 1, algorithm="brute")
             nearest = search.fit(reference).kneighbors(points, return_distance=False)
         self.nearest = nearest.astype(np.int32)
+        self.differences: Array | None = None
+        if self.nearest.size * points.shape[1] <= KEPT:
+            self.differences = self.reference[self.nearest] - self.points[:, None]
 
     def visit(self, order: Whole, level: float, generator: np.random.Generator) -> Array:
         """Return the points with the indices ``order`` and new noise, in single precision."""
         points, nearest = self.points[order], self.nearest[order]
         normal = generator.standard_normal(nearest.shape).astype(np.float32)
         weights = level / np.sqrt(self.count) * normal + level**2 / (2 * self.count)
-        return points + np.einsum(
-            "nk,nkd->nd", weights.astype(np.float32), self.reference[nearest] - points[:, None]
-        )
+        if self.differences is None:
+            differences = self.reference[nearest] - points[:, None]
+        else:
+            differences = self.differences[order]
+        return points + np.einsum("nk,nkd->nd", weights.astype(np.float32), differences)
 
 
 class PointNoise:

@@ -183,7 +183,7 @@ class RegressorOptions(TableOptions, total=False):
         Option(
             None,
             "the minutes that the fit may take, with 10% tolerance, only for the automatic recipe. "
-            "``Density.population.record.cuts`` then holds the places at which the recipe was cut, "
+            "``Density.record.cuts`` then holds the places at which the recipe was cut, "
             'and ``settings={"cuts": ...}`` gives the same fit without the clock. A notice says if '
             "a fit took longer than its limit.",
             shell="the time that the fit may take, in minutes (no limit)",
