@@ -92,7 +92,7 @@ def test_a_held_out_row_is_scored_by_its_known_values(monkeypatch):
 
     fold = Fold(rows, np.where(np.arange(100) % 5, -1, 0), 0, to_real)
     trainer = FoldTrainer(build, [fold], [Regularisation("whiten", 0.5)], TrainingSettings())
-    monkeypatch.setattr(candidate, "count_completions", lambda *_: 10_000)
+    monkeypatch.setattr(candidate, "count_completions", lambda _: 10_000)
     fitted = candidate.Fitted([{}], [trainer.population])
     scores = candidate.held_out_scores(fitted, [fold], 100)
     assert np.isnan(scores[fold.train]).all()

@@ -260,7 +260,7 @@ def test_the_score_of_a_row_without_its_label_is_the_sum_over_the_labels(
     frame.loc[::2, "stay"] = None
     fold = fold_of(frame, columns)
     candidate = ClassCandidate([len(c.labels) for c in columns])
-    model = candidate.fit_fold(fold, name, (2, 1e-3), is_last=False)
+    model = candidate.fit_fold(fold, name, {"classes": 2, "ridge": 1e-3}, is_last=False)
     [scores] = score_unseen(model, [fold], [np.arange(14)])
     asked = fold.unseen.repeat(3, axis=0)
     unknown = np.isnan(asked[:, 2])

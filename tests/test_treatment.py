@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 
 import flows
 from flows.core.arrays import Array
-from flows.density.array_density import ArrayDensity
-from flows.recipe.ensemble import Ensemble
+from flows.networks.population import Population
+from flows.recipe.mixture_candidate import MixtureCandidate, Setting
 from flows.recipe.noise import NeighbourNoise
 from studies.tables import treatment
-from studies.tables.peers import Density
-from studies.tables.treatment import LEVELS, Method
+from studies.tables.cells import networks_alone
+from studies.tables.treatment import LEVELS
 
 pytestmark = pytest.mark.slow
 
@@ -33,11 +33,18 @@ def rows(n: int, seed: int = 0) -> Array:
     return np.column_stack([z[:, 0], np.exp(0.5 * z[:, 1]) - 1])
 
 
-FEW = {
-    "mixture": Method(treatment.mixtures, [*product((1, 2), (1e-3, 1e-1))], {"starts": 2}),
-    "kernel": treatment.METHODS["kernel"],
-    "noise": Method(treatment.noises, [(0.8, 1e-2), (0.35, 1e-1)]),
-}
+class FewMixtures(MixtureCandidate):
+    def search(self, score, *others: Any) -> Setting:
+        settings = [{"components": k, "ridge": ridge} for k in (1, 2) for ridge in (1e-3, 1e-1)]
+        return max(settings, key=score)
+
+
+class FewNoises(treatment.Noises):
+    def search(self, score, *others: Any) -> Setting:
+        return max([{"noise": 0.8, "ridge": 1e-2}, {"noise": 0.35, "ridge": 1e-1}], key=score)
+
+
+FEW = {"mixture": FewMixtures(), "kernel": treatment.Kernels(), "noise": FewNoises()}
 
 
 @pytest.mark.parametrize("name", FEW)
@@ -58,28 +65,33 @@ def test_no_model_is_scored_on_a_row_that_it_learned_from() -> None:
     train = rows(100)
     learned_by: list[int] = []
 
-    def spies(points: Array, settings: Sequence[float]) -> Iterator[Density]:
-        learned_by.append(len(points))
-        for setting in settings:
+    class Spies(MixtureCandidate):
+        def fit_fold(self, fold, name, setting, *, is_last: bool) -> Population:
+            points = fold.prepared(name).points.double().numpy().T
+            learned_by.append(len(points))
 
-            def log_q(z: Array, setting: float = setting) -> Array:
+            def log_q(z: Array) -> Array:
                 assert cdist(z, points).min() > 0
                 assert len(points) + len(z) == len(train)
-                return -setting * np.square(z).sum(axis=1) + np.log(setting / np.pi)
+                return -setting["s"] * np.square(z).sum(axis=1) + np.log(setting["s"] / np.pi)
 
-            yield log_q
+            return treatment.PointDensity(log_q, fold.prepared(name).by_column)
 
-    treatment.fit(Method(spies, (0.2, 0.5, 2.0)), train)
-    assert learned_by == [80] * 10 + [100, 100] + [80] * 10
+        def search(self, score, *others: Any) -> Setting:
+            return max([{"s": 0.2}, {"s": 0.5}, {"s": 2.0}], key=score)
+
+    treatment.fit(Spies(), train)
+    assert learned_by == [80] * 40 + [100, 100]
 
 
 def test_a_setting_that_cannot_be_fitted_is_not_chosen() -> None:
-    train = rows(40)
-    method = Method(treatment.mixtures, [(33, 1e-3), (2, 1e-2)])
-    levels = treatment.fit(method, train)  # 32 rows in each fold
-    assert np.isfinite(levels[2](train)).all()
-    with pytest.raises(ValueError, match=r"no setting can be fitted to 40 rows: \[\(33, 0.001\)\]"):
-        treatment.fit(Method(treatment.mixtures, [(33, 1e-3)]), train)
+    class TooMany(FewMixtures):
+        def search(self, score, *others: Any) -> Setting:
+            settings = [{"components": k, "ridge": 1e-3} for k in (33, 2)]  # 32 rows in each fold
+            return max(settings, key=score)
+
+    levels = treatment.fit(TooMany(), rows(40))
+    assert np.isfinite(levels[2](rows(40))).all()
 
 
 def test_margins_are_used_if_their_held_out_score_is_better() -> None:
@@ -106,8 +118,8 @@ def test_bandwidths_maximise_the_leave_one_out_likelihood() -> None:
 
 def test_the_density_of_the_noise_has_the_moments_of_its_draws() -> None:
     points, level = rows(60), 0.8
-    (density,) = treatment.noises(points, [(level, 1e-6)])
     noise, rng = NeighbourNoise(points), np.random.default_rng(0)
+    density = treatment.noise_density(noise, level, 1e-6).log_prob
     draws = np.concatenate([noise.visit(np.arange(60), level, rng) for _ in range(1_000)])
     fine = np.linspace(-5, 5, 401)
     grid = np.stack(np.meshgrid(fine, fine), axis=-1).reshape(-1, 2)
@@ -122,14 +134,9 @@ def test_the_networks_of_an_ensemble_are_the_ensemble_without_mixtures() -> None
     """So the study needs one fit for NSF with mixtures and without."""
     train, test = rows(60), rows(20, 1)
     small = flows.NSF(couplings=2, hidden=4)
-    population = flows.fit(train, small, members=5).population
-    assert isinstance(population, Ensemble)
-    alone, without = (
-        ArrayDensity(each)
-        for each in (population.networks, flows.fit(train, small, members=5, mixtures=0).population)
-    )
-    log_q = [each.ensemble(each.log_prob(test, np.arange(20)).log_q) for each in (alone, without)]
-    assert np.array_equal(*log_q)
+    alone = networks_alone(flows.fit(train, small, members=5))
+    without = flows.fit(train, small, members=5, mixtures=0).population
+    assert torch.equal(alone.ensemble_log_prob(test), without.ensemble_log_prob(test))
 
 
 def test_one_network_is_a_density() -> None:

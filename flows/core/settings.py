@@ -53,23 +53,27 @@ class Recipe(Section):
             rows, which are a tenth of the steps so far.
         halving_steps: the steps after which regularisations are dropped.
         spare: regularisations after the first round, as a multiple of the final number; 4 at least.
-        least_steps, most_steps: limits of the steps at the full learning rate.
-        last, gain: training has converged if, in this last share of its steps, the members gained
-            less than this number of nats per row and column.
-        least_overfitted, overfitted: training also ends after this number of steps if no member had
-            its best step in the last part of the steps, all but one of this number of parts.
+        least_steps: steps at the full learning rate, at least, unless the members overfit.
+        most_steps: steps at the full learning rate, at most.
+        last: training has converged if the members gained less than ``gain`` in this last share of
+            the steps.
+        gain: a gain in nats per row and column.
+        least_overfitted: training may also end after this number of steps, because the members
+            overfit.
+        overfitted: the members overfit if the steps so far are this many times the best step of
+            each member.
         cooling: steps of the cooling, as a share of the steps before.
         warm_up_steps: steps over which the learning rate rises.
         target_rate: the learning rate of networks with a context, as a multiple of the settings'.
         average: the decay, per step, of the moving average of a member's weights.
         log: steps between two rows of the history.
         components: components of a mixture, at most.
-        searched_rows, fitted_rows: rows that the search for a mixture and its last fit learn from,
-            at most.
+        searched_rows: rows that the search for a mixture learns from, at most.
+        fitted_rows: rows that the last fit of a mixture learns from, at most.
         starts: starts of the last fit of a mixture.
         ridges: the numbers that may be added to the variances of a mixture.
-        filler_components, filler_rounds: the numbers of components to choose from, and the rounds
-            of fits with one component, of the mixture that fills gaps.
+        filler_components: numbers of components of the mixture that fills gaps, to choose from.
+        filler_rounds: rounds of fits with one component of the mixture that fills gaps.
         rescored_rows: training rows that are scored like new rows, at most.
     """
 

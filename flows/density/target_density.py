@@ -33,7 +33,8 @@ class TargetDensity(ArrayDensity):
 
     Args:
         population: the flow of p(y | x), with a distribution of x for gaps.
-        schema, record: as in ``ArrayDensity``.
+        schema: the schema of the table, as in ``ArrayDensity``.
+        record: how the flow was trained, as in ``ArrayDensity``.
     """
 
     population: TargetPopulation

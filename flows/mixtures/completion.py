@@ -34,9 +34,9 @@ NUMBERS = 10_000_000  # numbers in the matrices of a chunk of rows, to bound the
 DRAWS, TOGETHER = 16, 16_000  # completions per row and in total, at most; each row has at least one
 
 
-def count_completions(rows: Array, count: int) -> int:
-    """Return the number of completions per row, for ``count`` rows; 1 if ``rows`` have no gap."""
-    return max(1, min(DRAWS, TOGETHER // count)) if np.isnan(rows).any() else 1
+def count_completions(count: int) -> int:
+    """Return the number of completions of each of ``count`` rows with gaps."""
+    return max(1, min(DRAWS, TOGETHER // count))
 
 
 def few_rows(rows: Array, most: int) -> Whole:

@@ -106,9 +106,9 @@ def score_unseen(part: Population, folds: Sequence[Fold], places: Sequence[Whole
     gaps = any(np.isnan(fold.unseen).any() for fold in folds)
     are_filled = gaps and not part.scores_gaps
     most_checked = max(len(fold.checked) for fold in folds)
-    count = count_completions(np.array([np.nan]), most_checked) if are_filled else 1
-    found = []
-    for start in range(0, most, size := max(1, ROWS_AT_ONCE // count)):
+    count = count_completions(most_checked) if are_filled else 1
+    found, size = [], max(1, ROWS_AT_ONCE // count)
+    for start in range(0, most, size):
         pairs = zip(folds, padded, strict=True)
         rows = [fold.unseen[own[start : start + size]] for fold, own in pairs]
         log_r = np.zeros((len(folds), len(rows[0]), 1))

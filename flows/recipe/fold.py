@@ -71,7 +71,8 @@ class Fold:
             self.different = np.unique(copies[self.train], return_index=True)[1]
         self.held_out = np.flatnonzero(fold_of == number)
         self.learned, self.unseen = rows[self.train], rows[self.held_out]
-        self.completions = completion.count_completions(self.learned, len(self.train))
+        has_gaps = np.isnan(self.learned).any()
+        self.completions = completion.count_completions(len(self.train)) if has_gaps else 1
         self.completed, _ = self.complete(self.learned, self.completions)
         self._prepared: dict[str, PreparedFold] = {}
 

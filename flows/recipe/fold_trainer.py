@@ -94,7 +94,7 @@ class FoldTrainer:
         self.steps = math.ceil(self.visits / batch)
         most = max(len(f.checked) for f in folds)
         gaps = any(np.isnan(rows).any() for f in folds for rows in (f.learned, f.unseen))
-        self.completions = count_completions(np.array([np.nan]), most) if gaps else 1
+        self.completions = count_completions(most) if gaps else 1
         # Checks and curves use these rows; a fold with fewer rows repeats its first rows
         some = subsample(np.arange(count), self.recipe.check_rows)
         self.scored = {

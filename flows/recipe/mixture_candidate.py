@@ -11,9 +11,9 @@ values out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -36,18 +36,20 @@ NAMES = ("margins", "raw")  # preprocessings
 # times as long as their rows and starts say
 GROWTH, LONGER = 1.5, 1.5
 
-Setting = Any  # such as a number of components and a ridge
+Setting = Mapping[str, Any]  # such as {"components": 3, "ridge": 0.01}
 
 
 class MixtureCandidate(Candidate):
     """Mixtures of Gaussians, with margins and without.
 
     A subclass may fit other densities: it overrides ``fit_fold`` and, for settings of its own,
-    ``search`` and ``described``.
+    ``search``.
 
     Args:
         keep: the number of preprocessings that are kept, those with the best held-out scores.
     """
+
+    parts: ClassVar[str] = "components"  # what the record calls the parts of a mixture
 
     def __init__(self, keep: int = len(NAMES)) -> None:
         self.keep = keep
@@ -63,10 +65,10 @@ class MixtureCandidate(Candidate):
 
         Raises ``ValueError`` if the setting cannot be fitted.
         """
-        (count, ridge), prepared = setting, fold.prepared(name)
+        prepared = fold.prepared(name)
         most, starts = _effort(fold.recipe, is_last=is_last)
         points = subsample(prepared.points.double().numpy().T, most)
-        mixture = fit_mixture(points, count, ridge=ridge, starts=starts)
+        mixture = fit_mixture(points, setting[self.parts], ridge=setting["ridge"], starts=starts)
         return GaussianMixture.of(to_nine_digits(mixture), prepared.by_column)
 
     def search(
@@ -84,12 +86,13 @@ class MixtureCandidate(Candidate):
             recipe: the numbers of the recipe.
             goes_on: whether a further setting may be scored; the first always is.
         """
-        counts = components(recipe.components, fewest)
-        return search(lambda *setting: score(setting), counts, goes_on, recipe.ridges)
 
-    def described(self, setting: Setting) -> dict[str, Any]:
-        """Return a setting as a dict for the record."""
-        return {"components": setting[0], "ridge": setting[1]}
+        def score_of(count: int, ridge: float) -> float:
+            return score({self.parts: count, "ridge": ridge})
+
+        counts = components(recipe.components, fewest)
+        count, ridge = search(score_of, counts, goes_on, recipe.ridges)
+        return {self.parts: count, "ridge": ridge}
 
     def fit(self, folds: Sequence[Fold], clock: Clock) -> Fitted:
         settings: list[dict[str, Any]] = []
@@ -105,7 +108,7 @@ class MixtureCandidate(Candidate):
             found = _searched(self, score, folds, part, last)
             clock.ended["searches"].append(found[1])
             if found[1]:
-                settings.append({"preprocessing": name, **self.described(found[0])})
+                settings.append({"preprocessing": name, **found[0]})
                 members += [self.fit_fold(f, name, found[0], is_last=True) for f in folds]
         return Fitted(settings, members)
 
@@ -129,7 +132,7 @@ def _searched(
 ) -> tuple[Setting, int]:
     """Return the chosen setting, and the number of settings that were scored; 0 for no setting."""
     if not part.goes_on(0):
-        return None, 0
+        return {}, 0
     scored = 0
 
     def noted(setting: Setting) -> float:
@@ -153,6 +156,8 @@ class ClassCandidate(MixtureCandidate):
         keep: the number of preprocessings that are kept.
     """
 
+    parts = "classes"
+
     def __init__(self, label_counts: Sequence[int], keep: int = len(NAMES)) -> None:
         super().__init__(keep)
         self.label_counts = label_counts
@@ -160,17 +165,13 @@ class ClassCandidate(MixtureCandidate):
         self._learned: dict[tuple[int, str], tuple[Rows, Preprocessing | None]] = {}
 
     def fit_fold(self, fold: Fold, name: str, setting: Setting, *, is_last: bool) -> Population:
-        classes, ridge = setting
         if (key := (fold.number, name)) not in self._learned:
             self._learned[key] = self._rows_of(fold, name)
         rows, of_numbers = self._learned[key]
         most, starts = _effort(fold.recipe, is_last=is_last)
         learned = rows.take(few_rows(rows.numbers, most))
-        fitted = LatentClasses.fit(learned, classes, ridge, starts)
+        fitted = LatentClasses.fit(learned, setting[self.parts], setting["ridge"], starts)
         return LatentClassMixture(fitted.to_nine_digits(), self.label_counts, of_numbers)
-
-    def described(self, setting: Setting) -> dict[str, Any]:
-        return {"classes": setting[0], "ridge": setting[1]}
 
     def _rows_of(self, fold: Fold, name: str) -> tuple[Rows, Preprocessing | None]:
         """Return training rows with preprocessed numbers, and the preprocessing of the numbers."""

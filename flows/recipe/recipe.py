@@ -81,8 +81,7 @@ def learn(
     group = groups_of(rows, learned.groups)
     fold_of = cut_into_folds(group, learned.seed)
     fold_of[fold_of >= folds] = -1
-    how = (learned.to_real, learned.context, learned.seed, learned.copies, learned.recipe)
-    every = [Fold(rows, fold_of, number, *how) for number in range(folds)]
+    every = [make_fold(learned, fold_of, number) for number in range(folds)]
     fitted, scores = [], []
     for candidate in candidates:
         found = candidate.fit(every, clock)
@@ -111,10 +110,23 @@ def learn(
         references=score_references(every),
         gaps=gaps.tolist() if gaps.any() else (),
         row_scores=row_scores(rows[:, learned.context :], fold_of, held_out),
+        scores=log_q,
         cuts=clock.ended if clock.is_recorded else {},
         **{key: value for each in fitted for key, value in each.record.items()},
     )
     return Ensemble(parts, stacking.per_member(weights, folds)), record
+
+
+def make_fold(learned: Learned, fold_of: Whole, number: int) -> Fold:
+    """Return a fold of the rows.
+
+    Args:
+        learned: the rows.
+        fold_of: the number of the fold in which each row is held out, ``(n,)``; -1 for none.
+        number: the number of the fold.
+    """
+    how = (learned.to_real, learned.context, learned.seed, learned.copies, learned.recipe)
+    return Fold(learned.rows, fold_of, number, *how)
 
 
 def member_records(fitted: Fitted, folds: int) -> list[MemberRecord]:

@@ -144,6 +144,8 @@ class Record:
         gaps: the number of missing values in each column; empty if no value is missing.
         binned_scores: the out-of-fold scores of each fold in bins, if ``row_scores`` was left out.
         row_scores: the out-of-fold scores of the rows.
+        scores: the log-density of each row under the member of each setting that did not learn from
+            the row, ``(n, C)``, ``NaN`` for a row that is not held out; not in a file.
         cuts: (auto) the places at which a limit of time cut the recipe (``Cuts``); empty if there
             was no limit.
     """
@@ -159,6 +161,7 @@ class Record:
     gaps: Sequence[int] = ()
     binned_scores: Sequence[BinnedScores] = ()
     row_scores: RowScores | None = None
+    scores: Array | None = None
     cuts: Mapping[str, Any] = field(default_factory=dict)
 
     def out_of_fold_members(self, fold: int) -> Mask:
@@ -178,7 +181,7 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that are not empty, without ``row_scores``."""
-        content = asdict(replace(self, row_scores=None))
+        content = asdict(replace(self, row_scores=None, scores=None))
         return {key: value for key, value in content.items() if value not in (None, (), [], {})}
 
     def arrays(self) -> dict[str, Array]:

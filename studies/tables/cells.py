@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from flows import Density as FrameDensity
 from flows import fit
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.density.array_density import ArrayDensity
+from flows.recipe import stacking
 from flows.recipe.ensemble import Ensemble
 from flows.training import workers
 from studies.engine import SMALL, Cell, Family, check_names
@@ -62,11 +64,25 @@ def ours(
     def fitted(rows: Array) -> list[Density]:
         # The curves are not used, and take long for a VAE
         settings = {"log_every": 1000} if model == "vae" else {}
-        population = fit(rows, model, members=members, settings=settings).population
-        networks = [population.networks] if isinstance(population, Ensemble) else []
-        return [density_of(ArrayDensity(each)) for each in (population, *networks)]
+        density = fit(rows, model, members=members, settings=settings)
+        both = [density.population]
+        if density.population.members > density.population.network_count:
+            both.append(networks_alone(density))
+        return [density_of(ArrayDensity(each)) for each in both]
 
     return scores(fitted, table, split, train, fresh)
+
+
+def networks_alone(density: FrameDensity) -> Ensemble:
+    """Return the ensemble of the networks of a fit, as it is without mixtures."""
+    ensemble, record = density.population, density.record
+    assert isinstance(ensemble, Ensemble)
+    assert record is not None
+    assert record.scores is not None
+    assert record.folds is not None
+    scores = record.scores[:, : ensemble.network_count // record.folds]
+    weights = stacking.weights(scores[~np.isnan(scores[:, 0])])
+    return Ensemble([ensemble.networks], stacking.per_member(weights, record.folds))
 
 
 def density_of(ours: ArrayDensity) -> Density:

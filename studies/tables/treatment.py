@@ -1,25 +1,21 @@
 """The same treatment for every density: margins, folds, an ensemble, and stacking.
 
-The automatic recipe treats our networks like this. Here, another kind of density gets the same
-treatment, on the same folds, so that a difference between the two is due to the density:
-
-- *Folds.* A candidate is a setting of the density, without margins or with them. It is fitted to
-  four fifths of the rows, the scaler and the margins included, and scored on the held-out fifth.
-- *Ensemble.* Two candidates are kept, with five models each. ``stacking.py`` selects and weights
-  them by the held-out rows of all folds.
+The automatic recipe treats our networks like this. Here, another kind of density is a candidate of
+the same recipe, so that a difference between the two is due to the density. The density has the
+setting with the best held-out score, without margins and with them; both are fitted to the five
+folds and stacked.
 
 ``fit`` returns the density on three levels, so that the gain of each part can be measured:
 
-- ``plain``: the candidate without margins with the best held-out score, fitted to all rows;
-- ``margins``: the candidate with the best held-out score, fitted to all rows;
+- ``plain``: the density without margins, fitted to all rows;
+- ``margins``: the density without margins or with them, by the held-out score, fitted to all rows;
 - ``treated``: the stacked ensemble.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import product
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -28,157 +24,108 @@ from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 from sklearn.neighbors import KernelDensity
+from torch import Tensor
 
 from flows import NSF, build
-from flows.core.arrays import Array, Whole, as_points, as_rows, subsample
+from flows.core.arrays import Array, as_points, as_rows, subsample
 from flows.core.settings import FOLDS
 from flows.mixtures.bandwidth import LIMITS, rescaled
-from flows.mixtures.fitting import COMPONENTS, RIDGES, fit_mixture
+from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.mixture import Mixture
-from flows.networks.population import ensemble_log_prob
+from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
 from flows.networks.preprocessing import Preprocessing
-from flows.recipe import stacking
+from flows.networks.to_real import ToReal
+from flows.recipe.fold import Fold, PreparedFold
+from flows.recipe.mixture_candidate import MixtureCandidate, Setting
 from flows.recipe.noise import NeighbourNoise
-from flows.recipe.recipe import cut_into_folds, groups_of
+from flows.recipe.recipe import Learned, learn, make_fold
 from studies.tables import peers
 from studies.tables.peers import Density
 
 LEVELS = ("plain", "margins", "treated")
-KEPT = 2  # candidates in an ensemble, as in an ensemble of ten networks
 SEED = 0  # of the folds, as the default of flows.fit
+FACTORS = (0.7, 1.0, 1.4)  # of the bandwidths of a kernel density
+NOISES = (1.2, 0.8, 0.5, 0.35, 0.2)  # levels, and ridges: of the density of the noise
+RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
 
 
-@dataclass(frozen=True)
-class Method:
-    """A kind of density, which is fitted with several settings.
-
-    Args:
-        fit: takes rows ``(n, D)`` and settings; returns a density per setting, in this order.
-        settings: the settings to choose from.
-        last: keywords of ``fit`` for the fits that are kept.
-    """
-
-    fit: Callable[..., Iterable[Density]]
-    settings: Sequence[Any]
-    last: Mapping[str, Any] = field(default_factory=dict)
-
-
-class Points:
-    """The map from rows to the points that a density is fitted to.
-
-    The map scales the rows, and optionally makes every column about normal (margins).
-
-    Args:
-        rows: the rows ``(n, D)`` that the map is fitted to.
-        margins: whether there are margins.
-    """
-
-    def __init__(self, rows: Array, margins: bool) -> None:
-        self.map = Preprocessing(rows.shape[1:], 1)
-        if margins:
-            self.map.add_margins()
-        self.map.fit(rows[:, None], margins=margins)
-        self.learned = self(rows)[0]
-
-    @torch.no_grad()
-    def __call__(self, rows: Array) -> tuple[Array, Array]:
-        """Return the points ``(n, D)`` of rows, and the log-determinants of the map, ``(n,)``."""
-        z, log_det = self.map(as_points(rows))
-        return as_rows(z).copy(), log_det[0].expand(len(rows)).numpy()
-
-    def density(self, of_points: Density) -> Density:
-        """Return the density of rows for a density of points."""
-
-        def log_q(rows: Array) -> Array:
-            z, log_det = self(rows)
-            return of_points(z) + log_det
-
-        return log_q
-
-
-def fit(method: Method, train: Array) -> list[Density]:
-    """Fit a method to rows ``(n, D)``; return a density per level of ``LEVELS``.
+def fit(candidate: MixtureCandidate, train: Array) -> list[Density]:
+    """Fit a candidate to rows ``(n, D)``; return a density per level of ``LEVELS``.
 
     The densities are of rows in their own units. The density of ``treated`` returns the ensemble
     and its members, ``(n, 1 + M)``. Raises ``ValueError`` if no setting can be fitted.
     """
-    fold_of = cut_into_folds(groups_of(train), SEED)
-    candidates = [*product((False, True), method.settings)]
-    scores = np.empty((len(train), len(candidates)))
-    for number in range(FOLDS):
-        learned, held_out = train[fold_of != number], fold_of == number
-        for margins in (False, True):
-            points = Points(learned, margins)
-            z, log_det = points(train[held_out])
-            fitted = method.fit(points.learned, method.settings)
-            own = [c for c, candidate in enumerate(candidates) if candidate[0] == margins]
-            for c, density in zip(own, fitted, strict=True):
-                scores[held_out, c] = density(z) + log_det
-    finite = np.flatnonzero(np.isfinite(scores).all(axis=0)).tolist()
-    plain = [c for c in finite if not candidates[c][0]]
-    if not plain:
-        raise ValueError(f"no setting can be fitted to {len(train)} rows: {method.settings}")
+    learned = Learned(train, ToReal(), seed=SEED)
+    ensemble, record = learn(learned, [candidate])
+    assert record.scores is not None
+    if not np.isfinite(record.scores).all():
+        raise ValueError(f"no setting can be fitted to {len(train)} rows")
+    whole = make_fold(learned, np.full(len(train), -1), 0)  # nothing is held out
+    kept = [member.settings for member in record.members[::FOLDS]]  # one per preprocessing
+    settings = {each["preprocessing"]: each for each in kept}
+    best = kept[int(record.scores.mean(axis=0).argmax())]["preprocessing"]
 
-    def best(places: Sequence[int]) -> Density:
-        margins, setting = candidates[max(places, key=lambda c: scores[:, c].mean())]
-        return last_fit(method, setting, train, margins)
+    def level(name: str) -> Density:
+        member = candidate.fit_fold(whole, name, settings[name], is_last=True)
+        return lambda rows: chunked_log_prob(member, rows)[:, 0]
 
-    kept = [candidates[finite[c]] for c in stacking.chosen(scores[:, finite], KEPT)]
-    return [best(plain), best(finite), stacked(method, kept, train, fold_of)]
+    def treated(rows: Array) -> Array:
+        members = chunked_log_prob(ensemble, rows)
+        mixed = ensemble_log_prob(members, ensemble.member_weights)
+        return np.column_stack([mixed, members])
 
-
-def last_fit(method: Method, setting: Any, rows: Array, margins: bool) -> Density:
-    """Fit a candidate that is kept; return the density of rows."""
-    points = Points(rows, margins)
-    (density,) = method.fit(points.learned, [setting], **method.last)
-    return points.density(density)
-
-
-def stacked(
-    method: Method, kept: Sequence[tuple[bool, Any]], train: Array, fold_of: Whole
-) -> Density:
-    """Return the ensemble of the candidates, with one model per candidate and fold."""
-    models = [
-        [last_fit(method, setting, train[fold_of != number], margins) for number in range(FOLDS)]
-        for margins, setting in kept
-    ]
-    scores = np.empty((len(train), len(kept)))
-    for number, held_out in enumerate(fold_of == np.arange(FOLDS)[:, None]):
-        scores[held_out] = np.stack([own[number](train[held_out]) for own in models], axis=1)
-    weights = np.repeat(stacking.weights(scores) / FOLDS, FOLDS)
-
-    def log_q(rows: Array) -> Array:
-        members = np.stack([model(rows) for own in models for model in own], axis=1)
-        return np.column_stack([ensemble_log_prob(members, weights), members])
-
-    return log_q
+    return [level("raw"), level(best), treated]
 
 
 # The kinds of densities
 
 
-def mixtures(
-    points: Array, settings: Sequence[tuple[int, float]], starts: int = 1
-) -> Iterator[Density]:
-    """Fit mixtures of Gaussians with these numbers of components and ridges."""
-    for components, ridge in settings:
-        try:
-            yield fit_mixture(points, components, ridge=ridge, starts=starts).log_prob
-        except ValueError:  # a covariance is singular despite the ridge, or there are few rows
-            yield lambda rows: np.full(len(rows), -np.inf)
+class PointDensity(Population):
+    """A density of preprocessed points as a population with one member.
+
+    Args:
+        log_q: returns the log-densities ``(n,)`` of points ``(n, D)``.
+        preprocessing: the map from rows to points.
+    """
+
+    def __init__(self, log_q: Callable[[Array], Array], preprocessing: Preprocessing) -> None:
+        super().__init__(1, (preprocessing.dim,), {})
+        self.log_q, self.preprocessing = log_q, preprocessing
+
+    @torch.no_grad()
+    def log_prob(self, value: Any) -> Tensor:
+        value = self.points(value).double()
+        z, log_det = self.preprocessing(self.features_first(value))
+        log_q = torch.from_numpy(self.log_q(as_rows(z))) + log_det[0]
+        return log_q.reshape(value.shape[:-1])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float64
 
 
-def kernels(points: Array, factors: Sequence[float]) -> Iterator[Density]:
-    """Fit kernel densities with ``factors`` times the bandwidths of ``column_bandwidths``."""
-    bandwidths = column_bandwidths(points)
-    log_scale = np.log(bandwidths).sum()
-    for factor in factors:
-        kernel = KernelDensity(bandwidth=factor).fit(points / bandwidths)
+class Kernels(MixtureCandidate):
+    """Kernel densities with a multiple of the bandwidths of ``column_bandwidths``."""
 
-        def log_q(z: Array, kernel: KernelDensity = kernel) -> Array:
-            return kernel.score_samples(z / bandwidths) - log_scale
+    def fit_fold(self, fold: Fold, name: str, setting: Setting, *, is_last: bool) -> Population:
+        prepared = fold.prepared(name)
+        points, bandwidths = prepared.points.double().numpy().T, bandwidths_of(prepared)
+        kernel = KernelDensity(bandwidth=setting["factor"]).fit(points / bandwidths)
 
-        yield log_q
+        def log_q(z: Array) -> Array:
+            scores: Array = kernel.score_samples(z / bandwidths)
+            return scores - np.log(bandwidths).sum()
+
+        return PointDensity(log_q, prepared.by_column)
+
+    def search(self, score: Callable[..., float], *others: Any) -> Setting:
+        return max(({"factor": factor} for factor in FACTORS), key=score)
+
+
+@cache
+def bandwidths_of(prepared: PreparedFold) -> Array:
+    """Return the bandwidths of a fold, which all settings share."""
+    return column_bandwidths(prepared.points.double().numpy().T)
 
 
 def column_bandwidths(points: Array, most: int = 1_000) -> Array:
@@ -208,21 +155,33 @@ def column_bandwidths(points: Array, most: int = 1_000) -> Array:
     return rescaled(np.exp(found.x), few, points)
 
 
-def noises(points: Array, settings: Sequence[tuple[float, float]]) -> Iterator[Density]:
-    """Return the densities that ``NeighbourNoise`` draws from, at these levels h and ridges e::
+class Noises(MixtureCandidate):
+    """The densities that ``NeighbourNoise`` draws from, with a ridge (``noise_density``)."""
+
+    def fit_fold(self, fold: Fold, name: str, setting: Setting, *, is_last: bool) -> Population:
+        prepared = fold.prepared(name)
+        assert isinstance(prepared.noise, NeighbourNoise)
+        mixture = noise_density(prepared.noise, setting["noise"], setting["ridge"])
+        return GaussianMixture.of(mixture, prepared.by_column)
+
+    def search(self, score: Callable[..., float], *others: Any) -> Setting:
+        settings = [{"noise": level, "ridge": ridge} for level in NOISES for ridge in RIDGES]
+        return max(settings, key=score)
+
+
+def noise_density(noise: NeighbourNoise, level: float, ridge: float) -> Mixture:
+    """Return the density that ``NeighbourNoise`` draws from, at a level h and with a ridge e::
 
         q(x) = 1/n sum_i N(x; x_i + (h^2 / 2) m_i, h^2 C_i + e I)
 
     m_i and C_i are the mean and the second moments of the differences to the nearest neighbours.
     """
-    noise = NeighbourNoise(points)
+    points = noise.points.astype(np.float64)
     differences = noise.reference[noise.nearest].astype(np.float64) - points[:, None]
     mean = differences.sum(axis=1) / noise.count  # the point itself, with difference 0, is one more
     moments = np.einsum("nkc,nkd->ncd", differences, differences) / noise.count
-    weights = np.full(len(points), 1 / len(points))
-    for level, ridge in settings:
-        covariances = level**2 * moments + ridge * np.eye(points.shape[1])
-        yield Mixture(weights, points + level**2 / 2 * mean, covariances).log_prob
+    covariances = level**2 * moments + ridge * np.eye(points.shape[1])
+    return Mixture(np.full(len(points), 1 / len(points)), points + level**2 / 2 * mean, covariances)
 
 
 def networks(train: Array) -> list[Density]:
@@ -234,18 +193,23 @@ def networks(train: Array) -> list[Density]:
 
     def fitted(margins: bool) -> Density:
         torch.manual_seed(SEED)
-        points = Points(train, margins)
+        maps = Preprocessing(train.shape[1:], 1)
+        if margins:
+            maps.add_margins()
+        maps.fit(train[:, None], margins=margins)
+        points = as_rows(maps(as_points(train))[0]).copy()
         network = build(NSF(), train.shape[1:], seed=SEED)
-        density = peers.early_stopped(network, lambda z: network.log_prob(z)[:, 0], points.learned)
-        return points.density(density)
+        density = peers.early_stopped(network, lambda z: network.log_prob(z)[:, 0], points)
+        member = PointDensity(density, maps)
+        return lambda rows: chunked_log_prob(member, rows)[:, 0]
 
     held_out = peers.held(train, 0.1)[1]
     both = [fitted(margins) for margins in (False, True)]
     return [both[0], max(both, key=lambda density: density(held_out).mean())]
 
 
-METHODS = {
-    "mixture": Method(mixtures, [*product(COMPONENTS[:9], RIDGES)], {"starts": 5}),
-    "kernel": Method(kernels, (0.7, 1.0, 1.4)),
-    "noise": Method(noises, [*product((1.2, 0.8, 0.5, 0.35, 0.2), (1e-4, 1e-3, 1e-2, 1e-1))]),
+METHODS: dict[str, MixtureCandidate] = {
+    "mixture": MixtureCandidate(),
+    "kernel": Kernels(),
+    "noise": Noises(),
 }
