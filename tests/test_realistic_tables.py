@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import norm
 
 from flows.core.errors import UserError
 from flows.core.rows import Rows
@@ -183,16 +182,6 @@ def test_draws_of_a_gap_have_the_conditional_distribution() -> None:
         density = np.exp(fitted.log_prob(grid))
         mean = (density * axis).sum() / density.sum()
         assert x[:, 1].mean() == pytest.approx(mean, abs=0.05)
-
-
-def test_stacking_finds_the_better_density_and_mixes_equal_ones() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal(500)
-    log_q = np.stack([norm.logpdf(x), norm.logpdf(x, 5)])
-    assert latent_classes.stacking_weights(log_q)[0] == pytest.approx(1, abs=0.01)
-    x = np.concatenate([rng.normal(-3, 1, 300), rng.normal(3, 1, 700)])
-    log_q = np.stack([norm.logpdf(x, -3), norm.logpdf(x, 3)])
-    assert latent_classes.stacking_weights(log_q) == pytest.approx([0.3, 0.7], abs=0.02)
 
 
 # The scores

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,31 +17,35 @@ from sklearn.model_selection import KFold
 
 from flows.bijections import Margins
 from flows.bijections.margins import normal_scores
-from flows.core.arrays import Array, Whole, choose
+from flows.core.arrays import Array, Whole, as_points, as_rows, choose
 from flows.mixtures import fitting
 from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
+from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.latent_classes import LatentClasses, Rows
-from studies.tables.normal_scores import rows_of, scores_of
+from flows.networks.preprocessing import Preprocessing
+from flows.networks.to_real import ToReal
+from flows.recipe.mixture_candidate import ClassCandidate, MixtureCandidate
+from flows.recipe.recipe import Learned, learn
 
 MOST = 24  # classes
-FOLDS, STACKED_FOLDS = 3, 5  # of the cross-validation, and of the stacked ensemble
+FOLDS = 3  # of the cross-validation
 STARTS = 5  # of the last fit
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """Classes of the numbers, or of their normal scores if there are ``margins``."""
+    """Classes of the numbers after ``maps``, or of the numbers themselves."""
 
     classes: LatentClasses
-    margins: Margins | None = None
+    maps: Preprocessing | None = None
 
     def log_prob(self, rows: Rows) -> Array:
-        z, log_slope = scored(rows, self.margins)
+        z, log_slope = scored(rows, self.maps)
         return self.classes.log_prob(z) + log_slope
 
     def draw(self, rows: Rows, rng: np.random.Generator) -> Array:
         """Draw the missing numbers of each row given its known values; return ``(n, D)``."""
-        z = scored(rows, self.margins)[0]
+        z = scored(rows, self.maps)[0]
         chosen = drawn_parts(self.classes.log_terms(z), rng)
         drawn = z.numbers.copy()
         for unknown, places in patterns(z.numbers, len(drawn)):
@@ -50,8 +55,8 @@ class Fitted:
             means = given.means[np.arange(len(places)), chosen[places]]
             own = np.einsum("nuv,nv->nu", given.factors[chosen[places]], noise)
             drawn[places[:, None], u] = means + own
-        if self.margins is not None:
-            drawn = rows_of(self.margins, drawn)
+        if self.maps is not None:
+            drawn = as_rows(self.maps.inverse(as_points(drawn))[0])
         return np.where(np.isnan(rows.numbers), drawn, rows.numbers)
 
 
@@ -88,26 +93,24 @@ def drawn_parts(terms: Array, rng: np.random.Generator) -> Whole:
     return choose(shares, rng.random(len(shares)))
 
 
-def margins_of(rows: Rows) -> Margins:
+def margins_of(rows: Rows) -> Preprocessing:
     """Return the map of each column of numbers to normal scores, fitted to its known values."""
-    margins = Margins(1, rows.numbers.shape[1])
+    maps = Preprocessing((rows.numbers.shape[1],), 1)
+    maps.margins = Margins(rows.numbers.shape[1], 1)
     for d, column in enumerate(rows.numbers.T):
-        margins.knots[d, 0] = torch.from_numpy(normal_scores(column[~np.isnan(column)]))
-    return margins
+        maps.margins.knots[0, d] = torch.from_numpy(normal_scores(column[~np.isnan(column)]))
+    return maps
 
 
-def scored(rows: Rows, margins: Margins | None) -> tuple[Rows, Array]:
-    """Return the rows with normal scores, and the sums of log dz/dx over known numbers, ``(n,)``.
+def scored(rows: Rows, maps: Preprocessing | None) -> tuple[Rows, Array]:
+    """Return the rows after ``maps``, and the sums of log dz/dx over known numbers, ``(n,)``.
 
-    Without ``margins``, they are the rows themselves and 0.
+    Without ``maps``, they are the rows themselves and 0.
     """
-    if margins is None:
+    if maps is None:
         return rows, np.zeros(len(rows.numbers))
-    gaps = np.isnan(rows.numbers)
-    x = np.where(gaps, 0.0, rows.numbers)
-    z, log_slope = scores_of(margins, x)
-    numbers = np.where(gaps, np.nan, z)
-    return rows._replace(numbers=numbers), np.where(gaps, 0.0, log_slope).sum(axis=1)
+    z, log_slopes = maps.map_known(rows.numbers)
+    return rows._replace(numbers=z), np.nansum(log_slopes, axis=1)
 
 
 def search(folds: Sequence[tuple[Rows, Rows]]) -> tuple[int, float]:
@@ -154,43 +157,25 @@ def mixture(rows: Rows, *, margins: bool = False) -> Peer:
 def stacked(rows: Rows) -> Peer:
     """Fit mixtures with the treatment of our flows: margins, folds, an ensemble, and stacking.
 
-    There are two candidates, with and without margins. Each has one mixture per fold. The number of
-    classes, the ridge and the weights of the candidates have the best likelihood of held-out rows.
+    They are the mixtures that the automatic recipe fits beside our networks, with and without
+    margins, and one per fold.
     """
-    places = split(rows, STACKED_FOLDS)
-    parts: list[Fitted] = []
-    scores = np.empty((2, len(rows.numbers)))
-    for k, behind in enumerate((True, False)):
-        maps = [margins_of(rows.take(learned)) if behind else None for learned, _ in places]
-        folds = [
-            (scored(rows.take(learned), each)[0], scored(rows.take(held), each)[0])
-            for each, (learned, held) in zip(maps, places, strict=True)
-        ]
-        chosen = search(folds)
-        for each, (learned, _), (_, held) in zip(maps, folds, places, strict=True):
-            parts.append(Fitted(LatentClasses.fit(learned, *chosen, STARTS), each))
-            scores[k, held] = parts[-1].log_prob(rows.take(held))
-    weights = stacking_weights(scores) / STACKED_FOLDS
-    kept = weights.repeat(STACKED_FOLDS) > 0
-    return Stacked(
-        [each for each, keep in zip(parts, kept, strict=True) if keep],
-        weights.repeat(STACKED_FOLDS)[kept],
-    )
+    rng = np.random.default_rng(0)
+    codes = rows.codes + rng.uniform(-0.4, 0.4, rows.codes.shape)  # so that no label is constant
+    matrix = np.column_stack([rows.numbers, np.where(rows.codes < 0, np.nan, codes)])
+    counts = [0] * rows.numbers.shape[1] + list(rows.sizes)
+    candidate = ClassCandidate(counts) if rows.sizes else MixtureCandidate()
+    ensemble, _ = learn(Learned(matrix, ToReal()), [candidate])
+    fitted = [_fitted(part) for part in ensemble.parts]
+    weights = ensemble.weights.numpy()
+    kept = np.flatnonzero(weights > 1e-6)
+    return Stacked([fitted[k] for k in kept], weights[kept] / weights[kept].sum())
 
 
-def stacking_weights(log_q: Array) -> Array:
-    """Return the weights of densities with the best likelihood of the held-out rows.
-
-    ``log_q`` ``(A, n)`` has one row per density. Source: Smyth and Wolpert 1999 (Linearly
-    combining density estimators via stacking).
-    """
-    weights = np.full(len(log_q), 1 / len(log_q))
-    for _ in range(1_000):
-        with np.errstate(divide="ignore"):
-            terms = log_q + np.log(weights)[:, None]
-        weights = np.exp(terms - logsumexp(terms, axis=0)).mean(axis=1)
-    weights = np.where(weights < 1e-6, 0.0, weights)
-    return weights / weights.sum()
+def _fitted(part: Any) -> Fitted:
+    """Return a mixture of the recipe as a peer."""
+    classes = LatentClasses(part.mixture, []) if isinstance(part, GaussianMixture) else part.classes
+    return Fitted(classes, part.preprocessing)
 
 
 FITS: dict[str, Callable[[Rows], Peer]] = {
