@@ -72,8 +72,8 @@ def refits(
 
 def fitted(truth: Mixture, rows: Array, points: Array, members: int, seed: int) -> Scored:
     """Fit the density of ``rows``, and score ``points``."""
-    density = ArrayDensity(fit(rows, members=members, seed=seed).population)
-    record = density.record
+    found = fit(rows, members=members, seed=seed)
+    density, record = ArrayDensity(found.population), found.record
     assert record is not None
     assert record.folds is not None
     assert record.held_out is not None
