@@ -270,6 +270,22 @@ def test_the_score_of_a_row_without_its_label_is_the_sum_over_the_labels(
     np.testing.assert_allclose(scores, expected, rtol=1e-6, atol=1e-6)
 
 
+def test_a_candidate_fits_folds_of_other_rows_that_have_the_same_number(frame: pd.DataFrame):
+    columns = [
+        field("ward", "category", step=1.0, labels=("north", "south")),
+        field("x"),
+        field("stay", "category", step=1.0, labels=("a", "b", "c")),
+    ]
+    counts, setting = [len(c.labels) for c in columns], {"classes": 2, "ridge": 1e-3}
+    whole, half = fold_of(frame, columns), fold_of(frame[: len(frame) // 2], columns)
+    used = ClassCandidate(counts)
+    used.fit_fold(whole, "raw", setting, is_last=False)
+    again = used.fit_fold(half, "raw", setting, is_last=False)
+    new = ClassCandidate(counts).fit_fold(half, "raw", setting, is_last=False)
+    points = torch.from_numpy(half.unseen)
+    torch.testing.assert_close(again.log_prob(points), new.log_prob(points), rtol=0, atol=0)
+
+
 def test_a_table_without_labels_has_gaussians_of_the_points_of_the_fold():
     rng = np.random.default_rng(0)
     columns = [field("x"), field("y")]

@@ -162,10 +162,10 @@ class ClassCandidate(MixtureCandidate):
         super().__init__(keep)
         self.label_counts = label_counts
         self.numbers, self.labels = numbers_and_labels(label_counts)
-        self._learned: dict[tuple[int, str], tuple[Rows, Preprocessing | None]] = {}
+        self._learned: dict[tuple[Fold, str], tuple[Rows, Preprocessing | None]] = {}
 
     def fit_fold(self, fold: Fold, name: str, setting: Setting, *, is_last: bool) -> Population:
-        if (key := (fold.number, name)) not in self._learned:
+        if (key := (fold, name)) not in self._learned:
             self._learned[key] = self._rows_of(fold, name)
         rows, of_numbers = self._learned[key]
         most, starts = _effort(fold.recipe, is_last=is_last)
