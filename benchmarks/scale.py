@@ -2,19 +2,19 @@
 
 It takes a quarter of an hour, and writes ``scale.csv``, ``scale.md`` and ``scale.png``. RealNVP
 trains with the fixed recipe, each time in a new process with one thread. One size at a time
-differs from the base settings; then two sizes of population are trained by one and by two workers,
-in turns.
+differs from the base settings. Then a large population is trained by one process with two threads,
+and by two processes with half of the members each, in turns.
 """
 
 from __future__ import annotations
 
 import resource
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib.externals.loky import get_reusable_executor
 from matplotlib import rc_context
 from matplotlib.ticker import EngFormatter
 from tqdm import tqdm
@@ -28,14 +28,15 @@ from flows.plotting.style import STYLE, panels, save
 from tools import command, markdown
 
 PLAN = read_yaml(PARAMS)["scale"]
-BASE, SIZES, SHARED = PLAN["base"], PLAN["sizes"], PLAN["shared"]
+BASE, SIZES, DIVIDED = PLAN["base"], PLAN["sizes"], PLAN["divided"]
+CORES = max(DIVIDED["processes"])
 
 
 def main() -> None:
     plans = [{**BASE, "what": what, what: size} for what in SIZES for size in SIZES[what]]
-    for members in SHARED["members"]:
-        own = {**SHARED["base"], "what": "workers", "members": members}
-        plans += [{**own, "workers": workers} for workers in SHARED["workers"] * SHARED["turns"]]
+    for processes in DIVIDED["processes"] * DIVIDED["turns"]:
+        own = {"what": "processes", "processes": processes, "threads": CORES // processes}
+        plans.append({**DIVIDED["base"], **own})
     table = pd.DataFrame([measured(plan) for plan in tqdm(plans, desc="scale", disable=None)])
     storage.write_csv(FOLDER / "scale.csv", table, "%.4g")
     storage.write_bytes(FOLDER / "scale.md", document(table).encode())
@@ -43,18 +44,29 @@ def main() -> None:
 
 
 def measured(plan: dict[str, Any]) -> dict[str, Any]:
-    """Return the plan with the measurements of ``train`` in a new process."""
-    sizes = {name: size for name, size in plan.items() if name not in ("what", "workers")}
-    variables = {"OMP_NUM_THREADS": "1", "FLOWS_WORKERS": str(plan["workers"])}
-    with Process(variables) as process:
-        return {**plan, **process.submit(train, **sizes).result()}
+    """Return the plan with the largest measurements of ``train`` in new processes.
+
+    Each process has an equal part of the members.
+    """
+    sizes = {name: plan[name] for name in ("rows", "columns", "couplings", "epochs")}
+    size, variables = (
+        plan["members"] // plan["processes"],
+        {"OMP_NUM_THREADS": str(plan["threads"])},
+    )
+    with ExitStack() as stack:
+        processes = [stack.enter_context(Process(variables)) for _ in range(plan["processes"])]
+        started = [
+            process.submit(train, members=range(place * size, (place + 1) * size), **sizes)
+            for place, process in enumerate(processes)
+        ]
+        found = pd.DataFrame([each.result() for each in started])
+    return {**plan, **found.max()}
 
 
-def train(rows: int, columns: int, members: int, couplings: int, epochs: int) -> dict[str, float]:
+def train(rows: int, columns: int, members: range, couplings: int, epochs: int) -> dict[str, float]:
     """Train, and return the seconds before and from the first epoch on, and the memory in GiB.
 
-    With several epochs, all seconds count as from the first epoch on. The memory is the peak of the
-    largest process.
+    With several epochs, all seconds count as from the first epoch on.
     """
     import flows
     from flows.training.trainer import Trainer
@@ -71,9 +83,7 @@ def train(rows: int, columns: int, members: int, couplings: int, epochs: int) ->
     else:
         flows.train(model, points, settings=settings)
     end = time.perf_counter()
-    get_reusable_executor().shutdown()  # the system reports the memory of ended processes
-    of = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    peak = max(resource.getrusage(processes).ru_maxrss for processes in of) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {"before": start - begun, "seconds": end - start, "memory": peak}
 
 
@@ -87,23 +97,23 @@ def document(table: pd.DataFrame) -> str:
             f"{row.seconds:.3g}",
             f"{row.memory:.2f}",
         ]
-        for _, row in table[table.what != "workers"].iterrows()
+        for _, row in table[table.what != "processes"].iterrows()
     ]
-    turns = table[table.what == "workers"].groupby(["members", "workers"])[["seconds", "memory"]]
+    turns = table[table.what == "processes"].groupby("processes")[["seconds", "memory"]]
     medians = turns.median()
-    shared = [
-        [str(members), str(workers), f"{row.seconds:.1f}", f"{ratio:.2f}", f"{row.memory:.2f}"]
-        for (members, workers), row in medians.iterrows()
-        for ratio in [medians.seconds[members, 1] / row.seconds]
+    gain = medians.seconds[1] / medians.seconds
+    divided = [
+        [str(count), f"{row.seconds:.1f}", f"{gain[count]:.2f}", f"{row.memory:.2f}"]
+        for count, row in medians.iterrows()
     ]
-    base, fixed = ", ".join(f"{BASE[name]:,} {name}" for name in SIZES), SHARED["base"]
+    base, fixed = ", ".join(f"{BASE[name]:,} {name}" for name in SIZES), DIVIDED["base"]
     head = ["size", "value", "before the first epoch (s)", "one epoch (s)", "memory (GiB)"]
     parts = [
         f"One size varies from {base}; one thread:",
         markdown.table(head, grown, "lr"),
-        f"{fixed['epochs']} epochs of {fixed['rows']} rows by workers of one thread (medians "
-        f"of {SHARED['turns']}; memory per process):",
-        markdown.table(["members", "workers", "s", "throughput", "memory (GiB)"], shared, "lr"),
+        f"{fixed['epochs']} epochs of {fixed['members']:,} members on {CORES} cores (medians of "
+        f"{DIVIDED['turns']}; memory per process):",
+        markdown.table(["processes", "s", "throughput", "memory (GiB)"], divided, "r"),
     ]
     return "\n\n".join(parts) + "\n"
 

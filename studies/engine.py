@@ -41,7 +41,7 @@ from tqdm import tqdm
 from common import storage
 from common.settings import read_yaml
 from flows.core.errors import UserError, one_line
-from flows.training import workers
+from studies import workers
 from tools import command
 
 HERE = Path(__file__).parent

@@ -60,6 +60,12 @@ def few_samples() -> Iterator[None]:
 
 
 @pytest.fixture
+def models_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Return a function that puts another folder in the place of ``flows/models``."""
+    return lambda folder: monkeypatch.setattr("flows.models.__path__", [str(folder)])
+
+
+@pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return a function that sets the rows per piece of a file, and per block of a question."""
     from flows.density import chunks
@@ -98,9 +104,7 @@ def clone(finished: Clone) -> Iterator[Clone]:
         finished.dvc("checkout", "--force")
 
 
-LONGEST = (
-    "pipeline workers slices table_pipeline ask command_line plotting images models auto questions"
-)
+LONGEST = "pipeline workers table_pipeline ask command_line plotting images models auto questions"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

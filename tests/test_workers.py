@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -22,8 +23,7 @@ from pipeline import ROOT
 
 from flows.core.errors import UserError
 from flows.kernels.build import library
-from flows.training import workers
-from studies import engine
+from studies import engine, workers
 from studies.engine import Study
 
 CELLS = ["depth/small", "control/small", "curve/small", "equal/small", "images/small"]
@@ -37,19 +37,16 @@ def collect(function: Callable[..., object], tasks: list[tuple[object, ...]]) ->
 
 
 @pytest.mark.parametrize("where", ["", "1", "2"])
-def test_every_task_is_done_with_one_thread_and_without_workers(
+def test_every_task_is_done_with_one_thread(
     where: str, monkeypatch: pytest.MonkeyPatch, set_threads: Callable[[int], None]
 ) -> None:
     place(monkeypatch, where)
     set_threads(2)
     done = collect(math.factorial, [(k,) for k in range(9)])
     threads = collect(torch.get_num_threads, [()] * 3)
-    counts = collect(workers.count, [(), ()])  # inside a task there are no workers
-    assert workers.count() == int(where or 1)
     assert torch.get_num_threads() == 2
     assert done == {k: math.factorial(k) for k in range(9)}
     assert set(threads.values()) == {1}
-    assert counts == {0: 1, 1: 1}
 
 
 @pytest.mark.parametrize("where", ["0", "-1", "two", "tcp:host"])
@@ -151,19 +148,19 @@ def test_rows_are_the_same_to_the_last_digit_wherever_cells_run(
 @pytest.mark.slow
 def test_an_error_of_a_cluster_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
+    patience: dict[str, Any] = {"patience": (2, 2)}
+
     def refused(said: str, function: Callable[..., object], *tasks: tuple[object, ...]) -> None:
         with pytest.raises(UserError, match=said):
-            collect(function, list(tasks))
+            list(workers.completed(function, tasks, **patience))
 
-    monkeypatch.setattr(workers, "SCHEDULER_SECONDS", 2)
-    monkeypatch.setattr(workers, "WORKER_SECONDS", 2)
     place(monkeypatch, "tcp://127.0.0.1:1")
     refused(r"= tcp://127\.0\.0\.1:1: no scheduler answers there", math.factorial, (1,))
-    monkeypatch.setattr(workers, "SCHEDULER_SECONDS", 30)
+    patience["patience"] = (30, 2)
     with cluster(tmp_path) as dask:
         place(monkeypatch, dask.address)
         refused("the scheduler has no worker after 2 s", math.factorial, (1,))
-        monkeypatch.setattr(workers, "WORKER_SECONDS", 60)
+        patience["patience"] = (30, 60)
         dask.workers("plain", FLOWS_KERNELS="off")
         dask.workers("other")
         if library() is not None:

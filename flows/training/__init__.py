@@ -1,1 +1,1 @@
-"""Training: the loop, the optimiser, sharpened noise, workers, and the automatic recipe."""
+"""Training: the loop, the optimiser, and sharpened noise."""

@@ -20,7 +20,7 @@ from flows.core.arrays import Array
 from flows.density.array_density import ArrayDensity
 from flows.recipe import stacking
 from flows.recipe.ensemble import Ensemble
-from flows.training import workers
+from studies import workers
 from studies.engine import SMALL, Cell, Family, check_names
 from studies.tables import (
     anomalies,
