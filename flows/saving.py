@@ -16,6 +16,7 @@ from flows.core.errors import one_line
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.networks import building
 from flows.networks.population import Description, Population
+from flows.networks.to_real import ToReal
 from flows.recipe.ensemble import Ensemble
 from flows.recipe.record import ROW_ARRAYS, Record
 
@@ -101,7 +102,7 @@ def load(path: str | Path) -> Saved:
 
 def _restored(description: Description, state: Mapping[str, Tensor]) -> Population:
     if description["model"] == "mixture":
-        return GaussianMixture.restored(description, state)
+        return GaussianMixture.with_state(ToReal.of(description), state)
     for key, restore in RESTORERS.items():
         if key in description:
             return restore(description, state)

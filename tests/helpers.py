@@ -13,7 +13,6 @@ import pytest
 import flows
 from flows.core.errors import UserError
 from flows.core.settings import Recipe, TrainingSettings
-from flows.recipe import network_candidate
 from flows.tables.field import Field
 from flows.tables.notices import Notice
 from flows.tables.options import InspectOptions, resolve
@@ -24,6 +23,27 @@ from flows.tables.schema import Schema
 SMALL = flows.NSF(couplings=2, hidden=4, bins=3)
 # Of the fixed recipe, for tests that do not depend on the quality of the fit
 SHORT = {"recipe": "fixed", "epochs": 3, "couplings": 2, "hidden": 8}
+
+
+def short_recipe(steps: int = 20, **others: Any) -> Recipe:
+    """Return an automatic recipe with ``steps`` training steps and small mixtures.
+
+    The folds, both rounds of halving, the cooling and the stacking stay.
+    """
+    own = {
+        "halving_steps": (steps // 10, steps // 5),
+        "least_steps": steps * 3 // 4,
+        "most_steps": steps,
+        "components": 2,
+        "starts": 1,
+        "ridges": (1e-3, 1e-2),
+        "filler_components": (1, 2),
+        "filler_rounds": 4,
+    }
+    return Recipe.model_validate({**own, **others})
+
+
+SHORT_RECIPE = {"recipe": short_recipe()}
 
 
 def field(name: str, kind: str = "real", low: Any = None, high: Any = None, **own: Any) -> Field:
@@ -63,29 +83,10 @@ def parabola(n: int = 80, seed: int = 0) -> pd.DataFrame:
 
 
 @contextmanager
-def shortened(steps: int = 20) -> Iterator[None]:
-    """Limit the automatic recipe to ``steps`` training steps and to small mixtures.
-
-    The folds, both rounds of halving, the cooling and the stacking stay.
-    """
-    numbers = property(lambda settings: short_recipe(steps))
-    with changed({TrainingSettings: {"numbers": numbers}, network_candidate: {"TIMED": 2}}):
+def shortened() -> Iterator[None]:
+    """Give fits without a recipe ``short_recipe``, for programs that take no recipe."""
+    with changed({TrainingSettings: {"numbers": property(lambda settings: short_recipe())}}):
         yield
-
-
-def short_recipe(steps: int = 20, **others: Any) -> Recipe:
-    """Return an automatic recipe with ``steps`` training steps and small mixtures."""
-    own = {
-        "halving_steps": (steps // 10, steps // 5),
-        "least_steps": steps * 3 // 4,
-        "most_steps": steps,
-        "components": 2,
-        "starts": 1,
-        "ridges": (1e-3, 1e-2),
-        "filler_components": (1, 2),
-        "filler_rounds": 4,
-    }
-    return Recipe.model_validate({**own, **others})
 
 
 @contextmanager

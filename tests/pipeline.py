@@ -37,9 +37,6 @@ TINY = text("tests/tiny.yaml")
 
 REFERENCES = ("independent", "gaussian", "gmm", "kde", "sharpened_kde")  # without the truth
 
-# Constants of modules that take most of the time of a run, and smaller values for tests.
-SMALLER = {"flows.plotting.plane": {"FRAMES": 4}, "stages.generate": {"ENTROPY_DRAWS": 20_000}}
-
 # The outputs of a run.
 RESULTS = ("dvc.lock", "metrics", "figures", "models", "data")
 
@@ -151,7 +148,7 @@ class Clone:
 def make_clone(folder: Path, params: str = TINY) -> Clone:
     """Copy the files of the working tree to ``folder`` and commit them.
 
-    Ignored files and outputs of earlier runs are left out. The constants of ``SMALLER`` are small.
+    Ignored files and outputs of earlier runs are left out.
     """
     clone = Clone(folder / "clone")
     clone.folder.mkdir(parents=True)
@@ -160,12 +157,6 @@ def make_clone(folder: Path, params: str = TINY) -> Clone:
             continue
         (clone.folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, clone.folder / name)
-    for module, constants in SMALLER.items():
-        path = clone.folder / f"{module.replace('.', '/')}.py"
-        head, *rest = path.read_text(encoding="utf-8").split("\n\n\n")  # imports and constants
-        assert all(name in head for name in constants)
-        head += "".join(f"\n{name} = {value}" for name, value in constants.items())
-        path.write_text("\n\n\n".join([head, *rest]), encoding="utf-8")
     (clone.folder / "params.yaml").write_text(params, encoding="utf-8")
     clone.git("init", "--quiet", "--initial-branch", "main")
     clone.git("config", "user.name", "Test")
@@ -188,9 +179,6 @@ def run_stages(folder: Path, *commands: str) -> str:
 
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(output):
         patch.chdir(folder)
-        for module, constants in SMALLER.items():
-            for name, value in constants.items():
-                patch.setattr(f"{module}.{name}", value)
         patch.setattr(plotting, "draw_figure", draw)
         for command in commands:
             module, *words = command.split()

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import field, learned, shortened
+from helpers import SHORT_RECIPE, field, learned
 
 import flows
 from flows.__main__ import main
@@ -145,9 +145,8 @@ def test_a_density_remembers_the_marks_of_missing_values(tmp_path):
     frame = pd.DataFrame({"x": rng().normal(size=N), "y": rng(1).normal(size=N)})
     marked = frame.astype(object)
     marked.loc[:4, "x"] = "unknown"
-    settings = {"batch_size": 64}
-    with shortened():
-        found = flows.fit(marked, members=5, settings=settings, na=["unknown"])
+    settings = {"batch_size": 64, **SHORT_RECIPE}
+    found = flows.fit(marked, members=5, settings=settings, na=["unknown"])
     found.save(tmp_path / "m.flow")
     loaded = flows.load(tmp_path / "m.flow")
     expected = loaded.log_prob(frame.mask(frame.index.to_numpy()[:, None] < [[5, 0]]))
@@ -523,7 +522,6 @@ def test_texts_without_a_whole_date_are_labels(words):
 # Groups
 
 
-@pytest.mark.usefixtures("short_recipe")
 def test_rows_of_a_group_share_a_fold_and_the_column_is_not_learned():
     n = 60
     frame = pd.DataFrame({"patient": np.repeat(np.arange(n // 3), 3), "x": rng().normal(size=n)})
@@ -533,7 +531,7 @@ def test_rows_of_a_group_share_a_fold_and_the_column_is_not_learned():
     assert (rows.groups[::3] == rows.groups[2::3]).all()
     assert len(np.unique(rows.groups)) == 20
     assert "holds the subjects, 20 in 60 rows; all rows of a subject" in said["patient"]
-    density = flows.fit(frame, members=5, group="patient")
+    density = flows.fit(frame, members=5, group="patient", settings=SHORT_RECIPE)
     fold = density.record.row_scores.fold
     assert (fold[::3] == fold[1::3]).all()
     assert (fold[::3] == fold[2::3]).all()
@@ -590,11 +588,13 @@ def test_a_file_is_fitted_and_sampled_with_all_of_its_columns(tmp_path, capsys):
 
 
 def test_a_table_is_read_from_standard_input(tmp_path, capsys, monkeypatch):
-    content = mixed()[["a", "visits"]].to_csv(index=False).encode()
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    def give(content: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+
+    give(mixed()[["a", "visits"]].to_csv(index=False).encode())
     main(["inspect", "-"])
     assert capsys.readouterr().out.splitlines()[0] == "learned   a       real"
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"a,b\n1,2\n")))
+    give(b"a,b\n1,2\n")
     with pytest.raises(SystemExit, match=r"^flows: standard input: the table has 1 rows; a fit"):
         main(["inspect", "-"])
 

@@ -20,7 +20,7 @@ from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings
 from flows.evaluation import likelihood
 from flows.networks.population import chunked_log_prob
-from flows.recipe import candidate, fold_trainer, stacking
+from flows.recipe import stacking
 from flows.recipe.ensemble import Ensemble
 from flows.recipe.noise import NeighbourNoise
 from flows.recipe.record import RowState
@@ -29,6 +29,8 @@ from flows.tables.column_maps import ColumnMaps
 from flows.tables.field import Field
 from stages.pipeline.preparation import from_real
 from studies.tables.cells import networks_alone
+
+RECIPE = short_recipe()
 
 
 def rows(n: int = 60, dim: int = 3, seed: int = 0) -> np.ndarray:
@@ -42,7 +44,7 @@ def model(members: int = 5, dim: int = 3, **others: Any) -> flows.Flow:
 
 
 def fit(population: flows.Flow, x: np.ndarray, test: Any = None, **others: Any) -> flows.Flow:
-    return flows.train(population, x, test, TrainingSettings(recipe="auto"), **others)
+    return flows.train(population, x, test, TrainingSettings(recipe=RECIPE), **others)
 
 
 # Stacking
@@ -94,7 +96,6 @@ def test_noise_stays_on_a_ridge():
 # The whole recipe
 
 
-@pytest.mark.usefixtures("short_recipe")
 def test_a_fit_has_the_requested_members_and_records_their_training():
     x, test = rows(), rows(20, seed=1)
     fitted = fit(model(10), x, test)
@@ -112,7 +113,6 @@ def test_a_fit_has_the_requested_members_and_records_their_training():
     assert_close(fitted.ensemble_log_prob(test), expected)
 
 
-@pytest.mark.usefixtures("short_recipe")
 @pytest.mark.parametrize("kinds", [["real"] * 3, ["positive", "interval:-2:3", "real"]])
 def test_unseen_rows_are_scored_in_the_users_units(kinds):
     """Members that did not learn from a row score the row; references are in the same units."""
@@ -136,7 +136,6 @@ def test_unseen_rows_are_scored_in_the_users_units(kinds):
     assert in_sample - 0.5 < fitted.record.references["one Gaussian"] < in_sample
 
 
-@pytest.mark.usefixtures("short_recipe")
 def test_equal_fits_have_equal_bytes_and_survive_a_checkpoint(tmp_path):
     x = rows()
     x[3, 1] = x[7, 0] = x[7, 2] = np.nan
@@ -152,7 +151,6 @@ def test_equal_fits_have_equal_bytes_and_survive_a_checkpoint(tmp_path):
         np.testing.assert_array_equal(loaded.record.arrays()[key], values)
 
 
-@pytest.mark.usefixtures("short_recipe")
 def test_equal_rows_share_a_fold_and_count_once_in_the_standard_error():
     x = rows(40)
     fitted = fit(model(), np.concatenate([x, x, x]))
@@ -163,7 +161,6 @@ def test_equal_rows_share_a_fold_and_count_once_in_the_standard_error():
     assert sorted(np.bincount(fold[0].astype(int))) == [8] * 5
 
 
-@pytest.mark.usefixtures("short_recipe")
 def test_rows_of_a_group_share_a_fold():
     x = rows(60)
     groups = np.repeat(np.random.default_rng(0).permutation(20) - 7, 3)
@@ -204,7 +201,6 @@ def test_infinite_and_impossible_values_are_not_gaps(bad: float):
         fit(model(dim=2, to_real=ColumnMaps(columns)), np.exp(rows(60, 2)), x[:6])
 
 
-@pytest.mark.usefixtures("short_recipe")
 def test_the_fixed_recipe_trains_on_the_points_that_it_scores_after_the_automatic_recipe():
     """Training does not apply margins and whitening, so the fixed recipe must remove them."""
     x = np.exp(2 * rows(200, 2))
@@ -219,12 +215,8 @@ def test_the_fixed_recipe_trains_on_the_points_that_it_scores_after_the_automati
     assert abs(nll - expected) < 0.5
 
 
-def test_checks_and_training_use_subsamples_and_every_row_is_scored(
-    monkeypatch: pytest.MonkeyPatch,
-):
-    for module in (candidate, fold_trainer):
-        monkeypatch.setattr(module, "ROWS_AT_ONCE", 7)
-    few = short_recipe(train_rows=30, check_rows=5, epoch=2)
+def test_checks_and_training_use_subsamples_and_every_row_is_scored():
+    few = short_recipe(train_rows=30, check_rows=5, epoch=2, piece_rows=7)
     x = rows(101)
     fitted = flows.train(model(), x, rows(20), TrainingSettings(recipe=few))
     assert np.isfinite(fitted.record.row_scores.log_density).all()
@@ -235,14 +227,13 @@ def test_checks_and_training_use_subsamples_and_every_row_is_scored(
     assert abs(expected - fitted.record.row_scores.log_density[100]) < 1e-4
 
 
-@pytest.mark.usefixtures("short_recipe")
 def test_a_fit_reports_its_expected_time_and_memory(capfd):
-    fit(model(), rows(), name="patients")
+    settings = TrainingSettings(recipe=short_recipe(steps=60))
+    flows.train(model(), rows(), settings=settings, name="patients")
     said = r"patients: 60 rows of 3 columns: training will take \d+ to \d+ s, and about [\d.]+ GB"
     assert re.match(said, capfd.readouterr().err)
 
 
-@pytest.mark.usefixtures("short_recipe")
 @pytest.mark.parametrize("members", [1, 2, 5])
 def test_fewer_members_hold_out_fewer_of_five_folds(members: int):
     fitted = fit(model(members), rows())
@@ -252,7 +243,6 @@ def test_fewer_members_hold_out_fewer_of_five_folds(members: int):
     assert not_held_out.sum() == 60 - 12 * members
 
 
-@pytest.mark.usefixtures("short_recipe")
 @pytest.mark.parametrize(
     ("members", "said"),
     [(6, "multiple of 5"), (5 * len(REGULARISATIONS) + 5, f"up to {5 * len(REGULARISATIONS)}")],
@@ -264,7 +254,6 @@ def test_an_invalid_number_of_members_is_rejected(members: int, said: str):
         flows.fit(rows(), members=members)
 
 
-@pytest.mark.usefixtures("short_recipe")
 def test_a_gaussian_table_is_learned_as_a_gaussian():
     """The untrained flow is a Gaussian after whitening, and can be better than later steps."""
     x, fresh = rows(40, 8), rows(2_000, 8, seed=0)[40:]
@@ -276,7 +265,6 @@ def test_a_gaussian_table_is_learned_as_a_gaussian():
     assert fitted.ensemble_log_prob(fresh).mean() > expected - 0.5
 
 
-@pytest.mark.usefixtures("short_recipe")
 @pytest.mark.parametrize(("n", "dim"), [(13, 1), (13, 3), (20, 30)])
 def test_small_tables_of_any_shape_give_finite_numbers(n: int, dim: int):
     x = np.random.default_rng(2).standard_normal((n, dim))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -82,6 +83,19 @@ def test_a_cell_with_the_pipelines_recipe_has_the_pipelines_settings() -> None:
         assert TrainingSettings(**own["training"]).model_dump() == asked
 
 
+@pytest.fixture
+def take_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Return a function that gives the study other settings of the pipeline, in a new file."""
+
+    def take(settings: str) -> Path:
+        path = tmp_path / "pipeline.yaml"
+        path.write_text(settings, encoding="utf-8")
+        monkeypatch.setattr(cells, "PIPELINE", path)
+        return path
+
+    return take
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -91,19 +105,15 @@ def test_a_cell_with_the_pipelines_recipe_has_the_pipelines_settings() -> None:
     ],
 )
 def test_an_invalid_setting_of_the_pipeline_gives_one_line_that_names_the_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, said: str
+    take_pipeline: Callable[[str], Path], old: str, new: str, said: str
 ) -> None:
-    own = tmp_path / "pipeline.yaml"
-    own.write_text(TINY.replace(old, new), encoding="utf-8")
-    monkeypatch.setattr(cells, "PIPELINE", own)
+    own = take_pipeline(TINY.replace(old, new))
     with pytest.raises(UserError, match=re.escape(f"{own}: {said}")) as caught:
         cells.pipeline_settings("nsf")
     assert "\n" not in str(caught.value)
 
 
-def test_a_sample_that_is_not_finite_fails_only_its_replicate(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_sample_that_is_not_finite_fails_only_its_replicate() -> None:
     model = small()
     whole, drawn = plane.sample_scores(FEW, model, "test"), model.sample
 
@@ -112,7 +122,7 @@ def test_a_sample_that_is_not_finite_fails_only_its_replicate(
         points[50, 1] = NAN
         return points
 
-    monkeypatch.setattr(model, "sample", broken)
+    model.sample = broken  # type: ignore[method-assign]
     for key, values in plane.sample_scores(FEW, model, "test").items():
         assert np.isnan(values[1]), key
         assert values[0] == whole[key][0]
@@ -133,11 +143,12 @@ def test_random_mixtures_are_within_their_bounds_and_each_scores_its_own_members
     truths = [mixtures.mixture(seed, 2) for seed in (7, 7, 8, 8)]
     perfect = [truths[0], truths[1], truths[2], mixtures.mixture(9, 2)]  # except the last
 
-    def log_density(_: Any, x: Any) -> Any:
-        return np.stack([q.log_prob(x[:, m]) for m, q in enumerate(perfect)], axis=1)
+    class Perfect:
+        def log_prob(self, x: torch.Tensor) -> torch.Tensor:
+            log_q = [q.log_prob(x[:, m].numpy()) for m, q in enumerate(perfect)]
+            return torch.from_numpy(np.stack(log_q, axis=1))
 
-    monkeypatch.setattr(mixtures, "trained", lambda *_: None)
-    monkeypatch.setattr(mixtures, "chunked_log_prob", log_density)
+    monkeypatch.setattr(mixtures, "trained", lambda *_: Perfect())
     found = mixtures.in_the_plane(7, 2, 2, 10, 50)
     assert found["kl"][0] == found["costliest"][0] == pytest.approx(0)
     assert 0.1 < 2 * found["kl"][1] == pytest.approx(found["kl_worst"][1])
@@ -428,11 +439,11 @@ def tiny() -> dict[str, Any]:
     return few
 
 
-def test_a_tiny_study_ends_in_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = tmp_path / "pipeline.yaml"
-    own.write_text(TINY, encoding="utf-8")
+def test_a_tiny_study_ends_in_verdicts(
+    tmp_path: Path, take_pipeline: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_pipeline(TINY)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tiny(), sort_keys=False), encoding="utf-8")
-    monkeypatch.setattr(cells, "PIPELINE", own)
     monkeypatch.setitem(mixtures.KDE, "bandwidths", 3)
     monkeypatch.setattr(cells, "small", lambda _: ())
     study = engine.Study("claims", tmp_path)

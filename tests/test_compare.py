@@ -235,9 +235,8 @@ def test_invalid_revisions_give_a_one_line_error(repository: Path, revision: str
     assert "\n" not in str(caught.value)
 
 
-def test_the_page_refers_to_no_other_file(repository: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("sys.argv", ["compare", "main", "worse"])
-    compare.main()
+def test_the_page_refers_to_no_other_file(repository: Path):
+    compare.main(["main", "worse"])
     text = (repository / "compare.html").read_text(encoding="utf-8")
     assert not re.search(r"(?:src|href)=\"(?!data:)", text)
     assert "//" not in re.sub(r"base64,[^\"]+", "", text)
@@ -247,13 +246,10 @@ def test_the_page_refers_to_no_other_file(repository: Path, monkeypatch: pytest.
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_in_a_browser_without_a_network(
-    repository: Path, monkeypatch: pytest.MonkeyPatch, width: int
-):
+def test_the_page_in_a_browser_without_a_network(repository: Path, width: int):
     from playwright.sync_api import sync_playwright
 
-    monkeypatch.setattr("sys.argv", ["compare", "main", "seeds"])
-    compare.main()
+    compare.main(["main", "seeds"])
     said: list[object] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

@@ -291,12 +291,12 @@ def test_invalid_settings_give_a_message_of_one_line(
 
 
 def test_an_invalid_setting_of_another_file_is_reported_with_the_name_of_that_file(
-    toy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy: ModuleType, tmp_path: Path
 ) -> None:
     def cells(params: dict[str, Any]) -> Iterator[Cell]:
         raise UserError("other.yaml: base is missing")
 
-    monkeypatch.setattr(toy, "cells", cells)
+    toy.cells = cells  # type: ignore[attr-defined]
     with pytest.raises(UserError, match=r"^other\.yaml: base is missing$"):
         Study("toy", tmp_path)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import SMALL, shortened
+from helpers import SHORT_RECIPE, SMALL, short_recipe
 
 import flows
 from flows.core.arrays import Array
@@ -40,8 +40,7 @@ def rows() -> Array:
 
 @pytest.fixture(scope="module")
 def density(rows: Array) -> flows.Density:
-    with shortened():
-        return flows.fit(rows, SMALL)
+    return flows.fit(rows, SMALL, settings=SHORT_RECIPE)
 
 
 def test_log_densities_are_those_of_networks_and_mixtures_side_by_side(ensemble: Ensemble):
@@ -96,11 +95,10 @@ def test_members_count_networks_and_the_batch_shape_counts_mixtures(density: flo
     assert str(density).count("5 mixtures with preprocessing") == 2
 
 
-@pytest.mark.usefixtures("short_recipe")
 def test_mixtures_do_not_change_the_networks_and_raise_the_stacked_score(
     density: flows.Density, rows: Array
 ):
-    alone = flows.fit(rows, SMALL, mixtures=0)
+    alone = flows.fit(rows, SMALL, mixtures=0, settings=SHORT_RECIPE)
     networks = density.population.networks.state_dict()
     for name, tensor in alone.population.networks.state_dict().items():
         assert torch.equal(tensor, networks[name]), name
@@ -138,8 +136,8 @@ def test_labels_and_missing_values_work_with_mixtures():
     ward = np.where(x + rng.normal(0, 0.5, 150) > 0, "north", "south")
     frame = pd.DataFrame({"x": x, "y": x + rng.normal(0, 0.3, 150), "ward": ward})
     frame.loc[::7, "y"] = np.nan
-    with shortened(steps=50):
-        density = flows.fit(frame, SMALL, members=5)
+    settings = {"recipe": short_recipe(steps=50)}
+    density = flows.fit(frame, SMALL, members=5, settings=settings)
     assert isinstance(density.population, Ensemble)
     assert np.isfinite(density.log_prob(frame)).all()
     assert (density.record.row_scores.state == RowState.MISSING_VALUES).sum() == 22
@@ -156,9 +154,8 @@ def test_an_invalid_number_of_mixtures_is_rejected(mixtures: float, rows: Array)
         flows.fit(rows, SMALL, mixtures=mixtures)
 
 
-@pytest.mark.usefixtures("short_recipe")
 def test_one_mixture_per_fold_is_the_better_candidate(density: flows.Density, rows: Array):
-    one = flows.fit(rows, SMALL, mixtures=1)
+    one = flows.fit(rows, SMALL, mixtures=1, settings=SHORT_RECIPE)
     both = [str(member) for member in density.record.members[10:]]
     assert [str(member) for member in one.record.members[10:]] == both[:5]
 

@@ -6,7 +6,7 @@ import inspect
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,13 +37,12 @@ CHECKS = [
 
 
 @pytest.fixture(autouse=True)
-def _added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def models(tmp_path: Path, models_of: Callable[[Path], None]) -> Iterator[Path]:
     """Add NICE to a copy of the folder of models."""
     shutil.copytree(ROOT / "flows/models", tmp_path / "models")
     (tmp_path / "models/nice.py").write_text(BLOCKS[CODE], encoding="utf-8")
-    monkeypatch.setattr(registry, "MODELS", tmp_path / "models")
-    monkeypatch.setattr("flows.models.__path__", [str(tmp_path / "models")])
-    yield
+    models_of(tmp_path / "models")
+    yield tmp_path / "models"
     sys.modules.pop("flows.models.nice", None)
 
 
@@ -74,8 +73,9 @@ def test_the_coupling_of_the_page_is_a_bijection() -> None:
     check_bijection(shift(5, 1, 8, numpy_generators(0, "initialize", range(3))), dim=5)
 
 
-def test_two_models_with_one_label_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry.find("nice"), "label", "RealNVP")
+def test_two_models_with_one_label_are_refused(models: Path) -> None:
+    same = BLOCKS[CODE].replace('"NICE"', '"RealNVP"')
+    (models / "nice.py").write_text(same, encoding="utf-8")
     params = yaml.safe_load(inserted("params.yaml", "models:"))
     with pytest.raises(UserError, match=r"models\.\w+: its label, RealNVP, is also that of models"):
         schema.check_all(params)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import field, learned
+from helpers import SHORT_RECIPE, field, learned, short_recipe
 
 import flows
 from flows.core.errors import UserError
@@ -80,7 +80,7 @@ def test_few_or_wide_rows_are_completed(n, dim):
     assert np.isfinite(completion.draw_missing(found, rows, rng)[0]).all()
 
 
-def test_a_held_out_row_is_scored_by_its_known_values(monkeypatch):
+def test_a_held_out_row_is_scored_by_its_known_values():
     """An untrained flow after whitening is a Gaussian with known marginal densities."""
     _, real = gappy(100)
     columns = [field("a", "positive"), field("b"), field("c")]
@@ -90,9 +90,9 @@ def test_a_held_out_row_is_scored_by_its_known_values(monkeypatch):
     def build(members: int) -> Any:
         return flows.build(flows.NSF(hidden=4), (3,), members=members, to_real=to_real)
 
-    fold = Fold(rows, np.where(np.arange(100) % 5, -1, 0), 0, to_real)
+    many = Recipe(draws=10_000, completed_rows=200_000)
+    fold = Fold(rows, np.where(np.arange(100) % 5, -1, 0), 0, to_real, recipe=many)
     trainer = FoldTrainer(build, [fold], [Regularisation("whiten", 0.5)], TrainingSettings())
-    monkeypatch.setattr(candidate, "count_completions", lambda _: 10_000)
     fitted = candidate.Fitted([{}], [trainer.population])
     scores = candidate.held_out_scores(fitted, [fold], 100)
     assert np.isnan(scores[fold.train]).all()
@@ -152,9 +152,9 @@ def test_gaps_are_kept_and_counted(capsys):
         check([field("a"), field("b")], gappy(60)[1][:, [0, 0]])
 
 
-@pytest.mark.usefixtures("short_recipe")
 def test_a_fit_keeps_all_rows_and_reports_missing_values(capsys):
-    density = flows.fit(frame(), members=1, columns={"count": "count"})
+    options = {"columns": {"count": "count"}, "settings": SHORT_RECIPE}
+    density = flows.fit(frame(), members=1, **options)
     assert "on 59 rows" in str(density)
     assert "column label: category of 2 labels: down, up, missing in 3 rows" in str(density)
     assert "values are missing" in capsys.readouterr().err
@@ -189,7 +189,6 @@ def test_learning_from_gaps_beats_dropping_rows():
     assert score["learn"] > score["drop"] + 0.1
 
 
-@pytest.mark.usefixtures("short_recipe")
 @pytest.mark.parametrize(
     ("has_labels", "options"),
     [
@@ -200,9 +199,8 @@ def test_learning_from_gaps_beats_dropping_rows():
     ],
     ids=str,
 )
-def test_a_column_without_a_value_in_a_subsample_is_learned(monkeypatch, options, has_labels):
-    monkeypatch.setattr(completion, "ROWS", 5)
-    few = Recipe(searched_rows=5, fitted_rows=5)
+def test_a_column_without_a_value_in_a_subsample_is_learned(options, has_labels):
+    few = short_recipe(searched_rows=5, fitted_rows=5, filler_rows=5)
     table = pd.DataFrame(gappy(120)[0], columns=list("abc"))
     table.loc[~table.index.isin(range(35, 55)), "c"] = np.nan
     if has_labels:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import field
+from helpers import SHORT_RECIPE, field
 from scipy.stats import multivariate_normal, norm
 
 import flows
@@ -126,7 +126,6 @@ def test_labels_occur_in_samples_as_often_as_their_probability(density):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("short_recipe")
 def test_tail_probabilities_of_rows_with_labels_are_calibrated():
     """New rows and held-out rows are scored in the same way, with integrals over cells."""
     rng = np.random.default_rng(0)
@@ -135,7 +134,8 @@ def test_tail_probabilities_of_rows_with_labels_are_calibrated():
         label = rng.choice(["a", "b", "c"], n)
         return pd.DataFrame({"label": label, "x": rng.normal(size=n) + (label == "c")})
 
-    density = flows.fit(draw(300), members=5, settings={"couplings": 2, "hidden": 8})
+    settings = {**SHORT_RECIPE, "couplings": 2, "hidden": 8}
+    density = flows.fit(draw(300), members=5, settings=settings)
     tail = density.tail_probability(draw(1_000))
     for share in (0.05, 0.2, 0.5):
         assert (tail <= share).mean() == pytest.approx(share, abs=0.06)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import SMALL, field
+from helpers import SHORT_RECIPE, SMALL, field
 from scipy.integrate import quad
 from scipy.stats import multivariate_normal
 
@@ -182,11 +182,10 @@ def frame() -> pd.DataFrame:
     return pd.DataFrame({"ward": ward, "x": rng.normal(3.0 * which, 1.0), "stay": stay})
 
 
-@pytest.mark.usefixtures("short_recipe")
 def test_a_table_with_labels_gets_latent_classes_and_weights_for_their_probabilities(
     frame: pd.DataFrame,
 ):
-    density = flows.fit(frame, SMALL, members=10)
+    density = flows.fit(frame, SMALL, members=10, settings=SHORT_RECIPE)
     population, record = density.population, density.record
     assert [type(each) for each in population.parts[1:]] == [LatentClassMixture] * 10
     assert "5 mixtures with preprocessing margins, 2 classes" in str(density)
@@ -211,11 +210,10 @@ def test_member_weights_are_fitted_to_the_members_of_the_folds_of_the_rows():
     np.testing.assert_allclose(weights, np.array([share, share, 1 - share, 1 - share]) / 2)
 
 
-@pytest.mark.usefixtures("short_recipe")
 def test_a_table_of_labels_only_with_missing_values(frame: pd.DataFrame):
     labels = frame[["ward", "stay"]].copy()
     labels.loc[::9, "stay"] = None
-    density = flows.fit(labels, SMALL, members=5)
+    density = flows.fit(labels, SMALL, members=5, settings=SHORT_RECIPE)
     assert density.population.parts[1].preprocessing is None
     pairs = pd.DataFrame(list(product(["north", "south"], "abc")), columns=["ward", "stay"])
     np.testing.assert_allclose(np.exp(density.log_prob_members(pairs)).sum(axis=0), 1, atol=0.03)
@@ -224,12 +222,11 @@ def test_a_table_of_labels_only_with_missing_values(frame: pd.DataFrame):
     assert density.sample(200)["stay"].isin(list("abc")).all()
 
 
-@pytest.mark.usefixtures("short_recipe")
 def test_one_label_and_no_complete_row(frame: pd.DataFrame):
     """The weights of the recipe stay, because no row can be scored again."""
     table = frame[["ward", "x"]].assign(y=frame["x"] + 1.0 + np.arange(70) % 7)
     table.loc[::2, "x"], table.loc[1::2, "y"] = np.nan, np.nan
-    density = flows.fit(table, SMALL, members=5)
+    density = flows.fit(table, SMALL, members=5, settings=SHORT_RECIPE)
     assert (density.record.row_scores.state == RowState.MISSING_VALUES).all()
     assert float(density.population.member_weights.sum()) == pytest.approx(1)
     assert np.isfinite(density.log_prob(table[:5])).all()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import SMALL, parabola
+from helpers import SHORT_RECIPE, SMALL, parabola
 
 import flows
 from flows.__main__ import main
@@ -97,9 +97,8 @@ def test_the_shortest_fit_has_a_notice_and_can_be_used(clock: list[float], capsy
     assert "more than its limit of 6e-05 s" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("short_recipe")
 def test_a_fit_without_a_limit_records_no_cuts():
-    plain = flows.fit(parabola(60), SMALL, members=5, mixtures=0)
+    plain = flows.fit(parabola(60), SMALL, members=5, mixtures=0, settings=SHORT_RECIPE)
     assert "cuts" not in plain.record.to_json()
     assert "cut by" not in repr(plain)
 
@@ -165,12 +164,12 @@ def test_the_estimators_take_a_limit(clock: list[float]):
     assert regressor.density_.record.cuts
 
 
-@pytest.mark.parametrize(("decimals", "without"), [(1, ["mixtures"]), (9, ["mixtures", "scores"])])
-def test_time_is_reserved_for_a_target_only_if_it_is_rounded(
-    clock: list[float], monkeypatch: pytest.MonkeyPatch, decimals: int, without: list[str]
+def test_time_is_reserved_for_the_scores_of_a_target_only_if_the_target_is_rounded(
+    clock: list[float],
 ):
-    found: list[str] = []
-    monkeypatch.setattr(clocks.Clock, "without", lambda self, part: found.append(part))
-    frame = parabola(60).round({"y": decimals})
-    flows.fit(frame, target="y", members=1, minutes=1e-6, settings={"hidden": 4})
-    assert found == without
+    options = {"target": "y", "members": 1, "minutes": 3 / 60, "settings": {"hidden": 4}}
+    rounded, exact = (
+        flows.fit(parabola(60).round({"y": decimals}), **options).record for decimals in (1, 9)
+    )
+    assert rounded.cuts["rounds"][0] < exact.cuts["rounds"][0]
+    assert "rescored" not in exact.cuts

@@ -13,6 +13,7 @@ from torch.testing import assert_close
 
 from flows import GaussianMixture, Mixture, truths
 from flows.core.truth import entropy
+from flows.mixtures.mixture import PAIRS
 
 UNIT = np.eye(2)
 
@@ -61,13 +62,10 @@ def test_log_prob_matches_scipy_and_torch(truth):
     assert np.isfinite(truth.log_prob(np.full_like(x, 1e4))).all()
 
 
-def test_log_prob_does_not_depend_on_the_size_of_chunks(truth, monkeypatch):
+def test_log_prob_does_not_depend_on_the_size_of_chunks(truth):
     mixture = mixture_of(truth)
-    x = mixture.sample((3, 11), generator=generator())
-    whole = mixture.log_prob(x)
-    for pairs in (3 * len(truth.weights), 1):
-        monkeypatch.setattr("flows.mixtures.mixture.PAIRS", pairs)
-        assert_close(mixture.log_prob(x), whole)
+    x = mixture.sample((3, PAIRS // len(truth.weights) // 2), generator=generator())
+    assert_close(mixture.log_prob(x)[1:, -50:], mixture.log_prob(x[1:, -50:]))
     assert mixture.log_prob(x[:, :0]).shape == (3, 0, 1)
 
 

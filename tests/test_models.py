@@ -450,7 +450,7 @@ def test_the_baselines_need_vectors_and_accept_one_feature(name: str):
     )
 
 
-def test_a_file_without_a_model_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_file_without_a_model_is_named(tmp_path: Path, models_of: Callable[[Path], None]):
     """A file with a model is found without registration."""
     (tmp_path / "hollow.py").write_text("from flows.networks.architecture import Architecture\n")
     text = (
@@ -458,8 +458,7 @@ def test_a_file_without_a_model_is_named(tmp_path: Path, monkeypatch: pytest.Mon
         "class Deeper(RealNVP):\n    label = 'deeper'\n    color = '#123456'\n"
     )
     (tmp_path / "deeper.py").write_text(text)
-    monkeypatch.setattr(registry, "MODELS", tmp_path)
-    monkeypatch.setattr("flows.models.__path__", [str(tmp_path)])
+    models_of(tmp_path)
     assert registry.names() == ["deeper", "hollow"]
     assert issubclass(registry.find("deeper"), Architecture)
     assert flows.build(registry.architecture("deeper", {"couplings": 2}), (3,)).members == 1

@@ -120,11 +120,6 @@ SCENES = {
 OF_TABLES = {"margins.png": ["table"], "probability.png": ["table"], "pairs.png": ["third column"]}
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plotting.plane, "FRAMES", 4)
-
-
 def possible(scene: plotting.Scene) -> list[str]:
     return [name for name in plotting.FIGURES if name not in plotting.missing(scene)]
 
@@ -347,20 +342,18 @@ def test_a_diverged_model_is_left_out_without_warnings():
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-def test_a_failed_write_keeps_the_previous_figure(
-    error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_failed_write_keeps_the_previous_figure(error: type[BaseException], tmp_path: Path):
+    class Broken(Figure):
+        def savefig(self, unfinished: Any, **_: Any) -> None:
+            unfinished.write_bytes(b"half")
+            raise error
+
     path = tmp_path / "figure.png"
     style.save(Figure(), path)
     before = path.read_bytes()
 
-    def fail(figure: object, unfinished: Path, **_: object) -> None:
-        unfinished.write_bytes(b"half")
-        raise error
-
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
     with pytest.raises(error):
-        style.save(Figure(), path)
+        style.save(Broken(), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 

@@ -277,7 +277,7 @@ def test_the_report_shows_wins_and_losses(monkeypatch: pytest.MonkeyPatch) -> No
             return pd.DataFrame({"crps": [0.4, 0.5, 0.5, 0.5, 0.5, 0.3]})
         return pd.DataFrame({"precision": [0.5, 0.4, 0.3, 0.7, 0.2]})
 
-    monkeypatch.setattr(study, "table", invented)
+    study.table = invented  # type: ignore[method-assign]
     text = realistic_report.document(study).replace("\u2212", "-")
     means, gains = text.split("best of the other peers")
     assert "| planets | 101 | 3 | 0 | 0% | **-4.00** | -5.00 | " in means

@@ -12,6 +12,7 @@ import sys
 import termios
 import threading
 import time
+from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,27 +25,29 @@ from tools import command, repro
 CHAIN = {"a": [], "b": ["a"], "c": ["b"], "other": ["a"]}
 
 
-@pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return a log of simulated stages, which behave as their names say, on two cores."""
-    lines: list[str] = []
+class Simulated:
+    """Stages that behave as their names say, on two cores, and their ``log``."""
 
-    def reproduce(stage: str, at_once: int) -> tuple[str, list[str]]:
-        lines.append(f"start {stage} {at_once}")
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    def run(self, needs: dict[str, list[str]], changed: Container[str]) -> bool:
+        return repro.side_by_side(needs, changed, self.stage, cores=2)
+
+    def stage(self, name: str, at_once: int) -> tuple[str, list[str]]:
+        self.log.append(f"start {name} {at_once}")
         time.sleep(0.1)
-        lines.append(f"end {stage}")
-        if "broken" in stage:
+        self.log.append(f"end {name}")
+        if "broken" in name:
             return "failed", ["first words", "no such luck"]
-        return ("unchanged" if "idle" in stage else "ran"), ["first words", f"kl of {stage}"]
-
-    monkeypatch.setattr(repro, "reproduce", reproduce)
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    return lines
+        return ("unchanged" if "idle" in name else "ran"), ["first words", f"kl of {name}"]
 
 
-def test_two_stages_run_in_parallel_after_their_dependencies(log: list[str]):
+def test_two_stages_run_in_parallel_after_their_dependencies():
     needs = {"a": [], "b": [], "c": ["a"], "d": ["c"]}
-    assert repro.side_by_side(needs, set(needs))
+    stages = Simulated()
+    assert stages.run(needs, set(needs))
+    log = stages.log
     assert sorted(log[:2]) == ["start a 2", "start b 2"]
     assert log.index("end a") < log.index("start c 2" if "start c 2" in log else "start c 1")
     assert log[-2:] == ["start d 1", "end d"]  # runs alone, with both cores
@@ -52,9 +55,10 @@ def test_two_stages_run_in_parallel_after_their_dependencies(log: list[str]):
 
 
 def test_unchanged_stages_start_only_if_a_dependency_changed(
-    log: list[str], capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ):
-    assert repro.side_by_side(CHAIN, {"b"})
+    stages = Simulated()
+    assert stages.run(CHAIN, {"b"})
     said = capsys.readouterr()
     assert said.err == ""  # progress is shown only on a terminal
     assert said.out.splitlines() == [
@@ -65,17 +69,18 @@ def test_unchanged_stages_start_only_if_a_dependency_changed(
         "c      ran             kl of c",
         "  first words",
     ]
-    log.clear()
-    assert repro.side_by_side({"idle": [], "next": ["idle"]}, {"idle"})
-    assert log == ["start idle 1", "end idle"]
+    stages = Simulated()
+    assert stages.run({"idle": [], "next": ["idle"]}, {"idle"})
+    assert stages.log == ["start idle 1", "end idle"]
 
 
 def test_a_failed_stage_shows_its_output_and_independent_stages_still_run(
-    log: list[str], capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ):
+    stages = Simulated()
     needs = {"broken": [], "needs-it": ["broken"], "last": ["needs-it"], "other": []}
-    assert not repro.side_by_side(needs, {"broken", "other"})
-    assert {line.split()[1] for line in log} == {"broken", "other"}
+    assert not stages.run(needs, {"broken", "other"})
+    assert {line.split()[1] for line in stages.log} == {"broken", "other"}
     said = capsys.readouterr().out
     assert "broken    failed\n  first words\n  no such luck\n" in said
     assert "needs-it  not run\nlast      not run\n" in said
@@ -85,11 +90,10 @@ def test_a_failed_stage_shows_its_output_and_independent_stages_still_run(
 TALK = """\
 import time
 from tools import repro
-def reproduce(stage, at_once):
+def run(stage, at_once):
     time.sleep(1.5)
     return "ran", ["kl 0.07"]
-repro.reproduce = reproduce
-repro.side_by_side({"talks": [], "quiet": ["talks"]}, {"talks"})
+repro.side_by_side({"talks": [], "quiet": ["talks"]}, {"talks"}, run)
 """
 
 
@@ -125,14 +129,13 @@ def test_a_parallel_run_is_rejected_and_the_lock_ends_with_its_process(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr(sys, "argv", ["repro", "study/dvc.yaml"])
     (tmp_path / ".dvc").mkdir()
     words = [sys.executable, "-c", HOLD]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == "in\n"
         with pytest.raises(command.UserError, match=r"^another `make repro` is running in this "):
-            repro.main()
+            repro.main("study/dvc.yaml")
         assert holder.poll() is None
         holder.kill()
     with command.alone(repro.LOCK, repro.BUSY):
@@ -160,7 +163,6 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a repository with the pipeline ``STUDY``."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr(sys, "argv", ["repro", "study/dvc.yaml"])
     (tmp_path / "study").mkdir()
     (tmp_path / "study/dvc.yaml").write_text(yaml.safe_dump({"stages": STUDY}), encoding="utf-8")
     command.git("init", "--quiet")
@@ -175,7 +177,7 @@ def test_outcomes_are_printed_with_only_the_output_of_the_stages(
     def told(word: str, status: int = 0) -> dict[str, list[str]]:
         """Write ``word`` to the input file, run, and return the printed words of each stage."""
         (study / "word").write_text(f"{word}\n", encoding="utf-8")
-        assert repro.main() == status
+        assert repro.main("study/dvc.yaml") == status
         parts = capsys.readouterr().out.split("study/dvc.yaml:")
         return {stage: said for stage, *said in map(str.split, parts[1:])}
 
@@ -194,7 +196,7 @@ def test_outcomes_are_printed_with_only_the_output_of_the_stages(
 def test_errors_of_dvc_are_one_line(study: Path):
     (study / "dvc.yaml").write_text("stages: 3\n", encoding="utf-8")
     with pytest.raises(command.UserError, match=r"dvc\.yaml' validation failed; see `dvc status"):
-        repro.main()
+        repro.main("study/dvc.yaml")
 
 
 @pytest.mark.slow

@@ -235,12 +235,9 @@ def test_an_unknown_name_on_the_command_line_lists_the_known_names(
         (prepare, ["glow"], "python -m stages.prepare"),
     ],
 )
-def test_too_few_or_too_many_arguments_show_the_usage(
-    monkeypatch: pytest.MonkeyPatch, stage, words: list[str], usage: str
-):
-    monkeypatch.setattr(sys, "argv", [stage.__file__, *words])
+def test_too_few_or_too_many_arguments_show_the_usage(stage, words: list[str], usage: str):
     with pytest.raises(SystemExit, match=usage):
-        runner.run(stage.main)
+        runner.run(stage.main, [stage.__file__, *words])
 
 
 @pytest.mark.slow

@@ -506,13 +506,11 @@ def test_marks_of_missing_values_are_labels_in_columns_of_text(tmp_path, label):
     assert len(values) == 23
 
 
-def test_a_user_error_with_several_faults_has_one_line_each_in_the_shell(monkeypatch):
-    def fail(arguments):
-        raise UserError("the first fault\nthe second fault")
-
-    monkeypatch.setattr("flows.command_line.overview.inspect", fail)
-    with pytest.raises(SystemExit, match=r"^flows: the first fault\nthe second fault$"):
-        main(["inspect", "t.csv"])
+def test_a_user_error_with_several_faults_has_one_line_each_in_the_shell(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n" + 20 * "1,2\n2,3\n" + "inf,3\n1,inf\n")
+    two = r"^flows: .*column a, row 41 holds [^\n]*\n.*column b, row 42 holds [^\n]*$"
+    with pytest.raises(SystemExit, match=two):
+        main(["fit", f"{tmp_path}/t.csv", "-o", f"{tmp_path}/t.flow"])
 
 
 def test_a_message_on_a_format_names_a_value_in_this_format():

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import error_message, field, shortened
+from helpers import SHORT_RECIPE, error_message, field, short_recipe
 from scipy.stats import norm
 from shaking import shake
 from sklearn.exceptions import NotFittedError
@@ -54,14 +54,14 @@ ARCHITECTURES = [flows.Conditional(), flows.NSF(couplings=3), flows.RealNVP(coup
 
 @pytest.fixture(scope="module")
 def of_number() -> flows.Density:
-    with shortened(steps=200):
-        return flows.fit(table(), target="visits", members=5)
+    settings = {"recipe": short_recipe(steps=200)}
+    return flows.fit(table(), target="visits", members=5, settings=settings)
 
 
 @pytest.fixture(scope="module")
 def of_label() -> flows.Density:
-    with shortened(steps=50):
-        return flows.fit(table(), target="state", members=5)
+    settings = {"recipe": short_recipe(steps=50)}
+    return flows.fit(table(), target="state", members=5, settings=settings)
 
 
 # Networks
@@ -288,8 +288,7 @@ def test_rows_without_a_target_are_left_out(capsys):
     frame.loc[:4, "visits"] = np.nan
     density = flows.fit(frame, target="visits", members=2, settings=QUICK, missing="drop")
     assert density.record.rows == len(frame.dropna()) < 75
-    with shortened():
-        learned = flows.fit(frame, target="visits", members=2)
+    learned = flows.fit(frame, target="visits", members=2, settings=SHORT_RECIPE)
     assert learned.record.rows == 75
     assert "5 rows without a target value are left out" in capsys.readouterr().err
     found = learned.log_prob(frame)

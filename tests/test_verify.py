@@ -32,6 +32,9 @@ exec(os.environ["CHANGE"])
 """
 
 
+HERE: dict[str, dict[str, str]] = {"this machine": {}}
+
+
 def commit(folder: Path, files: dict[str, str]) -> None:
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +59,6 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         files[f"metrics/{name}/members.csv"] = "member\n" + "0\n" * (MEMBERS if sd else 1)
     commit(tmp_path, files)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(verify, "machines", lambda: {"this machine": {}})
     monkeypatch.setattr(verify, "is_stale", lambda clone: False)
     return tmp_path
 
@@ -89,7 +91,7 @@ def test_the_last_line_and_the_exit_status_give_the_case(
     last: str,
 ):
     monkeypatch.setenv("CHANGE", change)
-    assert verify.main() == status
+    assert verify.main((), HERE) == status
     assert capfd.readouterr().out.splitlines()[-1].startswith(f"verify: {last}")
     assert command.git("status", "--porcelain") == ""  # the run was in a clone
 
@@ -99,7 +101,7 @@ def test_changes_are_shown_and_fail_if_the_bytes_must_be_the_same(
 ):
     (repository / "figures/density.png").write_text("not committed", encoding="utf-8")
     monkeypatch.setenv("CHANGE", f"edit('glow', kl={KL + 0.001})")
-    assert verify.main(["--same"]) == 1
+    assert verify.main(["--same"], HERE) == 1
     first, *said, last = capfd.readouterr().out.splitlines()
     assert first.endswith("only the last commit is verified")
     assert [line.split()[0] for line in said if " | " in line] == ["metrics/glow.json"]
@@ -110,9 +112,8 @@ def test_changes_are_shown_and_fail_if_the_bytes_must_be_the_same(
 def test_only_the_first_machines_are_simulated(
     repository: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(verify, "machines", lambda: {name: {} for name in "abc"})
     monkeypatch.setenv("CHANGE", "")
-    assert verify.main(["--machines", "2"]) == 0
+    assert verify.main(["--machines", "2"], {name: {} for name in "abc"}) == 0
     said = capfd.readouterr().out.splitlines()
     assert [line for line in said if " as " in line] == ["verify: as a", "verify: as b"]
 
@@ -121,7 +122,7 @@ def test_sigterm_ends_the_run(repository: Path, monkeypatch: pytest.MonkeyPatch)
     stop = "signal.signal(15, lambda *_: sys.exit(130)); os.kill(os.getppid(), 15)"
     monkeypatch.setenv("CHANGE", f"import signal, sys, time; {stop}; time.sleep(60)")
     with pytest.raises(KeyboardInterrupt):
-        verify.main()
+        verify.main((), HERE)
 
 
 @pytest.mark.slow

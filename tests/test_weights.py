@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import learned, parabola
+from helpers import SHORT_RECIPE, learned, parabola
 
 import flows
 from flows.__main__ import main
@@ -113,21 +113,19 @@ def scores(density: flows.Density, frame: pd.DataFrame) -> Array:
     return density.log_prob(frame)
 
 
-@pytest.mark.usefixtures("short_recipe")
 def test_weights_of_1_are_the_same_as_no_weights():
     frame = parabola()
-    weighted = flows.fit(frame.assign(w=1), members=5, weights="w", seed=3)
-    plain = flows.fit(frame, members=5, seed=3)
+    weighted = flows.fit(frame.assign(w=1), members=5, weights="w", seed=3, settings=SHORT_RECIPE)
+    plain = flows.fit(frame, members=5, seed=3, settings=SHORT_RECIPE)
     np.testing.assert_array_equal(scores(weighted, frame), scores(plain, frame))
     assert weighted.record.to_json() == plain.record.to_json()
     for name, values in plain.population.state_dict().items():
         assert values.equal(weighted.population.state_dict()[name])
 
 
-@pytest.mark.usefixtures("short_recipe")
 def test_the_column_of_weights_is_not_learned_and_is_1_in_samples(tmp_path: Path):
     frame = parabola(40).assign(w=[0.5, 1.5] * 20, label=["a", "b"] * 20)
-    density = flows.fit(frame, members=5, weights="w")
+    density = flows.fit(frame, members=5, weights="w", settings=SHORT_RECIPE)
     density.save(tmp_path / "table.flow")
     loaded = flows.load(tmp_path / "table.flow")
     assert [column.name for column in loaded.columns] == ["x", "y", "label"]
@@ -140,10 +138,10 @@ def test_the_column_of_weights_is_not_learned_and_is_1_in_samples(tmp_path: Path
     assert flows.inspect(frame, weights="w").loc["w", "use"] == "excluded"
 
 
-@pytest.mark.usefixtures("short_recipe")
 def test_the_out_of_fold_score_is_weighted():
     frame = parabola().assign(w=[1, 3] * 40)
-    record = flows.fit(frame, members=5, mixtures=0, weights="w").record
+    how = {"mixtures": 0, "weights": "w", "settings": SHORT_RECIPE}
+    record = flows.fit(frame, members=5, **how).record
     first = np.repeat([1, 3] * 40, [1, 3] * 40)
     own = record.row_scores.log_density
     starts = np.flatnonzero(np.diff(np.repeat(np.arange(80), [1, 3] * 40), prepend=-1))
@@ -152,14 +150,14 @@ def test_the_out_of_fold_score_is_weighted():
     assert record.held_out_se == pytest.approx(own.std() / np.sqrt(160**2 / (40 + 9 * 40)))
 
 
-@pytest.mark.usefixtures("short_recipe")
 def test_a_target_and_the_estimators_take_weights():
     frame = parabola(40).assign(w=[1, 3] * 20)
-    density = flows.fit(frame, members=5, target="y", weights="w")
+    how = {"members": 5, "weights": "w"}
+    density = flows.fit(frame, target="y", settings=SHORT_RECIPE, **how)
     assert [column.name for column in density.columns] == ["x", "y"]
-    estimator = flows.DensityEstimator(members=5, weights="w").fit(frame)
+    estimator = flows.DensityEstimator(**SHORT_RECIPE, **how).fit(frame)
     assert len(estimator.density_.columns) == 2
-    regressor = flows.DensityRegressor(members=5, weights="w").fit(frame[["x", "w"]], frame["y"])
+    regressor = flows.DensityRegressor(**SHORT_RECIPE, **how).fit(frame[["x", "w"]], frame["y"])
     assert [column.name for column in regressor.density_.columns] == ["x", "target"]
     assert regressor.predict(frame[["x", "w"]]).shape == (40,)
 

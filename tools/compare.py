@@ -71,15 +71,15 @@ class Number:
 Block = tuple[str, Any]  # "h2", "h3" or "p" with its text, or "table" with its rows, head first
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(usage="make compare A=main B=deeper [FORMAT=md]")
     parser.add_argument("a")
     parser.add_argument("b")
     parser.add_argument("--format", choices=("html", "md"), default="html")
-    arguments = parser.parse_args()
-    a, b = read(arguments.a), read(arguments.b)
+    options = parser.parse_args(arguments)
+    a, b = read(options.a), read(options.b)
     found = numbers(a, b)
-    if arguments.format == "md":
+    if options.format == "md":
         print(text(a, b, found))
     else:
         storage.write_bytes(PAGE, page(a, b, found).encode())

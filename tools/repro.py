@@ -6,7 +6,7 @@ does the same for the pipeline of another file, such as studies/claims/dvc.yaml.
 DVC runs one stage after another, and one stage keeps little more than one core busy. Here each
 stage is a separate process (``tools.stage``), which starts as soon as its dependencies are up to
 date and a core is free. The results have the same bytes as after `dvc repro`. Parallel stages
-divide the cores among them and, if ``FLOWS_WORKERS`` is a number, also these workers.
+divide the cores among them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from graphlib import TopologicalSorter
@@ -34,13 +34,12 @@ LOCK = Path(".dvc/tmp/make-repro")
 BUSY = "another `make repro` is running in this checkout; wait until it ends"
 OUTCOMES = {command.RAN: "ran", command.UNCHANGED: "unchanged", command.CACHED: "from the cache"}
 LOST = {"failed", "not run"}
-WORKERS = "FLOWS_WORKERS"  # not from flows.training.workers, which imports torch
 BAR = "{n}/{total} {elapsed} {desc}{bar:0}"
 GROUPS: set[int] = set()  # process groups, one per running stage
 
 
-def main() -> int:
-    file = sys.argv[1] if len(sys.argv) > 1 else MAIN
+def main(file: str = MAIN) -> int:
+    """Run the stages of ``file`` that are not up to date; return the exit status."""
     if file == MAIN:
         schema.load()  # report a wrong setting before any stage runs
     LOCK.parent.mkdir(exist_ok=True)
@@ -71,13 +70,24 @@ def look(file: str) -> tuple[dict[str, list[str]], set[str]]:
     return needs, changed
 
 
-def side_by_side(needs: Mapping[str, Sequence[str]], changed: Container[str]) -> bool:
+def side_by_side(
+    needs: Mapping[str, Sequence[str]],
+    changed: Container[str],
+    run: Callable[[str, int], tuple[str, list[str]]] | None = None,
+    cores: int | None = None,
+) -> bool:
     """Run the stages in parallel, at most one per core, and return whether no stage failed.
 
     A stage is not started if it is not ``changed`` and all stages that it depends on are unchanged.
     A stage that depends on a failed stage is not run.
+
+    Args:
+        needs: the stages that each stage depends on.
+        changed: the stages that are not up to date.
+        run: runs a stage beside others, by default ``reproduce``.
+        cores: the number of stages at a time, by default that of the cores.
     """
-    cores, width = os.cpu_count() or 1, max(map(len, needs))
+    cores, width = cores or os.cpu_count() or 1, max(map(len, needs))
     ready: list[str] = []
     outcomes: dict[str, str] = {}
     running: dict[Future[tuple[str, list[str]]], tuple[str, float]] = {}  # name and start time
@@ -115,7 +125,7 @@ def side_by_side(needs: Mapping[str, Sequence[str]], changed: Container[str]) ->
             at_once = min(cores, len(running) + len(ready))
             while len(running) < at_once:
                 stage = ready.pop(0)
-                future = threads.submit(reproduce, stage, at_once)
+                future = threads.submit(run or reproduce, stage, at_once)
                 running[future] = stage, time.monotonic()
             bar.set_description(", ".join(stage for stage, _ in running.values()))
             for future in wait(running, None if bar.disable else 1, FIRST_COMPLETED).done:
@@ -130,8 +140,6 @@ def reproduce(stage: str, at_once: int) -> tuple[str, list[str]]:
     name = stage if ":" in stage or stage.endswith(".dvc") else f"{MAIN}:{stage}"
     threads = str((os.cpu_count() or 1) // at_once)
     variables = {"OMP_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1", **command.environment()}
-    if variables.get(WORKERS, "").isdecimal():
-        variables[WORKERS] = str(max(1, int(variables[WORKERS]) // at_once))
     with subprocess.Popen(
         [sys.executable, "-m", "tools.stage", name],
         env=variables,
@@ -160,4 +168,5 @@ if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, end)
-    command.run("repro", main, stopped="stopped; run the same command again to continue")
+    stopped = "stopped; run the same command again to continue"
+    command.run("repro", lambda: main(*sys.argv[1:]), stopped)

@@ -36,7 +36,10 @@ BITS = "other bits, as expected without the kernels or with other libraries"
 STALE = "dvc.lock belongs to other code or settings, so run `dvc repro` and commit"
 
 
-def main(arguments: Sequence[str] = ()) -> int:
+def main(
+    arguments: Sequence[str] = (), simulated: Mapping[str, Mapping[str, str]] | None = None
+) -> int:
+    """Verify the last commit on ``simulated`` machines, by default on those of ``machines()``."""
     parser = argparse.ArgumentParser(usage="make verify [SAME=yes] [MACHINES=2]")
     parser.add_argument("--same", action="store_true", help="fail if any byte of a file changed")
     parser.add_argument("--machines", type=int, choices=(1, 2, 3), help="only the first machines")
@@ -47,7 +50,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     if command.git("status", "--porcelain"):
         say("some changes are not committed; only the last commit is verified")
     cases = []
-    for machine, variables in [*machines().items()][: options.machines]:
+    for machine, variables in [*(simulated or machines()).items()][: options.machines]:
         with tempfile.TemporaryDirectory() as folder:
             say(f"as {machine}")
             command.git("clone", "--quiet", top, folder)

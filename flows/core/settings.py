@@ -74,6 +74,10 @@ class Recipe(Section):
         ridges: the numbers that may be added to the variances of a mixture.
         filler_components: numbers of components of the mixture that fills gaps, to choose from.
         filler_rounds: rounds of fits with one component of the mixture that fills gaps.
+        filler_rows: rows that the mixture that fills gaps is fitted to, at most.
+        draws: completions of a row with gaps, at most; each row has at least one.
+        completed_rows: completions of all rows of a fold together, at most.
+        piece_rows: rows that are preprocessed and scored at a time, to bound the memory.
         rescored_rows: training rows that are scored like new rows, at most.
     """
 
@@ -102,7 +106,15 @@ class Recipe(Section):
     ridges: tuple[Positive, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
     filler_components: tuple[Count, ...] = (1, 2, 4, 8, 16)
     filler_rounds: Count = 16
+    filler_rows: Count = 1_500
+    draws: Count = 16
+    completed_rows: Count = 16_000
+    piece_rows: Count = 10_000
     rescored_rows: Count = 2_000
+
+    def completions(self, rows: int) -> int:
+        """Return the number of completions of each of ``rows`` rows with gaps."""
+        return max(1, min(self.draws, self.completed_rows // rows))
 
 
 def _check_recipe(value: Any) -> Any:

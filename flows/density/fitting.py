@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack, cast
@@ -24,7 +24,6 @@ from flows.density.target_density import density_of
 from flows.networks import building, registry
 from flows.networks.architecture import Architecture
 from flows.networks.flow import Flow
-from flows.networks.network_population import DensityPopulation
 from flows.networks.population import Population
 from flows.recipe import stacking
 from flows.recipe.candidate import Candidate
@@ -113,75 +112,117 @@ def fit_table(
     Arguments that are wrong for any table are refused before the table is read, which may take
     long. ``on_notices`` is called with the notices on the table before training starts.
     """
-    members, mixtures, seed = options["members"], options["mixtures"], options["seed"]
-    if mixtures not in (0, 1, 2):
-        raise ValueError(f"mixtures = {mixtures!r}: must be 0, 1 or 2")
+    asked = _asked(model, options)
+    schema, sample, notices = Schema.fit(read(), asked.options)
+    fields, copies = schema.fields, sample.copies if sample.is_weighted else None
+    values = joined(fields, sample.rows)
+    asked.check_batch_size(len(values))
+    on_notices(notices)
+    context = len(fields) - sample.target_count if sample.target_count else 0
+    seed, to_real = options["seed"], ColumnMaps(fields)
+    how: Any = {"seed": seed, "to_real": to_real, "context": context}
+    build = partial(building.build, asked.architecture, (len(fields) - context,), **how)
+    # Known values of a context are not spread
+    points = dequantise(fields, values, sample.copies, seed, given=context, is_narrow=bool(context))
+    if asked.learns:
+        recipe, of_rows = asked.training.numbers, to_real.with_context(context)
+        learned = Learned(points, of_rows, context, sample.groups, copies, seed, recipe)
+        candidates = asked.candidates(build, () if context else to_real.label_counts)
+        is_rounded = any(field.labels or (context and field.cell) for field in fields[context:])
+        for part, is_there in (("mixtures", len(candidates) > 1), ("scores", is_rounded)):
+            if is_there:
+                asked.clock.reserve(part)
+        ensemble, record = learn(learned, candidates, asked.folds, asked.clock)
+        population: Population = ensemble.eval()
+    else:
+        untrained, is_rounded = build(members=options["members"]), False
+        population = train(untrained, points, settings=asked.training, name=asked.name)
+        record = population.record
+    if context:
+        flow = cast(Flow, population.networks if isinstance(population, Ensemble) else population)
+        flow.weights.copy_(population.member_weights)
+        population = TargetPopulation.of(flow, values, seed).eval()
+    if is_rounded:
+        most = recipe.rescored_rows
+        population, record = rescored(population, record, values, copies, asked.clock, most)
+    if late := asked.clock.late():
+        on_notices([Notice(late)])
+    return Density(population, schema, record)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a fit was asked for, checked as far as the arguments tell.
+
+    Attributes:
+        options: the options of the fit.
+        architecture: the architecture of the networks.
+        training: the settings of the training.
+        settings: the settings that the caller gave.
+        clock: the clock, which counts from the start of the fit.
+        learns: whether the recipe is automatic.
+        folds: the number of folds of which members are held out.
+        kept: the number of regularisations that are trained to the end.
+    """
+
+    options: FitOptions
+    architecture: Architecture
+    training: TrainingSettings
+    settings: Mapping[str, Any]
+    clock: Clock
+    learns: bool
+    folds: int
+    kept: int
+
+    @property
+    def name(self) -> str:
+        return registry.name_of(self.architecture)
+
+    def check_batch_size(self, rows: int) -> None:
+        """Raise ``ValueError`` if the caller asked for batches of more than all ``rows``."""
+        size = self.training.batch_size
+        if "batch_size" in self.settings and size > rows:
+            raise ValueError(f"batch_size = {size}: must be at most {rows}, the number of rows")
+
+    def candidates(self, build: Callable[..., Any], counts: Sequence[int]) -> list[Candidate]:
+        """Return the candidates of the automatic recipe.
+
+        Args:
+            build: returns the untrained population with the argument ``members``.
+            counts: the number of labels of each column, 0 for numbers; empty for no mixtures.
+        """
+        found: list[Candidate] = [NetworkCandidate(build, self.kept, self.training, name=self.name)]
+        if counts and (mixtures := self.options["mixtures"]):
+            is_labelled = any(counts)
+            found.append(
+                ClassCandidate(counts, mixtures) if is_labelled else MixtureCandidate(mixtures)
+            )
+        return found
+
+
+def _asked(model: str | Architecture | None, options: FitOptions) -> _Asked:
+    """Check the arguments of a fit. Raises ``LookupError``, ``TypeError`` or ``ValueError``."""
+    if options["mixtures"] not in (0, 1, 2):
+        raise ValueError(f"mixtures = {options['mixtures']!r}: must be 0, 1 or 2")
     targets = target_names(options["target"])
     if model is None:
         model = "conditional" if targets else "nsf"
     settings = dict(options["settings"] or {})
     cuts = settings.pop("cuts", None)
-    architecture, training = parse_settings(model, settings, seed)
+    architecture, training = parse_settings(model, settings, options["seed"])
     _check_targets(architecture, targets)
-    learns, count = architecture.is_automatic(training), len(building.member_range(members))
+    learns, folds, kept = architecture.is_automatic(training), 0, 0
+    count = len(building.member_range(options["members"]))
     if learns:
-        folds_and_candidates(count)
-    if not learns:
+        folds, kept = folds_and_candidates(count)
+    else:
         for name, does in (("group", "keeps groups in one fold"), ("weights", "takes weights")):
             if (value := options.get(name)) is not None:
                 raise ValueError(f"{name} = {value!r}: only the automatic recipe {does}")
         if options["missing"] == "learn":
             options = {**options, "missing": "stop"}
     clock = _clock(options["minutes"], cuts, learns=learns)
-    schema, sample, notices = Schema.fit(read(), options)
-    fields = schema.fields
-    values = joined(fields, sample.rows)
-    copies = sample.copies if sample.is_weighted else None
-    if "batch_size" in settings and training.batch_size > len(values):
-        batch_size, n = training.batch_size, len(values)
-        raise ValueError(f"batch_size = {batch_size}: must be at most {n}, the number of rows")
-    context = len(fields) - sample.target_count if sample.target_count else 0
-    event_shape, to_real = (len(fields) - context,), ColumnMaps(fields)
-    how: Any = {"seed": seed, "to_real": to_real, "context": context}
-    build = partial(building.build, architecture, event_shape, **how)
-
-    def race(members: int) -> DensityPopulation:
-        return cast(DensityPopulation, build(members=members))
-
-    on_notices(notices)
-    # Known values of a context are not spread
-    points = dequantise(fields, values, sample.copies, seed, given=context, is_narrow=bool(context))
-    name = registry.name_of(architecture)
-    if not learns:
-        untrained = build(members=members)
-        population: Population = train(untrained, points, settings=training, name=name)
-        record = population.record
-    else:
-        folds, kept = folds_and_candidates(count)
-        candidates: list[Candidate] = [NetworkCandidate(race, kept, training, name=name)]
-        counts = to_real.label_counts
-        if mixtures and not context:
-            own = ClassCandidate(counts, mixtures) if any(counts) else MixtureCandidate(mixtures)
-            candidates.append(own)
-        else:
-            clock.without("mixtures")
-        is_rounded = any(field.labels or (context and field.cell) for field in fields[context:])
-        if not is_rounded:
-            clock.without("scores")
-        about = to_real.with_context(context), context, sample.groups, copies
-        learned = Learned(points, *about, seed, training.numbers)
-        ensemble, record = learn(learned, candidates, folds, clock)
-        population = ensemble.eval()
-    if context:
-        flow = cast(Flow, population.networks if isinstance(population, Ensemble) else population)
-        flow.weights.copy_(population.member_weights)
-        population = TargetPopulation.of(flow, values, seed).eval()
-    if learns and is_rounded:
-        most = training.numbers.rescored_rows
-        population, record = rescored(population, record, values, copies, clock, most)
-    if late := clock.late():
-        on_notices([Notice(late)])
-    return Density(population, schema, record)
+    return _Asked(options, architecture, training, settings, clock, learns, folds, kept)
 
 
 def parse_settings(

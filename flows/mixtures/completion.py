@@ -31,12 +31,6 @@ ROWS = 1_500  # rows that a mixture is fitted to, at most
 # dependent form a narrow ridge
 RIDGE = 1e-8
 NUMBERS = 10_000_000  # numbers in the matrices of a chunk of rows, to bound the memory
-DRAWS, TOGETHER = 16, 16_000  # completions per row and in total, at most; each row has at least one
-
-
-def count_completions(count: int) -> int:
-    """Return the number of completions of each of ``count`` rows with gaps."""
-    return max(1, min(DRAWS, TOGETHER // count))
 
 
 def few_rows(rows: Array, most: int) -> Whole:
@@ -56,14 +50,16 @@ def fit_with_missing(
     generator: np.random.Generator,
     counts: Sequence[int] = COUNTS,
     rounds: int = ROUNDS,
+    most: int = ROWS,
 ) -> Mixture:
-    """Fit a mixture to ``rows`` by stochastic expectation maximisation (Celeux and Diebolt 1985).
+    """Fit a mixture to rows by stochastic expectation maximisation (Celeux and Diebolt 1985).
 
-    Each fit uses completions that are drawn from the previous mixture, given the known values. The
-    number of components grows through ``counts`` while Schwarz's criterion (BIC) improves; with one
-    component, there are ``rounds`` fits, and fewer with more.
+    The mixture is fitted to at most ``most`` of the ``rows`` ``(n, D)``. Each fit uses completions
+    that are drawn from the previous mixture, given the known values. The number of components grows
+    through ``counts`` while Schwarz's criterion (BIC) improves; with one component, there are
+    ``rounds`` fits, and fewer with more.
     """
-    rows = rows[few_rows(rows, ROWS)]
+    rows = rows[few_rows(rows, most)]
     ridge = max(RIDGE, min(1.0, rows.shape[1] / len(rows)) ** 4)
     completed, least = _start(rows, generator), np.inf
     with one_thread():  # also for the draws, on which the next fit depends

@@ -14,7 +14,7 @@ from flows.core.arrays import Array, Shape, as_points, as_rows, as_tensor
 from flows.core.seeds import generator_of
 from flows.mixtures.completion import draw_missing, fit_with_missing, log_prob
 from flows.mixtures.mixture import Mixture
-from flows.networks.population import Description, Population
+from flows.networks.population import Population
 from flows.networks.preprocessing import Preprocessing
 from flows.networks.to_real import ToReal
 
@@ -114,7 +114,7 @@ class GaussianMixture(Population):
             to_real: the map from the user's units to the real line.
             generator: the source of all draws.
             is_spread: whether rounded values have their noise already.
-            how: ``counts`` and ``rounds`` of ``completion.fit_with_missing``.
+            how: the other arguments of ``completion.fit_with_missing``.
         """
         preprocessing = Preprocessing(rows.shape[1:], 1, to_real)
         if not is_spread:
@@ -175,16 +175,6 @@ class GaussianMixture(Population):
         if self.preprocessing is not None:
             z = self.preprocessing.restore(z)
         return self.rows_first(z, shape)
-
-    @classmethod
-    def restored(cls, description: Description, state: Mapping[str, Tensor]) -> GaussianMixture:
-        """Return the mixture of a checkpoint.
-
-        Args:
-            description: the description, which may name a map from the user's units.
-            state: the tensors, by name.
-        """
-        return cls.with_state(ToReal.of(description), state)
 
     @classmethod
     def with_state(cls, to_real: ToReal, state: Mapping[str, Tensor]) -> GaussianMixture:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from importlib import import_module
-from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, TypeVar
 
@@ -17,15 +16,13 @@ from pydantic import ValidationError
 from flows.core.settings import Section, TrainingSettings, explain
 from flows.networks.architecture import Architecture
 
-MODELS = Path(__file__).parent.parent / "models"
-
 SectionT = TypeVar("SectionT", bound=Section)
 TrainingT = TypeVar("TrainingT", bound=TrainingSettings)
 
 
 def names() -> list[str]:
     """Return the names of all architectures in alphabetical order, without importing them."""
-    return sorted(module.name for module in iter_modules([str(MODELS)]))
+    return sorted(module.name for module in iter_modules(import_module("flows.models").__path__))
 
 
 def find(name: str) -> type[Architecture]:

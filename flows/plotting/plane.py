@@ -18,7 +18,8 @@ from flows.plotting.style import DATA_COLOR, TRUTH_COLOR, add_legend, explain, h
 
 SAMPLES, DENSITIES = 6, 5  # most panels per line
 PANELS, LINE = 8, 4  # of the layers: most panels in all, and per line
-FRAMES, POINTS, TRAILS = 60, 1_000, 150  # of a film; ``TRAILS`` points leave a line behind
+FRAMES, FRAMES_PER_STEP = 60, 5  # of a film, at most
+POINTS, TRAILS = 1_000, 150  # of a film; ``TRAILS`` points leave a line behind
 # A cyclic colour map for angles, dark enough for a white ground, and safe for colour-blind readers
 ANGLES = LinearSegmentedColormap.from_list(
     "angles", ["#332288", "#0072B2", "#44AA99", "#DDAA33", "#CC3311", "#882255", "#332288"]
@@ -267,7 +268,7 @@ def _film(
     canvas.draw()
     sheet.set_layout_engine("none")  # the axes stay where they are
     frames = []
-    for position in np.linspace(0, last, FRAMES):
+    for position in np.linspace(0, last, min(FRAMES, FRAMES_PER_STEP * last)):
         below = min(int(position), last - 1)
         now = states[below] + (position - below) * (states[below + 1] - states[below])
         cloud.set_offsets(now)

@@ -11,10 +11,9 @@ import numpy as np
 import torch
 
 from flows.core.arrays import Array, Whole
-from flows.mixtures.completion import count_completions
 from flows.networks.population import Population
 from flows.recipe.clock import Clock
-from flows.recipe.fold import ROWS_AT_ONCE, Fold
+from flows.recipe.fold import Fold
 
 
 @dataclass(frozen=True)
@@ -100,20 +99,19 @@ def score_unseen(part: Population, folds: Sequence[Fold], places: Sequence[Whole
         folds: the fold of each member.
         places: for each member, the indices into the held-out rows of its fold.
     """
-    most = max(map(len, places))
-    # A smaller fold repeats its first rows, which are then scored twice
-    padded = [np.resize(each, most) for each in places]
+    recipe, most = folds[0].recipe, max(map(len, places))
     gaps = any(np.isnan(fold.unseen).any() for fold in folds)
     are_filled = gaps and not part.scores_gaps
-    most_checked = max(len(fold.checked) for fold in folds)
-    count = count_completions(most_checked) if are_filled else 1
-    found, size = [], max(1, ROWS_AT_ONCE // count)
-    for start in range(0, most, size):
-        pairs = zip(folds, padded, strict=True)
-        rows = [fold.unseen[own[start : start + size]] for fold, own in pairs]
-        log_r = np.zeros((len(folds), len(rows[0]), 1))
+    count = recipe.completions(max(len(fold.checked) for fold in folds)) if are_filled else 1
+    # A smaller fold repeats its first rows, which are then scored twice
+    padded = np.stack([np.resize(each, most) for each in places])
+    found = []
+    size = max(1, recipe.piece_rows // count)
+    for own in np.split(padded, range(size, most, size), axis=1):
+        rows = [fold.unseen[each] for fold, each in zip(folds, own, strict=True)]
+        log_r = np.zeros((len(folds), own.shape[1], 1))
         if are_filled:
-            drawn = [fold.complete(own, count) for fold, own in zip(folds, rows, strict=True)]
+            drawn = [fold.complete(each, count) for fold, each in zip(folds, rows, strict=True)]
             rows, log_r = [each for each, _ in drawn], np.stack([each for _, each in drawn])
         value = torch.from_numpy(np.stack(rows, axis=1))
         log_q = part.score(value).double().numpy().T.reshape(*log_r.shape)

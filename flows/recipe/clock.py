@@ -13,9 +13,10 @@ from collections.abc import Callable
 
 from flows.core.settings import Cuts
 
-# Shares of the limit: for the mixtures, for the scores of held-out rows like new rows, and for
-# everything else. The networks have the rest, of which the rounds of halving end at these shares
-RESERVED = {"mixtures": 0.2, "scores": 0.25}
+# Shares of the limit: for the mixtures and for the scores of held-out rows like new rows (if a fit
+# has them), and for everything else. The networks have the rest, of which the rounds of halving end
+# at these shares
+SHARES = {"mixtures": 0.2, "scores": 0.25}
 SLACK = 0.08
 ROUNDS = {"first": 0.3, "second": 0.55, "training": 1.0, "cooling": 1.0}
 TOLERANCE = 1.1  # a fit that takes more than this many times its limit is late
@@ -66,11 +67,11 @@ class Clock:
         self.seconds, self.begun, self.cuts = seconds, time.monotonic(), cuts
         self.is_recorded = cuts is not None or seconds < math.inf
         self.ended: dict[str, list[int]] = {"rounds": [], "searches": []}
-        self.reserved = dict(RESERVED)
+        self.reserved: dict[str, float] = {}
 
-    def without(self, part: str) -> None:
-        """Note that the fit has no ``"mixtures"``, or no ``"scores"`` of rows like new rows."""
-        self.reserved[part] = 0.0
+    def reserve(self, part: str) -> None:
+        """Reserve time for ``"mixtures"``, or for ``"scores"`` of rows like new rows."""
+        self.reserved[part] = SHARES[part]
 
     def round(self, name: str) -> Part:
         """Return a part that trains networks: one of ``ROUNDS``, whose units are steps."""
@@ -79,11 +80,9 @@ class Clock:
 
     def search(self, place: int, places: int) -> Part:
         """Return the search ``place`` of ``places``, whose units are settings."""
-        now, end = (
-            time.monotonic(),
-            self.begun + (1 - SLACK - self.reserved["scores"]) * self.seconds,
-        )
-        share = (now + (end - now) / (places - place) - self.begun) / self.seconds
+        passed = (time.monotonic() - self.begun) / self.seconds
+        end = 1 - SLACK - self.reserved.get("scores", 0.0)
+        share = passed + (end - passed) / (places - place)
         return self._part(share, lambda cuts: [*cuts.searches, 0, 0][place])
 
     def scores(self) -> Part:

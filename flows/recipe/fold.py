@@ -18,8 +18,6 @@ from flows.networks.preprocessing import Preprocessing
 from flows.networks.to_real import ToReal
 from flows.recipe.noise import NeighbourNoise, PointNoise
 
-ROWS_AT_ONCE = 10_000  # rows that are preprocessed at a time, to bound the memory
-
 
 class Fold:
     """The training rows and the held-out rows of a fold, in the user's units.
@@ -72,7 +70,7 @@ class Fold:
         self.held_out = np.flatnonzero(fold_of == number)
         self.learned, self.unseen = rows[self.train], rows[self.held_out]
         has_gaps = np.isnan(self.learned).any()
-        self.completions = completion.count_completions(len(self.train)) if has_gaps else 1
+        self.completions = self.recipe.completions(len(self.train)) if has_gaps else 1
         self.completed, _ = self.complete(self.learned, self.completions)
         self._prepared: dict[str, PreparedFold] = {}
 
@@ -93,10 +91,15 @@ class Fold:
         if self.context:
             rows, to_real = rows[:, : self.context], to_real.part(range(self.context))
             generator = np.random.default_rng(self.seed)
-        how = {"counts": self.recipe.filler_components, "rounds": self.recipe.filler_rounds}
-        is_spread = not self.context  # known values of a context are not spread
-        fit = GaussianMixture.fit_with_gaps
-        return fit(rows, to_real, generator, is_spread=is_spread, **how)
+        return GaussianMixture.fit_with_gaps(
+            rows,
+            to_real,
+            generator,
+            is_spread=not self.context,  # known values of a context are not spread
+            counts=self.recipe.filler_components,
+            rounds=self.recipe.filler_rounds,
+            most=self.recipe.filler_rows,
+        )
 
     def complete(self, rows: Array, count: int) -> tuple[Array, Array]:
         """Return ``count`` completions of each row, and the log-densities of the draws.
@@ -141,7 +144,8 @@ class PreparedFold:
         self.preprocessing.add_whitening()
         first = fold.completed[:: fold.completions]
         self.preprocessing.fit(first[:, None], margins=name == "margins", whiten=name == "whiten")
-        pieces = np.split(fold.completed, range(ROWS_AT_ONCE, len(fold.completed), ROWS_AT_ONCE))
+        size = fold.recipe.piece_rows
+        pieces = np.split(fold.completed, range(size, len(fold.completed), size))
         points = [self.preprocessing(as_points(piece))[0][0] for piece in pieces]
         self.points = torch.cat(points, dim=1).to(torch.get_default_dtype())
 

@@ -20,9 +20,8 @@ from torch import Tensor
 from flows.core.arrays import Array, as_points, subsample
 from flows.core.seeds import Generators, numpy_generators
 from flows.core.settings import TrainingSettings
-from flows.mixtures.completion import count_completions
 from flows.networks.network_population import DensityPopulation
-from flows.recipe.fold import ROWS_AT_ONCE, Fold, PreparedFold
+from flows.recipe.fold import Fold, PreparedFold
 from flows.recipe.lasso import first_layers, shrink
 from flows.recipe.regularisation import Regularisation
 from flows.training.optimizer import ClippedAdam
@@ -61,7 +60,7 @@ class FoldTrainer:
     """The trainer of a population with one member per regularisation and fold.
 
     Args:
-        build: builds the untrained population of a number of members.
+        build: returns the untrained population with the argument ``members``.
         folds: the folds.
         regularisations: the regularisations to train.
         settings: the settings of training.
@@ -71,7 +70,7 @@ class FoldTrainer:
 
     def __init__(
         self,
-        build: Callable[[int], DensityPopulation],
+        build: Callable[..., DensityPopulation],
         folds: Sequence[Fold],
         regularisations: Sequence[Regularisation],
         settings: TrainingSettings,
@@ -82,7 +81,7 @@ class FoldTrainer:
         pairs = [(each, f.prepared(each.preprocessing)) for each in regularisations for f in folds]
         self.members = [Member(*pair, stream) for stream, pair in enumerate(pairs)]
         states = [member.prepared.preprocessing.state_dict() for member in self.members]
-        self.population = population = build(len(self.members))
+        self.population = population = build(members=len(self.members))
         population.preprocessing.load_state_dict(
             {name: torch.cat([state[name] for state in states]) for name in states[0]}
         )
@@ -94,7 +93,7 @@ class FoldTrainer:
         self.steps = math.ceil(self.visits / batch)
         most = max(len(f.checked) for f in folds)
         gaps = any(np.isnan(rows).any() for f in folds for rows in (f.learned, f.unseen))
-        self.completions = count_completions(most) if gaps else 1
+        self.completions = self.recipe.completions(most) if gaps else 1
         # Checks and curves use these rows; a fold with fewer rows repeats its first rows
         some = subsample(np.arange(count), self.recipe.check_rows)
         self.scored = {
@@ -136,8 +135,9 @@ class FoldTrainer:
         ``log_r`` ``(n, K)`` are the log-densities of the draws in the gaps.
         """
         z, log_det = [], []
-        for start in range(0, len(completed), ROWS_AT_ONCE):
-            piece = as_points(completed[start : start + ROWS_AT_ONCE])
+        size = self.recipe.piece_rows
+        for start in range(0, len(completed), size):
+            piece = as_points(completed[start : start + size])
             points, slopes = prepared.preprocessing(piece)
             z.append(points.to(self.population.dtype))
             log_det.append(slopes.expand(1, points.shape[-1]))
@@ -273,7 +273,7 @@ class FoldTrainer:
         kept = [m for m, member in enumerate(self.members) if member.regularisation in wanted]
         self.members = [self.members[m] for m in kept]
         state = self.population.state_dict()
-        population = self.build(len(kept))
+        population = self.build(members=len(kept))
         population.load_state_dict({key: x[kept] if x.ndim else x for key, x in state.items()})
         optimizer = ClippedAdam(population.flatten(), self.settings.clip, population.betas)
         optimizer.first = self.optimizer.first[kept]

@@ -12,7 +12,6 @@ values out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -97,55 +96,56 @@ class MixtureCandidate(Candidate):
     def fit(self, folds: Sequence[Fold], clock: Clock) -> Fitted:
         settings: list[dict[str, Any]] = []
         members: list[Population] = []
-        # Of the last fits, as a multiple of the fits of a setting
-        recipe = folds[0].recipe
-        least, most = recipe.searched_rows, recipe.fitted_rows
-        ratios = [min(len(f.train), most) / min(len(f.train), least) for f in folds]
-        last = LONGER * recipe.starts * float(np.mean(ratios))
         for place, name in enumerate(NAMES):
-            part = clock.search(place, len(NAMES))
-            score = partial(self._score, folds, name)
-            found = _searched(self, score, folds, part, last)
-            clock.ended["searches"].append(found[1])
-            if found[1]:
-                settings.append({"preprocessing": name, **found[0]})
-                members += [self.fit_fold(f, name, found[0], is_last=True) for f in folds]
+            search = _Search(self, folds, name, clock.search(place, len(NAMES)))
+            setting = search.best()
+            clock.ended["searches"].append(search.scored if setting else 0)
+            if setting:
+                settings.append({"preprocessing": name, **setting})
+                members += [self.fit_fold(f, name, setting, is_last=True) for f in folds]
         return Fitted(settings, members)
 
-    def _score(self, folds: Sequence[Fold], name: str, setting: Setting) -> float:
+
+class _Search:
+    """The search for the best setting behind a preprocessing, within a part of the fit.
+
+    Attributes:
+        scored: the number of settings that were scored.
+    """
+
+    def __init__(
+        self, candidate: MixtureCandidate, folds: Sequence[Fold], name: str, part: Part
+    ) -> None:
+        self.candidate, self.folds, self.name, self.part = candidate, folds, name, part
+        self.scored, recipe = 0, folds[0].recipe
+        rows = np.array([len(fold.train) for fold in folds])
+        ratios = np.minimum(rows, recipe.fitted_rows) / np.minimum(rows, recipe.searched_rows)
+        # Of the last fits, as a multiple of the quick fits of a setting
+        self.last = LONGER * recipe.starts * float(ratios.mean())
+
+    def best(self) -> Setting | None:
+        """Return the chosen setting; ``None`` if no time is left for its last fits."""
+        if not self.part.goes_on(0):
+            return None
+        fewest = min(len(fold.train) for fold in self.folds)
+        recipe, ahead = self.folds[0].recipe, GROWTH * (1 + self.last)
+        chosen = self.candidate.search(
+            self.score, fewest, recipe, lambda: self.part.goes_on(self.scored, ahead)
+        )
+        in_time = self.part.recorded is not None or self.part.goes_on(self.scored, self.last)
+        return chosen if in_time else None
+
+    def score(self, setting: Setting) -> float:
         """Return the mean held-out score of quick fits; minus infinity if a fit fails."""
+        self.scored += 1
         try:
-            members = [self.fit_fold(fold, name, setting, is_last=False) for fold in folds]
+            fit = self.candidate.fit_fold
+            members = [fit(fold, self.name, setting, is_last=False) for fold in self.folds]
         except ValueError:  # a covariance is singular despite the ridge
             return -np.inf
-        pairs = zip(members, folds, strict=True)
+        pairs = zip(members, self.folds, strict=True)
         scores = [score_unseen(member, [fold], [fold.checked])[0] for member, fold in pairs]
         return float(np.concatenate(scores).mean())
-
-
-def _searched(
-    candidate: MixtureCandidate,
-    score: Callable[..., float],
-    folds: Sequence[Fold],
-    part: Part,
-    last: float,
-) -> tuple[Setting, int]:
-    """Return the chosen setting, and the number of settings that were scored; 0 for no setting."""
-    if not part.goes_on(0):
-        return {}, 0
-    scored = 0
-
-    def noted(setting: Setting) -> float:
-        nonlocal scored
-        scored += 1
-        return score(setting)
-
-    fewest = min(len(fold.train) for fold in folds)
-    ahead = GROWTH * (1 + last)
-    recipe = folds[0].recipe
-    chosen = candidate.search(noted, fewest, recipe, lambda: part.goes_on(scored, ahead))
-    in_time = part.recorded is not None or part.goes_on(scored, last)
-    return chosen, scored if in_time else 0
 
 
 class ClassCandidate(MixtureCandidate):

@@ -34,7 +34,7 @@ class NetworkCandidate(Candidate):
     """A population of networks, of which all members are trained in one batched computation.
 
     Args:
-        build: builds the untrained population of a number of members.
+        build: returns the untrained population with the argument ``members``.
         kept: the number of regularisations that are trained to the end.
         settings: the settings of the training.
         test: rows ``(n', D)`` in the user's units, for the curves; ``None`` for none.
@@ -43,7 +43,7 @@ class NetworkCandidate(Candidate):
 
     def __init__(
         self,
-        build: Callable[[int], DensityPopulation],
+        build: Callable[..., DensityPopulation],
         kept: int,
         settings: TrainingSettings,
         test: Array | None = None,

@@ -91,27 +91,18 @@ def learn(
             found, own = found.kept(best), own[:, best]
         fitted.append(found)
         scores.append(own)
-    log_q, is_held_out = np.column_stack(scores), fold_of >= 0
-    weights = stacking.weights(log_q[is_held_out])
+    log_q = np.column_stack(scores)
+    weights = stacking.weights(log_q[fold_of >= 0])
     parts = [part for each in fitted for part in each.parts]
-    held_out = ensemble_log_prob(log_q, weights)
-    unseen = held_out[is_held_out]
-    evidence: float = len(np.unique(group[is_held_out]))  # copies add none
-    if learned.copies is not None:
-        evidence = effective_rows(group[is_held_out])
-    gaps = np.isnan(rows).sum(axis=0)
     record = Record(
         recipe="auto",
         rows=len(rows),
         folds=folds,
         members=[member for each in fitted for member in member_records(each, folds)],
-        held_out=float(unseen.mean()),
-        held_out_se=float(unseen.std() / math.sqrt(evidence)),
         references=score_references(every),
-        gaps=gaps.tolist() if gaps.any() else (),
-        row_scores=row_scores(rows[:, learned.context :], fold_of, held_out),
         scores=log_q,
         cuts=clock.ended if clock.is_recorded else {},
+        **held_out_fields(learned, group, fold_of, ensemble_log_prob(log_q, weights)),
         **{key: value for each in fitted for key, value in each.record.items()},
     )
     return Ensemble(parts, stacking.per_member(weights, folds)), record
@@ -138,15 +129,35 @@ def member_records(fitted: Fitted, folds: int) -> list[MemberRecord]:
     ]
 
 
-def row_scores(rows: Array, fold_of: Whole, held_out: Array) -> RowScores:
-    """Return the out-of-fold scores ``held_out`` ``(n,)`` of ``rows`` ``(n, D)`` with their states.
+def held_out_fields(
+    learned: Learned, group: Whole, fold_of: Whole, held_out: Array
+) -> dict[str, Any]:
+    """Return the fields of the record on the out-of-fold scores ``held_out`` ``(n,)`` of the rows.
 
-    A row with missing values has no score, because its score would be a density of fewer values.
+    A row with missing values has no score of its own in the record, because its score is a density
+    of fewer values.
+
+    Args:
+        learned: the rows.
+        group: the group of each row, ``(n,)``.
+        fold_of: the number of the fold in which each row is held out, ``(n,)``; -1 for none.
+        held_out: the out-of-fold scores of the rows, ``(n,)``.
     """
-    state = np.full(len(rows), RowState.SCORED.value)
-    state[np.isnan(rows).any(axis=1)] = RowState.MISSING_VALUES
-    state[fold_of < 0] = RowState.NOT_HELD_OUT
-    return RowScores(fold_of, state, np.where(state == RowState.SCORED, held_out, np.nan))
+    gaps, is_held_out = np.isnan(learned.rows), fold_of >= 0
+    unseen = held_out[is_held_out]
+    evidence: float = len(np.unique(group[is_held_out]))  # copies add none
+    if learned.copies is not None:
+        evidence = effective_rows(group[is_held_out])
+    state = np.full(len(learned.rows), RowState.SCORED.value)
+    state[gaps[:, learned.context :].any(axis=1)] = RowState.MISSING_VALUES
+    state[~is_held_out] = RowState.NOT_HELD_OUT
+    scored = np.where(state == RowState.SCORED, held_out, np.nan)
+    return {
+        "held_out": float(unseen.mean()),
+        "held_out_se": float(unseen.std() / math.sqrt(evidence)),
+        "gaps": gaps.sum(axis=0).tolist() if gaps.any() else (),
+        "row_scores": RowScores(fold_of, state, scored),
+    }
 
 
 def groups_of(rows: Array, groups: Any = None) -> Whole:

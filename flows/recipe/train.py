@@ -1,4 +1,4 @@
-"""Train a population of networks: check the arguments, and select the recipe and the processes."""
+"""Train a population of networks: check the arguments, and select the recipe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from flows.networks.network_population import DensityPopulation, NetworkPopulati
 from flows.recipe.network_candidate import NetworkCandidate
 from flows.recipe.recipe import Learned, learn
 from flows.recipe.record import Record
-from flows.training import slices, trainer
+from flows.training import trainer
 from flows.training.trainer import OnLog, Task
 
 
@@ -37,7 +37,7 @@ def train(
 
     A recipe is a training procedure, chosen by ``settings.recipe``. The fixed recipe trains for a
     given number of epochs; the automatic recipe chooses the regularisation and the number of steps
-    by cross-validation (``automatic/recipe.py``).
+    by cross-validation (``recipe.py``).
 
     Args:
         population: a population of ``flows.build``.
@@ -52,20 +52,15 @@ def train(
             fold, such as copies of a row, or the rows of a subject. By default, equal rows share a
             fold. The fixed recipe has no folds and ignores ``groups``.
         on_log: called as ``on_log(epoch, curves)`` every ``log_every`` epochs, with the numbers
-            that ``population.history`` keeps.
+            that ``population.history`` keeps; with the automatic recipe, after the training.
         name: the name of the population in messages.
         device: ``"cpu"``, or ``"cuda"`` for a flow with the fixed recipe. A GPU can be
             faster for flows that the kernels do not cover. The last bits differ. After training,
             the population is on the CPU.
 
-    If ``FLOWS_WORKERS`` names workers (``workers.py``), each worker trains a slice of the members.
-    With the compiled kernels, the bytes do not change. ``on_log`` is then called after the
-    training, as with the automatic recipe. On a GPU and with the automatic recipe, one process
-    trains all members.
-
     A member whose loss is no longer finite is reported on standard error and stays in the results.
     The training of the other members does not change. Raises ``TypeError`` or ``ValueError``, with
-    one line, for rows that cannot be learned, and ``UserError`` if workers fail.
+    one line, for rows that cannot be learned.
 
     Examples:
         >>> import flows, numpy as np
@@ -89,9 +84,7 @@ def train(
         return _train_automatically(cast(DensityPopulation, population), task, groups)
     population.forget_automatic()
     population.to(device)
-    parts = slices.cut(population, name) if device == "cpu" else []
-    failed = slices.run(parts, population, task) if parts else trainer.run(population, task)
-    for member, epoch in failed.items():
+    for member, epoch in trainer.run(population, task).items():
         print(
             f"{name}: the loss of member {member} was not finite from epoch {epoch} on; the "
             "member stays in the results",

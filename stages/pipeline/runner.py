@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,12 +22,12 @@ from flows.tables.notices import (
 from stages.pipeline.files import PARAMS
 
 
-def run(stage: Callable[..., None]) -> None:
-    """Run a stage with the arguments of the command line.
+def run(stage: Callable[..., None], words: Sequence[str] = sys.argv) -> None:
+    """Run a stage with ``words``: its file, then its arguments.
 
     An error that the user can fix is printed without a traceback, and the exit status is 1.
     """
-    name, arguments = Path(sys.argv[0]).stem, sys.argv[1:]
+    name, arguments = Path(words[0]).stem, words[1:]
     keys = [f" <{key}>" for key in inspect.signature(stage).parameters]
     if len(arguments) != len(keys):
         usage = f"python -m stages.{name}{''.join(keys)}"
