@@ -1,8 +1,9 @@
 """The clock of a fit with a limit of time, which every part of the recipe asks.
 
-Before each unit, such as a step or a setting of a search, a part asks whether the unit and what
-must follow it will end in time. A unit is expected to take as long as the last one. The numbers at
-which the parts ended (``Cuts``) give the same fit again without the clock.
+Before each unit, such as an epoch or a setting of a search, a part asks whether the unit and what
+must follow it will end in time. A unit is expected to take as long as the last one. After each step
+of an epoch, a part also asks whether its time is over. The numbers at which the parts ended
+(``Cuts``) give the same fit again without the clock.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from collections.abc import Callable
 from flows.core.settings import Cuts
 
 # Shares of the limit: for the mixtures and for the scores of held-out rows like new rows (if a fit
-# has them), and for everything else. The networks have the rest, of which the rounds of halving end
-# at these shares
+# has them), and for everything else. The networks have the rest. The rounds of halving end at these
+# shares of the time that is left when training starts
 SHARES = {"mixtures": 0.2, "scores": 0.25}
 SLACK = 0.08
 ROUNDS = {"first": 0.3, "second": 0.55, "training": 1.0, "cooling": 1.0}
@@ -35,21 +36,31 @@ class Part:
         self.end, self.recorded = end, recorded
         self.done, self.last, self.unit = 0, math.inf, 0.0
 
-    def goes_on(self, done: int, ahead: float = 1.0) -> bool:
-        """Return whether ``ahead`` further units will end in time, after ``done`` units."""
-        if self.recorded is not None or self.end == math.inf:
-            return self.recorded is None or done < self.recorded
+    def measure(self, done: int) -> None:
+        """Note the time after ``done`` units."""
         now = time.monotonic()
         if done > self.done and self.last < math.inf:
             self.unit = (now - self.last) / (done - self.done)
         self.done, self.last = done, now
-        return now + ahead * self.unit < self.end
+
+    def goes_on(self, done: int, ahead: float = 1.0) -> bool:
+        """Return whether ``ahead`` further units will end in time, after ``done`` units."""
+        if self.recorded is not None or self.end == math.inf:
+            return self.recorded is None or done < self.recorded
+        self.measure(done)
+        return self.last + ahead * self.unit < self.end
+
+    def is_over(self, done: int) -> bool:
+        """Return whether the part must end now, after ``done`` units."""
+        if self.recorded is not None:
+            return done >= self.recorded
+        return self.end < math.inf and time.monotonic() >= self.end
 
     def left(self, most: int) -> int:
         """Return how many of ``most`` units will end in time."""
         if self.end == math.inf or not self.unit:
             return most
-        return min(most, int((self.end - time.monotonic()) / self.unit))
+        return max(0, min(most, int((self.end - time.monotonic()) / self.unit)))
 
 
 class Clock:
@@ -68,6 +79,7 @@ class Clock:
         self.is_recorded = cuts is not None or seconds < math.inf
         self.ended: dict[str, list[int]] = {"rounds": [], "searches": []}
         self.reserved: dict[str, float] = {}
+        self.trained_from: float | None = None  # when the first round began
 
     def reserve(self, part: str) -> None:
         """Reserve time for ``"mixtures"``, or for ``"scores"`` of rows like new rows."""
@@ -75,12 +87,15 @@ class Clock:
 
     def round(self, name: str) -> Part:
         """Return a part that trains networks: one of ``ROUNDS``, whose units are steps."""
-        share = ROUNDS[name] * (1 - SLACK - sum(self.reserved.values()))
+        if self.trained_from is None:
+            self.trained_from = self._passed()
+        left = 1 - SLACK - sum(self.reserved.values()) - self.trained_from
+        share = self.trained_from + ROUNDS[name] * left
         return self._part(share, lambda cuts: cuts.rounds[list(ROUNDS).index(name)])
 
     def search(self, place: int, places: int) -> Part:
         """Return the search ``place`` of ``places``, whose units are settings."""
-        passed = (time.monotonic() - self.begun) / self.seconds
+        passed = self._passed()
         end = 1 - SLACK - self.reserved.get("scores", 0.0)
         share = passed + (end - passed) / (places - place)
         return self._part(share, lambda cuts: [*cuts.searches, 0, 0][place])
@@ -88,6 +103,11 @@ class Clock:
     def scores(self) -> Part:
         """Return the scores of held-out rows like new rows, whose units are rows."""
         return self._part(1 - SLACK, lambda cuts: cuts.rescored)
+
+    def _passed(self) -> float:
+        """Return the share of the limit that has passed; 0 without a limit."""
+        limited = self.seconds < math.inf
+        return (time.monotonic() - self.begun) / self.seconds if limited else 0.0
 
     def _part(self, share: float, recorded: Callable[[Cuts], int | None]) -> Part:
         if self.cuts is not None:

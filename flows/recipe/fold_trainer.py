@@ -158,13 +158,18 @@ class FoldTrainer:
         until: int,
         on_check: Callable[[], None],
         goes_on: Callable[[], bool] = lambda: True,
+        is_over: Callable[[], bool] = lambda: False,
         *,
         cool: bool = False,
     ) -> None:
-        """Train at the full learning rate until convergence, or until ``until`` steps in total.
+        """Train at the full learning rate until convergence.
 
-        Training also ends before an epoch if ``goes_on()`` is false.
-        With ``cool``, the learning rate falls to 0, and training continues until ``until``.
+        Args:
+            until: the number of steps in total after which training ends, at the end of the epoch.
+            on_check: called after each check.
+            goes_on: asked before each epoch; training ends if it is false.
+            is_over: asked after each step; training ends if it is true.
+            cool: whether the learning rate falls to 0 until ``until``, whatever the convergence.
         """
         start = self.step
         strengths = torch.tensor([member.regularisation.lasso for member in self.members])
@@ -193,6 +198,8 @@ class FoldTrainer:
                 if self.step >= self.next_check:
                     self.check()
                     on_check()
+                if is_over():
+                    return
 
     def epochs(self, step: int) -> int:
         """Return the number of passes of a member over its rows after ``step`` steps."""

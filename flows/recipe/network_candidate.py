@@ -97,28 +97,46 @@ class NetworkCandidate(Candidate):
             strict=False,
         )
         for name, most, count in rounds:
-            part = clock.round(name)
-            cooling = recipe.cooling if count is None else 0.0
-
-            def goes_on(
-                part: Part = part, cooling: float = cooling, first: int = trainer.step
-            ) -> bool:
-                ahead = trainer.steps + cooling * (trainer.step + trainer.steps)
-                is_first = trainer.step == first and part.recorded is None
-                return part.goes_on(trainer.step, ahead) or is_first
-
-            trainer.train(most, on_check, goes_on)
+            part, cooling = clock.round(name), recipe.cooling if count is None else 0.0
+            self._train(trainer, part, most, cooling, on_check)
             clock.ended["rounds"].append(trainer.step)
             if count is not None:
                 best = stacking.chosen(trainer.scores(), count)
                 trainer.keep([trainer.regularisations[c] for c in best])
-        wanted = round(recipe.cooling * trainer.step)
-        until = trainer.step + max(trainer.steps, part.left(wanted)) if wanted else trainer.step
+        until = trainer.step + part.left(round(recipe.cooling * trainer.step))
         if clock.cuts is not None:
             until = clock.cuts.rounds[3]
-        trainer.train(until, on_check, cool=True)
-        clock.ended["rounds"].append(until)
+        end = clock.round("cooling")
+
+        def is_cooled() -> bool:
+            return clock.is_recorded and (trainer.step >= until or end.is_over(trainer.step))
+
+        trainer.train(until, on_check, is_over=is_cooled, cool=True)
+        clock.ended["rounds"].append(min(until, trainer.step))
         trainer.log()
+
+    def _train(
+        self,
+        trainer: FoldTrainer,
+        part: Part,
+        most: int,
+        cooling: float,
+        on_check: Callable[[], None],
+    ) -> None:
+        """Train until convergence, for ``most`` steps in total, or until the end of the ``part``.
+
+        The time of the cooling is left, ``cooling`` times that of all steps. At least one step is
+        trained.
+        """
+        first = trainer.step
+
+        def goes_on() -> bool:
+            ahead = trainer.steps + cooling * (trainer.step + trainer.steps)
+            is_first = trainer.step == first and part.recorded is None
+            return part.goes_on(trainer.step, ahead) or is_first
+
+        trainer.train(most, on_check, goes_on, lambda: part.is_over(trainer.step))
+        part.measure(trainer.step)
 
     def _expected(
         self, trainer: FoldTrainer, seconds: dict[int, float], spare: int, clock: Clock
