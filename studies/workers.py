@@ -13,6 +13,7 @@ import io
 import logging
 import os
 import platform
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, as_completed
 from contextlib import contextmanager, redirect_stderr
@@ -144,9 +145,14 @@ def _processes(count: int) -> Iterator[Executor]:
 
     After an error, the processes are killed with their tasks.
     """
-    executor = get_reusable_executor(max_workers=count, timeout=None)
+    # Libraries that a task imports also get one thread
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    executor = get_reusable_executor(max_workers=count, timeout=None, env=dict.fromkeys(names, "1"))
     try:
-        yield executor
+        with warnings.catch_warnings():
+            # A process whose memory grew ends after a task, and another one takes its place
+            warnings.filterwarnings("ignore", "A worker stopped while")
+            yield executor
     except BaseException as error:
         executor.shutdown(kill_workers=True)
         if isinstance(error, BrokenProcessPool):

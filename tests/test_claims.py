@@ -24,6 +24,7 @@ from flows.core.seeds import numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks.base_distribution import StandardNormal
 from flows.networks.flow import Flow
+from flows.networks.population import Population
 from flows.plotting.style import STYLE
 from flows.truths import ring
 from stages.pipeline import schema
@@ -143,12 +144,12 @@ def test_random_mixtures_are_within_their_bounds_and_each_scores_its_own_members
     truths = [mixtures.mixture(seed, 2) for seed in (7, 7, 8, 8)]
     perfect = [truths[0], truths[1], truths[2], mixtures.mixture(9, 2)]  # except the last
 
-    class Perfect:
+    class Perfect(Population):
         def log_prob(self, x: torch.Tensor) -> torch.Tensor:
             log_q = [q.log_prob(x[:, m].numpy()) for m, q in enumerate(perfect)]
             return torch.from_numpy(np.stack(log_q, axis=1))
 
-    monkeypatch.setattr(mixtures, "trained", lambda *_: Perfect())
+    monkeypatch.setattr(mixtures, "trained", lambda *_: Perfect(4, (2,), {}))
     found = mixtures.in_the_plane(7, 2, 2, 10, 50)
     assert found["kl"][0] == found["costliest"][0] == pytest.approx(0)
     assert 0.1 < 2 * found["kl"][1] == pytest.approx(found["kl_worst"][1])

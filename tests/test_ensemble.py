@@ -148,6 +148,13 @@ def test_labels_and_missing_values_work_with_mixtures():
     assert north[0] > 0.8 > 0.2 > north[1]
 
 
+def test_an_ensemble_without_networks_is_not_saved(tmp_path: Path):
+    ensemble = Ensemble([gaussian(0.0, 1.0), gaussian(2.0, 1.0)], [0.5, 0.5])
+    with pytest.raises(ValueError, match="assembled by hand cannot be saved"):
+        flows.save(ensemble, tmp_path / "mixtures.flow")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("mixtures", [-1, 3, 1.5])
 def test_an_invalid_number_of_mixtures_is_rejected(mixtures: float, rows: Array):
     with pytest.raises(ValueError, match=r"^mixtures = .*: must be 0, 1 or 2$"):

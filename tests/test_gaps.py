@@ -58,7 +58,7 @@ def test_draws_follow_the_conditional_density():
 @pytest.mark.parametrize("share", [0.2, 0.5])
 def test_a_mixture_fitted_to_rows_with_gaps_is_near_the_truth(share):
     rows, gaps = gappy(1_500, share)
-    found = completion.fit_with_missing(gaps, np.random.default_rng(0))
+    found = completion.fit_with_missing(gaps, np.random.default_rng(0), Recipe())
     far = MIXTURE.log_prob(rows) - found.log_prob(rows)
     assert far.mean() < 0.05
 
@@ -67,7 +67,7 @@ def test_gaps_may_depend_on_known_values():
     """If y is mostly missing for high x, its mean over the other rows is too low."""
     rows, gaps = gappy(1_500, 0.8)
     gaps = np.where((rows[:, :1] > 0) & [False, True, False], gaps, rows)
-    found = completion.fit_with_missing(gaps, np.random.default_rng(0))
+    found = completion.fit_with_missing(gaps, np.random.default_rng(0), Recipe())
     mean = found.weights @ found.means[:, 1]
     assert abs(mean - rows[:, 1].mean()) < 0.1 < rows[:, 1].mean() - np.nanmean(gaps[:, 1])
 
@@ -76,7 +76,7 @@ def test_gaps_may_depend_on_known_values():
 def test_few_or_wide_rows_are_completed(n, dim):
     rows = np.resize(gappy(n)[1], (n, dim))
     rng = np.random.default_rng(0)
-    found = completion.fit_with_missing(rows, rng)
+    found = completion.fit_with_missing(rows, rng, Recipe())
     assert np.isfinite(completion.draw_missing(found, rows, rng)[0]).all()
 
 

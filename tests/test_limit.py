@@ -1,7 +1,7 @@
 """A limit of time for the automatic recipe, and the cuts that reproduce a fit without the clock."""
 
 import re
-from itertools import count
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,12 @@ from helpers import SHORT_RECIPE, SMALL, parabola
 
 import flows
 from flows.__main__ import main
+from flows.core.settings import Cuts, TrainingSettings
+from flows.networks.to_real import ToReal
 from flows.recipe import clock as clocks
+from flows.recipe.clock import Clock, Part
+from flows.recipe.network_candidate import NetworkCandidate
+from flows.recipe.recipe import Learned, learn
 
 CUTS = {"rounds": [5, 10, 20, 25], "searches": [2, 0]}
 
@@ -28,18 +33,85 @@ def saved(density: flows.Density, path: Path) -> bytes:
     return path.read_bytes()
 
 
+class Ticking:
+    """A clock that gains ``tick`` seconds at each look; ``shown`` are the times that it showed."""
+
+    def __init__(self) -> None:
+        self.shown, self.tick, self.now = list[float](), 0.05, 1000.0
+
+    def look(self) -> float:
+        self.now += self.tick
+        self.shown.append(self.now)
+        return self.now
+
+
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A clock that gains 0.05 s at each look; the list holds the times that it showed."""
-    shown: list[float] = []
-    ticks = count()
+def ticking(monkeypatch: pytest.MonkeyPatch) -> Ticking:
+    made = Ticking()
+    monkeypatch.setattr(clocks.time, "monotonic", made.look)
+    return made
 
-    def look() -> float:
-        shown.append(1000.0 + 0.05 * next(ticks))
-        return shown[-1]
 
-    monkeypatch.setattr(clocks.time, "monotonic", look)
-    return shown
+@pytest.fixture
+def clock(ticking: Ticking) -> list[float]:
+    return ticking.shown
+
+
+def test_a_part_ends_by_the_clock_or_where_it_ended_before(ticking: Ticking):
+    ticking.tick = 1.0
+    part = Part(end=1010.0)
+    assert part.goes_on(0)  # at 1001
+    assert part.goes_on(5)  # at 1002: a unit takes 0.2 s
+    assert not part.goes_on(10, ahead=50)
+    assert part.left(100) == 30  # at 1004
+    assert not part.is_over(10)
+    ticking.now = 1020.0
+    assert part.is_over(10)
+    assert part.left(100) == 0
+    looks = len(ticking.shown)
+    again = Part(end=0.0, recorded=7)
+    assert again.goes_on(6)
+    assert not again.is_over(6)
+    assert not again.goes_on(7)
+    assert again.is_over(7)
+    assert len(ticking.shown) == looks
+
+
+def test_rounds_share_the_time_that_is_left_when_training_starts(ticking: Ticking):
+    ticking.tick = 0.0
+    clock = Clock(seconds=100.0)
+    clock.reserve("mixtures")
+    ticking.now += 12.0  # reading, margins, neighbours
+    ends = [clock.round(name).end for name in ("first", "second", "training")]
+    left = 100 * (1 - 0.08 - 0.2) - 12
+    assert ends == pytest.approx([1012 + 0.3 * left, 1012 + 0.55 * left, 1012 + left])
+    assert clock.cooling().end == pytest.approx(1012 + left)
+    assert clock.search(1, 2).end == pytest.approx(1092)
+
+
+@pytest.mark.parametrize("slow", [0.05, 1.0])
+def test_the_clock_may_end_the_cooling_and_the_record_repeats_the_fit(
+    ticking: Ticking, slow: float, tmp_path: Path
+):
+
+    class SlowCooling(Clock):
+        def cooling(self) -> Part:
+            ticking.tick = slow
+            return super().cooling()
+
+    rows, settings = parabola(60).to_numpy(), TrainingSettings(recipe="auto")
+
+    def fit(clock: Clock) -> tuple[Any, Any]:
+        networks = NetworkCandidate(partial(flows.build, SMALL, (2,)), 1, settings)
+        return learn(Learned(rows, ToReal()), [networks], clock=clock)
+
+    first, record = fit(SlowCooling(seconds=6.0))
+    assert ("cooled" in record.cuts) == (slow > 0.5)
+    assert record.cuts.get("cooled", 0) < record.cuts["rounds"][3]
+    again, repeated = fit(Clock(cuts=Cuts.model_validate(record.cuts)))
+    assert repeated.cuts == record.cuts
+    for name, values in first.state_dict().items():
+        assert values.equal(again.state_dict()[name]), name
 
 
 @pytest.mark.parametrize(
@@ -66,7 +138,7 @@ def test_the_recorded_cuts_give_the_same_bytes_without_the_clock(
     looks = len(clock)
     settings = {**options.pop("settings", {}), "cuts": cuts}
     again = flows.fit(frame, members=5, settings=settings, **options)
-    assert len(clock) - looks < looks / 4  # only the message on the expected time looks
+    assert len(clock) - looks < looks / 4  # only checks look
     assert saved(cut, tmp_path / "cut.flow") == saved(again, tmp_path / "again.flow")
 
 
@@ -92,7 +164,7 @@ def test_the_shortest_fit_has_a_notice_and_can_be_used(clock: list[float], capsy
     density = flows.fit(with_labels(), SMALL, members=5, minutes=1e-6)
     assert density.record.cuts["searches"] == [0, 0]
     assert density.record.cuts["rescored"] == 50
-    assert density.record.steps < 20
+    assert density.record.cuts["rounds"] == [1, 2, 3, 3]
     assert np.isfinite(density.log_prob(with_labels())).all()
     assert "more than its limit of 6e-05 s" in capsys.readouterr().err
 
@@ -147,7 +219,7 @@ def test_the_command_line_takes_a_limit_and_cuts(tmp_path: Path, capsys):
         ),
         (
             {"settings": {"cuts": {**CUTS, "round": 1}}},
-            "cuts.round is not a known key; allowed in cuts: rounds, searches, rescored",
+            "cuts.round is not a known key; allowed in cuts: rounds, searches, rescored, cooled",
         ),
     ],
 )

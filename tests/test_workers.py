@@ -44,9 +44,13 @@ def test_every_task_is_done_with_one_thread(
     set_threads(2)
     done = collect(math.factorial, [(k,) for k in range(9)])
     threads = collect(torch.get_num_threads, [()] * 3)
+    lazy = "[__import__('sklearn.cluster'), *__import__('threadpoolctl').threadpool_info()][1:]"
+    pools = [pool for found in collect(eval, [(lazy,)] * 2).values() for pool in found]
     assert torch.get_num_threads() == 2
     assert done == {k: math.factorial(k) for k in range(9)}
     assert set(threads.values()) == {1}
+    if where == "2":  # libraries that the task imports
+        assert {pool["num_threads"] for pool in pools} == {1}
 
 
 @pytest.mark.parametrize("where", ["0", "-1", "two", "tcp:host"])

@@ -13,6 +13,7 @@ from torch import Tensor
 from flows import saving
 from flows.core.arrays import Array, Shape
 from flows.core.seeds import generator_of
+from flows.core.settings import Recipe
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.truncated_mixture import log_interval
 from flows.networks import building
@@ -45,18 +46,21 @@ class TargetPopulation(Population):
         self.history = flow.history
 
     @classmethod
-    def of(cls, flow: Flow, rows: Array, seed: int) -> TargetPopulation:
+    def of(
+        cls, flow: Flow, rows: Array, seed: int, recipe: Recipe | None = None
+    ) -> TargetPopulation:
         """Return a trained flow with a mixture that is fitted to the contexts of ``rows``.
 
         Args:
             flow: the flow of p(y | x).
             rows: the training rows ``(n, d + D)`` in the user's units, ``NaN`` in gaps.
             seed: the seed of the fit.
+            recipe: the numbers of the fit.
         """
         d = flow.context
         of_context, generator = flow.to_real.part(range(d)), np.random.default_rng(seed)
         context_model = GaussianMixture.fit_with_gaps(
-            rows[:, :d], of_context, generator, is_spread=False
+            rows[:, :d], of_context, generator, is_spread=False, recipe=recipe
         )
         return cls(flow, context_model)
 

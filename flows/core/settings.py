@@ -19,7 +19,7 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-FOLDS, MOST_MEMBERS = 5, 50  # limits of the automatic recipe: 5 folds x 10 candidates
+FOLDS, MOST_MEMBERS = 5, 50  # limits of the automatic recipe: 5 folds x 10 regularisations
 
 RecipeName = Literal["fixed", "auto"]
 
@@ -49,8 +49,8 @@ class Recipe(Section):
         check_rows: the rows that checks and curves are computed on, at most.
         batch: rows per step, at most: as good as 256 on tables, in half the time.
         epoch: steps per epoch, at most, to bound the memory.
-        intervals: the least and the largest number of steps between two checks on the held-out
-            rows, which are a tenth of the steps so far.
+        intervals: the least and the largest interval between two checks on held-out rows, in
+            steps; otherwise, the interval is a tenth of the steps so far.
         halving_steps: the steps after which regularisations are dropped.
         spare: regularisations after the first round, as a multiple of the final number; 4 at least.
         least_steps: steps at the full learning rate, at least, unless the members overfit.
@@ -58,8 +58,7 @@ class Recipe(Section):
         last: training has converged if the members gained less than ``gain`` in this last share of
             the steps.
         gain: a gain in nats per row and column.
-        least_overfitted: training may also end after this number of steps, because the members
-            overfit.
+        least_overfitted: steps, at least, before training may end because the members overfit.
         overfitted: the members overfit if the steps so far are this many times the best step of
             each member.
         cooling: steps of the cooling, as a share of the steps before.
@@ -188,6 +187,8 @@ class Cuts(Section):
             it evaluated; 0 or a missing number for no mixture.
         rescored: the number of training rows that were scored like new rows; ``None`` for the
             number of the recipe.
+        cooled: the number of steps after which the clock ended the cooling; ``None`` if the cooling
+            ended as ``rounds`` says.
 
     Raises pydantic's ``ValidationError``, a ``ValueError``, for unknown keys and invalid values.
     """
@@ -195,6 +196,7 @@ class Cuts(Section):
     rounds: Annotated[list[Count], AfterValidator(_check_rounds)]
     searches: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=2)] = []
     rescored: Count | None = None
+    cooled: Count | None = None
 
 
 class EvaluationSettings(Section):
@@ -216,10 +218,10 @@ class EvaluationSettings(Section):
     seed: Seed = 0
 
 
-def folds_and_candidates(members: int) -> tuple[int, int]:
-    """Return the numbers of folds and of candidates for ``members`` networks.
+def folds_and_kept(members: int) -> tuple[int, int]:
+    """Return the numbers of folds and of kept regularisations for ``members`` networks.
 
-    The automatic recipe trains one network per candidate and fold. Raises ``ValueError`` if no
+    The automatic recipe keeps one network per regularisation and fold. Raises ``ValueError`` if no
     numbers fit.
     """
     if members > MOST_MEMBERS or (members > FOLDS and members % FOLDS):

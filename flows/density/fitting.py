@@ -17,7 +17,7 @@ from flows import saving
 from flows.conditionals.target_population import TargetPopulation
 from flows.core.arrays import Array, Whole, subsample
 from flows.core.rows import effective_rows
-from flows.core.settings import Cuts, TrainingSettings, explain, folds_and_candidates
+from flows.core.settings import Cuts, TrainingSettings, explain, folds_and_kept
 from flows.density.array_density import ArrayDensity
 from flows.density.frame_density import Density
 from flows.density.target_density import density_of
@@ -113,7 +113,8 @@ def fit_table(
     long. ``on_notices`` is called with the notices on the table before training starts.
     """
     asked = _asked(model, options)
-    schema, sample, notices = Schema.fit(read(), asked.options)
+    options, recipe, clock = asked.options, asked.training.numbers, asked.clock
+    schema, sample, notices = Schema.fit(read(), options)
     fields, copies = schema.fields, sample.copies if sample.is_weighted else None
     values = joined(fields, sample.rows)
     asked.check_batch_size(len(values))
@@ -124,28 +125,36 @@ def fit_table(
     build = partial(building.build, asked.architecture, (len(fields) - context,), **how)
     # Known values of a context are not spread
     points = dequantise(fields, values, sample.copies, seed, given=context, is_narrow=bool(context))
+    is_rounded = any(field.labels or (context and field.cell) for field in fields[context:])
     if asked.learns:
-        recipe, of_rows = asked.training.numbers, to_real.with_context(context)
-        learned = Learned(points, of_rows, context, sample.groups, copies, seed, recipe)
         candidates = asked.candidates(build, () if context else to_real.label_counts)
-        is_rounded = any(field.labels or (context and field.cell) for field in fields[context:])
-        for part, is_there in (("mixtures", len(candidates) > 1), ("scores", is_rounded)):
-            if is_there:
-                asked.clock.reserve(part)
-        ensemble, record = learn(learned, candidates, asked.folds, asked.clock)
+        if len(candidates) > 1:
+            clock.reserve("mixtures")
+        if is_rounded:
+            clock.reserve("scores")
+        learned = Learned(
+            points,
+            to_real.with_context(context),
+            context=context,
+            groups=sample.groups,
+            copies=copies,
+            seed=seed,
+            recipe=recipe,
+        )
+        ensemble, record = learn(learned, candidates, asked.folds, clock)
         population: Population = ensemble.eval()
     else:
-        untrained, is_rounded = build(members=options["members"]), False
+        untrained = build(members=options["members"])
         population = train(untrained, points, settings=asked.training, name=asked.name)
         record = population.record
     if context:
         flow = cast(Flow, population.networks if isinstance(population, Ensemble) else population)
         flow.weights.copy_(population.member_weights)
-        population = TargetPopulation.of(flow, values, seed).eval()
-    if is_rounded:
+        population = TargetPopulation.of(flow, values, seed, recipe).eval()
+    if asked.learns and is_rounded:
         most = recipe.rescored_rows
-        population, record = rescored(population, record, values, copies, asked.clock, most)
-    if late := asked.clock.late():
+        population, record = rescored(population, record, values, copies, clock, most)
+    if late := clock.late():
         on_notices([Notice(late)])
     return Density(population, schema, record)
 
@@ -214,7 +223,7 @@ def _asked(model: str | Architecture | None, options: FitOptions) -> _Asked:
     learns, folds, kept = architecture.is_automatic(training), 0, 0
     count = len(building.member_range(options["members"]))
     if learns:
-        folds, kept = folds_and_candidates(count)
+        folds, kept = folds_and_kept(count)
     else:
         for name, does in (("group", "keeps groups in one fold"), ("weights", "takes weights")):
             if (value := options.get(name)) is not None:
@@ -343,9 +352,9 @@ def rescored(
     part = clock.scores()
     most = part.recorded or most
     if clock.seconds < math.inf:
-        part.goes_on(0)
+        part.measure(0)
         score(TRIED)
-        part.goes_on(TRIED)
+        part.measure(TRIED)
         most = max(TRIED, part.left(most))
     places, log_q = score(most)
     fold = own.fold[places]

@@ -13,20 +13,16 @@ The estimate is unbiased, so the expectation of its logarithm is at most log q(x
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from flows.core.arrays import Array, Whole, subsample
+from flows.core.settings import Recipe
 from flows.core.threads import one_thread
 from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
 from flows.mixtures.fitting import bayesian_information, fit_mixture
 from flows.mixtures.mixture import Mixture
 
-COUNTS = (1, 2, 4, 8, 16)  # numbers of components to choose from
 ENOUGH = 10  # rows per component and column, at least
-ROUNDS = 16  # rounds of a fit and draws with one component; fewer with more components
-ROWS = 1_500  # rows that a mixture is fitted to, at most
 # Added to the variances, at least; more is added for few rows. Columns that are nearly linearly
 # dependent form a narrow ridge
 RIDGE = 1e-8
@@ -45,28 +41,22 @@ def few_rows(rows: Array, most: int) -> Whole:
     return places
 
 
-def fit_with_missing(
-    rows: Array,
-    generator: np.random.Generator,
-    counts: Sequence[int] = COUNTS,
-    rounds: int = ROUNDS,
-    most: int = ROWS,
-) -> Mixture:
+def fit_with_missing(rows: Array, generator: np.random.Generator, recipe: Recipe) -> Mixture:
     """Fit a mixture to rows by stochastic expectation maximisation (Celeux and Diebolt 1985).
 
-    The mixture is fitted to at most ``most`` of the ``rows`` ``(n, D)``. Each fit uses completions
-    that are drawn from the previous mixture, given the known values. The number of components grows
-    through ``counts`` while Schwarz's criterion (BIC) improves; with one component, there are
-    ``rounds`` fits, and fewer with more.
+    The mixture is fitted to at most ``recipe.filler_rows`` of the ``rows`` ``(n, D)``. Each fit
+    uses completions that are drawn from the previous mixture, given the known values. The number of
+    components grows through ``recipe.filler_components`` while Schwarz's criterion (BIC) improves;
+    with one component, there are ``recipe.filler_rounds`` fits, and fewer with more.
     """
-    rows = rows[few_rows(rows, most)]
+    rows = rows[few_rows(rows, recipe.filler_rows)]
     ridge = max(RIDGE, min(1.0, rows.shape[1] / len(rows)) ** 4)
     completed, least = _start(rows, generator), np.inf
     with one_thread():  # also for the draws, on which the next fit depends
-        for count in counts:
+        for count in recipe.filler_components:
             if count > 1 and ENOUGH * count * rows.shape[1] > len(rows):
                 break
-            for _ in range(max(1, rounds // count)):
+            for _ in range(max(1, recipe.filler_rounds // count)):
                 mixture = fit_mixture(completed, count, ridge=ridge)
                 completed, _ = draw_missing(mixture, rows, generator)
             if (criterion := bayesian_information(mixture, completed)) > least:

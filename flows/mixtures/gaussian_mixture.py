@@ -12,6 +12,7 @@ from torch import Tensor
 
 from flows.core.arrays import Array, Shape, as_points, as_rows, as_tensor
 from flows.core.seeds import generator_of
+from flows.core.settings import Recipe
 from flows.mixtures.completion import draw_missing, fit_with_missing, log_prob
 from flows.mixtures.mixture import Mixture
 from flows.networks.population import Population
@@ -105,7 +106,7 @@ class GaussianMixture(Population):
         generator: Generator,
         *,
         is_spread: bool = True,
-        **how: Any,
+        recipe: Recipe | None = None,
     ) -> GaussianMixture:
         """Fit a mixture to rows with gaps, as a model in the user's units.
 
@@ -114,14 +115,14 @@ class GaussianMixture(Population):
             to_real: the map from the user's units to the real line.
             generator: the source of all draws.
             is_spread: whether rounded values have their noise already.
-            how: the other arguments of ``completion.fit_with_missing``.
+            recipe: the numbers of the fit.
         """
         preprocessing = Preprocessing(rows.shape[1:], 1, to_real)
         if not is_spread:
             rows = to_real.spread(rows, generator.uniform(-0.5, 0.5, rows.shape))
         preprocessing.fit_scaler(rows[:, None])
         scaled = preprocessing.scale(rows[:, None])[:, 0]
-        return cls.of(fit_with_missing(scaled, generator, **how), preprocessing)
+        return cls.of(fit_with_missing(scaled, generator, recipe or Recipe()), preprocessing)
 
     def draw_missing(self, rows: Array, generator: Generator) -> tuple[Array, Array]:
         """Return rows with draws in their gaps, given the known values of each row.

@@ -1,1 +1,1 @@
-"""The automatic recipe: regularisation is chosen from the training rows (``recipe.py``)."""
+"""The automatic recipe: folds, candidates and stacking; start at ``recipe.py``."""

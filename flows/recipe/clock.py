@@ -11,15 +11,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 from flows.core.settings import Cuts
 
-# Shares of the limit: for the mixtures and for the scores of held-out rows like new rows (if a fit
-# has them), and for everything else. The networks have the rest. The rounds of halving end at these
-# shares of the time that is left when training starts
+# Shares of the limit for the mixtures, and for the scores of held-out rows like new rows
 SHARES = {"mixtures": 0.2, "scores": 0.25}
-SLACK = 0.08
-ROUNDS = {"first": 0.3, "second": 0.55, "training": 1.0, "cooling": 1.0}
+SLACK = 0.08  # share of the limit for everything after the networks that does not ask the clock
+# The networks have the rest of the limit. A round of halving ends at this share of the time that is
+# left for the networks when training starts
+ROUNDS = {"first": 0.3, "second": 0.55, "training": 1.0}
 TOLERANCE = 1.1  # a fit that takes more than this many times its limit is late
 
 
@@ -30,6 +31,11 @@ class Part:
         end: when the part ends, as ``time.monotonic`` counts; infinity for no limit.
         recorded: the number of units after which the part ended in an earlier fit; ``None`` to ask
             the clock.
+
+    Attributes:
+        done: the number of units at the last look at the clock.
+        last: the time of the last look; infinity before the first.
+        unit: the seconds per unit between the last two looks.
     """
 
     def __init__(self, end: float, recorded: int | None = None) -> None:
@@ -45,8 +51,10 @@ class Part:
 
     def goes_on(self, done: int, ahead: float = 1.0) -> bool:
         """Return whether ``ahead`` further units will end in time, after ``done`` units."""
-        if self.recorded is not None or self.end == math.inf:
-            return self.recorded is None or done < self.recorded
+        if self.recorded is not None:
+            return done < self.recorded
+        if self.end == math.inf:
+            return True
         self.measure(done)
         return self.last + ahead * self.unit < self.end
 
@@ -72,36 +80,47 @@ class Clock:
 
     Attributes:
         ended: where the parts ended, as ``Cuts`` has them.
+        is_recorded: whether the record keeps ``ended``.
+        reserved: the shares of the limit that are reserved, by part.
+        trained_from: the share of the limit that had passed when the first round began.
     """
 
     def __init__(self, seconds: float = math.inf, cuts: Cuts | None = None) -> None:
         self.seconds, self.begun, self.cuts = seconds, time.monotonic(), cuts
         self.is_recorded = cuts is not None or seconds < math.inf
-        self.ended: dict[str, list[int]] = {"rounds": [], "searches": []}
+        self.ended: dict[str, Any] = {"rounds": [], "searches": []}
         self.reserved: dict[str, float] = {}
-        self.trained_from: float | None = None  # when the first round began
+        self.trained_from: float | None = None
 
     def reserve(self, part: str) -> None:
         """Reserve time for ``"mixtures"``, or for ``"scores"`` of rows like new rows."""
         self.reserved[part] = SHARES[part]
 
     def round(self, name: str) -> Part:
-        """Return a part that trains networks: one of ``ROUNDS``, whose units are steps."""
+        """Return the part of a round of networks, one of ``ROUNDS``; the units are steps."""
         if self.trained_from is None:
             self.trained_from = self._passed()
-        left = 1 - SLACK - sum(self.reserved.values()) - self.trained_from
-        share = self.trained_from + ROUNDS[name] * left
+        share = self.trained_from + ROUNDS[name] * (self._networks_end - self.trained_from)
         return self._part(share, lambda cuts: cuts.rounds[list(ROUNDS).index(name)])
 
+    def cooling(self) -> Part:
+        """Return the part of the cooling; the units are steps."""
+        return self._part(self._networks_end, lambda cuts: cuts.cooled)
+
+    @property
+    def _networks_end(self) -> float:
+        """The share of the limit at which the networks end."""
+        return 1 - SLACK - sum(self.reserved.values())
+
     def search(self, place: int, places: int) -> Part:
-        """Return the search ``place`` of ``places``, whose units are settings."""
+        """Return the part of the search ``place`` of ``places``; the units are settings."""
         passed = self._passed()
         end = 1 - SLACK - self.reserved.get("scores", 0.0)
         share = passed + (end - passed) / (places - place)
         return self._part(share, lambda cuts: [*cuts.searches, 0, 0][place])
 
     def scores(self) -> Part:
-        """Return the scores of held-out rows like new rows, whose units are rows."""
+        """Return the part that scores held-out rows like new rows; the units are rows."""
         return self._part(1 - SLACK, lambda cuts: cuts.rescored)
 
     def _passed(self) -> float:

@@ -14,6 +14,7 @@ from flows.core.seeds import generator_of
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.latent_class_mixture import LatentClassMixture
 from flows.networks import building
+from flows.networks.network_population import NetworkPopulation
 from flows.networks.population import Description, Population
 from flows.networks.to_real import ToReal
 
@@ -21,8 +22,8 @@ from flows.networks.to_real import ToReal
 class Ensemble(Population):
     """The members of several populations over one space, and their weights; immutable.
 
-    The first part are the networks; further parts are mixtures of one member each. ``history`` and
-    ``encode`` exist for the networks only: ``ensemble.networks`` is their population.
+    Networks, if there are any, are the first part: ``networks``, ``history`` and the description
+    are those of the first part. A file can hold networks, followed by mixtures of one member each.
 
     Args:
         parts: the populations.
@@ -41,7 +42,9 @@ class Ensemble(Population):
     weights: Tensor
 
     def __init__(self, parts: Sequence[Population], weights: Any) -> None:
-        description = {**parts[0].description, "mixtures": len(parts) - 1}
+        description = {}  # a file cannot hold an ensemble without networks
+        if isinstance(parts[0], NetworkPopulation):
+            description = {**parts[0].description, "mixtures": len(parts) - 1}
         super().__init__(sum(part.members for part in parts), parts[0].event_shape, description)
         self.parts = nn.ModuleList(parts)
         self.register_buffer("weights", torch.as_tensor(weights, dtype=torch.float64))

@@ -86,19 +86,19 @@ class Fold:
     @cached_property
     def filler(self) -> GaussianMixture:
         """The mixture for draws in gaps; it is fitted when it is first used."""
-        rows, to_real = self.learned, self.to_real
-        generator = numpy_generator(self.seed, "completion", self.number)
         if self.context:
-            rows, to_real = rows[:, : self.context], to_real.part(range(self.context))
+            # The generator of the mixture that the density uses (``TargetPopulation.of``)
+            rows, to_real = self.learned[:, : self.context], self.to_real.part(range(self.context))
             generator = np.random.default_rng(self.seed)
+        else:
+            rows, to_real = self.learned, self.to_real
+            generator = numpy_generator(self.seed, "completion", self.number)
         return GaussianMixture.fit_with_gaps(
             rows,
             to_real,
             generator,
             is_spread=not self.context,  # known values of a context are not spread
-            counts=self.recipe.filler_components,
-            rounds=self.recipe.filler_rounds,
-            most=self.recipe.filler_rows,
+            recipe=self.recipe,
         )
 
     def complete(self, rows: Array, count: int) -> tuple[Array, Array]:

@@ -77,7 +77,7 @@ class FoldTrainer:
         test: Array | None = None,
     ) -> None:
         self.build, self.folds, self.settings = build, folds, settings
-        self.recipe = settings.numbers
+        self.recipe = folds[0].recipe
         pairs = [(each, f.prepared(each.preprocessing)) for each in regularisations for f in folds]
         self.members = [Member(*pair, stream) for stream, pair in enumerate(pairs)]
         states = [member.prepared.preprocessing.state_dict() for member in self.members]
@@ -175,6 +175,7 @@ class FoldTrainer:
         strengths = torch.tensor([member.regularisation.lasso for member in self.members])
         shrunk = first_layers(self.population) if strengths.any() else []
         while self.step < until and (cool or not self.converged) and goes_on():
+            # An epoch that the clock cut starts anew, with the same order and noise
             streams = [member.stream for member in self.members]
             generators = numpy_generators(
                 self.settings.seed, "train", streams, self.step // self.steps

@@ -31,9 +31,8 @@ from flows.recipe.clock import Clock, Part
 from flows.recipe.fold import Fold
 
 NAMES = ("margins", "raw")  # preprocessings
-# A setting is expected to take this many times as long as the last one, and the last fits this many
-# times as long as their rows and starts say
-GROWTH, LONGER = 1.5, 1.5
+GROWTH = 1.5  # a setting is expected to take this many times as long as the one before
+LONGER = 1.5  # and the final fits this many times as long as their rows and starts suggest
 
 Setting = Mapping[str, Any]  # such as {"components": 3, "ridge": 0.01}
 

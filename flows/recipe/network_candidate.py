@@ -22,7 +22,7 @@ from flows.core.settings import TrainingSettings
 from flows.networks.network_population import DensityPopulation
 from flows.recipe import stacking
 from flows.recipe.candidate import Candidate, Fitted
-from flows.recipe.clock import ROUNDS, Clock, Part
+from flows.recipe.clock import Clock, Part
 from flows.recipe.fold import Fold
 from flows.recipe.fold_trainer import FoldTrainer
 from flows.recipe.regularisation import REGULARISATIONS, TARGET_REGULARISATIONS
@@ -82,7 +82,7 @@ class NetworkCandidate(Candidate):
             if len(seconds) == TIMED:
                 announce(bar, f"{self.name}: {self._expected(trainer, seconds, spare, clock)}")
             count, best = len(trainer.regularisations), -trainer.best_nll.min()
-            show_state(bar, f"{count} candidates, held-out {best:.3f}")
+            show_state(bar, f"{count} regularisations, held-out {best:.3f}")
             bar.update(trainer.step - bar.n)
             if (
                 trainer.step // recipe.log
@@ -90,11 +90,10 @@ class NetworkCandidate(Candidate):
             ):
                 trainer.log()
 
-        rounds = zip(
-            ROUNDS,
-            (*recipe.halving_steps, recipe.most_steps),
-            (spare, self.kept, None),
-            strict=False,
+        rounds = (
+            ("first", recipe.halving_steps[0], spare),
+            ("second", recipe.halving_steps[1], self.kept),
+            ("training", recipe.most_steps, None),
         )
         for name, most, count in rounds:
             part, cooling = clock.round(name), recipe.cooling if count is None else 0.0
@@ -106,13 +105,11 @@ class NetworkCandidate(Candidate):
         until = trainer.step + part.left(round(recipe.cooling * trainer.step))
         if clock.cuts is not None:
             until = clock.cuts.rounds[3]
-        end = clock.round("cooling")
-
-        def is_cooled() -> bool:
-            return clock.is_recorded and (trainer.step >= until or end.is_over(trainer.step))
-
-        trainer.train(until, on_check, is_over=is_cooled, cool=True)
-        clock.ended["rounds"].append(min(until, trainer.step))
+        clock.ended["rounds"].append(until)
+        end = clock.cooling()
+        trainer.train(until, on_check, is_over=lambda: end.is_over(trainer.step), cool=True)
+        if trainer.step < until:
+            clock.ended["cooled"] = trainer.step
         trainer.log()
 
     def _train(

@@ -1,11 +1,14 @@
 """The automatic recipe: candidates learn from folds of the rows, and are stacked.
 
+``learn`` runs these steps. ``clock.py`` ends them in time, if there is a limit.
+
 1. *Folds.* The rows are cut into five folds; copies of a row share a fold. A member learns from
    four fifths of the rows, and is scored on the held-out fifth (``fold.py``).
 2. *Candidates.* Each fits members to all folds: networks (``network_candidate.py``) and mixtures
    (``mixture_candidate.py``), or a kind of your own (``candidate.py``).
 3. *Stacking.* The weights of all members in the ensemble maximise the likelihood of the held-out
-   rows (``stacking.py``).
+   rows (``stacking.py``). ``learn`` returns them as an ``Ensemble`` (``ensemble.py``), with a
+   ``Record`` (``record.py``).
 
 No member is scored on a row that it learned from. A visit to a row with gaps uses one of several
 draws of the missing values, and the score of a held-out row with gaps is the density of its known
@@ -71,7 +74,7 @@ def learn(
 
     Args:
         learned: the rows.
-        candidates: the candidates; the first one fits networks.
+        candidates: the candidates; networks, if there are any, come first.
         folds: the number of folds of which members are held out, at most ``FOLDS``.
         clock: ends parts of the recipe; by default they end by their own rules.
 

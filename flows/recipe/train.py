@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from flows.core.arrays import Array
-from flows.core.settings import TrainingSettings, folds_and_candidates
+from flows.core.settings import TrainingSettings, folds_and_kept
 from flows.networks import registry
 from flows.networks.building import build_described
 from flows.networks.flow import Flow
@@ -99,12 +99,18 @@ def _train_automatically(
     population: DensityPopulation, task: Task, groups: Any
 ) -> DensityPopulation:
     """Train ``population`` with the automatic recipe, which trains another one, and copies it."""
-    folds, kept = folds_and_candidates(population.members)
+    folds, kept = folds_and_kept(population.members)
     rows, test = _checked_rows(population, task)
     build = partial(_build_like, population)
     networks = NetworkCandidate(build, kept, task.settings, test, task.name)
-    about = population.to_real, population.context, groups, None
-    learned = Learned(rows, *about, task.settings.seed, task.settings.numbers)
+    learned = Learned(
+        rows,
+        population.to_real,
+        context=population.context,
+        groups=groups,
+        seed=task.settings.seed,
+        recipe=task.settings.numbers,
+    )
     ensemble, population.record = learn(learned, [networks], folds)
     population.load_state_dict(ensemble.networks.state_dict())
     population.weights.copy_(ensemble.weights)

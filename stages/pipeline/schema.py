@@ -22,7 +22,7 @@ from flows.core.settings import (
     Section,
     Seed,
     Share,
-    folds_and_candidates,
+    folds_and_kept,
 )
 from flows.core.truth import Truth
 from flows.networks import registry
@@ -217,7 +217,7 @@ def check_all(content: Any, path: Path = PARAMS) -> Settings:
             raise UserError(f"{path}: models.{name}: {same}; give one of them another label")
         if architecture.is_automatic(training):
             try:
-                folds_and_candidates(training.members)
+                folds_and_kept(training.members)
             except ValueError as error:
                 raise UserError(f"{path}: models.{name}: {error}") from None
     if settings.data.target != TABLE:  # the rows of a table are counted when they are read
