@@ -14,6 +14,7 @@ from torch import Tensor
 from flows.core.checkpoint import CheckpointError, read, write
 from flows.core.errors import one_line
 from flows.mixtures.gaussian_mixture import GaussianMixture
+from flows.mixtures.labelled_population import LabelledPopulation
 from flows.networks import building
 from flows.networks.population import Description, Population
 from flows.networks.to_real import ToReal
@@ -22,7 +23,11 @@ from flows.recipe.record import ROW_ARRAYS, Record
 
 Restore = Callable[[Description, Mapping[str, Tensor]], Population]
 # How populations that contain networks are restored, by a key of their description
-RESTORERS: dict[str, Restore] = {"mixtures": Ensemble.restored}
+RESTORERS: dict[str, Restore] = {
+    "mixtures": Ensemble.restored,
+    "parts": Ensemble.with_labels,
+    "labelled": LabelledPopulation.restored,
+}
 
 
 class Saved(NamedTuple):

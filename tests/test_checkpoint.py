@@ -19,6 +19,7 @@ from shaking import shake
 
 import flows
 from flows.core.checkpoint import METADATA_KEY, CheckpointError
+from flows.core.errors import UserError
 from flows.mixtures.fitting import fit_gaussian
 from flows.networks import registry
 from flows.networks.population import Population
@@ -113,49 +114,31 @@ def test_the_history_of_every_member_is_inside_the_checkpoint(name, tmp_path):
 # Files of earlier versions
 
 
-def test_a_file_of_version_0_2_0_is_read():
-    density = flows.load(Path(__file__).parent / "files" / "version-0.2.0.flow")
-    rows = pd.DataFrame(
-        {
-            "age": [44, 21, 20],
-            "price": [0.283919, 4.544528, 3.841548],
-            "ward": ["west", "west", "west"],
-            "share": [0.4783099051632815, 0.1184403715480334, 0.28114706804701095],
-        }
-    )
-    expected = [-4.616597818407671, -9.126994937704126, -8.37234683952459]
-    np.testing.assert_allclose(density.log_prob(rows), expected, rtol=0, atol=1e-4)
-    assert str(density).endswith(
-        "out-of-fold log-density per row: -7.10 +- 0.40 nat; independent Gaussians -7.11; "
-        "one Gaussian -7.53"
-    )
-    assert np.isfinite(density.tail_probability(rows)).all()
+@pytest.mark.parametrize("version", ["0.2.0", "0.3.0"])
+def test_an_old_file_with_labels_is_refused_with_the_remedy(version: str):
+    """Its networks learned labels as numbers."""
+    path = Path(__file__).parent / "files" / f"version-{version}.flow"
+    with pytest.raises(UserError, match=r"learned labels as numbers.*fit the table again"):
+        flows.load(path)
 
 
-def test_a_file_of_version_0_3_0_is_read():
-    density = flows.load(Path(__file__).parent / "files" / "version-0.3.0.flow")
-    described = str(density).splitlines()
-    assert described[1:-1] == [
+def test_a_file_of_version_0_3_0_without_labels_is_read():
+    density = flows.load(Path(__file__).parent / "files" / "version-0.3.0-numbers.flow")
+    assert str(density).splitlines()[1:6] == [
         "column visits: count",
-        "column paid: positive, rounded to steps of 0.01",
-        "column share: interval:0:1",
-        "column ward: category of 3 labels: north, south, west",
+        "column paid: positive",
+        "column share: real, missing in 6 rows",
         "column day: date",
-        "column rate: real, rounded to steps of 0.1",
         "column const: carried along, 'x'",
-        "column twice: carried along, 2 rate + 1",
-        "column number: excluded, samples number their rows",
     ]
+    days = pd.to_datetime(["2024-08-21", "2024-03-25", "2024-09-04"])
+    rows = pd.DataFrame({"visits": [4, 1, 4], "paid": [2.7, 1.32, 2.16], "day": days, "const": "x"})
+    found = density.log_prob(rows.assign(share=[0.2, 0.5, np.nan]))
+    np.testing.assert_allclose(found, [-8.394159, -8.971213, -8.367327], rtol=0, atol=2e-3)
     drawn = density.sample(2)
-    assert drawn[["visits", "ward", "const", "number"]].to_numpy().tolist() == [
-        [0, "north", "x", 1],
-        [1, "north", "x", 2],
-    ]
-    assert drawn[["paid", "rate", "twice"]].to_numpy().tolist() == [
-        [0.39, -1.4, pytest.approx(-1.8)],
-        [0.76, 1.5, pytest.approx(4.0)],
-    ]
-    assert drawn.day.dtype.kind == "M"
+    assert drawn["paid"].tolist() == [1.89, 6.44]
+    assert drawn["share"].tolist() == pytest.approx([0.1153971, -0.0294043], abs=1e-6)
+    assert drawn["const"].tolist() == ["x", "x"]
 
 
 def test_the_name_of_a_field_until_version_0_3_warns():

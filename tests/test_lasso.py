@@ -100,7 +100,7 @@ def test_the_record_of_a_member_names_the_strength_of_the_lasso(lasso: float, te
     assert words_of(settings) == text
 
 
-def test_networks_with_a_context_learn_faster():
+def test_networks_of_a_target_learn_faster():
     """The first step of Adam moves a parameter by the learning rate."""
     rows = np.random.default_rng(0).standard_normal((50, 2))
     fold_of, moved = np.arange(50) % 5, []
@@ -110,7 +110,8 @@ def test_networks_with_a_context_learn_faster():
     ):
         build = partial(_build, architecture, dim=dim, context=context)
         folds = [Fold(rows, fold_of, number, ToReal(), context) for number in range(5)]
-        trainer = FoldTrainer(build, folds, [Regularisation("raw", 0.1)], TrainingSettings())
+        way = Regularisation("raw", 0.1, is_separate=bool(context))
+        trainer = FoldTrainer(build, folds, [way], TrainingSettings())
         before = trainer.optimizer.parameters.clone()
         trainer.train(1, lambda: None)
         moved.append(float((trainer.optimizer.parameters - before).abs().max()))

@@ -57,10 +57,11 @@ class Margins(Bijection):
         )
 
     @torch.no_grad()
-    def initialize(self, x: Tensor) -> None:
+    def initialize(self, x: Tensor, kept: int = 0) -> None:
+        """Set the map from points ``x`` ``(M, D, N)``; the first ``kept`` columns do not change."""
         for member, rows in enumerate(x.double().numpy()):
-            knots = np.stack([normal_scores(column) for column in rows])
-            self.knots[member] = torch.from_numpy(knots)
+            knots = np.stack([normal_scores(column) for column in rows[kept:]])
+            self.knots[member, kept:] = torch.from_numpy(knots)
 
     def _bins(self, value: Tensor, *, by_score: bool) -> tuple[Tensor, ...]:
         """Locate ``value`` ``(M, D, N)``, an x or, with ``by_score``, a z, among the knots.

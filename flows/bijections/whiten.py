@@ -36,13 +36,22 @@ class Whiten(Bijection):
         self.register_buffer("factor", torch.eye(dim, dtype=torch.float64).repeat(members, 1, 1))
 
     @torch.no_grad()
-    def initialize(self, x: Tensor) -> None:
+    def initialize(self, x: Tensor, kept: int = 0) -> None:
+        """Set the map from points ``x`` ``(M, D, N)``; the first ``kept`` columns do not change."""
         x = x.double().contiguous()
         mean = x.mean(-1, keepdim=True)
         covariance = (x - mean) @ (x - mean).mT / x.shape[-1]
         covariance = covariance + self.RIDGE * torch.eye(x.shape[1], dtype=torch.float64)
         self.mean.copy_(mean)
-        self.factor.copy_(torch.linalg.cholesky(covariance))
+        factor = torch.linalg.cholesky(covariance)
+        if kept:
+            # The other columns remain residuals of their regression on the kept ones
+            factor[:, kept:, :kept] @= torch.linalg.inv(factor[:, :kept, :kept])
+            factor[:, :kept, :kept] = torch.eye(kept, dtype=torch.float64)
+            mean = mean.clone()
+            self.mean[:, kept:] -= factor[:, kept:, :kept] @ mean[:, :kept]
+            self.mean[:, :kept] = 0
+        self.factor.copy_(factor)
 
     def _log_det(self) -> Tensor:
         diagonal = torch.diagonal(self.factor, dim1=1, dim2=2)

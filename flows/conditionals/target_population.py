@@ -38,6 +38,8 @@ class TargetPopulation(Population):
         context_model: the mixture, in the user's units.
     """
 
+    scores_labels = True
+
     def __init__(self, flow: Flow, context_model: GaussianMixture) -> None:
         target_count = flow.event_shape.numel()
         description = {**flow.description, "targets": target_count}

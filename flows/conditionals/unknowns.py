@@ -5,52 +5,55 @@ integrated out. The unknown columns have the conditional density::
 
     q(x_o) = integral of q(x_o, x_u) dx_u,        q(x_u | x_o) = q(x_o, x_u) / q(x_o)
 
-- *One unknown column* is integrated over its normal score by adaptive quadrature
-  (``quadrature.py``). One unknown category is summed over its labels (``labels.py``).
-- *Several unknown columns*, or one number in a table with categories, are integrated by importance
-  sampling (Owen 2013, chapter 9). The proposal r is the conditional of a mixture that approximates
-  the fitted density (``distillation.py``)::
+- *Unknown labels* alone are summed, if they have at most ``MOST_COMBINATIONS`` combinations.
+- *One unknown number* is integrated over its normal score by adaptive quadrature
+  (``quadrature.py``).
+- *Other unknown columns* are integrated by importance sampling (Owen 2013, chapter 9). The
+  proposal r is the conditional of a mixture that approximates the fitted density
+  (``distillation.py``)::
 
       q(x_o) ~ 1/N sum_i w_i,      w_i = q(x_o, x_i) / r(x_i | x_o),      x_i ~ r( . | x_o)
 
   The number of draws is doubled until ``ENOUGH`` draws are effective. Before each doubling, r is
   adapted to the earlier draws (``importance.py``).
 
-A known label stands for a cell of its column, so importance sampling draws a point of the cell.
+The proposal has real numbers in place of unknown labels. There, the probability of a label is
+spread over the cell of its code (``log_density_in_cell``), so that a draw in the cell is a draw of
+the label.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
 
-from flows.conditionals import labels
 from flows.conditionals.distillation import Distilled
 from flows.conditionals.importance import Draws, effective
-from flows.conditionals.labels import LogDensity, log_probability
 from flows.conditionals.quadrature import integrate
-from flows.core.arrays import Array, Mask, Whole
+from flows.core.arrays import Array, Mask, Whole, rounded
 from flows.core.seeds import numpy_generator
 from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
 from flows.mixtures.truncated_mixture import BoxProposal
 from flows.networks.population import ensemble_log_prob
-from flows.tables.cells import concentrated
+from flows.tables.cells import log_density_in_cell
 from flows.tables.field import Field
 
 Intervals = Mapping[int, Array]  # intervals (I, 2) in the user's units, by column
 
+# From rows (n, D), with codes for labels, to log-densities (n, M) of the members of an ensemble
+LogDensity = Callable[[Array], Array]
 LogShare = Callable[[Array], Array]
 
 FIRST, MOST = 256, 8_192  # draws per row: in the first round, and at most in all rounds
 ENOUGH = 100  # effective draws
 POINTS = 20_000  # draws that are weighted at a time: limits the memory
+MOST_COMBINATIONS = 1_024  # of unknown labels that are summed
 TOLERANCE = 8e-3  # largest change between two halvings; the error is about a tenth of this
-LABEL_POINTS = 4_096  # for all labels of an unknown category together, beside other categories
-FEWEST_POINTS = 128  # for each label
 WIDTH = 1.1  # scale of the logistic curve that spaces the nodes, in standard deviations
 
 
@@ -187,7 +190,7 @@ class Unknowns:
     """Conditional distributions of a density.
 
     Args:
-        log_density: the members' log-densities of rows with real numbers in place of codes.
+        log_density: the members' log-densities of complete rows, with probabilities of labels.
         distilled: the approximation of the density, for proposals.
         member_weights: the weights of the members in the ensemble, ``(M,)``.
     """
@@ -221,9 +224,9 @@ class Unknowns:
         own = rows if own is None else own
         for unknown, some in patterns(rows, POINTS // FIRST):
             places = np.flatnonzero(unknown).tolist()
-            if not places or (len(places) == 1 and self.is_category[places[0]]):
+            if not places or self._combinations(places) <= MOST_COMBINATIONS:
                 found = self._listed(rows[some], places)
-            elif len(places) == 1 and not self.is_category.any():
+            elif len(places) == 1:
                 found = self._integrated(rows[some], places[0])
             else:
                 found = self._drawn(rows[some], unknown, row_numbers[some], seed, enough, own[some])
@@ -286,20 +289,35 @@ class Unknowns:
         for k, d in enumerate(places):
             points[:, d], slope = self.distilled.values(d, np.ascontiguousarray(z[:, k]))
             log_slope += slope
-        log_q = self.log_density(points) if count else np.empty((0, len(self.member_weights)))
+        log_q = np.empty((0, len(self.member_weights)))
+        if count:
+            log_q = self._log_on_line(points, np.isnan(row))
         return points, log_q + (log_slope - proposal.log_prob(z))[:, None]
 
+    def _log_on_line(self, points: Array, unknown: Mask) -> Array:
+        """Return the log-densities ``(n, M)`` of rows with real numbers for ``unknown`` labels."""
+        labels = np.flatnonzero(self.is_category & unknown).tolist()
+        rows, log_in_cell = points.copy(), np.zeros(len(points))
+        for d in labels:
+            last = len(self.columns[d].labels) - 1
+            rows[:, d] = points[:, d].round().clip(0, last)
+            log_in_cell += log_density_in_cell(points[:, d], last, len(labels))
+        return self.log_density(rows) + log_in_cell[:, None]
+
+    def _combinations(self, places: list[int]) -> float:
+        """Return the number of combinations of the labels; infinity if a column has numbers."""
+        return float(np.prod([len(self.columns[d].labels) or np.inf for d in places]))
+
     def _listed(self, rows: Array, places: list[int]) -> list[Posterior]:
-        """Return posteriors over the labels of the category at ``places``.
+        """Return posteriors over all combinations of the labels at ``places``.
 
         If ``places`` is empty, the rows are complete, and each posterior has only its row.
         """
-        count = len(self.columns[places[0]].labels) if places else 1
-        values = rows.repeat(count, axis=0)
-        if places:
-            values[:, places[0]] = np.tile(np.arange(count), len(rows))
-        points = max(FEWEST_POINTS, min(labels.POINTS, 2 ** int(np.log2(LABEL_POINTS / count))))
-        log_q = log_probability(self.log_density, self.columns, values, TOLERANCE, points)
+        codes = [range(len(self.columns[d].labels)) for d in places]
+        grid = np.array(list(product(*codes)), dtype=np.float64)
+        values = rows.repeat(len(grid), axis=0)
+        values[:, places] = np.tile(grid, (len(rows), 1))
+        log_q = self.log_density(values)
         parts = zip(np.split(values, len(rows)), np.split(log_q, len(rows)), strict=True)
         return [self._posterior(*part, is_exact=True) for part in parts]
 
@@ -312,7 +330,8 @@ class Unknowns:
         """
         is_unknown = np.arange(rows.shape[1]) == d
         mixture = ConditionalMixture.of(self.distilled.mixture, self._scores(rows), is_unknown)
-        mean, deviation = mixture.moments()
+        # The last bits depend on the number of rows
+        mean, deviation = (rounded(each) for each in mixture.moments())
         scale = WIDTH * deviation
 
         def points(row: Whole, u: Array) -> tuple[Array, Array]:
@@ -358,14 +377,8 @@ class Unknowns:
 
     def _draw(self, rows: Array, unknown: Mask, clouds: Sequence[Draws], count: int) -> None:
         """Add ``count`` draws to each of ``clouds``, which belong to the ``rows``."""
-        labels = np.flatnonzero(self.is_category & ~unknown).tolist()
         points = rows.repeat(count, axis=0)
         log_slope = np.zeros(len(points))
-        for d in labels:
-            u = np.concatenate([each.generator.random(count) for each in clouds])
-            last = len(self.columns[d].labels) - 1
-            points[:, d], slope = concentrated(u, points[:, d], last, len(labels))
-            log_slope += np.log(slope)
         first = ConditionalMixture.of(self.distilled.mixture, self._scores(points), unknown)
         if clouds[0].counts:
             z = np.concatenate([each.propose(count) for each in clouds])
@@ -377,7 +390,7 @@ class Unknowns:
         for k, d in enumerate(np.flatnonzero(unknown).tolist()):
             points[:, d], slope = self.distilled.values(d, np.ascontiguousarray(z[:, k]))
             log_slope += slope
-        log_q = self.log_density(points) + log_slope[:, None]
+        log_q = self._log_on_line(points, unknown) + log_slope[:, None]
         drawn = z, first.log_prob(z), log_q, points
         parts = zip(*(np.split(each, len(rows)) for each in drawn), strict=True)
         for each, part in zip(clouds, parts, strict=True):

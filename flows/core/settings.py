@@ -63,7 +63,8 @@ class Recipe(Section):
             each member.
         cooling: steps of the cooling, as a share of the steps before.
         warm_up_steps: steps over which the learning rate rises.
-        target_rate: the learning rate of networks with a context, as a multiple of the settings'.
+        target_rate: the learning rate of networks that are regularised like those of a target, as a
+            multiple of the settings'.
         average: the decay, per step, of the moving average of a member's weights.
         log: steps between two rows of the history.
         components: components of a mixture, at most.
@@ -172,7 +173,8 @@ class TrainingSettings(Section):
 
 
 def _check_rounds(value: list[int]) -> list[int]:
-    if len(value) != 4 or value != sorted(value):
+    fours = [value[start : start + 4] for start in range(0, len(value), 4)]
+    if not value or len(value) % 4 or any(each != sorted(each) for each in fours):
         raise ValueError("must hold four numbers of steps, none smaller than the one before")
     return value
 

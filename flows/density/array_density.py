@@ -15,12 +15,9 @@ import numpy as np
 from scipy.special import logsumexp
 
 from flows.conditionals.distillation import SAMPLES, Distilled
-from flows.conditionals.labels import TOLERANCE as EXACT
-from flows.conditionals.labels import log_probability
 from flows.conditionals.unknowns import (
     ENOUGH,
     MOST,
-    TOLERANCE,
     Intervals,
     Posterior,
     Unknowns,
@@ -43,6 +40,12 @@ GRID, REACH = 200, 3.5  # a curve has 200 points, from -3.5 to 3.5 in normal sco
 ERROR = 0.014  # standard error at which the draws for a probability end; for a ratio of two, 2%
 MOST_OF_AN_EVENT = 200_000  # draws for a probability, at most
 COMPLETIONS = 16  # draws of a row's other unknown values, over which a curve is averaged
+
+
+OLD_LABELS = (
+    "this population learned labels as numbers, as the pipeline and release 0.3 do, and has no "
+    "probabilities of labels; fit the table again with flows.fit or `flows fit`"
+)
 
 
 def fields_of(population: Population) -> Sequence[Field]:
@@ -166,6 +169,8 @@ class ArrayDensity:
         self.targets: list[str] = []  # names, if the density is p(y | x)
         self.schema = schema or Schema.of(fields_of(population))
         self.columns = list(self.schema.fields)
+        if any(field.labels for field in self.columns) and not population.scores_labels:
+            raise UserError(OLD_LABELS)
 
     @property
     def names(self) -> list[str]:
@@ -177,8 +182,7 @@ class ArrayDensity:
     def log_prob(self, rows: Array, row_numbers: Whole, is_given: Mask | None = None) -> Estimate:
         """Return the log-densities of the known values of each row.
 
-        A label has a probability, which is the density integrated over the cell of its code
-        (``conditionals/labels.py``). Other values have these results:
+        A label has a probability. Other values have these results:
 
         - A missing value (``NaN``) is integrated out. If the density has a target, a missing value
           of the context is averaged over, and a row that lacks a target has the result ``NaN``.
@@ -197,7 +201,7 @@ class ArrayDensity:
         rows, is_left_out = self._scorable(rows)
         direct = ~is_left_out & ~np.isnan(rows).any(axis=1) & (not is_given.any())
         if direct.any():
-            found.log_q[direct] = self._log_complete(rows[direct])
+            found.log_q[direct] = self._log_density(rows[direct])
         places = np.flatnonzero(~is_left_out & ~direct)
         if len(places):
             asked = rows[places], row_numbers[places]
@@ -408,11 +412,8 @@ class ArrayDensity:
     def _restricted(
         self, given: Conditions, generator: np.random.Generator, error: float, most: int
     ) -> Posterior:
-        """Return the posterior under conditions. A known label stands for its cell."""
-        row, intervals = given.row.copy(), dict(given.intervals)
-        for d, column in enumerate(self.columns):
-            if column.labels and not np.isnan(row[d]):
-                intervals[d], row[d] = row[d] + np.array([[-0.5, 0.5]]), np.nan
+        """Return the posterior under conditions."""
+        row, intervals = given.row, given.intervals
         if np.isnan(row).all() and not intervals:
             return Posterior(row[None], np.zeros((1, self.population.members)), np.ones(1), True)
         return self.unknowns.restricted(
@@ -485,7 +486,7 @@ class ArrayDensity:
         x = self._grid(row, d)
         rows = rest.repeat(len(x), axis=0)
         rows[:, d] = np.tile(x, len(rest))
-        log_q = self._log_complete(rows, TOLERANCE)
+        log_q = self._log_density(rows)
         log_q = self.ensemble(log_q).reshape(len(rest), -1) + np.log(np.gradient(x))
         share = np.exp(log_q - np.logaddexp.reduce(log_q, axis=1, keepdims=True)).mean(axis=0)
         return x, share / np.gradient(x)
@@ -507,10 +508,6 @@ class ArrayDensity:
             )
         samples = np.concatenate([rows for rows, _ in self.sample(SAMPLES)])
         return Unknowns(self._log_density, Distilled(self.columns, samples), self._weights)
-
-    def _log_complete(self, rows: Array, tolerance: float = EXACT) -> Array:
-        """Return the members' log-densities of complete rows, with probabilities of labels."""
-        return log_probability(self._log_density, self.columns, rows, tolerance)
 
     def _log_density(self, rows: Array) -> Array:
         return chunked_log_prob(self.population, rows)

@@ -26,7 +26,8 @@ def describe(population: Population, schema: Schema, record: Record | None) -> s
     model = about.get("model", type(population).__name__)
     count = _count(population.network_count, "network" if model in registry.names() else "member")
     if mixtures := population.members - population.network_count:
-        count += f" and {_count(mixtures, 'mixture')}"
+        of_mixtures = _count(mixtures, "mixture")
+        count = f"{count} and {of_mixtures}" if population.network_count else of_mixtures
     lines = [f"{model} of {', '.join([count, *(f'{key} {value}' for key, value in settings)])}"]
     gaps = [0] * len(schema.fields) if record is None else record.gaps or [0] * len(schema.fields)
     lines += [_column(*pair) for pair in zip(schema.fields, gaps, strict=True)]
@@ -35,17 +36,19 @@ def describe(population: Population, schema: Schema, record: Record | None) -> s
         return "\n".join(lines)
     recipe = f"trained with the {record.recipe} recipe on {record.rows} rows"
     recipe += " (repeated by their weights)" if schema.is_weighted else ""
-    lines.append(f"{recipe}, seed {about.get('seed')}")
+    lines.append(f"{recipe}, seed {about['seed']}" if "seed" in about else recipe)
     if record.members:
         weights = population.member_weights.tolist()
         pairs = zip(record.members, weights, strict=True)
         for settings, own in groupby(pairs, key=lambda pair: pair[0].settings):
             members, weights_of = zip(*own, strict=True)
-            line = f"with preprocessing {words_of(settings)}: weight {sum(weights_of):.2f}"
+            what = "with preprocessing" if "preprocessing" in settings else "with"
+            line = f"{what} {words_of(settings)}: weight {sum(weights_of):.2f}"
             steps = [each.steps for each in members if each.steps is not None]
             if steps:
                 line += f", steps {min(steps)} to {max(steps)}"
-            lines.append(f"{_count(len(members), 'network' if steps else 'mixture')} {line}")
+            kind = f"{settings['model']} network" if "model" in settings else "network"
+            lines.append(f"{_count(len(members), kind if steps else 'mixture')} {line}")
     if record.cuts:
         cuts = json.dumps(record.cuts)
         lines.append(f"cut by a limit of time; the setting cuts={cuts} gives the same fit")
@@ -62,12 +65,14 @@ def describe(population: Population, schema: Schema, record: Record | None) -> s
 def words_of(settings: Mapping[str, Any]) -> str:
     """Return the settings of a member as words, in the order of ``ORDER``."""
     words = []
-    for key in sorted(settings, key=lambda key: (ORDER.get(key, len(ORDER)), key)):
+    names = settings.keys() - {"model"}
+    for key in sorted(names, key=lambda key: (ORDER.get(key, len(ORDER)), key)):
         value = settings[key]
         if key in PLURALS:
             words.append(f"1 {SINGULARS[key]}" if value == 1 else f"{value} {PLURALS[key]}")
         else:
-            words.append(str(value) if key == "preprocessing" else f"{key} {value:g}")
+            shown = value if isinstance(value, str) else f"{value:g}"
+            words.append(shown if key == "preprocessing" else f"{key} {shown}")
     return ", ".join(words)
 
 

@@ -16,11 +16,14 @@ from pydantic import ValidationError
 from flows import saving
 from flows.conditionals.target_population import TargetPopulation
 from flows.core.arrays import Array, Whole, subsample
-from flows.core.rows import effective_rows
+from flows.core.rows import Rows, effective_rows
 from flows.core.settings import Cuts, TrainingSettings, explain, folds_and_kept
 from flows.density.array_density import ArrayDensity
 from flows.density.frame_density import Density
 from flows.density.target_density import density_of
+from flows.mixtures.class_conditional import codes_of
+from flows.mixtures.labelled_population import LabelledPopulation
+from flows.mixtures.latent_classes import LatentClasses
 from flows.networks import building, registry
 from flows.networks.architecture import Architecture
 from flows.networks.flow import Flow
@@ -30,16 +33,17 @@ from flows.recipe.candidate import Candidate
 from flows.recipe.clock import Clock
 from flows.recipe.ensemble import Ensemble
 from flows.recipe.mixture_candidate import ClassCandidate, MixtureCandidate
-from flows.recipe.network_candidate import NetworkCandidate
+from flows.recipe.network_candidate import Family, NetworkCandidate
 from flows.recipe.recipe import Learned, learn
 from flows.recipe.record import Record, RowScores, RowState
+from flows.recipe.regularisation import LABEL_REGULARISATIONS, TARGET_REGULARISATIONS
 from flows.recipe.train import train
 from flows.tables.column_maps import ColumnMaps
 from flows.tables.notices import Notice, show
 from flows.tables.options import FitOptions, resolve, spelled_out, target_names
 from flows.tables.parsing import Table, from_user
 from flows.tables.rows import joined
-from flows.tables.schema import Schema
+from flows.tables.schema import Sample, Schema
 from flows.tables.spreading import dequantise
 
 TRIED = 50  # rows that are scored to measure the time
@@ -120,14 +124,19 @@ def fit_table(
     asked.check_batch_size(len(values))
     on_notices(notices)
     context = len(fields) - sample.target_count if sample.target_count else 0
-    seed, to_real = options["seed"], ColumnMaps(fields)
+    seed, to_real, name = options["seed"], ColumnMaps(fields), asked.name
+    if not context and any(to_real.label_counts):
+        density = _fit_with_labels(asked, schema, values, sample)
+        if late := clock.late():
+            on_notices([Notice(late)])
+        return density
     how: Any = {"seed": seed, "to_real": to_real, "context": context}
-    build = partial(building.build, asked.architecture, (len(fields) - context,), **how)
+    build: Any = partial(building.build, asked.architecture, (len(fields) - context,), **how)
     # Known values of a context are not spread
     points = dequantise(fields, values, sample.copies, seed, given=context, is_narrow=bool(context))
-    is_rounded = any(field.labels or (context and field.cell) for field in fields[context:])
+    is_rounded = bool(context) and any(field.labels or field.cell for field in fields[context:])
     if asked.learns:
-        candidates = asked.candidates(build, () if context else to_real.label_counts)
+        candidates = asked.candidates([Family(build)], None if context else MixtureCandidate)
         if len(candidates) > 1:
             clock.reserve("mixtures")
         if is_rounded:
@@ -141,22 +150,22 @@ def fit_table(
             seed=seed,
             recipe=recipe,
         )
-        ensemble, record = learn(learned, candidates, asked.folds, clock)
-        population: Population = ensemble.eval()
+        population: Population
+        population, record = learn(learned, candidates, asked.folds, clock)
     else:
         untrained = build(members=options["members"])
-        population = train(untrained, points, settings=asked.training, name=asked.name)
+        population = train(untrained, points, settings=asked.training, name=name)
         record = population.record
     if context:
         flow = cast(Flow, population.networks if isinstance(population, Ensemble) else population)
         flow.weights.copy_(population.member_weights)
-        population = TargetPopulation.of(flow, values, seed, recipe).eval()
-    if asked.learns and is_rounded:
-        most = recipe.rescored_rows
-        population, record = rescored(population, record, values, copies, clock, most)
+        population = of_target = TargetPopulation.of(flow, values, seed, recipe)
+        if asked.learns and is_rounded:
+            most = recipe.rescored_rows
+            record = rescored(of_target, record, values, copies, clock, most)
     if late := clock.late():
         on_notices([Notice(late)])
-    return Density(population, schema, record)
+    return Density(population.eval(), schema, record)
 
 
 @dataclass(frozen=True)
@@ -193,20 +202,86 @@ class _Asked:
         if "batch_size" in self.settings and size > rows:
             raise ValueError(f"batch_size = {size}: must be at most {rows}, the number of rows")
 
-    def candidates(self, build: Callable[..., Any], counts: Sequence[int]) -> list[Candidate]:
+    def candidates(
+        self, families: Sequence[Family], mixtures: type[MixtureCandidate] | None
+    ) -> list[Candidate]:
         """Return the candidates of the automatic recipe.
 
         Args:
-            build: returns the untrained population with the argument ``members``.
-            counts: the number of labels of each column, 0 for numbers; empty for no mixtures.
+            families: the networks; none for a table of labels alone.
+            mixtures: the kind of mixtures; ``None`` for none.
         """
-        found: list[Candidate] = [NetworkCandidate(build, self.kept, self.training, name=self.name)]
-        if counts and (mixtures := self.options["mixtures"]):
-            is_labelled = any(counts)
-            found.append(
-                ClassCandidate(counts, mixtures) if is_labelled else MixtureCandidate(mixtures)
-            )
+        found: list[Candidate] = []
+        if families:
+            found.append(NetworkCandidate(families, self.kept, self.training, name=self.name))
+        if mixtures is ClassCandidate or (mixtures and self.options["mixtures"]):
+            found.append(mixtures(self.options["mixtures"]))
         return found
+
+
+def _fit_with_labels(asked: _Asked, schema: Schema, values: Array, sample: Sample) -> Density:
+    """Fit p(labels) and p(numbers | labels) to the ``values`` ``(n, D)`` of a table.
+
+    Networks are given the codes of the labels as a context. Two architectures race each other: the
+    architecture of the fit, and a ``Conditional``, which learns column by column.
+    """
+    fields, seed, recipe = schema.fields, asked.options["seed"], asked.training.numbers
+    places = sorted(range(len(fields)), key=lambda d: not fields[d].labels)
+    ordered, labels = [fields[d] for d in places], sum(bool(field.labels) for field in fields)
+    rows, to_real = values[:, places], ColumnMaps(ordered)
+    points = dequantise(ordered, rows, sample.copies, seed, given=labels)
+
+    def family(architecture: Architecture, **how: Any) -> Family:
+        shape = (len(fields) - labels,)
+        own: Any = {"seed": seed, "to_real": to_real, "context": labels}
+        build: Any = partial(building.build, architecture, shape, **own)
+        return Family(build, settings={"model": registry.name_of(architecture)}, **how)
+
+    families = []
+    if labels < len(fields):
+        if not asked.architecture.takes_context:
+            raise ValueError(
+                f"model = {asked.name!r}: does not learn numbers given labels; a table with labels "
+                f"needs one of {_table_models(with_labels=True)}"
+            )
+        separate = registry.find("conditional")()
+        families = [
+            family(asked.architecture, regularisations=LABEL_REGULARISATIONS),
+            family(separate, regularisations=TARGET_REGULARISATIONS),
+        ]
+    if asked.learns:
+        learned = Learned(
+            points,
+            to_real.with_context(labels),
+            groups=sample.groups,
+            copies=sample.copies if sample.is_weighted else None,
+            seed=seed,
+            recipe=recipe,
+            labels=labels,
+        )
+        candidates = asked.candidates(families, ClassCandidate)
+        ensemble, record = learn(learned, candidates, asked.folds, asked.clock)
+        if record.gaps:
+            gaps = dict(zip(places, record.gaps, strict=True))
+            record = replace(record, gaps=[gaps[d] for d in range(len(fields))])
+        population: Population = ensemble.placed(places, ColumnMaps(fields))
+    else:
+        sizes = tuple(to_real.label_counts[:labels])
+        codes = codes_of(rows[:, :labels], sizes)
+        alone = Rows(np.empty((len(codes), 0)), codes, sizes)
+        of_labels = LatentClasses.fit_with_gaps(alone, recipe)
+        conditional: Flow | None = None
+        record = Record("fixed", len(rows))
+        if families:
+            untrained = families[0].build(members=asked.options["members"])
+            trained = train(untrained, points, settings=asked.training, name=asked.name)
+            conditional = cast(Flow, trained)
+            record = conditional.record
+        of_member = [0] * (conditional.members if conditional else 1)
+        population = LabelledPopulation(
+            conditional, [of_labels], of_member, ColumnMaps(fields), places
+        )
+    return Density(population.eval(), schema, record)
 
 
 def _asked(model: str | Architecture | None, options: FitOptions) -> _Asked:
@@ -302,47 +377,49 @@ def _check_targets(architecture: Architecture, targets: Sequence[str]) -> None:
         raise ValueError(f"model = {name!r}: needs a target")
 
 
-def _table_models() -> str:
-    """Return the names of the architectures of tables without a target, for messages."""
+def _table_models(*, with_labels: bool = False) -> str:
+    """Return the names of the architectures of tables without a target, for messages.
+
+    With labels, only those that learn numbers given labels are returned.
+    """
     classes = {name: registry.find(name) for name in registry.names()}
     fit_for_tables = (
         name
         for name, cls in classes.items()
-        if cls.has_density and not cls.of_images and not cls.needs_context
+        if cls.has_density
+        and not (cls.of_images or cls.needs_context)
+        and (cls.takes_context or not with_labels)
     )
     return ", ".join(fit_for_tables)
 
 
 def rescored(
-    population: Population,
+    population: TargetPopulation,
     record: Record,
     values: Array,
     copies: Whole | None,
     clock: Clock,
     most: int,
-) -> tuple[Population, Record]:
-    """Score held-out rows like new rows, with probabilities of labels, and stack the members again.
+) -> Record:
+    """Score held-out rows of a rounded target like new rows, and stack the members again.
 
-    At most ``most`` complete rows are scored; the other rows lose their score. The new weights of
-    the members replace the weights of the recipe, which were fitted to densities at dequantised
-    codes. These densities understate the probabilities of labels under the networks. If there are
-    fewer than ``STACKED`` complete rows and most rows have gaps, the weights of the recipe stay.
-
-    With a target, a rounded value has the probability of its cell, and the mean of the new scores
-    replaces the score of the recipe.
+    A rounded value has the probability of its cell. At most ``most`` complete rows are scored; the
+    other rows lose their score. The new weights of the members replace those of the recipe, which
+    were fitted to densities at dequantised values. If there are fewer than ``STACKED`` complete
+    rows and most rows have gaps, the weights of the recipe stay.
 
     Args:
-        population: the ensemble.
+        population: the ensemble, which gets the new weights.
         record: the record of the automatic recipe; a record without scores of rows is returned.
         values: the training rows ``(n, D)``, with codes for labels.
         copies: the row that each row repeats, ``(n,)``, if rows are repeated by their weights.
         clock: decides how many rows are scored.
         most: the largest number of rows that are scored.
 
-    Returns the ensemble with the new weights, and the record with the new scores.
+    Returns the record with the new scores.
     """
     if (own := record.row_scores) is None or record.folds is None:
-        return population, record
+        return record
     density, scored = density_of(population), np.flatnonzero(own.state == RowState.SCORED)
 
     def score(count: int) -> tuple[Whole, Array]:
@@ -361,30 +438,27 @@ def rescored(
     held_out = int((own.state != RowState.NOT_HELD_OUT).sum())
     if len(places) >= min(STACKED, held_out / 2):
         weights = stacking.member_weights(log_q, fold, record.folds)
-        if isinstance(population, TargetPopulation):
-            population.flow.weights.copy_(torch.from_numpy(weights))
-        elif isinstance(population, Ensemble):
-            population = population.with_weights(weights).eval()
-        density = density_of(population)
+        population.flow.weights.copy_(torch.from_numpy(weights))
     state, scores = own.state.copy(), np.full(len(own.state), np.nan)
     state[scored], state[places] = RowState.NOT_RESCORED, RowState.SCORED
     for f in np.unique(fold):
         members = record.out_of_fold_members(f)
         scores[places[fold == f]] = density.ensemble(log_q[fold == f], members)
-    record = replace(record, row_scores=RowScores(own.fold, state, scores))
-    if clock.is_recorded and len(places):
-        record = replace(record, cuts={**record.cuts, "rescored": len(places)})
-    if not isinstance(population, TargetPopulation):
-        return population, record
     found = scores[places]
     evidence = len(found) if copies is None else effective_rows(copies[places])
-    error = float(found.std() / np.sqrt(evidence))
-    record = replace(record, held_out=float(found.mean()), held_out_se=error)
+    record = replace(
+        record,
+        row_scores=RowScores(own.fold, state, scores),
+        held_out=float(found.mean()),
+        held_out_se=float(found.std() / np.sqrt(evidence)),
+    )
+    if clock.is_recorded and len(places):
+        record = replace(record, cuts={**record.cuts, "rescored": len(places)})
     if any(column.labels for column in density.columns[-population.target_count :]):
         # The references are densities of codes; the frequencies of the labels replace them
         frequencies = _label_frequencies(values[places, -1]) if population.target_count == 1 else {}
         record = replace(record, references=frequencies)
-    return population, record
+    return record
 
 
 def _label_frequencies(codes: Array) -> dict[str, float]:

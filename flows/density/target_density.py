@@ -69,7 +69,7 @@ class TargetDensity(ArrayDensity):
         scored = np.where(wrong & of_context, np.nan, rows)
         return scored, np.logical_or.reduce(lacking, axis=1)
 
-    def _log_complete(self, rows: Array, tolerance: float = 0.0) -> Array:
+    def _log_density(self, rows: Array) -> Array:
         return self.population.log_factors(rows).sum(axis=2)
 
     def sample(

@@ -23,8 +23,10 @@ from scipy.special import logsumexp
 
 from flows.core.arrays import Array, Mask, Whole, choose, rounded
 from flows.core.rows import Rows
+from flows.core.settings import Recipe
 from flows.core.threads import one_thread
-from flows.mixtures.conditional_mixture import patterns
+from flows.mixtures.completion import ENOUGH, few_rows
+from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
 from flows.mixtures.fitting import RIDGE, to_nine_digits
 from flows.mixtures.mixture import Mixture
 
@@ -116,6 +118,84 @@ class LatentClasses:
         log_terms = self.mixture.log_terms(numbers)
         self._add_labels(log_terms, codes)
         return np.logaddexp.reduce(log_terms, axis=0)
+
+    def of_labels(self) -> LatentClasses:
+        """Return the density of the labels alone, with the numbers integrated out."""
+        return LatentClasses(self.mixture.marginal(0), self.shares)
+
+    @classmethod
+    def stacked(cls, parts: Sequence[LatentClasses], weights: Array) -> LatentClasses:
+        """Return the weighted mean of densities of labels as one mixture.
+
+        Args:
+            parts: densities of labels alone.
+            weights: their weights, which sum to 1; a part of weight 0 is left out.
+        """
+        kept = [(part, w) for part, w in zip(parts, weights, strict=True) if w > 0]
+        of_classes = np.concatenate([w * part.mixture.weights for part, w in kept])
+        columns = zip(*(part.shares for part, _ in kept), strict=True)
+        shares = [np.concatenate(column) for column in columns]
+        return cls.of_shares(of_classes / of_classes.sum(), shares)
+
+    @classmethod
+    def of_shares(cls, weights: Array, shares: Sequence[Array]) -> LatentClasses:
+        """Return classes of labels alone.
+
+        Args:
+            weights: the weights of the classes, ``(K,)``.
+            shares: the probabilities of the labels of each column given the class, ``(K, L)`` each.
+        """
+        count = len(weights)
+        return cls(Mixture(weights, np.empty((count, 0)), np.empty((count, 0, 0))), list(shares))
+
+    def draw_missing(self, rows: Rows, rng: np.random.Generator) -> tuple[Rows, Array]:
+        """Return the rows with draws in their gaps, and the log-density of the draws, ``(n,)``."""
+        log_terms = self.log_terms(rows)
+        log_known = np.logaddexp.reduce(log_terms, axis=0)
+        chosen = choose(np.exp(log_terms - log_known).T, rng.random(len(rows.numbers)))
+        numbers, codes = rows.numbers.copy(), rows.codes.copy()
+        for j, share in enumerate(self.shares):
+            drawn = choose(share[chosen], rng.random(len(codes)))
+            codes[:, j] = np.where(codes[:, j] < 0, drawn, codes[:, j])
+        noise = rng.standard_normal(numbers.shape)
+        for unknown, places in patterns(rows.numbers, len(numbers)):
+            if unknown.any():
+                given = ConditionalMixture.of(self.mixture, rows.numbers[places], unknown)
+                u, own = np.flatnonzero(unknown), chosen[places]
+                means = given.means[np.arange(len(places)), own]
+                moved = np.einsum("nuv,nv->nu", given.factors[own], noise[places][:, u])
+                numbers[places[:, None], u] = means + moved
+        complete = Rows(numbers, codes, rows.sizes)
+        return complete, self.log_prob_of_complete(numbers, codes) - log_known
+
+    def sample_numbers(self, codes: Whole, rng: np.random.Generator) -> Array:
+        """Draw the numbers of rows with these ``codes`` ``(n, C)``, ``(n, D)``."""
+        log_terms = np.log(self.mixture.weights)[:, None].repeat(len(codes), axis=1)
+        self._add_labels(log_terms, codes)
+        shares = np.exp(log_terms - np.logaddexp.reduce(log_terms, axis=0)).T
+        return self.mixture.sample_components(choose(shares, rng.random(len(codes))), rng)
+
+    @classmethod
+    def fit_with_gaps(cls, rows: Rows, recipe: Recipe) -> LatentClasses:
+        """Fit classes whose number has the best Schwarz's criterion (BIC), to fill gaps.
+
+        The numbers grow through ``recipe.filler_components`` while the criterion improves.
+        """
+        rows = rows.take(few_rows(rows.numbers, recipe.filler_rows))
+        n, dim = rows.numbers.shape
+        ridge = max(RIDGE, min(1.0, (dim + len(rows.sizes)) / n) ** 4)
+        least = np.inf
+        for count in recipe.filler_components:
+            if count > 1 and ENOUGH * count * (dim + len(rows.sizes)) > n:
+                break
+            fitted = cls.fit(rows, count, ridge)
+            of_numbers = count * dim + count * dim * (dim + 1) / 2
+            parameters = count - 1 + of_numbers + count * sum(size - 1 for size in rows.sizes)
+            criterion = parameters * np.log(n) - 2 * fitted.log_prob(rows).sum()
+            if criterion > least:
+                break
+            least, best = criterion, fitted
+        return best
 
     @classmethod
     def independent(cls, rows: Rows) -> LatentClasses:

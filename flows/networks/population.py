@@ -57,6 +57,8 @@ class Population(nn.Module, Distribution):
     most_conditional: ClassVar[int | None] = None
     # Whether ``score`` takes rows with gaps
     scores_gaps: ClassVar[bool] = False
+    # Whether ``log_prob`` takes codes of labels as labels, with probabilities
+    scores_labels: ClassVar[bool] = False
     # Points that are scored at a time, to bound the memory
     chunk: ClassVar[int] = 10_000
 

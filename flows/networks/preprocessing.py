@@ -135,17 +135,19 @@ class Preprocessing(Bijection):
         return self.standardize.scaler.scale(self.to_real.map_rows(rows))
 
     @torch.no_grad()
-    def fit(self, rows: Array, *, margins: bool = False, whiten: bool = False) -> None:
+    def fit(
+        self, rows: Array, *, margins: bool = False, whiten: bool = False, kept: int = 0
+    ) -> None:
         """Fit all maps to rows ``(n, M or 1, D)`` in the user's units, one after another.
 
-        A map that is not fitted stays the identity.
+        A map that is not fitted stays the identity. The first ``kept`` columns are only scaled.
         """
         self.fit_scaler(rows)
         z = torch.from_numpy(self.scale(rows)).movedim(0, -1)
         z = z.expand(self.members, -1, -1).contiguous()
         for step, is_fitted in ((self.margins, margins), (self.whiten, whiten)):
             if step is not None and is_fitted:
-                step.initialize(z)
+                step.initialize(z, kept)
                 z = step(z)[0]
 
     @torch.no_grad()

@@ -50,6 +50,15 @@ class Candidate(ABC):
 
     keep: int | None = None
 
+    def prepare(self, folds: Sequence[Fold], clock: Clock) -> None:
+        """Set what all candidates use of the folds, before they are fitted; by default, nothing.
+
+        Args:
+            folds: the folds.
+            clock: ends the parts of the fit.
+        """
+        return
+
     @abstractmethod
     def fit(self, folds: Sequence[Fold], clock: Clock) -> Fitted:
         """Return members for each fold; none if the clock leaves no time.

@@ -96,12 +96,20 @@ class Clock:
         """Reserve time for ``"mixtures"``, or for ``"scores"`` of rows like new rows."""
         self.reserved[part] = SHARES[part]
 
-    def round(self, name: str) -> Part:
-        """Return the part of a round of networks, one of ``ROUNDS``; the units are steps."""
+    def round(self, name: str, first: int = 0, waiting: int = 1) -> Part:
+        """Return the part of a round of networks, one of ``ROUNDS``; the units are steps.
+
+        Args:
+            name: the round.
+            first: the place of the first round of these networks in ``Cuts.rounds``.
+            waiting: the number of populations that share the rest of the round, this one included.
+        """
+        passed = self._passed()
         if self.trained_from is None:
-            self.trained_from = self._passed()
-        share = self.trained_from + ROUNDS[name] * (self._networks_end - self.trained_from)
-        return self._part(share, lambda cuts: cuts.rounds[list(ROUNDS).index(name)])
+            self.trained_from = passed
+        end = self.trained_from + ROUNDS[name] * (self._networks_end - self.trained_from)
+        share = passed + (end - passed) / waiting
+        return self._part(share, lambda cuts: cuts.rounds[first + list(ROUNDS).index(name)])
 
     def cooling(self) -> Part:
         """Return the part of the cooling; the units are steps."""
@@ -116,6 +124,8 @@ class Clock:
         """Return the part of the search ``place`` of ``places``; the units are settings."""
         passed = self._passed()
         end = 1 - SLACK - self.reserved.get("scores", 0.0)
+        if self.trained_from is None:  # before the networks
+            end = min(end, passed + SHARES["mixtures"] * (places - place) / places)
         share = passed + (end - passed) / (places - place)
         return self._part(share, lambda cuts: [*cuts.searches, 0, 0][place])
 

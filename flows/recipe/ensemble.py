@@ -10,9 +10,10 @@ from numpy.random import Generator
 from torch import Tensor, nn
 
 from flows.core.arrays import Shape
+from flows.core.checkpoint import CheckpointError
 from flows.core.seeds import generator_of
 from flows.mixtures.gaussian_mixture import GaussianMixture
-from flows.mixtures.latent_class_mixture import LatentClassMixture
+from flows.mixtures.labelled_population import LabelledPopulation
 from flows.networks import building
 from flows.networks.network_population import NetworkPopulation
 from flows.networks.population import Description, Population
@@ -43,12 +44,19 @@ class Ensemble(Population):
 
     def __init__(self, parts: Sequence[Population], weights: Any) -> None:
         description = {}  # a file cannot hold an ensemble without networks
-        if isinstance(parts[0], NetworkPopulation):
+        if isinstance(parts[0], LabelledPopulation):
+            description = {**parts[0].description, "parts": [x.description for x in parts[1:]]}
+        elif isinstance(parts[0], NetworkPopulation):
             description = {**parts[0].description, "mixtures": len(parts) - 1}
         super().__init__(sum(part.members for part in parts), parts[0].event_shape, description)
         self.parts = nn.ModuleList(parts)
         self.register_buffer("weights", torch.as_tensor(weights, dtype=torch.float64))
         self.history = parts[0].history
+
+    def placed(self, places: Sequence[int], to_real: ToReal) -> Ensemble:
+        """Return the ensemble of rows with labels in another order (``LabelledPopulation``)."""
+        parts = [part for part in self._parts if isinstance(part, LabelledPopulation)]
+        return Ensemble([part.placed(places, to_real) for part in parts], self.weights)
 
     def with_weights(self, weights: Any) -> Ensemble:
         """Return the ensemble of the same members with other weights ``(M,)``."""
@@ -65,7 +73,8 @@ class Ensemble(Population):
 
     @property
     def network_count(self) -> int:
-        return self.networks.members
+        networks = (part for part in self._parts if not isinstance(part, GaussianMixture))
+        return sum(part.network_count for part in networks)
 
     @property
     def member_weights(self) -> Tensor:
@@ -74,6 +83,10 @@ class Ensemble(Population):
     @property
     def to_real(self) -> ToReal:
         return self.networks.to_real
+
+    @property
+    def scores_labels(self) -> bool:  # type: ignore[override]
+        return self.networks.scores_labels
 
     def supports(self, method: str) -> bool:
         return method == "log_prob"
@@ -126,12 +139,24 @@ class Ensemble(Population):
         own = _below("parts.0.", state) or _below("network.", state)
         parts: list[Population] = [building.restored(about, own)]
         to_real = parts[0].to_real
+        if count and any(to_real.label_counts):
+            raise CheckpointError(
+                "was fitted by release 0.3, which learned labels as numbers; fit the table again"
+            )
         for k in range(count):
             own = _below(f"parts.{k + 1}.", state) or _below(f"mixtures.{k}.", state)
-            if any(to_real.label_counts):
-                parts.append(LatentClassMixture.with_state(to_real, own))
-            else:
-                parts.append(GaussianMixture.with_state(to_real, own))
+            parts.append(GaussianMixture.with_state(to_real, own))
+        return cls(parts, state["weights"])
+
+    @classmethod
+    def with_labels(cls, description: Description, state: Mapping[str, Tensor]) -> Ensemble:
+        """Return the ensemble of a checkpoint of a table with labels, as ``restored``."""
+        first, others = dict(description), description["parts"]
+        del first["parts"]
+        parts = [
+            LabelledPopulation.restored(about, _below(f"parts.{k}.", state))
+            for k, about in enumerate([first, *others])
+        ]
         return cls(parts, state["weights"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -10,13 +11,21 @@ import torch
 from torch import Tensor
 
 from flows.core.arrays import Array, Whole, as_points, subsample
+from flows.core.rows import Rows
+from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.core.settings import Recipe
 from flows.mixtures import completion
+from flows.mixtures.class_conditional import codes_of
 from flows.mixtures.gaussian_mixture import GaussianMixture
+from flows.mixtures.latent_classes import LatentClasses
 from flows.networks.preprocessing import Preprocessing
 from flows.networks.to_real import ToReal
+from flows.recipe.class_filler import ClassFiller
 from flows.recipe.noise import NeighbourNoise, PointNoise
+from flows.recipe.regularisation import Regularisation
+
+UNSEEN = 1e12  # the deviation of labels that a network does not see
 
 
 class Fold:
@@ -27,6 +36,9 @@ class Fold:
     only the context has gaps. A gap is drawn given the known values of the context alone, since the
     point is unknown when the density is used.
 
+    Columns of labels come first. Networks are given their codes, as a context, but the labels have
+    a density of their own, and a gap is drawn given all known values of its row.
+
     Args:
         rows: all rows, ``(n, D)`` in the user's units. A gap is ``NaN``.
         fold_of: the number of the fold in which each row is held out, ``(n,)``; -1 for none.
@@ -36,8 +48,10 @@ class Fold:
         seed: the seed of the draws in gaps.
         copies: the row that each row repeats, ``(n,)``, if rows are repeated by their weights.
         recipe: the numbers of the recipe.
+        labels: the number of first columns that hold codes of labels with a density of their own.
 
     Attributes:
+        label_density: the density of the labels, which ``ClassCandidate`` fits; ``None`` before.
         train: the indices of the training rows, ``(t,)``: all rows that are not held out, or
             ``recipe.train_rows`` of these (``completion.few_rows``).
         different: the indices into ``train`` of the rows without their copies, if rows are repeated
@@ -59,8 +73,11 @@ class Fold:
         seed: int = 0,
         copies: Whole | None = None,
         recipe: Recipe | None = None,
+        labels: int = 0,
     ) -> None:
         self.number, self.to_real, self.context, self.seed = number, to_real, context, seed
+        self.labels, self.sizes = labels, tuple(to_real.label_counts[:labels])
+        self.label_density: LatentClasses | None = None
         self.recipe = recipe or Recipe()
         self.train = np.flatnonzero(fold_of != number)
         self.train = self.train[completion.few_rows(rows[self.train], self.recipe.train_rows)]
@@ -72,11 +89,46 @@ class Fold:
         has_gaps = np.isnan(self.learned).any()
         self.completions = self.recipe.completions(len(self.train)) if has_gaps else 1
         self.completed, _ = self.complete(self.learned, self.completions)
-        self._prepared: dict[str, PreparedFold] = {}
+        self._prepared: dict[tuple[str, bool], PreparedFold] = {}
 
-    def preprocessing(self) -> Preprocessing:
-        """Return a preprocessing of rows, which is not fitted."""
-        return Preprocessing(self.learned.shape[1:], 1, self.to_real, self.context)
+    def preprocessing(self, *, sees_labels: bool = True) -> Preprocessing:
+        """Return a preprocessing of rows, which is not fitted.
+
+        Args:
+            sees_labels: whether the codes of labels are scaled; otherwise they map to 0.
+        """
+        preprocessing = Preprocessing(
+            self.learned.shape[1:], 1, self.to_real, self.context or self.labels
+        )
+        if self.labels:
+            # A label may be the only one of its column in the training rows
+            real = self.to_real.map_rows(self.completed[:, None])[:, 0]
+            ends = np.array([[0] * len(self.sizes), np.array(self.sizes) - 1.0])
+            of_labels = self.to_real.part(range(self.labels)).map_rows(ends[:, None])[:, 0]
+            of_numbers = Scaler.fit(real[:: self.completions, self.labels :], self.number_names)
+            mean = np.concatenate([of_labels.mean(axis=0), of_numbers.mean])
+            width = np.ptp(of_labels, axis=0) / 2 if sees_labels else np.full(self.labels, UNSEEN)
+            deviation = np.concatenate([width, of_numbers.deviation])
+            preprocessing.use_scaler(Scaler(mean[None], deviation[None]))
+        return preprocessing
+
+    @property
+    def number_names(self) -> Sequence[str]:
+        return self.to_real.names[self.labels :]
+
+    def rows_of(self, rows: Array) -> Rows:
+        """Return rows ``(n, D)`` as numbers on the real line, not scaled, and codes of labels."""
+        numbers = self.to_real.part(range(self.labels, rows.shape[1])).map_rows(
+            rows[:, None, self.labels :]
+        )[:, 0]
+        return Rows(numbers, codes_of(rows[:, : self.labels], self.sizes), self.sizes)
+
+    def log_labels(self, rows: Array) -> Array:
+        """Return the log-probabilities of the labels of complete rows ``(n, D)``, ``(n,)``."""
+        if self.label_density is None:
+            return np.zeros(len(rows))
+        codes = codes_of(rows[:, : self.labels], self.sizes)
+        return self.label_density.log_prob_of_complete(np.empty((len(rows), 0)), codes)
 
     @cached_property
     def checked(self) -> Whole:
@@ -84,8 +136,10 @@ class Fold:
         return subsample(np.arange(len(self.held_out)), self.recipe.check_rows)
 
     @cached_property
-    def filler(self) -> GaussianMixture:
+    def filler(self) -> GaussianMixture | ClassFiller:
         """The mixture for draws in gaps; it is fitted when it is first used."""
+        if self.labels:
+            return ClassFiller.fit(self.learned, self.sizes, self.to_real, self.recipe)
         if self.context:
             # The generator of the mixture that the density uses (``TargetPopulation.of``)
             rows, to_real = self.learned[:, : self.context], self.to_real.part(range(self.context))
@@ -119,11 +173,11 @@ class Fold:
                 log_r[:] = 0.0
         return completed, log_r.reshape(-1, count)
 
-    def prepared(self, name: str) -> PreparedFold:
+    def prepared(self, name: str, *, sees_labels: bool = True) -> PreparedFold:
         """Return the fold after a preprocessing (``PreparedFold``), which is fitted once."""
-        if name not in self._prepared:
-            self._prepared[name] = PreparedFold(self, name)
-        return self._prepared[name]
+        if (key := (name, sees_labels)) not in self._prepared:
+            self._prepared[key] = PreparedFold(self, name, sees_labels=sees_labels)
+        return self._prepared[key]
 
 
 class PreparedFold:
@@ -135,15 +189,17 @@ class PreparedFold:
     Args:
         fold: the fold.
         name: the preprocessing: ``"margins"``, ``"whiten"``, or ``"raw"`` for neither.
+        sees_labels: whether the points have the codes of labels, if they come first; otherwise 0.
     """
 
-    def __init__(self, fold: Fold, name: str) -> None:
+    def __init__(self, fold: Fold, name: str, *, sees_labels: bool = True) -> None:
         self.fold, self.name = fold, name
-        self.preprocessing = fold.preprocessing()
+        self.preprocessing = fold.preprocessing(sees_labels=sees_labels)
         self.preprocessing.add_margins()
         self.preprocessing.add_whitening()
         first = fold.completed[:: fold.completions]
-        self.preprocessing.fit(first[:, None], margins=name == "margins", whiten=name == "whiten")
+        fitted = {"margins": name == "margins", "whiten": name == "whiten"}
+        self.preprocessing.fit(first[:, None], **fitted, kept=fold.labels)
         size = fold.recipe.piece_rows
         pieces = np.split(fold.completed, range(size, len(fold.completed), size))
         points = [self.preprocessing(as_points(piece))[0][0] for piece in pieces]
@@ -159,20 +215,30 @@ class PreparedFold:
         return own
 
     @cached_property
-    def noise(self) -> NeighbourNoise | PointNoise:
-        """The noise of the training rows; the neighbours are found at the first use."""
-        points = self.points.double().numpy().T
-        if self.fold.context:
-            return PointNoise(points, self.fold.context)
-        return NeighbourNoise(points, self.fold.completions * self.fold.different)
+    def of_points(self) -> PointNoise:
+        """The noise of each point given the context."""
+        return PointNoise(self.points.double().numpy().T, self.fold.context or self.fold.labels)
 
-    def visit(self, level: float, count: int, generator: np.random.Generator) -> Tensor:
+    @cached_property
+    def of_neighbours(self) -> NeighbourNoise:
+        """The noise with the shape of the neighbourhood; neighbours are found at the first use."""
+        points = self.points.double().numpy().T
+        different = self.fold.completions * self.fold.different
+        return NeighbourNoise(points, different, self.fold.labels)
+
+    def noise_of(self, regularisation: Regularisation) -> NeighbourNoise | PointNoise:
+        """Return the noise of the training rows; it is set up at the first use."""
+        return self.of_points if regularisation.is_separate else self.of_neighbours
+
+    def visit(
+        self, regularisation: Regularisation, count: int, generator: np.random.Generator
+    ) -> Tensor:
         """Return ``count`` training rows in random order with new noise, ``(D, count)``.
 
         For each row, one of its completions is chosen at random.
 
         Args:
-            level: the level of the noise.
+            regularisation: its noise.
             count: the number of rows.
             generator: the source of the order, the choices and the noise.
         """
@@ -180,5 +246,6 @@ class PreparedFold:
         order = generator.permutation(len(self.fold.train))[:count]
         if completions > 1:
             order = order * completions + generator.integers(completions, size=len(order))
-        visited = self.noise.visit(order, level, generator)
+        noise = self.noise_of(regularisation)
+        visited = noise.visit(order, regularisation.noise, generator)
         return torch.from_numpy(visited.T).to(self.points.dtype)

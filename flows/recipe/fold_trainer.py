@@ -31,9 +31,10 @@ class WeightedPoints(NamedTuple):
     """Completions of rows after the preprocessing of each member, with importance weights.
 
     A row has K completions; without a gap, all are the row itself. With x a completion, z the point
-    after the preprocessing and r the density that its gaps were drawn from::
+    after the preprocessing, r the density that its gaps were drawn from, and P the probability of
+    its labels, if labels have a density of their own::
 
-        log_weight = log |det dz/dx| - log r - log K
+        log_weight = log |det dz/dx| + log P - log r - log K
         log q(known values of a row) = log sum_k exp(log q(z_k) + log_weight_k)
 
     The second line is an estimate; ``candidate.py`` has its source.
@@ -78,14 +79,19 @@ class FoldTrainer:
     ) -> None:
         self.build, self.folds, self.settings = build, folds, settings
         self.recipe = folds[0].recipe
-        pairs = [(each, f.prepared(each.preprocessing)) for each in regularisations for f in folds]
+        pairs = [
+            (each, f.prepared(each.preprocessing, sees_labels=each.sees_labels))
+            for each in regularisations
+            for f in folds
+        ]
         self.members = [Member(*pair, stream) for stream, pair in enumerate(pairs)]
         states = [member.prepared.preprocessing.state_dict() for member in self.members]
         self.population = population = build(members=len(self.members))
         population.preprocessing.load_state_dict(
             {name: torch.cat([state[name] for state in states]) for name in states[0]}
         )
-        self.rate = settings.learning_rate * (self.recipe.target_rate if population.context else 1)
+        is_separate = regularisations[0].is_separate
+        self.rate = settings.learning_rate * (self.recipe.target_rate if is_separate else 1)
         count = min(len(f.train) for f in folds)
         batch = min(self.recipe.batch, settings.batch_size, count)
         # Points and steps per epoch; an epoch visits all rows of a small table
@@ -142,13 +148,14 @@ class FoldTrainer:
             z.append(points.to(self.population.dtype))
             log_det.append(slopes.expand(1, points.shape[-1]))
         log_weight = torch.cat(log_det, dim=1).reshape(1, *log_r.shape)
+        log_r = log_r - prepared.fold.log_labels(completed).reshape(log_r.shape)
         log_weight = log_weight - torch.from_numpy(log_r + np.log(log_r.shape[1]))
         return WeightedPoints(torch.cat(z, dim=2), log_weight)
 
     def points(self, generators: Generators) -> Tensor:
         """Return the points that an epoch visits, ``(M, D, N)``."""
         visited = [
-            member.prepared.visit(member.regularisation.noise, self.visits, generator)
+            member.prepared.visit(member.regularisation, self.visits, generator)
             for member, generator in zip(self.members, generators, strict=True)
         ]
         return torch.stack(visited)

@@ -12,23 +12,27 @@ values out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
-from flows.core.arrays import subsample
+from flows.core.arrays import Array, subsample
 from flows.core.rows import Rows
 from flows.core.settings import Recipe
+from flows.mixtures.class_conditional import ClassConditional, codes_of
 from flows.mixtures.completion import few_rows
 from flows.mixtures.fitting import components, fit_mixture, search, to_nine_digits
 from flows.mixtures.gaussian_mixture import GaussianMixture
-from flows.mixtures.latent_class_mixture import LatentClassMixture, codes_of, numbers_and_labels
+from flows.mixtures.labelled_population import LabelledPopulation
 from flows.mixtures.latent_classes import LatentClasses
 from flows.networks.population import Population
-from flows.networks.preprocessing import Preprocessing
+from flows.recipe import stacking
 from flows.recipe.candidate import Candidate, Fitted, score_unseen
 from flows.recipe.clock import Clock, Part
 from flows.recipe.fold import Fold
+
+if TYPE_CHECKING:
+    from flows.mixtures.labelled_population import Conditional
 
 NAMES = ("margins", "raw")  # preprocessings
 GROWTH = 1.5  # a setting is expected to take this many times as long as the one before
@@ -148,39 +152,109 @@ class _Search:
 
 
 class ClassCandidate(MixtureCandidate):
-    """Mixtures of latent classes of rows with gaps.
+    """Mixtures of latent classes of rows with labels, and the density of the labels.
 
-    Args:
-        label_counts: the number of labels of each column, 0 for numbers.
-        keep: the number of preprocessings that are kept.
+    Before the other candidates, the classes are fitted to rows with gaps, and so are classes of the
+    labels alone. The density of the labels of a fold is a weighted mean of these, whose weights are
+    fitted to the labels of held-out rows. As members, the classes give the numbers given the
+    labels.
     """
 
     parts = "classes"
 
-    def __init__(self, label_counts: Sequence[int], keep: int = len(NAMES)) -> None:
+    def __init__(self, keep: int = len(NAMES)) -> None:
         super().__init__(keep)
-        self.label_counts = label_counts
-        self.numbers, self.labels = numbers_and_labels(label_counts)
-        self._learned: dict[tuple[Fold, str], tuple[Rows, Preprocessing | None]] = {}
+        self._learned: dict[tuple[Fold, str], Rows] = {}
+        self._found = Fitted((), ())
 
     def fit_fold(self, fold: Fold, name: str, setting: Setting, *, is_last: bool) -> Population:
+        numbers = range(fold.labels, fold.learned.shape[1])
+        of_numbers = fold.prepared(name).by_column.part(numbers)
         if (key := (fold, name)) not in self._learned:
-            self._learned[key] = self._rows_of(fold, name)
-        rows, of_numbers = self._learned[key]
+            train = fold.learned[few_rows(fold.learned, fold.recipe.fitted_rows)]
+            codes = codes_of(train[:, : fold.labels], fold.sizes)
+            z = of_numbers.map_known(train[:, fold.labels :])[0]
+            self._learned[key] = Rows(z, codes, fold.sizes)
         most, starts = _effort(fold.recipe, is_last=is_last)
+        rows = self._learned[key]
         learned = rows.take(few_rows(rows.numbers, most))
         fitted = LatentClasses.fit(learned, setting[self.parts], setting["ridge"], starts)
-        return LatentClassMixture(fitted.to_nine_digits(), self.label_counts, of_numbers)
+        return ClassConditional(fitted.to_nine_digits(), of_numbers)
 
-    def _rows_of(self, fold: Fold, name: str) -> tuple[Rows, Preprocessing | None]:
-        """Return training rows with preprocessed numbers, and the preprocessing of the numbers."""
-        train = fold.learned[few_rows(fold.learned, fold.recipe.fitted_rows)]
-        sizes = tuple(self.label_counts[d] for d in self.labels)
-        codes = codes_of(train[:, self.labels], sizes)
-        if not self.numbers:
-            return Rows(np.empty((len(train), 0)), codes, sizes), None
-        of_numbers = fold.prepared(name).by_column.part(self.numbers)
-        return Rows(of_numbers.map_known(train[:, self.numbers])[0], codes, sizes), of_numbers
+    def prepare(self, folds: Sequence[Fold], clock: Clock) -> None:
+        """Fit the classes of rows and of labels, and set the density of the labels of each fold."""
+        found = super().fit(folds, clock) if _has_numbers(folds) else Fitted((), ())
+        by_candidate = [_labels_alone(folds)]
+        for c in range(len(found.settings)):
+            own = found.parts[c * len(folds) : (c + 1) * len(folds)]
+            by_candidate.append(
+                [part.classes.of_labels() for part in own if isinstance(part, ClassConditional)]
+            )
+        scores = np.concatenate(
+            [
+                np.column_stack([_log_labels(each[f], fold) for each in by_candidate])
+                for f, fold in enumerate(folds)
+            ]
+        )
+        weights = stacking.weights(scores)
+        for f, fold in enumerate(folds):
+            fold.label_density = LatentClasses.stacked([each[f] for each in by_candidate], weights)
+        self._found = found
+
+    def fit(self, folds: Sequence[Fold], clock: Clock) -> Fitted:
+        if not _has_numbers(folds):
+            members = [labelled(None, [fold]) for fold in folds]
+            return Fitted(
+                [{"classes": len(members[0].label_densities[0].mixture.weights)}], members
+            )
+        parts = zip(self._found.parts, [*folds] * len(self._found.settings), strict=True)
+        members = [labelled(cast(ClassConditional, part), [fold]) for part, fold in parts]
+        return Fitted(self._found.settings, members)
+
+
+def labelled(conditional: Conditional | None, folds: Sequence[Fold]) -> LabelledPopulation:
+    """Return densities of numbers given labels with the densities of the labels of their folds.
+
+    Args:
+        conditional: the densities of numbers, one per regularisation and fold.
+        folds: the folds, whose columns of labels come first.
+    """
+    labels = [fold.label_density for fold in folds if fold.label_density is not None]
+    count = len(folds) if conditional is None else conditional.members
+    of_member = [m % len(folds) for m in range(count)]
+    to_real, width = folds[0].to_real, folds[0].learned.shape[1]
+    return LabelledPopulation(conditional, labels, of_member, to_real, range(width))
+
+
+def _has_numbers(folds: Sequence[Fold]) -> bool:
+    return folds[0].learned.shape[1] > folds[0].labels
+
+
+def _labels_alone(folds: Sequence[Fold]) -> list[LatentClasses]:
+    """Return classes of the labels alone, whose number has the best held-out score."""
+    recipe, fewest = folds[0].recipe, min(len(fold.train) for fold in folds)
+
+    def fitted(fold: Fold, count: int, most: int, starts: int) -> LatentClasses:
+        codes = codes_of(fold.learned[:, : fold.labels], fold.sizes)
+        rows = Rows(np.empty((len(codes), 0)), codes, fold.sizes)
+        return LatentClasses.fit(
+            rows.take(subsample(np.arange(len(codes)), most)), count, 0.0, starts
+        )
+
+    def score(count: int, ridge: float) -> float:
+        each = [_log_labels(fitted(f, count, recipe.searched_rows, 1), f) for f in folds]
+        return float(np.concatenate(each).mean())
+
+    counts = components(recipe.components, fewest)
+    count, _ = search(score, counts, ridges=())
+    last = [fitted(fold, count, recipe.fitted_rows, recipe.starts) for fold in folds]
+    return [each.to_nine_digits() for each in last]
+
+
+def _log_labels(classes: LatentClasses, fold: Fold) -> Array:
+    """Return the log-probabilities of the known labels of the held-out rows, ``(h,)``."""
+    codes = codes_of(fold.unseen[:, : fold.labels], fold.sizes)
+    return classes.log_prob(Rows(np.empty((len(codes), 0)), codes, fold.sizes))
 
 
 def _effort(recipe: Recipe, *, is_last: bool) -> tuple[int, int]:

@@ -11,7 +11,10 @@ Sources: Jamieson and Talwalkar 2016 (successive halving); Hu et al. 2024 (MiniC
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from tqdm import tqdm
@@ -19,23 +22,45 @@ from tqdm import tqdm
 from flows.core.arrays import Array
 from flows.core.progress import announce, peak_memory, progress, show_state
 from flows.core.settings import TrainingSettings
+from flows.networks.flow import Flow
 from flows.networks.network_population import DensityPopulation
+from flows.networks.population import Population
 from flows.recipe import stacking
 from flows.recipe.candidate import Candidate, Fitted
 from flows.recipe.clock import Clock, Part
 from flows.recipe.fold import Fold
 from flows.recipe.fold_trainer import FoldTrainer
-from flows.recipe.regularisation import REGULARISATIONS, TARGET_REGULARISATIONS
+from flows.recipe.mixture_candidate import labelled
+from flows.recipe.regularisation import (
+    REGULARISATIONS,
+    TARGET_REGULARISATIONS,
+    Regularisation,
+)
 
 TIMED = 6  # checks after which the time of the training is estimated
 
 
-class NetworkCandidate(Candidate):
-    """A population of networks, of which all members are trained in one batched computation.
+class Family(NamedTuple):
+    """Networks of one architecture.
 
     Args:
         build: returns the untrained population with the argument ``members``.
-        kept: the number of regularisations that are trained to the end.
+        regularisations: the ways to regularise that race each other; ``None`` for those of the
+            recipe, with a context or without.
+        settings: what the record adds to the settings of a member.
+    """
+
+    build: Callable[..., DensityPopulation]
+    regularisations: Sequence[Regularisation] | None = None
+    settings: Mapping[str, Any] = MappingProxyType({})
+
+
+class NetworkCandidate(Candidate):
+    """Populations of networks, each of which trains all its members in one batched computation.
+
+    Args:
+        families: the architectures, which race each other.
+        kept: the number of regularisations that are trained to the end, of all families together.
         settings: the settings of the training.
         test: rows ``(n', D)`` in the user's units, for the curves; ``None`` for none.
         name: the name of the population in messages.
@@ -43,51 +68,64 @@ class NetworkCandidate(Candidate):
 
     def __init__(
         self,
-        build: Callable[..., DensityPopulation],
+        families: Sequence[Family],
         kept: int,
         settings: TrainingSettings,
         test: Array | None = None,
         name: str = "model",
     ) -> None:
-        self.build, self.kept, self.settings, self.test = build, kept, settings, test
-        self.name = name
+        self.families, self.kept, self.settings = families, kept, settings
+        self.test, self.name = test, name
 
     def fit(self, folds: Sequence[Fold], clock: Clock) -> Fitted:
         recipe = self.settings.numbers
-        chosen = TARGET_REGULARISATIONS if folds[0].context else REGULARISATIONS
-        with progress(self.name, round((1 + recipe.cooling) * recipe.most_steps), "step") as bar:
+        usual = TARGET_REGULARISATIONS if folds[0].context else REGULARISATIONS
+        steps = len(self.families) * round((1 + recipe.cooling) * recipe.most_steps)
+        with progress(self.name, steps, "step") as bar:
             show_state(bar, "fitting margins, finding neighbours")
-            trainer = FoldTrainer(self.build, folds, chosen, self.settings, self.test)
-            for member in trainer.members:
-                _ = member.prepared.noise  # before epochs are timed
-            self._race(trainer, clock, bar)
-        trainer.optimizer.parameters.copy_(trainer.best)
-        logged = list(trainer.curves["train_nll"])
-        trainer.population.history = {
-            "epoch": np.array([trainer.epochs(step) for step in logged], dtype=np.float64),
-            **{key: np.stack([*curve.values()]) for key, curve in trainer.curves.items()},
-        }
-        settings = [each.settings for each in trainer.regularisations]
-        steps = trainer.best_step.tolist()
-        return Fitted(settings, [trainer.population.eval()], steps, {"steps": trainer.step})
+            trainers = []
+            for family in self.families:
+                own = family.regularisations or usual
+                trainers.append(FoldTrainer(family.build, folds, own, self.settings, self.test))
+                for member in trainers[-1].members:
+                    # Before epochs are timed
+                    member.prepared.noise_of(member.regularisation)
+            kept = self._race(trainers, clock, bar)
+        settings: list[Mapping[str, Any]] = []
+        parts: list[Population] = []
+        for family, trainer in zip(self.families, trainers, strict=True):
+            if trainer in kept:
+                settings += [
+                    {**family.settings, **each.settings} for each in trainer.regularisations
+                ]
+                parts.append(trained(trainer))
+        ended = [step for trainer in kept for step in trainer.best_step.tolist()]
+        if folds[0].labels:
+            parts = [labelled(cast(Flow, part), folds) for part in parts]
+        return Fitted(settings, parts, ended, {"steps": max(each.step for each in kept)})
 
-    def _race(self, trainer: FoldTrainer, clock: Clock, bar: tqdm) -> None:
-        """Train all regularisations, halve their number twice, and train the rest to the end."""
+    def _race(self, trainers: Sequence[FoldTrainer], clock: Clock, bar: tqdm) -> list[FoldTrainer]:
+        """Train all regularisations, halve their number twice, and train the rest to the end.
+
+        Return the trainers whose members are trained to the end.
+        """
         recipe = self.settings.numbers
         spare = max(recipe.spare * self.kept, 4)
         seconds: dict[int, float] = {}
+        left = list(trainers)
 
-        def on_check() -> None:
-            seconds[trainer.step] = time.monotonic()
-            if len(seconds) == TIMED:
-                announce(bar, f"{self.name}: {self._expected(trainer, seconds, spare, clock)}")
-            count, best = len(trainer.regularisations), -trainer.best_nll.min()
+        def on_check(trainer: FoldTrainer) -> None:
+            if trainer is trainers[0] and len(seconds) < TIMED:
+                seconds[trainer.step] = time.monotonic()
+                if len(seconds) == TIMED:
+                    said = self._expected(trainers, seconds, spare, clock)
+                    announce(bar, f"{self.name}: {said}")
+            count = sum(len(each.regularisations) for each in left)
+            best = -min(each.best_nll.min() for each in left)
             show_state(bar, f"{count} regularisations, held-out {best:.3f}")
-            bar.update(trainer.step - bar.n)
-            if (
-                trainer.step // recipe.log
-                > max(trainer.curves["train_nll"], default=0) // recipe.log
-            ):
+            bar.update(sum(each.step for each in trainers) - bar.n)
+            logged = max(trainer.curves["train_nll"], default=0)
+            if trainer.step // recipe.log > logged // recipe.log:
                 trainer.log()
 
         rounds = (
@@ -95,22 +133,33 @@ class NetworkCandidate(Candidate):
             ("second", recipe.halving_steps[1], self.kept),
             ("training", recipe.most_steps, None),
         )
+        ended: list[list[int]] = [[] for _ in trainers]
+        parts: dict[FoldTrainer, Part] = {}
         for name, most, count in rounds:
-            part, cooling = clock.round(name), recipe.cooling if count is None else 0.0
-            self._train(trainer, part, most, cooling, on_check)
-            clock.ended["rounds"].append(trainer.step)
+            cooling = recipe.cooling if count is None else 0.0
+            for k, trainer in enumerate(trainers):
+                if trainer in left:
+                    place = left.index(trainer)
+                    parts[trainer] = part = clock.round(name, 4 * k, len(left) - place)
+                    self._train(trainer, part, most, cooling, partial(on_check, trainer))
+                ended[k].append(trainer.step)
             if count is not None:
-                best = stacking.chosen(trainer.scores(), count)
-                trainer.keep([trainer.regularisations[c] for c in best])
-        until = trainer.step + part.left(round(recipe.cooling * trainer.step))
-        if clock.cuts is not None:
-            until = clock.cuts.rounds[3]
-        clock.ended["rounds"].append(until)
-        end = clock.cooling()
-        trainer.train(until, on_check, is_over=lambda: end.is_over(trainer.step), cool=True)
-        if trainer.step < until:
-            clock.ended["cooled"] = trainer.step
-        trainer.log()
+                best = stacking.chosen(np.column_stack([each.scores() for each in left]), count)
+                left = _kept(left, best)
+        for k, trainer in enumerate(trainers):
+            until = trainer.step
+            if trainer in left:
+                until += parts[trainer].left(round(recipe.cooling * trainer.step))
+                if clock.cuts is not None:
+                    until = clock.cuts.rounds[4 * k + 3]
+                end = clock.cooling()
+                self._cool(trainer, until, end, partial(on_check, trainer))
+                if trainer.step < until:
+                    clock.ended["cooled"] = trainer.step
+                trainer.log()
+            ended[k].append(until)
+        clock.ended["rounds"] += [step for each in ended for step in each]
+        return left
 
     def _train(
         self,
@@ -135,8 +184,18 @@ class NetworkCandidate(Candidate):
         trainer.train(most, on_check, goes_on, lambda: part.is_over(trainer.step))
         part.measure(trainer.step)
 
+    def _cool(
+        self, trainer: FoldTrainer, until: int, end: Part, on_check: Callable[[], None]
+    ) -> None:
+        """Train with a falling learning rate for ``until`` steps in total, or until the ``end``."""
+        trainer.train(until, on_check, is_over=lambda: end.is_over(trainer.step), cool=True)
+
     def _expected(
-        self, trainer: FoldTrainer, seconds: dict[int, float], spare: int, clock: Clock
+        self,
+        trainers: Sequence[FoldTrainer],
+        seconds: dict[int, float],
+        spare: int,
+        clock: Clock,
     ) -> str:
         """Return the expected time, from the time of the first checks, and the memory.
 
@@ -148,14 +207,41 @@ class NetworkCandidate(Candidate):
             first = count * recipe.halving_steps[0] + spare * (halved - recipe.halving_steps[0])
             return first + self.kept * ((1 + recipe.cooling) * last - halved)
 
-        recipe = self.settings.numbers
+        recipe, folds = self.settings.numbers, trainers[0].folds
         (start, begun), *_, (step, now) = seconds.items()
-        count = len(trainer.regularisations)
-        share = (now - begun) / (step - start) / count
+        share = (now - begun) / (step - start) / len(trainers[0].regularisations)
+        count = sum(len(trainer.regularisations) for trainer in trainers)
         least = min(clock.seconds, share * steps(recipe.least_overfitted, recipe.least_overfitted))
         most = min(clock.seconds, share * steps(recipe.halving_steps[1], recipe.most_steps))
-        rows = sum(len(fold.held_out) for fold in trainer.folds)
+        rows = sum(len(fold.held_out) for fold in folds)
         return (
-            f"{rows:,} rows of {trainer.folds[0].learned.shape[1]} columns: training will take "
+            f"{rows:,} rows of {folds[0].learned.shape[1]} columns: training will take "
             f"{least:.0f} to {most:.0f} s, and about {peak_memory():.1f} GB of memory"
         )
+
+
+def trained(trainer: FoldTrainer) -> DensityPopulation:
+    """Return the population with the best weights of its members, and its history."""
+    trainer.optimizer.parameters.copy_(trainer.best)
+    logged = list(trainer.curves["train_nll"])
+    trainer.population.history = {
+        "epoch": np.array([trainer.epochs(step) for step in logged], dtype=np.float64),
+        **{key: np.stack([*curve.values()]) for key, curve in trainer.curves.items()},
+    }
+    return trainer.population.eval()
+
+
+def _kept(trainers: Sequence[FoldTrainer], best: Sequence[int]) -> list[FoldTrainer]:
+    """Keep the regularisations with the indices ``best``, counted over all trainers.
+
+    Return the trainers that have one.
+    """
+    kept, first = [], 0
+    for trainer in trainers:
+        own = trainer.regularisations
+        wanted = [own[c - first] for c in best if first <= c < first + len(own)]
+        first += len(own)
+        if wanted:
+            trainer.keep(wanted)
+            kept.append(trainer)
+    return kept

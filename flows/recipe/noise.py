@@ -34,9 +34,11 @@ class NeighbourNoise:
         points: the points ``(n, D)``.
         among: the indices of the points among which neighbours are searched: one completion of each
             row, without copies of rows. By default, all points.
+        fixed: the number of first columns that do not move.
     """
 
-    def __init__(self, points: Array, among: Whole | None = None) -> None:
+    def __init__(self, points: Array, among: Whole | None = None, fixed: int = 0) -> None:
+        self.fixed = fixed
         rows = points if among is None else points[among]
         reference = subsample(rows, REFERENCE_ROWS)
         self.points, self.reference = points.astype(np.float32), reference.astype(np.float32)
@@ -63,7 +65,9 @@ class NeighbourNoise:
             differences = self.reference[nearest] - points[:, None]
         else:
             differences = self.differences[order]
-        return points + np.einsum("nk,nkd->nd", weights.astype(np.float32), differences)
+        moved = points + np.einsum("nk,nkd->nd", weights.astype(np.float32), differences)
+        moved[:, : self.fixed] = points[:, : self.fixed]
+        return moved
 
 
 class PointNoise:

@@ -24,12 +24,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flows.core.arrays import Array, Whole, as_points, as_rows
-from flows.core.rows import effective_rows, equal_rows
+from flows.core.rows import Rows, effective_rows, equal_rows
 from flows.core.seeds import numpy_generator
 from flows.core.settings import FOLDS, Recipe
 from flows.mixtures import completion
-from flows.mixtures.fitting import fit_gaussian
+from flows.mixtures.class_conditional import codes_of
+from flows.mixtures.fitting import RIDGE, fit_gaussian
+from flows.mixtures.latent_classes import LatentClasses
 from flows.networks.population import ensemble_log_prob
+from flows.networks.preprocessing import Preprocessing
 from flows.networks.to_real import ToReal
 from flows.recipe import stacking
 from flows.recipe.candidate import Candidate, Fitted, held_out_scores
@@ -53,6 +56,8 @@ class Learned(NamedTuple):
         copies: the row that each row repeats, ``(n,)``, if rows are repeated by their weights.
         seed: the seed of the folds and of the draws in gaps.
         recipe: the numbers of the recipe.
+        labels: the number of first columns that hold codes of labels with a density of their own; 0
+            if codes are learned as numbers.
     """
 
     rows: Array
@@ -62,6 +67,7 @@ class Learned(NamedTuple):
     copies: Whole | None = None
     seed: int = 0
     recipe: Recipe | None = None
+    labels: int = 0
 
 
 def learn(
@@ -85,6 +91,8 @@ def learn(
     fold_of = cut_into_folds(group, learned.seed)
     fold_of[fold_of >= folds] = -1
     every = [make_fold(learned, fold_of, number) for number in range(folds)]
+    for candidate in candidates:
+        candidate.prepare(every, clock)
     fitted, scores = [], []
     for candidate in candidates:
         found = candidate.fit(every, clock)
@@ -120,7 +128,7 @@ def make_fold(learned: Learned, fold_of: Whole, number: int) -> Fold:
         number: the number of the fold.
     """
     how = (learned.to_real, learned.context, learned.seed, learned.copies, learned.recipe)
-    return Fold(learned.rows, fold_of, number, *how)
+    return Fold(learned.rows, fold_of, number, *how, learned.labels)
 
 
 def member_records(fitted: Fitted, folds: int) -> list[MemberRecord]:
@@ -199,6 +207,8 @@ def score_references(folds: Sequence[Fold]) -> dict[str, float]:
     score of a held-out row with gaps is the density of its known values. With a context x, it is
     the density of the point given the known values of x.
     """
+    if folds[0].labels:
+        return _label_references(folds)
     context = folds[0].context
     references = TARGET_REFERENCES if context else REFERENCES
     totals = dict.fromkeys(references, 0.0)
@@ -214,5 +224,32 @@ def score_references(folds: Sequence[Fold]) -> dict[str, float]:
             if context:
                 log_q -= completion.log_prob(gaussian.marginal(context), known[:, :context])
             totals[name] += float(log_q.sum())
+    count = sum(len(fold.held_out) for fold in folds)
+    return {name: total / count for name, total in totals.items()}
+
+
+def _label_references(folds: Sequence[Fold]) -> dict[str, float]:
+    """Return the out-of-fold scores of simple models of rows with labels, as ``score_references``.
+
+    Numbers are independent, or one Gaussian; labels have their frequencies.
+    """
+    totals = dict.fromkeys(REFERENCES, 0.0)
+    for fold in folds:
+        numbers = range(fold.labels, fold.learned.shape[1])
+        of_numbers = Preprocessing((len(numbers),), 1, fold.to_real.part(numbers))
+        pairs = []
+        log_det = np.zeros(len(fold.unseen))
+        if numbers:
+            of_numbers.fit_scaler(fold.learned[:, None, fold.labels :])
+        for rows in (fold.learned, fold.unseen):
+            z = rows[:, fold.labels :]
+            if numbers:
+                z, slopes = of_numbers.map_known(z)
+                log_det = np.nansum(slopes, axis=1)
+            pairs.append(Rows(z, codes_of(rows[:, : fold.labels], fold.sizes), fold.sizes))
+        learned, unseen = pairs
+        models = LatentClasses.independent(learned), LatentClasses.fit(learned, 1, RIDGE)
+        for name, model in zip(REFERENCES, models, strict=True):
+            totals[name] += float((model.log_prob(unseen) + log_det).sum())
     count = sum(len(fold.held_out) for fold in folds)
     return {name: total / count for name, total in totals.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 
@@ -16,11 +16,14 @@ class Regularisation:
     preprocessing: str  # "margins" or "whiten", or "raw" for neither
     noise: float  # its level (``noise.py``)
     lasso: float = 0.0  # the strength of the group lasso (``lasso.py``)
+    is_separate: bool = False  # whether the noise of a column does not depend on other columns
+    sees_labels: bool = True  # whether the network is given the labels, if they are its context
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings, without a lasso of 0."""
-        return {key: value for key, value in asdict(self).items() if value}
+        """The settings of the record, without a lasso of 0."""
+        numbers = {key: value for key, value in asdict(self).items() if value and value is not True}
+        return numbers if self.sees_labels else {**numbers, "labels": "unseen"}
 
 
 REGULARISATIONS = (
@@ -31,9 +34,15 @@ REGULARISATIONS = (
     Regularisation("raw", 0.5),
 )
 
+# For numbers given labels: with few rows, a network that does not see the labels may be better
+LABEL_REGULARISATIONS = (
+    *REGULARISATIONS,
+    *(replace(REGULARISATIONS[k], sees_labels=False) for k in (1, 3, 4, 7)),
+)
+
 # For p(y | x): the whitening leaves the residuals of y's regression on x
 TARGET_REGULARISATIONS = tuple(
-    Regularisation(preprocessing, noise, lasso)
+    Regularisation(preprocessing, noise, lasso, is_separate=True)
     for preprocessing in ("whiten", "margins", "raw")
     for noise in (0.05, 0.1, 0.2)
     for lasso in (1.0, 2.0, 4.0, 8.0)

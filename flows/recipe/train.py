@@ -15,7 +15,7 @@ from flows.networks import registry
 from flows.networks.building import build_described
 from flows.networks.flow import Flow
 from flows.networks.network_population import DensityPopulation, NetworkPopulation
-from flows.recipe.network_candidate import NetworkCandidate
+from flows.recipe.network_candidate import Family, NetworkCandidate
 from flows.recipe.recipe import Learned, learn
 from flows.recipe.record import Record
 from flows.training import trainer
@@ -102,7 +102,7 @@ def _train_automatically(
     folds, kept = folds_and_kept(population.members)
     rows, test = _checked_rows(population, task)
     build = partial(_build_like, population)
-    networks = NetworkCandidate(build, kept, task.settings, test, task.name)
+    networks = NetworkCandidate([Family(build)], kept, task.settings, test, task.name)
     learned = Learned(
         rows,
         population.to_real,

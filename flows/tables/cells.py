@@ -9,7 +9,7 @@ import numpy as np
 
 from flows.core.arrays import Array
 
-NEAR = 0.1  # share of the points that are near the codes of all categories
+NEAR = 0.1  # share of the mass that is near the codes of all categories
 
 
 def within(u: Array, code: Array, last: int) -> tuple[Array, Array]:
@@ -22,31 +22,8 @@ def within(u: Array, code: Array, last: int) -> tuple[Array, Array]:
 
 
 def share_near(count: int) -> float:
-    """Return the share s of ``concentrated`` for ``count`` categories."""
+    """Return the share s of ``log_density_in_cell`` for ``count`` categories."""
     return max(0.5, NEAR ** (1 / count))
-
-
-def concentrated(u: Array, code: Array, last: int, count: int) -> tuple[Array, Array]:
-    """Map ``u`` as ``within`` does, for one of ``count`` categories that are integrated together.
-
-    A fitted density has most of its mass within 1/2 of the codes. In an infinite cell, a share s of
-    ``u`` maps to this part, and the rest to the tail, with a continuous slope::
-
-        last label:   x = last - 1/2 + t(u)
-        first label:  x = 1/2 - t(u)
-
-        s = max(1 / 2, NEAR^(1 / count))
-        t(u) = u / s                                  if u < s
-        t(u) = 1 + (1 - s) / s  (u - s) / (1 - u)     otherwise
-
-    So at least half of the points are near the code of one category, and at least the share
-    ``NEAR`` of all points are near the codes of all categories.
-    """
-    s = share_near(count)
-    beyond = 1 + (1 - s) / s * np.maximum(u - s, 0.0) / (1 - u)
-    far = np.where(u < s, u / s, beyond)
-    steep = np.where(u < s, 1 / s, (1 - s) ** 2 / s / (1 - u) ** 2)
-    return _in_cell(u, far, steep, code, last)
 
 
 def _in_cell(u: Array, far: Array, steep: Array, code: Array, last: int) -> tuple[Array, Array]:
@@ -65,9 +42,9 @@ def log_density_in_cell(x: Array, last: int, count: int) -> Array:
         s                                     if t < 1, in an infinite cell
         s / (1 + s (t - 1) / (1 - s))^2       otherwise
 
-    t is the distance from the end of the cell. The points of ``concentrated`` have this density. A
-    density that is constant in each cell up to this factor, such as a mixture of latent classes, is
-    therefore integrated without error.
+    t is the distance from the end of the cell, and s is max(1 / 2, NEAR^(1 / count)) for ``count``
+    categories: at least half of the mass is near the code of one category, and at least the share
+    ``NEAR`` is near the codes of all categories.
     """
     s = share_near(count)
     far = np.maximum(0.0, np.maximum(0.5 - x, x - last + 0.5))

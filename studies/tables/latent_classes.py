@@ -24,6 +24,9 @@ from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.latent_classes import LatentClasses, Rows
 from flows.networks.preprocessing import Preprocessing
 from flows.networks.to_real import ToReal
+from flows.recipe import candidate as recipe_candidate
+from flows.recipe.clock import Clock
+from flows.recipe.fold import Fold
 from flows.recipe.mixture_candidate import ClassCandidate, MixtureCandidate
 from flows.recipe.recipe import Learned, learn
 
@@ -154,18 +157,28 @@ def mixture(rows: Rows, *, margins: bool = False) -> Peer:
     return Fitted(LatentClasses.fit(z, *search(folds), STARTS), scores)
 
 
+class JointClasses(ClassCandidate):
+    """Latent classes as densities of whole rows, with their own probabilities of labels."""
+
+    def prepare(self, folds: Sequence[Fold], clock: Clock) -> None:
+        pass
+
+    def fit(self, folds: Sequence[Fold], clock: Clock) -> recipe_candidate.Fitted:
+        return MixtureCandidate.fit(self, folds, clock)
+
+
 def stacked(rows: Rows) -> Peer:
     """Fit mixtures with the treatment of our flows: margins, folds, an ensemble, and stacking.
 
     They are the mixtures that the automatic recipe fits beside our networks, with and without
     margins, and one per fold.
     """
-    rng = np.random.default_rng(0)
-    codes = rows.codes + rng.uniform(-0.4, 0.4, rows.codes.shape)  # so that no label is constant
-    matrix = np.column_stack([rows.numbers, np.where(rows.codes < 0, np.nan, codes)])
-    counts = [0] * rows.numbers.shape[1] + list(rows.sizes)
-    candidate = ClassCandidate(counts) if rows.sizes else MixtureCandidate()
-    ensemble, _ = learn(Learned(matrix, ToReal()), [candidate])
+    codes = np.where(rows.codes < 0, np.nan, rows.codes.astype(np.float64))
+    matrix = np.column_stack([codes, rows.numbers])
+    to_real = ToReal()
+    to_real.label_counts = [*rows.sizes, *[0] * rows.numbers.shape[1]]
+    learned = Learned(matrix, to_real, labels=len(rows.sizes))
+    ensemble, _ = learn(learned, [JointClasses() if rows.sizes else MixtureCandidate()])
     fitted = [_fitted(part) for part in ensemble.parts]
     weights = ensemble.weights.numpy()
     kept = np.flatnonzero(weights > 1e-6)

@@ -160,8 +160,7 @@ class Noises(MixtureCandidate):
 
     def fit_fold(self, fold: Fold, name: str, setting: Setting, *, is_last: bool) -> Population:
         prepared = fold.prepared(name)
-        assert isinstance(prepared.noise, NeighbourNoise)
-        mixture = noise_density(prepared.noise, setting["noise"], setting["ridge"])
+        mixture = noise_density(prepared.of_neighbours, setting["noise"], setting["ridge"])
         return GaussianMixture.of(mixture, prepared.by_column)
 
     def search(self, score: Callable[..., float], *others: Any) -> Setting:
