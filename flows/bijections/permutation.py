@@ -25,15 +25,26 @@ class Permutation(Bijection):
         dim: the number of features D, or of channels C.
         generators: one generator per member, for its permutation.
         order: the permutation of all members, ``(D,)``.
+        kept: the number of first features that stay in place, without ``order``.
     """
 
     order: Tensor
 
     def __init__(
-        self, dim: int, generators: Generators, order: Sequence[int] | None = None
+        self,
+        dim: int,
+        generators: Generators,
+        order: Sequence[int] | None = None,
+        *,
+        kept: int = 0,
     ) -> None:
         super().__init__()
-        orders = [g.permutation(dim) if order is None else np.array(order) for g in generators]
+        orders = [
+            np.append(np.arange(kept), kept + g.permutation(dim - kept))
+            if order is None
+            else np.array(order)
+            for g in generators
+        ]
         self.register_buffer(
             "order", torch.from_numpy(np.stack(orders)).to(torch.get_default_dtype())
         )

@@ -226,16 +226,16 @@ def with_permutations(
 ) -> list[Bijection]:
     """Return conditional couplings with permutations of the points between them.
 
-    A permutation reverses the ``dim`` features of the points, so the couplings change different
-    features. It keeps the ``context`` features in front of them.
+    A permutation of the ``dim`` features of the points is random, so that every coupling splits
+    them differently; two features change places. The ``context`` features stay in front of them.
     """
     from flows.bijections import Permutation
 
-    order = [*range(context), *reversed(range(context, context + dim))]
+    order = [*range(context), context + 1, context] if dim == 2 else None
     bijections = list(couplings[:1])
     for each in couplings[1:]:
         if dim > 1:
-            bijections.append(Permutation(context + dim, generators, order))
+            bijections.append(Permutation(context + dim, generators, order, kept=context))
         bijections.append(each)
     return bijections
 

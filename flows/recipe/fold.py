@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from flows.core.arrays import Array, Whole, as_points, subsample
-from flows.core.rows import Rows
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.core.settings import Recipe
@@ -115,13 +114,6 @@ class Fold:
     @property
     def number_names(self) -> Sequence[str]:
         return self.to_real.names[self.labels :]
-
-    def rows_of(self, rows: Array) -> Rows:
-        """Return rows ``(n, D)`` as numbers on the real line, not scaled, and codes of labels."""
-        numbers = self.to_real.part(range(self.labels, rows.shape[1])).map_rows(
-            rows[:, None, self.labels :]
-        )[:, 0]
-        return Rows(numbers, codes_of(rows[:, : self.labels], self.sizes), self.sizes)
 
     def log_labels(self, rows: Array) -> Array:
         """Return the log-probabilities of the labels of complete rows ``(n, D)``, ``(n,)``."""
