@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +24,11 @@ class Rows(NamedTuple):
     numbers: Array
     codes: Whole
     sizes: tuple[int, ...]
+
+    @classmethod
+    def of_labels(cls, codes: Whole, sizes: Sequence[int]) -> Rows:
+        """Return rows of labels alone, with these ``codes`` ``(n, C)``."""
+        return cls(np.empty((len(codes), 0)), codes, tuple(sizes))
 
     def take(self, places: Whole) -> Rows:
         """Return the rows with the indices ``places`` ``(m,)``."""

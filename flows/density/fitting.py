@@ -268,8 +268,7 @@ def _fit_with_labels(asked: _Asked, schema: Schema, values: Array, sample: Sampl
     else:
         sizes = tuple(to_real.label_counts[:labels])
         codes = codes_of(rows[:, :labels], sizes)
-        alone = Rows(np.empty((len(codes), 0)), codes, sizes)
-        of_labels = LatentClasses.fit_with_gaps(alone, recipe)
+        of_labels = LatentClasses.fit_with_gaps(Rows.of_labels(codes, sizes), recipe)
         conditional: Flow | None = None
         record = Record("fixed", len(rows))
         if families:

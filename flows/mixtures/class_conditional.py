@@ -84,7 +84,7 @@ class ClassConditional(Population):
         codes = codes_of(given.reshape(-1, self.context), self.sizes)
         z, log_det = self.preprocessing(as_points(x))
         log_q = self.classes.log_prob_of_complete(as_rows(z), codes) + log_det[0].numpy()
-        log_q -= self._of_labels.log_prob_of_complete(np.empty((len(x), 0)), codes)
+        log_q -= self._of_labels.log_prob_of_labels(codes)
         return torch.from_numpy(log_q).reshape(value.shape[:-1])
 
     @torch.no_grad()

@@ -119,9 +119,7 @@ class LabelledPopulation(Population):
         for f, density in enumerate(self.label_densities):
             own = np.flatnonzero(np.array(self.folds) == f)
             for m in own if count > 1 else own[:1]:
-                log_p = density.log_prob_of_complete(
-                    np.empty((len(flat), 0)), flat[:, m if count > 1 else 0]
-                )
+                log_p = density.log_prob_of_labels(flat[:, m if count > 1 else 0])
                 found[:, own if count == 1 else m] = log_p[:, None] if count == 1 else log_p
         return found.reshape(*leading, self.members)
 
@@ -155,8 +153,7 @@ class LabelledPopulation(Population):
         labels = []
         for f in range(max(own["folds"]) + 1):
             shares = np.split(state[f"shares_{f}"].numpy(), np.cumsum(sizes)[:-1], axis=1)
-            parts = [LatentClasses.of_shares(state[f"weights_{f}"].numpy(), shares)]
-            labels += parts
+            labels.append(LatentClasses.of_shares(state[f"weights_{f}"].numpy(), shares))
         prefix = "conditional."
         inner = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         conditional: Conditional | None = None

@@ -197,6 +197,10 @@ class LatentClasses:
             least, best = criterion, fitted
         return best
 
+    def log_prob_of_labels(self, codes: Whole) -> Array:
+        """Return the log-probabilities of rows of known labels ``(n, C)`` alone, ``(n,)``."""
+        return self.log_prob_of_complete(np.empty((len(codes), 0)), codes)
+
     @classmethod
     def independent(cls, rows: Rows) -> LatentClasses:
         """Return one class with independent columns, fitted to the known values."""

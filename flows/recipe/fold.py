@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -101,26 +100,22 @@ class Fold:
         )
         if self.labels:
             # A label may be the only one of its column in the training rows
-            real = self.to_real.map_rows(self.completed[:, None])[:, 0]
+            real = self.to_real.map_rows(self.completed[:: self.completions, None])[:, 0]
             ends = np.array([[0] * len(self.sizes), np.array(self.sizes) - 1.0])
             of_labels = self.to_real.part(range(self.labels)).map_rows(ends[:, None])[:, 0]
-            of_numbers = Scaler.fit(real[:: self.completions, self.labels :], self.number_names)
+            of_numbers = Scaler.fit(real[:, self.labels :], self.to_real.names[self.labels :])
             mean = np.concatenate([of_labels.mean(axis=0), of_numbers.mean])
             width = np.ptp(of_labels, axis=0) / 2 if sees_labels else np.full(self.labels, UNSEEN)
             deviation = np.concatenate([width, of_numbers.deviation])
             preprocessing.use_scaler(Scaler(mean[None], deviation[None]))
         return preprocessing
 
-    @property
-    def number_names(self) -> Sequence[str]:
-        return self.to_real.names[self.labels :]
-
     def log_labels(self, rows: Array) -> Array:
         """Return the log-probabilities of the labels of complete rows ``(n, D)``, ``(n,)``."""
         if self.label_density is None:
             return np.zeros(len(rows))
         codes = codes_of(rows[:, : self.labels], self.sizes)
-        return self.label_density.log_prob_of_complete(np.empty((len(rows), 0)), codes)
+        return self.label_density.log_prob_of_labels(codes)
 
     @cached_property
     def checked(self) -> Whole:

@@ -236,7 +236,7 @@ def _labels_alone(folds: Sequence[Fold]) -> list[LatentClasses]:
 
     def fitted(fold: Fold, count: int, most: int, starts: int) -> LatentClasses:
         codes = codes_of(fold.learned[:, : fold.labels], fold.sizes)
-        rows = Rows(np.empty((len(codes), 0)), codes, fold.sizes)
+        rows = Rows.of_labels(codes, fold.sizes)
         return LatentClasses.fit(
             rows.take(subsample(np.arange(len(codes)), most)), count, 0.0, starts
         )
@@ -254,7 +254,7 @@ def _labels_alone(folds: Sequence[Fold]) -> list[LatentClasses]:
 def _log_labels(classes: LatentClasses, fold: Fold) -> Array:
     """Return the log-probabilities of the known labels of the held-out rows, ``(h,)``."""
     codes = codes_of(fold.unseen[:, : fold.labels], fold.sizes)
-    return classes.log_prob(Rows(np.empty((len(codes), 0)), codes, fold.sizes))
+    return classes.log_prob(Rows.of_labels(codes, fold.sizes))
 
 
 def _effort(recipe: Recipe, *, is_last: bool) -> tuple[int, int]:

@@ -28,8 +28,8 @@ class RowState(IntEnum):
         SCORED: the row has a score.
         NOT_HELD_OUT: every member learned from the row.
         MISSING_VALUES: the score would be a density of fewer values.
-        NOT_RESCORED: the table has labels, or a rounded target, and the row is not in the subsample
-            that was scored with probabilities.
+        NOT_RESCORED: the target is rounded or has labels, and the row is not in the subsample that
+            was scored with probabilities.
     """
 
     SCORED = 0

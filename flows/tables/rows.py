@@ -49,8 +49,7 @@ def separated(fields: Sequence[Field], values: Array) -> Rows:
 def joined(fields: Sequence[Field], rows: Rows, is_refused: Mask | None = None) -> Array:
     """Return rows as numbers ``(n, D)`` with codes for labels, in the order of the fields.
 
-    A gap is ``NaN``. The flows learn labels as numbers, with this function, until labels have a
-    density of their own.
+    A gap is ``NaN``.
 
     Args:
         fields: the D fields of the rows.
