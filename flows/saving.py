@@ -16,16 +16,16 @@ from flows.core.errors import one_line
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.labelled_population import LabelledPopulation
 from flows.networks import building
-from flows.networks.population import Description, Population
+from flows.networks.population import Description, Population, Restore
 from flows.networks.to_real import ToReal
 from flows.recipe.ensemble import Ensemble
 from flows.recipe.record import ROW_ARRAYS, Record
 
-Restore = Callable[[Description, Mapping[str, Tensor]], Population]
-# How populations that contain networks are restored, by a key of their description
-RESTORERS: dict[str, Restore] = {
-    "mixtures": Ensemble.restored,
-    "parts": Ensemble.with_labels,
+# How populations of other populations are restored, by a key of their description. The last
+# argument restores the others
+RESTORERS: dict[str, Callable[[Description, Mapping[str, Tensor], Restore], Population]] = {
+    "mixtures": Ensemble.restored_of_0_3,
+    "parts": Ensemble.restored,
     "labelled": LabelledPopulation.restored,
 }
 
@@ -106,9 +106,9 @@ def load(path: str | Path) -> Saved:
 
 
 def _restored(description: Description, state: Mapping[str, Tensor]) -> Population:
+    for key, restored in RESTORERS.items():
+        if key in description:
+            return restored(description, state, _restored)
     if description["model"] == "mixture":
         return GaussianMixture.with_state(ToReal.of(description), state)
-    for key, restore in RESTORERS.items():
-        if key in description:
-            return restore(description, state)
     return building.restored(description, state)

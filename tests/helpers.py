@@ -38,7 +38,6 @@ def short_recipe(steps: int = 20, **others: Any) -> Recipe:
         "starts": 1,
         "ridges": (1e-3, 1e-2),
         "filler_components": (1, 2),
-        "filler_rounds": 4,
     }
     return Recipe.model_validate({**own, **others})
 

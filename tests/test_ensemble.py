@@ -148,11 +148,13 @@ def test_labels_and_missing_values_work_with_mixtures():
     assert north[0] > 0.8 > 0.2 > north[1]
 
 
-def test_an_ensemble_without_networks_is_not_saved(tmp_path: Path):
-    ensemble = Ensemble([gaussian(0.0, 1.0), gaussian(2.0, 1.0)], [0.5, 0.5])
-    with pytest.raises(ValueError, match="assembled by hand cannot be saved"):
-        flows.save(ensemble, tmp_path / "mixtures.flow")
-    assert not list(tmp_path.iterdir())
+def test_an_ensemble_without_networks_is_saved(tmp_path: Path):
+    ensemble = Ensemble([gaussian(0.0, 1.0), gaussian(2.0, 1.0)], [0.25, 0.75])
+    flows.save(ensemble, tmp_path / "mixtures.flow")
+    loaded = flows.load(tmp_path / "mixtures.flow")
+    rows = np.random.default_rng(0).normal(size=(5, 2))
+    np.testing.assert_array_equal(loaded.log_prob(rows), ensemble.log_prob(rows))
+    np.testing.assert_array_equal(loaded.member_weights, [0.25, 0.75])
 
 
 @pytest.mark.parametrize("mixtures", [-1, 3, 1.5])

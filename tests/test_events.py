@@ -82,10 +82,10 @@ def test_draws_of_a_box_proposal_have_its_density():
     truth, rng = mixture(0, dim=4), np.random.default_rng(0)
     box = {2: np.array([[1.5, INF]]), 0: np.array([[-1.0, 0.0], [0.5, 2.0]])}
     proposal = BoxProposal(truth, box)
-    z = proposal.sample(20_000, rng)
+    z, codes = proposal.sample(20_000, rng)
     assert (z[:, 2] >= 1.5).all()
     assert (((z[:, 0] >= -1) & (z[:, 0] <= 0)) | ((z[:, 0] >= 0.5) & (z[:, 0] <= 2))).all()
-    weights = np.exp(truth.log_prob(z) - proposal.log_prob(z))
+    weights = np.exp(truth.log_prob(z) - proposal.log_prob(z, codes))
     expected = sum(
         mass(truth, np.array([low, -INF, 1.5, -INF]), np.array([high, INF, INF, INF]))
         for low, high in box[0]

@@ -12,6 +12,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.neighbors import KernelDensity
 
 from flows.core.arrays import Array, subsample
+from flows.core.rows import Rows
 from flows.mixtures.bandwidth import bandwidths, cross_validated_bandwidth
 from flows.mixtures.fitting import bayesian_information, fit_gmm, fit_mixture
 
@@ -30,7 +31,7 @@ def test_a_mixture_has_the_density_and_criterion_of_scikit_learn():
     ours = fit_mixture(x, 3, ridge=1e-3, starts=2, seed=5)
     np.testing.assert_array_equal(ours.means, theirs.means_)
     np.testing.assert_allclose(ours.log_prob(new), theirs.score_samples(new))
-    assert bayesian_information(ours, new) == pytest.approx(theirs.bic(new))
+    assert bayesian_information(ours, Rows.of_numbers(new)) == pytest.approx(theirs.bic(new))
     assert ours.log_prob(new[:0]).shape == (0,)
 
 

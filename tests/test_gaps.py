@@ -12,9 +12,9 @@ from helpers import SHORT_RECIPE, field, learned, short_recipe
 
 import flows
 from flows.core.errors import UserError
+from flows.core.rows import Rows
 from flows.core.settings import Recipe, TrainingSettings
-from flows.mixtures import completion
-from flows.mixtures.conditional_mixture import ConditionalMixture
+from flows.mixtures.fitting import fit_filler
 from flows.mixtures.mixture import Mixture
 from flows.networks.preprocessing import Preprocessing
 from flows.recipe import candidate
@@ -47,18 +47,19 @@ def gappy(n: int, share: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
 def test_draws_follow_the_conditional_density():
     row = np.array([[0.3, np.nan, np.nan]])
     rng = np.random.default_rng(0)
-    drawn, log_r = completion.draw_missing(MIXTURE, row.repeat(40_000, axis=0), rng)
-    mean, deviation = ConditionalMixture.of(MIXTURE, row, np.isnan(row[0])).moments()
+    filled, log_r = MIXTURE.draw_missing(Rows.of_numbers(row.repeat(40_000, axis=0)), rng)
+    drawn = filled.numbers
+    mean, deviation = MIXTURE.conditional(row, np.isnan(row[0])).moments()
     np.testing.assert_allclose(drawn.mean(axis=0), [0.3, *mean[0]], atol=0.03)
     np.testing.assert_allclose(drawn.std(axis=0), [0, *deviation[0]], atol=0.02)
-    known = completion.log_prob(MIXTURE, row)
+    known = MIXTURE.log_prob(row)
     np.testing.assert_allclose(known + log_r, MIXTURE.log_prob(drawn), atol=1e-9)
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5])
 def test_a_mixture_fitted_to_rows_with_gaps_is_near_the_truth(share):
     rows, gaps = gappy(1_500, share)
-    found = completion.fit_with_missing(gaps, np.random.default_rng(0), Recipe())
+    found = fit_filler(Rows.of_numbers(gaps), Recipe())
     far = MIXTURE.log_prob(rows) - found.log_prob(rows)
     assert far.mean() < 0.05
 
@@ -67,7 +68,7 @@ def test_gaps_may_depend_on_known_values():
     """If y is mostly missing for high x, its mean over the other rows is too low."""
     rows, gaps = gappy(1_500, 0.8)
     gaps = np.where((rows[:, :1] > 0) & [False, True, False], gaps, rows)
-    found = completion.fit_with_missing(gaps, np.random.default_rng(0), Recipe())
+    found = fit_filler(Rows.of_numbers(gaps), Recipe())
     mean = found.weights @ found.means[:, 1]
     assert abs(mean - rows[:, 1].mean()) < 0.1 < rows[:, 1].mean() - np.nanmean(gaps[:, 1])
 
@@ -75,9 +76,9 @@ def test_gaps_may_depend_on_known_values():
 @pytest.mark.parametrize(("n", "dim"), [(12, 3), (12, 30), (200, 1)])
 def test_few_or_wide_rows_are_completed(n, dim):
     rows = np.resize(gappy(n)[1], (n, dim))
-    rng = np.random.default_rng(0)
-    found = completion.fit_with_missing(rows, rng, Recipe())
-    assert np.isfinite(completion.draw_missing(found, rows, rng)[0]).all()
+    found = fit_filler(Rows.of_numbers(rows), Recipe())
+    filled, _ = found.draw_missing(Rows.of_numbers(rows), np.random.default_rng(0))
+    assert np.isfinite(filled.numbers).all()
 
 
 def test_a_held_out_row_is_scored_by_its_known_values():
@@ -103,7 +104,7 @@ def test_a_held_out_row_is_scored_by_its_known_values():
     mean = scaler.restore(whiten.mean[:, :, 0].numpy())
     exact = Mixture(np.ones(1), mean, factor @ factor.swapaxes(1, 2))
     held_out = real[fold.held_out]
-    expected = completion.log_prob(exact, held_out) - np.nan_to_num(held_out[:, 0])
+    expected = exact.log_prob(held_out) - np.nan_to_num(held_out[:, 0])
     np.testing.assert_allclose(log_q, expected, atol=0.1)
 
 

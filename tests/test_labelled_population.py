@@ -16,19 +16,17 @@ from scipy.stats import multivariate_normal
 import flows
 from flows import Mixture
 from flows.core.arrays import Array
+from flows.core.rows import Rows
 from flows.core.seeds import numpy_generator
-from flows.core.settings import Recipe
-from flows.mixtures.class_conditional import ClassConditional
-from flows.mixtures.fitting import fit_mixture, to_nine_digits
+from flows.mixtures import expectation
+from flows.mixtures.fitting import fit_mixture
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.labelled_population import LabelledPopulation
-from flows.mixtures.latent_classes import LatentClasses
 from flows.networks.preprocessing import Preprocessing
 from flows.recipe.candidate import score_unseen
-from flows.recipe.class_filler import ClassFiller
 from flows.recipe.clock import Clock
 from flows.recipe.fold import Fold
-from flows.recipe.mixture_candidate import NAMES, ClassCandidate, MixtureCandidate
+from flows.recipe.mixture_candidate import NAMES, MixtureCandidate
 from flows.recipe.record import RowState
 from flows.tables.column_maps import ColumnMaps
 from flows.tables.field import Field
@@ -44,17 +42,17 @@ def columns_of(sizes: list[int]) -> list[Field]:
     return [*labels, field("x"), field("y", "positive")]
 
 
-def mixture(sizes: list[int]) -> ClassConditional:
+def mixture(sizes: list[int]) -> GaussianMixture:
     """Return two classes of the columns of ``columns_of``."""
     rng = np.random.default_rng(1)
     means = np.array([[-1.0, 0.0], [1.0, 0.5]])
     covariances = np.array([[[1.0, 0.3], [0.3, 0.5]], [[0.4, -0.1], [-0.1, 0.8]]])
     shares = [rng.dirichlet(np.ones(size), 2) for size in sizes]
-    classes = LatentClasses(Mixture(np.array([0.4, 0.6]), means, covariances), shares)
+    classes = Mixture(np.array([0.4, 0.6]), means, covariances, shares)
     preprocessing = Preprocessing((2,), 1, ColumnMaps(columns_of(sizes)[-2:]))
     rows = np.column_stack([rng.normal(3, 2, 100), rng.lognormal(1, 0.5, 100)])
     preprocessing.fit_scaler(rows[:, None])
-    return ClassConditional(classes, preprocessing)
+    return GaussianMixture.of(classes, preprocessing)
 
 
 def rows_of(sizes: list[int], n: int = 12) -> Array:
@@ -63,16 +61,16 @@ def rows_of(sizes: list[int], n: int = 12) -> Array:
     return np.column_stack([*codes, rng.normal(3, 2, n), rng.lognormal(1, 0.5, n)])
 
 
-def by_hand(model: ClassConditional, rows: Array) -> tuple[Array, Array]:
+def by_hand(model: GaussianMixture, rows: Array) -> tuple[Array, Array]:
     """Return log q(x, c) = log sum_k w_k N(z; k) prod_j P(c_j | k) |dz/dx|, and log q(c)."""
     scaler, count = model.preprocessing.standardize.scaler, model.context
     real = np.column_stack([rows[:, count], np.log(rows[:, count + 1])])
     z = (real - scaler.mean[0]) / scaler.deviation[0]
-    codes, own = rows[:, :count].astype(int), model.classes.mixture
+    codes, own = rows[:, :count].astype(int), model.mixture
     joint, labels = np.zeros(len(rows)), np.zeros(len(rows))
     for k, weight in enumerate(own.weights):
         share = weight * np.ones(len(rows))
-        for of_column, code in zip(model.classes.shares, codes.T, strict=True):
+        for of_column, code in zip(model.mixture.shares, codes.T, strict=True):
             share = share * of_column[k, code]
         labels += share
         joint += share * multivariate_normal(own.means[k], own.covariances[k]).pdf(z)
@@ -100,7 +98,7 @@ def test_samples_of_numbers_given_labels_are_those_of_their_classes():
     codes = np.tile([[1.0, 2.0]], (40_000, 1))
     drawn = model.sample((), numpy_generator(0, "sample"), codes)
     assert drawn.shape == (40_000, 1, 2)
-    shares, own = model.classes.shares, model.classes.mixture
+    shares, own = model.mixture.shares, model.mixture
     given = own.weights * shares[0][:, 1] * shares[1][:, 2]
     z = model.preprocessing(drawn[:, 0].mT[None])[0][0].numpy()
     expected = given / given.sum() @ own.means
@@ -114,8 +112,8 @@ def labelled(sizes: list[int], places: list[int]) -> LabelledPopulation:
     own = {"members": 3, "to_real": ColumnMaps(columns), "context": count}
     networks = flows.build(SMALL, (2,), **own)
     labels = [
-        mixture(sizes).classes.of_labels(),
-        LatentClasses.of_shares(np.ones(1), [np.full((1, size), 1 / size) for size in sizes]),
+        mixture(sizes).mixture.marginal(0),
+        Mixture.of_labels(np.ones(1), [np.full((1, size), 1 / size) for size in sizes]),
     ]
     ordered = [columns[places.index(d)] for d in range(len(places))]
     return LabelledPopulation(networks, labels, [0, 1, 1], ColumnMaps(ordered), places)
@@ -143,7 +141,7 @@ def test_samples_have_codes_with_their_probabilities():
     population = labelled([2, 3], [3, 0, 1, 2])
     drawn = population.sample((20_000,), numpy_generator(0, "sample")).numpy()
     assert drawn.shape == (20_000, 3, 4)
-    weights, shares = mixture([2, 3]).classes.mixture.weights, mixture([2, 3]).classes.shares
+    weights, shares = mixture([2, 3]).mixture.weights, mixture([2, 3]).mixture.shares
     for a, b in product(range(2), range(3)):
         own = (drawn[..., 3] == a) & (drawn[..., 0] == b)
         expected = float((weights * shares[0][:, a] * shares[1][:, b]).sum())
@@ -154,9 +152,9 @@ def test_draws_in_gaps_have_the_density_that_is_returned():
     """The mean of q(known, drawn) / r(drawn) over draws is q(known)."""
     model, rows = mixture([2, 3]), rows_of([2, 3], 4)
     rows[0, 0] = rows[1, 2] = rows[2, 1] = rows[2, 3] = rows[3, 0] = rows[3, 2] = np.nan
-    other = mixture([2, 3]).classes
-    flat = LatentClasses(Mixture.isotropic(np.zeros((1, 2)), 1.5), [s[:1] for s in other.shares])
-    filler = ClassFiller(flat, model.preprocessing)
+    shares = [share[:1] for share in model.mixture.shares]
+    flat = Mixture(np.ones(1), np.zeros((1, 2)), 1.5**2 * np.eye(2)[None], shares)
+    filler = GaussianMixture.of(flat, model.preprocessing)
     many = rows.repeat(20_000, axis=0)
     filled, log_r = filler.draw_missing(many, np.random.default_rng(0))
     assert not np.isnan(filled).any()
@@ -172,7 +170,7 @@ def test_classes_that_fill_gaps_follow_the_labels():
     rows = np.column_stack([code, rng.normal(4.0 * code)])
     rows[::4, 1] = np.nan
     to_real = ColumnMaps([category("label", 2), field("x")])
-    filler = ClassFiller.fit(rows, (2,), to_real, Recipe())
+    filler = GaussianMixture.fit_filler(rows, to_real, [0])
     filled, _ = filler.draw_missing(rows, np.random.default_rng(1))
     gaps = np.isnan(rows[:, 1])
     for label in (0.0, 1.0):
@@ -215,7 +213,7 @@ def test_a_fit_has_two_families_of_networks_and_classes_and_its_scores_are_out_o
     models = [member.settings.get("model") for member in record.members]
     assert set(models[:10]) <= {"nsf", "conditional"}
     assert models[10:] == [None] * 10
-    assert "5 mixtures with preprocessing margins, 2 classes" in str(density)
+    assert "5 mixtures with preprocessing margins, 2 components" in str(density)
     log_q = density.log_prob_members(frame)
     fold = record.row_scores.fold
     weights = population.member_weights.numpy()
@@ -340,7 +338,7 @@ def test_the_score_of_a_row_without_its_label_is_the_sum_over_the_labels(
 ):
     frame.loc[::2, "stay"] = None
     fold = fold_of(frame, COLUMNS)
-    model = ClassCandidate().fit_fold(fold, name, {"classes": 2, "ridge": 1e-3}, is_last=False)
+    model = MixtureCandidate().fit_fold(fold, name, {"components": 2, "ridge": 1e-3}, is_last=False)
     [scores] = score_unseen(model, [fold], [np.arange(14)])
     asked = fold.unseen.repeat(3, axis=0)
     unknown = np.isnan(asked[:, 1])
@@ -351,12 +349,12 @@ def test_the_score_of_a_row_without_its_label_is_the_sum_over_the_labels(
 
 
 def test_a_candidate_fits_folds_of_other_rows_that_have_the_same_number(frame: pd.DataFrame):
-    setting = {"classes": 2, "ridge": 1e-3}
+    setting = {"components": 2, "ridge": 1e-3}
     whole, half = fold_of(frame, COLUMNS), fold_of(frame[: len(frame) // 2], COLUMNS)
-    used = ClassCandidate()
+    used = MixtureCandidate()
     used.fit_fold(whole, "raw", setting, is_last=False)
     again = used.fit_fold(half, "raw", setting, is_last=False)
-    new = ClassCandidate().fit_fold(half, "raw", setting, is_last=False)
+    new = MixtureCandidate().fit_fold(half, "raw", setting, is_last=False)
     points = torch.from_numpy(half.unseen)
     torch.testing.assert_close(again.score(points), new.score(points), rtol=0, atol=0)
 
@@ -370,8 +368,9 @@ def test_a_table_without_labels_has_gaussians_of_the_points_of_the_fold():
     assert min(clock.ended["searches"]) > 4
     margins, raw = fitted.settings
     assert (margins["preprocessing"], raw["preprocessing"]) == NAMES
-    points = fold.prepared("raw").points.double().numpy().T
-    by_hand = to_nine_digits(fit_mixture(points, raw["components"], ridge=raw["ridge"], starts=3))
+    points = fold.prepared("raw").by_column.map_known(fold.learned)[0]
+    own = Rows.of_numbers(points), raw["components"], raw["ridge"], 3
+    by_hand = expectation.fit(*own).to_nine_digits()
     model = fitted.parts[1]
     assert isinstance(model, GaussianMixture)
     np.testing.assert_array_equal(model.means, by_hand.means)

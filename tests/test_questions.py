@@ -19,9 +19,8 @@ from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.density.array_density import ArrayDensity
 from flows.density.frame_density import Density
-from flows.mixtures.conditional_mixture import ConditionalMixture
 from flows.mixtures.gaussian_mixture import GaussianMixture
-from flows.mixtures.mixture import Mixture
+from flows.mixtures.mixture import Conditional, Mixture
 from flows.tables.column_maps import ColumnMaps
 
 DIM = 6
@@ -54,8 +53,8 @@ def hidden(rows: np.ndarray, count: int) -> np.ndarray:
     return np.where(order < count, np.nan, rows)
 
 
-def exact(truth: Mixture, row: np.ndarray) -> ConditionalMixture:
-    return ConditionalMixture.of(truth, np.nan_to_num(row[None]), np.isnan(row))
+def exact(truth: Mixture, row: np.ndarray) -> Conditional:
+    return truth.conditional(np.nan_to_num(row[None]), np.isnan(row))
 
 
 def test_one_unknown_column_is_integrated_out(truth, density, rows):

@@ -8,8 +8,8 @@ import pytest
 
 from flows.core.errors import UserError
 from flows.core.rows import Rows
+from flows.mixtures import expectation
 from flows.mixtures.fitting import fit_mixture
-from flows.mixtures.latent_classes import LatentClasses
 from studies import engine, selection
 from studies.tables import (
     anomalies,
@@ -116,10 +116,10 @@ def test_a_split_is_standardised_and_has_the_labels_of_the_table() -> None:
 
 def test_one_class_without_gaps_has_the_moments_and_frequencies_of_the_rows() -> None:
     rows = drawn(300)
-    fitted = LatentClasses.fit(rows, 1, 1e-9)
-    assert np.allclose(fitted.mixture.means[0], rows.numbers.mean(axis=0))
+    fitted = expectation.fit(rows, 1, 1e-9)
+    assert np.allclose(fitted.means[0], rows.numbers.mean(axis=0))
     covariance = np.cov(rows.numbers, rowvar=False, bias=True)
-    assert np.allclose(fitted.mixture.covariances[0], covariance)
+    assert np.allclose(fitted.covariances[0], covariance)
     shares = np.bincount(rows.codes[:, 1], minlength=3) / 300
     assert np.allclose(fitted.shares[1][0], shares, atol=0.005)
 
@@ -127,7 +127,7 @@ def test_one_class_without_gaps_has_the_moments_and_frequencies_of_the_rows() ->
 def test_without_labels_and_gaps_the_classes_are_a_mixture_of_gaussians() -> None:
     numbers = drawn(400).numbers
     rows = Rows(numbers, np.empty((400, 0), int), ())
-    ours = LatentClasses.fit(rows, 2, 1e-3).log_prob(rows).mean()
+    ours = expectation.fit(rows, 2, 1e-3).log_prob(numbers).mean()
     assert ours == pytest.approx(
         fit_mixture(numbers, 2, ridge=1e-3).log_prob(numbers).mean(), abs=0.002
     )
@@ -163,10 +163,12 @@ def test_a_gap_is_integrated_out(name: str) -> None:
 
 def test_em_learns_from_rows_with_gaps() -> None:
     truth = drawn(2_000, seed=1)
-    fitted = LatentClasses.fit(drawn(800, gaps=0.3), 2, 1e-3)
-    alone = LatentClasses.independent(drawn(800, gaps=0.3))
-    complete = LatentClasses.fit(drawn(800), 2, 1e-3)
-    scores = [each.log_prob(truth).mean() for each in (alone, fitted, complete)]
+    fitted = expectation.fit(drawn(800, gaps=0.3), 2, 1e-3)
+    alone = expectation.independent(drawn(800, gaps=0.3))
+    complete = expectation.fit(drawn(800), 2, 1e-3)
+    scores = [
+        each.log_prob(truth.numbers, truth.codes).mean() for each in (alone, fitted, complete)
+    ]
     assert scores[1] - scores[0] > 0.8 * (scores[2] - scores[0]) > 0.5
     assert scores[2] - scores[1] < 0.05
 

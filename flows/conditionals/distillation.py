@@ -1,4 +1,4 @@
-"""A simple approximation of a fitted density: margins and a mixture of Gaussians.
+"""A simple approximation of a fitted density: margins and a mixture.
 
 Both are fitted to samples of the density. The conditionals of the approximation have closed forms,
 so it proposes values of unknown columns. The density itself then weights these values
@@ -16,9 +16,9 @@ from scipy.stats import norm
 from flows.bijections import Margins
 from flows.bijections.chain import Chain
 from flows.core.arrays import Array
-from flows.mixtures.fitting import fit_mixture
+from flows.core.rows import Rows, codes_of
+from flows.mixtures import expectation
 from flows.mixtures.mixture import Mixture
-from flows.tables.cells import narrowed, stretched
 from flows.tables.column_maps import ColumnMaps
 from flows.tables.duplicates import first_copies
 from flows.tables.field import Field
@@ -31,44 +31,54 @@ RANGE = (0.001, 0.999)  # the samples between these quantiles span the range of 
 
 
 class Distilled:
-    """Maps of all columns to normal scores z, and a mixture of Gaussians of the scores.
+    """Maps of the columns of numbers to normal scores z, and a mixture of the scores and labels.
 
-    Each label is spread over a cell of width 1; ``cells.py`` maps the first and the last cell to
-    infinite cells. ``low`` and ``high`` ``(D,)`` are the ends of the columns' ranges.
+    Attributes:
+        low, high: the ends of the columns' ranges, ``(D,)`` each.
+        labels, numbers: the indices of the columns of labels, and of the other columns.
 
     Args:
-        columns: the columns.
+        columns: the D columns.
         samples: samples of the density, ``(n, D)``, with codes for labels.
     """
 
     def __init__(self, columns: Sequence[Field], samples: Array) -> None:
-        self.columns = list(columns)
+        self.columns, self.samples = list(columns), samples
         self.low, self.high = np.quantile(samples, RANGE, axis=0)
-        self.samples = samples
+        self.labels = [d for d, column in enumerate(columns) if column.labels]
+        self.numbers = [d for d, column in enumerate(columns) if not column.labels]
+        self.sizes = tuple(len(columns[d].labels) for d in self.labels)
         # Samples of whole columns are rounded, so they get noise; other samples are continuous
-        spread = dequantise(columns, samples, first_copies(samples), 0, only_discrete=True)
-        x = torch.from_numpy(spread.T.copy())[:, None, None]
-        self.maps = [Chain([ColumnMaps([column]), Margins(1, 1)]) for column in columns]
-        for chain, values in zip(self.maps, x, strict=True):
-            chain.initialize(values)
-        self._values = [each[0, 0].numpy() for each in x]
+        x = dequantise(columns, samples, first_copies(samples), 0, only_discrete=True)
+        self.maps = {d: Chain([ColumnMaps([columns[d]]), Margins(1, 1)]) for d in self.numbers}
+        for d, chain in self.maps.items():
+            chain.initialize(torch.from_numpy(x[:, d].copy())[None, None])
+        self._spread = x
 
     @cached_property
     def mixture(self) -> Mixture:
-        """The mixture of the scores, which is fitted at the first use."""
-        z = np.stack([self._map(d, x)[0] for d, x in enumerate(self._values)], axis=1)
-        return fit_mixture(z, COMPONENTS, ridge=RIDGE, iterations=ROUNDS)
+        """The mixture of the scores and labels, which is fitted at the first use."""
+        rows = self.rows(self._spread)
+        return expectation.fit(rows, COMPONENTS, RIDGE, iterations=ROUNDS)
+
+    def rows(self, x: Array) -> Rows:
+        """Return the scores of the numbers, and the codes of the labels, of rows.
+
+        Args:
+            x: rows ``(n, D)`` in the user's units, ``NaN`` for unknown values.
+        """
+        z = np.empty((len(x), len(self.numbers)))
+        for k, d in enumerate(self.numbers):
+            z[:, k] = self.scores(d, x[:, d].copy())[0]
+        return Rows(z, codes_of(x[:, self.labels], self.sizes), self.sizes)
 
     def scores(self, d: int, x: Array) -> tuple[Array, Array]:
         """Return the normal scores of values ``x`` of column ``d``, and their log dz/dx.
 
-        Both have the shape of ``x``.
+        Both have the shape of ``x``; unknown values stay ``NaN``.
         """
-        if not (labels := self.columns[d].labels):
-            return self._map(d, x)
-        boxed, log_narrowing = narrowed(x, len(labels) - 1)
-        z, log_slope = self._map(d, boxed)
-        return z, log_slope + log_narrowing
+        z, log_slope = self._map(d, x)
+        return np.where(np.isnan(x), np.nan, z), log_slope
 
     def values(self, d: int, z: Array) -> tuple[Array, Array]:
         """Return the values of column ``d`` with normal scores ``z``, and their log dx/dz.
@@ -80,9 +90,6 @@ class Distilled:
         low, high = self.columns[d].bounds
         low = max(low + np.finfo(float).tiny, np.nextafter(low, high))
         inside = (low < x) & (x < np.nextafter(high, low))
-        if labels := self.columns[d].labels:
-            x, log_stretch = stretched(np.where(inside, x, 0.0), len(labels) - 1)
-            log_slope = log_slope + log_stretch
         return x, np.where(inside, log_slope, -np.inf)
 
     def ends(self, d: int, intervals: Array) -> Array:

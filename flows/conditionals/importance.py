@@ -28,7 +28,7 @@ FREEDOM = 8  # degrees of freedom of a proposal
 class Draws:
     """The weighted draws of one row.
 
-    ``z`` ``(N, U)`` are the drawn coordinates, ``log_first`` ``(N,)`` the log-densities of the
+    ``z`` ``(N, U)`` are the drawn numbers, ``log_first`` ``(N,)`` the log-densities of the
     first proposal, ``log_q`` ``(N, M)`` the log-densities of the members, and ``values`` ``(N, D)``
     the complete rows. ``log_weights`` ``(N, M)`` are the log importance weights.
 

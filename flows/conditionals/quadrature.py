@@ -1,8 +1,9 @@
 """Adaptive quadrature: one integral from 0 to 1 for each row, with all rows in parallel.
 
 Each interval is integrated with the Gauss-Legendre rule, once as a whole and once as two halves.
-If the two results differ, each half is divided in the same way. Source: Davis and Rabinowitz 1984,
-section 6.2.
+If the two results differ, each half is divided in the same way. There are ``FIRST`` intervals at
+first, because two results may agree by chance if both miss a narrow peak. Source: Davis and
+Rabinowitz 1984, section 6.2.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from scipy.special import logsumexp
 
 from flows.core.arrays import Array, Whole
 
+FIRST = 2  # intervals
 NODES = 8  # of the rule, in each interval
 HALVINGS = 12  # the largest number of halvings
 
@@ -53,7 +55,8 @@ def integrate(log_integrand: LogIntegrand, n: int, tolerance: float) -> Nodes:
         u = start[:, None] + width * nodes
         return u, log_integrand(row, u) + (log_weights + np.log(width))[:, None]
 
-    row, start, width = np.arange(n), np.zeros(n), 1.0
+    width = 1 / FIRST
+    row, start = np.arange(n).repeat(FIRST), np.tile(np.arange(FIRST) * width, n)
     whole = logsumexp(panel(row, start, width)[1], axis=1)
     agreed = np.full((n, whole.shape[1]), -np.inf)  # the sum of the finished intervals
     found: list[tuple[Array, ...]] = []

@@ -1,7 +1,7 @@
 """The conditional distributions of a density with a target: p(y | x), where x may have gaps.
 
-A flow gives p(y | x) for a complete context x. A mixture of Gaussians approximates the distribution
-r of x. Missing values are drawn from it given the known values x_o, and p(y | x) is averaged::
+A flow gives p(y | x) for a complete context x. A mixture approximates the distribution r of x, with
+its labels. Missing values are drawn from it given the known values x_o, and p(y | x) is averaged::
 
     p(y | x_o) ~ 1/K sum_k p(y | x_o, x_k),    x_k ~ r( . | x_o)
 
@@ -30,12 +30,12 @@ from flows.conditionals.unknowns import (
     Intervals,
     LogShare,
     Posterior,
+    codes_inside,
     no_share,
 )
 from flows.core.arrays import Array, Whole, as_points, as_rows, choose
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
-from flows.mixtures.conditional_mixture import ConditionalMixture
 from flows.mixtures.truncated_mixture import BoxProposal, log_interval, truncated_normal
 
 # Draws of a context with gaps, at least and at most, if one target is unknown. The values of the
@@ -306,17 +306,21 @@ class TargetUnknowns:
             count: the number of completions per context.
             generator: the source of the draws.
         """
-        model, given = self.population.context_model, x.repeat(count, axis=0)
-        drawn, _ = model.draw_missing(given, generator)
-        rounded = as_rows(model.to_real.round(as_points(drawn)))
-        return np.where(np.isnan(given), rounded, given)
+        given = x.repeat(count, axis=0)
+        drawn, _ = self.population.context_model.draw_missing(given, generator)
+        return np.where(np.isnan(given), self._rounded(drawn), given)
+
+    def _rounded(self, x: Array) -> Array:
+        """Return contexts ``(n, d)`` in the user's units, rounded like samples."""
+        return as_rows(self.population.context_map.round(as_points(x)))
 
     def _context_inside(
         self, x: Array, intervals: Intervals, count: int, generator: np.random.Generator
     ) -> tuple[Array, Array]:
         """Return draws of a context inside intervals, ``(count, d)``, and their log-weights.
 
-        The mean weight estimates the density of the known values in scaled units, times the
+        The mean weight estimates the density of the known values in scaled units, with
+        probabilities of labels, times the
         probability of the intervals given these values. For a complete context, all log-weights
         are 0.
 
@@ -326,28 +330,36 @@ class TargetUnknowns:
             count: the number of draws.
             generator: the source of the draws.
         """
-        preprocessing = self.population.context_preprocessing
-        mixture, unknown = self.population.context_model.mixture, np.isnan(x)
+        model, unknown = self.population.context_model, np.isnan(x)
+        drawn = x[None].repeat(count, axis=0)
         if not unknown.any():
-            return x[None].repeat(count, axis=0), np.zeros(count)
-        scaled, log_evidence = preprocessing.scale(x[None, None])[0, 0], 0.0
-        if not unknown.all():
-            conditional = ConditionalMixture.of(mixture, scaled[None], unknown)
-            mixture, log_evidence = conditional.mixture_of(0), conditional.log_evidence[0]
-        place = {d: u for u, d in enumerate(np.flatnonzero(unknown).tolist())}
-        boxes = {place[d]: self._scaled(d, own) for d, own in intervals.items()}
-        proposal = BoxProposal(mixture, boxes)
-        drawn = scaled[None].repeat(count, axis=0)
-        drawn[:, unknown] = z = proposal.sample(count, generator)
-        log_weights = mixture.log_prob(z) - proposal.log_prob(z) + log_evidence
-        return np.where(unknown, preprocessing.restore_rows(drawn), x), log_weights
+            return drawn, np.zeros(count)
+        known, _ = model.mapped(x[None])
+        mixture, log_evidence = model.mixture.given(known.numbers[0], known.codes[0])
+        numbers = [d for d in model.numbers if unknown[d]]
+        labels = [d for d in model.labels if unknown[d]]
+        boxes, sets = {}, {}
+        for d, own in intervals.items():
+            if d in numbers:
+                boxes[numbers.index(d)] = self._scaled(d, own)
+            else:
+                size = model.mixture.sizes[model.labels.index(d)]
+                sets[labels.index(d)] = codes_inside(own, size)
+        proposal = BoxProposal(mixture, boxes, sets)
+        z, codes = proposal.sample(count, generator)
+        log_weights = mixture.log_prob(z, codes) - proposal.log_prob(z, codes) + log_evidence
+        whole = known.take(np.zeros(count, np.int64))
+        whole.numbers[np.isnan(whole.numbers)] = z.ravel()
+        whole.codes[whole.codes < 0] = codes.ravel()
+        return np.where(unknown, self._rounded(model.joined(whole)), x), log_weights
 
     def _scaled(self, d: int, intervals: Array) -> Array:
         """Return intervals ``(I, 2)`` of column d of the context after the preprocessing."""
-        columns = self.population.columns
-        low, high = columns[d].bounds if columns else (-np.inf, np.inf)
+        model = self.population.context_model
+        assert model.preprocessing is not None
+        low, high = self.population.columns[d].bounds
         inside = (low < intervals) & (intervals < high)
-        part = self.population.context_preprocessing.part([d])
+        part = model.preprocessing.part([model.numbers.index(d)])
         values = np.where(inside, intervals, float(part.restore(torch.zeros(1, 1, 1).double())))
         scaled = part.scale(values.reshape(-1, 1, 1)).reshape(intervals.shape)
         return np.where(inside, scaled, np.where(intervals <= low, -np.inf, np.inf))

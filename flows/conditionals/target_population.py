@@ -11,15 +11,14 @@ from numpy.random import Generator
 from torch import Tensor
 
 from flows import saving
-from flows.core.arrays import Array, Shape
+from flows.core.arrays import Array, Shape, as_points
+from flows.core.checkpoint import CheckpointError, below
 from flows.core.seeds import generator_of
 from flows.core.settings import Recipe
-from flows.mixtures.gaussian_mixture import GaussianMixture
+from flows.mixtures.gaussian_mixture import GaussianMixture, context_filler
 from flows.mixtures.truncated_mixture import log_interval
-from flows.networks import building
 from flows.networks.flow import Flow
-from flows.networks.population import Description, Population
-from flows.networks.preprocessing import Preprocessing
+from flows.networks.population import Description, Population, Restore
 from flows.networks.to_real import ToReal
 from flows.tables.column_maps import ColumnMaps
 from flows.tables.field import Field
@@ -30,8 +29,8 @@ NARROW = 1e-3  # of a cell in the noise, below which a difference of F has few d
 class TargetPopulation(Population):
     """A flow with a context, over rows (x, y) of a table: ``log_prob`` is log p(y | x).
 
-    A mixture of Gaussians approximates the distribution of the context. Samples draw x from it, and
-    ``flows/conditionals/target.py`` draws missing values of x.
+    A mixture approximates the distribution of the context, with its labels. Samples draw x from
+    the mixture, and ``flows/conditionals/target.py`` draws missing values of x.
 
     Args:
         flow: a flow of p(y | x).
@@ -59,19 +58,12 @@ class TargetPopulation(Population):
             seed: the seed of the fit.
             recipe: the numbers of the fit.
         """
-        d = flow.context
-        of_context, generator = flow.to_real.part(range(d)), np.random.default_rng(seed)
-        context_model = GaussianMixture.fit_with_gaps(
-            rows[:, :d], of_context, generator, is_spread=False, recipe=recipe
-        )
-        return cls(flow, context_model)
+        return cls(flow, context_filler(rows[:, : flow.context], flow.to_real, seed, recipe))
 
     @property
-    def context_preprocessing(self) -> Preprocessing:
-        """The map from contexts in the user's units to the units of the mixture."""
-        preprocessing = self.context_model.preprocessing
-        assert preprocessing is not None
-        return preprocessing
+    def context_map(self) -> ToReal:
+        """The map of the context to the real line."""
+        return self.to_real.part(range(self.flow.context))
 
     @property
     def member_weights(self) -> Tensor:
@@ -101,7 +93,8 @@ class TargetPopulation(Population):
     def sample(self, sample_shape: Shape = (), generator: Generator | None = None) -> Tensor:
         """Draw rows ``sample_shape + (M, d + D)``: x from the mixture, then y from each member."""
         generator, shape = generator_of(generator), torch.Size(sample_shape)
-        x = self.context_model.sample((shape.numel(),), generator)
+        drawn = self.context_model.sample_rows(shape.numel(), generator)
+        x = self.context_map.round(as_points(drawn))[0].T[:, None]
         y = self.flow.sample((), generator, x)
         rows = torch.cat([x.expand(-1, self.members, -1), y], dim=-1)
         return rows.reshape(*shape, self.members, *self.event_shape)
@@ -161,21 +154,27 @@ class TargetPopulation(Population):
         return self.flow.parameters_per_member()
 
     @classmethod
-    def restored(cls, description: Description, state: Mapping[str, Tensor]) -> TargetPopulation:
+    def restored(
+        cls, description: Description, state: Mapping[str, Tensor], restore: Restore
+    ) -> TargetPopulation:
         """Return the population of a checkpoint.
 
         Args:
             description: the description of the flow, and the number of ``targets``.
             state: the tensors, by name.
+            restore: restores the flow.
+
+        Raises ``CheckpointError`` for a file of release 0.3 with labels in the context.
         """
-        parts: dict[str, dict[str, Tensor]] = {"flow": {}, "context_model": {}}
-        for name, tensor in state.items():
-            part, _, rest = name.partition(".")
-            parts["flow" if part == "network" else part][rest] = tensor  # until release 0.3
         about = {key: value for key, value in description.items() if key != "targets"}
-        flow = cast(Flow, building.restored(about, parts["flow"]))
-        of_context = flow.to_real.part(range(flow.context))
-        return cls(flow, GaussianMixture.with_state(of_context, parts["context_model"]))
+        # Until release 0.3, the flow was "network"
+        flow = cast(Flow, restore(about, below("flow.", state) or below("network.", state)))
+        of_context, own = flow.to_real.part(range(flow.context)), below("context_model.", state)
+        if any(of_context.label_counts) and "shares" not in own:
+            raise CheckpointError(
+                "was fitted by release 0.3, which learned labels as numbers; fit the table again"
+            )
+        return cls(flow, GaussianMixture.with_state(of_context, own))
 
 
 saving.RESTORERS["targets"] = TargetPopulation.restored

@@ -14,12 +14,9 @@ integrated out. The unknown columns have the conditional density::
 
       q(x_o) ~ 1/N sum_i w_i,      w_i = q(x_o, x_i) / r(x_i | x_o),      x_i ~ r( . | x_o)
 
-  The number of draws is doubled until ``ENOUGH`` draws are effective. Before each doubling, r is
-  adapted to the earlier draws (``importance.py``).
-
-The proposal has real numbers in place of unknown labels. There, the probability of a label is
-spread over the cell of its code (``log_density_in_cell``), so that a draw in the cell is a draw of
-the label.
+  The number of draws is doubled until ``ENOUGH`` draws are effective. Before each doubling, the
+  proposal of the unknown numbers is adapted to the earlier draws (``importance.py``). Unknown
+  labels are drawn from the mixture given all numbers and the known labels.
 """
 
 from __future__ import annotations
@@ -37,10 +34,9 @@ from flows.conditionals.importance import Draws, effective
 from flows.conditionals.quadrature import integrate
 from flows.core.arrays import Array, Mask, Whole, rounded
 from flows.core.seeds import numpy_generator
-from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
+from flows.mixtures.mixture import patterns
 from flows.mixtures.truncated_mixture import BoxProposal
 from flows.networks.population import ensemble_log_prob
-from flows.tables.cells import log_density_in_cell
 from flows.tables.field import Field
 
 Intervals = Mapping[int, Array]  # intervals (I, 2) in the user's units, by column
@@ -181,6 +177,12 @@ class Posterior:
         return rows
 
 
+def codes_inside(intervals: Array, count: int) -> Whole:
+    """Return the codes of ``count`` labels that lie in one of the intervals ``(I, 2)``."""
+    codes = np.arange(count)[:, None]
+    return np.flatnonzero(((intervals[:, 0] <= codes) & (codes <= intervals[:, 1])).any(axis=1))
+
+
 def no_share(values: Array) -> Array:
     """Return 0 for each row: its whole weight counts."""
     return np.zeros(len(values))
@@ -201,7 +203,6 @@ class Unknowns:
         self.log_density, self.distilled = log_density, distilled
         self.columns: Sequence[Field] = distilled.columns
         self.member_weights = member_weights
-        self.is_category = np.array([bool(column.labels) for column in self.columns])
 
     def posteriors(
         self,
@@ -248,26 +249,38 @@ class Unknowns:
         density of the known values times the probability of the intervals given these values.
 
         Args:
-            row: the row in the user's units, ``(D,)``, with ``NaN`` for unknown values. Columns
-                with intervals are unknown, and so are all labels.
-            intervals: intervals ``(I, 2)`` in the user's units, by column.
+            row: the row in the user's units, ``(D,)``, with ``NaN`` for unknown values, to which
+                columns with intervals belong.
+            intervals: intervals ``(I, 2)`` in the user's units, by column; a label is allowed if
+                its code lies in one of them.
             generator: the source of random numbers.
             error: the standard error of the log-evidence at which drawing stops.
             most: the number of draws, at most.
             log_share: added to the log-weights of complete rows ``(N, D)``.
         """
-        unknown = np.isnan(row)
-        mixture = self.distilled.mixture
-        if not unknown.all():
-            mixture = ConditionalMixture.of(mixture, self._scores(row[None]), unknown).mixture_of(0)
-        places = np.flatnonzero(unknown).tolist()
-        boxes = {places.index(d): self.distilled.ends(d, own) for d, own in intervals.items()}
-        proposal = BoxProposal(mixture, boxes)
+        distilled, unknown = self.distilled, np.isnan(row)
+        known = distilled.rows(row[None])
+        mixture, _ = distilled.mixture.given(known.numbers[0], known.codes[0])
+        numbers = [d for d in distilled.numbers if unknown[d]]
+        labels = [d for d in distilled.labels if unknown[d]]
+        boxes, sets = {}, {}
+        for d, own in intervals.items():
+            if d in numbers:
+                boxes[numbers.index(d)] = distilled.ends(d, own)
+            else:
+                sets[labels.index(d)] = codes_inside(own, len(self.columns[d].labels))
+        proposal = BoxProposal(mixture, boxes, sets)
+
+        def piece(count: int) -> tuple[Array, Array]:
+            points, (z, codes) = row[None].repeat(count, axis=0), proposal.sample(count, generator)
+            points[:, labels], log_r = codes, proposal.log_prob(z, codes)
+            log_r -= self._set_numbers(points, numbers, z)
+            log_q = np.empty((0, len(self.member_weights)))
+            return points, (self.log_density(points) if count else log_q) - log_r[:, None]
 
         def draw(count: int) -> tuple[Array, Array]:
             sizes = [POINTS] * (count // POINTS) + [count % POINTS]
-            pieces = [self._restricted_draws(row, places, proposal, n, generator) for n in sizes]
-            parts, log_weights = zip(*pieces, strict=True)
+            parts, log_weights = zip(*map(piece, sizes), strict=True)
             values = np.concatenate(parts)
             return values, np.concatenate(log_weights) + log_share(values)[:, None]
 
@@ -275,34 +288,21 @@ class Unknowns:
             draw, self.member_weights, lambda found: found.error <= error, most
         )
 
-    def _restricted_draws(
-        self,
-        row: Array,
-        places: Sequence[int],
-        proposal: BoxProposal,
-        count: int,
-        generator: np.random.Generator,
-    ) -> tuple[Array, Array]:
-        """Return complete rows ``(count, D)`` and the members' log-weights ``(count, M)``."""
-        points, z = row[None].repeat(count, axis=0), proposal.sample(count, generator)
-        log_slope = np.zeros(count)
-        for k, d in enumerate(places):
-            points[:, d], slope = self.distilled.values(d, np.ascontiguousarray(z[:, k]))
-            log_slope += slope
-        log_q = np.empty((0, len(self.member_weights)))
-        if count:
-            log_q = self._log_on_line(points, np.isnan(row))
-        return points, log_q + (log_slope - proposal.log_prob(z))[:, None]
+    def _set_numbers(self, points: Array, places: Sequence[int], z: Array) -> Array:
+        """Set columns of ``points`` ``(n, D)`` to the values with the normal scores ``z``.
 
-    def _log_on_line(self, points: Array, unknown: Mask) -> Array:
-        """Return the log-densities ``(n, M)`` of rows with real numbers for ``unknown`` labels."""
-        labels = np.flatnonzero(self.is_category & unknown).tolist()
-        rows, log_in_cell = points.copy(), np.zeros(len(points))
-        for d in labels:
-            last = len(self.columns[d].labels) - 1
-            rows[:, d] = points[:, d].round().clip(0, last)
-            log_in_cell += log_density_in_cell(points[:, d], last, len(labels))
-        return self.log_density(rows) + log_in_cell[:, None]
+        Return the sum of log dx/dz over the columns, ``(n,)``.
+
+        Args:
+            points: rows in the user's units, which are changed.
+            places: the indices of the columns.
+            z: the normal scores, ``(n, U)``.
+        """
+        log_slope = np.zeros(len(points))
+        for d, scores in zip(places, z.T.copy(), strict=True):
+            points[:, d], slope = self.distilled.values(d, scores)
+            log_slope += slope
+        return log_slope
 
     def _combinations(self, places: list[int]) -> float:
         """Return the number of combinations of the labels; infinity if a column has numbers."""
@@ -328,10 +328,11 @@ class Unknowns:
 
         m is the conditional mean of the distilled mixture, and s its deviation times ``WIDTH``.
         """
-        is_unknown = np.arange(rows.shape[1]) == d
-        mixture = ConditionalMixture.of(self.distilled.mixture, self._scores(rows), is_unknown)
+        known = self.distilled.rows(rows)
+        is_unknown = np.array(self.distilled.numbers) == d
+        given = self.distilled.mixture.conditional(known.numbers, is_unknown, known.codes)
         # The last bits depend on the number of rows
-        mean, deviation = (rounded(each) for each in mixture.moments())
+        mean, deviation = (rounded(each) for each in given.moments())
         scale = WIDTH * deviation
 
         def points(row: Whole, u: Array) -> tuple[Array, Array]:
@@ -377,39 +378,48 @@ class Unknowns:
 
     def _draw(self, rows: Array, unknown: Mask, clouds: Sequence[Draws], count: int) -> None:
         """Add ``count`` draws to each of ``clouds``, which belong to the ``rows``."""
-        points = rows.repeat(count, axis=0)
-        log_slope = np.zeros(len(points))
-        first = ConditionalMixture.of(self.distilled.mixture, self._scores(points), unknown)
-        if clouds[0].counts:
+        distilled, of_numbers = self.distilled, unknown[self.distilled.numbers]
+        drawn = distilled.rows(rows).take(np.arange(len(rows)).repeat(count))
+        first = distilled.mixture.conditional(drawn.numbers, of_numbers, drawn.codes)
+        if clouds[0].counts and of_numbers.any():
             z = np.concatenate([each.propose(count) for each in clouds])
         else:
             level = np.concatenate([each.generator.random(count) for each in clouds])
-            size = count, int(unknown.sum())
+            size = count, int(of_numbers.sum())
             noise = np.concatenate([each.generator.standard_normal(size) for each in clouds])
             z = first.sample(level, noise)
-        for k, d in enumerate(np.flatnonzero(unknown).tolist()):
-            points[:, d], slope = self.distilled.values(d, np.ascontiguousarray(z[:, k]))
-            log_slope += slope
-        log_q = self._log_on_line(points, unknown) + log_slope[:, None]
-        drawn = z, first.log_prob(z), log_q, points
-        parts = zip(*(np.split(each, len(rows)) for each in drawn), strict=True)
-        for each, part in zip(clouds, parts, strict=True):
-            each.add(*part)
+        drawn.numbers[:, of_numbers] = z
+        places = np.split(np.arange(len(drawn.codes)), len(rows))
+        log_labels = np.zeros(len(drawn.codes))
+        if (drawn.codes < 0).any():
+            for each, own in zip(clouds, places, strict=True):
+                filled, log_labels[own] = distilled.mixture.draw_missing(
+                    drawn.take(own), each.generator
+                )
+                drawn.codes[own] = filled.codes
+        points = rows.repeat(count, axis=0)
+        points[:, distilled.labels] = drawn.codes
+        numbers = [d for d in distilled.numbers if unknown[d]]
+        log_slope = self._set_numbers(points, numbers, z)
+        log_q = self.log_density(points) + (log_slope - log_labels)[:, None]
+        log_first = first.log_prob(z)
+        for each, own in zip(clouds, places, strict=True):
+            each.add(z[own], log_first[own], log_q[own], points[own])
 
     def _log_own(self, row: Array, unknown: Mask, draws: Draws) -> float:
         """Return ``-log r``, in the user's units, of the unknown columns of a complete row."""
-        first = ConditionalMixture.of(self.distilled.mixture, self._scores(row), unknown)
-        places = np.flatnonzero(unknown).tolist()
-        mapped = [self.distilled.scores(d, row[:, d]) for d in places]
-        scores, log_slopes = zip(*mapped, strict=True)
-        z = np.stack(scores, axis=1)
-        log_r = draws.log_proposal(z, first.log_prob(z)) + np.sum(log_slopes, axis=0)
+        distilled, of_numbers = self.distilled, unknown[self.distilled.numbers]
+        own = distilled.rows(row)
+        codes = np.where(unknown[distilled.labels], -1, own.codes)
+        first = distilled.mixture.conditional(own.numbers, of_numbers, codes)
+        z = own.numbers[:, of_numbers]
+        log_r = draws.log_proposal(z, first.log_prob(z))
+        for d in distilled.numbers:
+            if unknown[d]:
+                log_r += distilled.scores(d, row[:, d])[1]
+        log_r += distilled.mixture.log_prob(own.numbers, own.codes)
+        log_r -= distilled.mixture.log_prob(own.numbers, codes)
         return -float(log_r[0])
-
-    def _scores(self, rows: Array) -> Array:
-        """Return the normal scores of all columns of ``rows``, ``(n, D)``."""
-        columns = [self.distilled.scores(d, x)[0] for d, x in enumerate(rows.T.copy())]
-        return np.stack(columns, axis=1)
 
     def _posterior(self, values: Array, log_weights: Array, **kind: Any) -> Posterior:
         return Posterior.of(values, log_weights, self.member_weights, **kind)

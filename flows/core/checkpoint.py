@@ -71,3 +71,10 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]
     names = [name for name in tensors if name.startswith(HISTORY)]
     history = {name.removeprefix(HISTORY): tensors.pop(name).numpy() for name in names}
     return description, tensors, history
+
+
+def below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names start with ``prefix``, without the prefix."""
+    return {
+        name.removeprefix(prefix): each for name, each in state.items() if name.startswith(prefix)
+    }

@@ -26,6 +26,11 @@ class Rows(NamedTuple):
     sizes: tuple[int, ...]
 
     @classmethod
+    def of_numbers(cls, numbers: Array) -> Rows:
+        """Return rows of ``numbers`` ``(n, D)`` alone."""
+        return cls(numbers, np.empty((len(numbers), 0), np.int64), ())
+
+    @classmethod
     def of_labels(cls, codes: Whole, sizes: Sequence[int]) -> Rows:
         """Return rows of labels alone, with these ``codes`` ``(n, C)``."""
         return cls(np.empty((len(codes), 0)), codes, tuple(sizes))
@@ -46,6 +51,15 @@ class Rows(NamedTuple):
         for codes, size in zip(self.codes.T, self.sizes, strict=True):
             counts = np.bincount(codes[codes >= 0], minlength=size) + 1 / size
             yield counts / counts.sum()
+
+
+def codes_of(x: Array, sizes: Sequence[int]) -> Whole:
+    """Return the codes of the nearest labels of ``x`` ``(..., C)``; -1 for ``NaN``.
+
+    ``sizes`` are the numbers of labels of the C columns.
+    """
+    codes = x.round().clip(0, np.array(sizes) - 1)
+    return np.where(np.isnan(x), -1, codes).astype(np.int64)
 
 
 def equal_rows(values: Array) -> Whole:

@@ -73,7 +73,6 @@ class Recipe(Section):
         starts: starts of the last fit of a mixture.
         ridges: the numbers that may be added to the variances of a mixture.
         filler_components: numbers of components of the mixture that fills gaps, to choose from.
-        filler_rounds: rounds of fits with one component of the mixture that fills gaps.
         filler_rows: rows that the mixture that fills gaps is fitted to, at most.
         draws: completions of a row with gaps, at most; each row has at least one.
         completed_rows: completions of all rows of a fold together, at most.
@@ -105,7 +104,6 @@ class Recipe(Section):
     starts: Count = 3
     ridges: tuple[Positive, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
     filler_components: tuple[Count, ...] = (1, 2, 4, 8, 16)
-    filler_rounds: Count = 16
     filler_rows: Count = 1_500
     draws: Count = 16
     completed_rows: Count = 16_000

@@ -13,10 +13,8 @@ from flows.recipe.record import Record
 from flows.tables.field import Field
 from flows.tables.schema import Schema
 
-PLURALS = {"components": "Gaussians", "classes": "classes"}
-SINGULARS = {"components": "Gaussian", "classes": "class"}
 # Of the settings of a member
-ORDER = {key: k for k, key in enumerate(("preprocessing", *PLURALS, "noise", "lasso", "ridge"))}
+ORDER = {k: n for n, k in enumerate(("preprocessing", "components", "noise", "lasso", "ridge"))}
 
 
 def describe(population: Population, schema: Schema, record: Record | None) -> str:
@@ -68,8 +66,8 @@ def words_of(settings: Mapping[str, Any]) -> str:
     names = settings.keys() - {"model"}
     for key in sorted(names, key=lambda key: (ORDER.get(key, len(ORDER)), key)):
         value = settings[key]
-        if key in PLURALS:
-            words.append(f"1 {SINGULARS[key]}" if value == 1 else f"{value} {PLURALS[key]}")
+        if key == "components":
+            words.append(_count(value, "component"))
         else:
             shown = value if isinstance(value, str) else f"{value:g}"
             words.append(shown if key == "preprocessing" else f"{key} {shown}")

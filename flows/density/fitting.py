@@ -16,14 +16,13 @@ from pydantic import ValidationError
 from flows import saving
 from flows.conditionals.target_population import TargetPopulation
 from flows.core.arrays import Array, Whole, subsample
-from flows.core.rows import Rows, effective_rows
-from flows.core.settings import Cuts, TrainingSettings, explain, folds_and_kept
+from flows.core.rows import Rows, codes_of, effective_rows
+from flows.core.settings import Cuts, Recipe, TrainingSettings, explain, folds_and_kept
 from flows.density.array_density import ArrayDensity
 from flows.density.frame_density import Density
 from flows.density.target_density import density_of
-from flows.mixtures.class_conditional import codes_of
+from flows.mixtures.fitting import fit_filler
 from flows.mixtures.labelled_population import LabelledPopulation
-from flows.mixtures.latent_classes import LatentClasses
 from flows.networks import building, registry
 from flows.networks.architecture import Architecture
 from flows.networks.flow import Flow
@@ -32,7 +31,7 @@ from flows.recipe import stacking
 from flows.recipe.candidate import Candidate
 from flows.recipe.clock import Clock
 from flows.recipe.ensemble import Ensemble
-from flows.recipe.mixture_candidate import ClassCandidate, MixtureCandidate
+from flows.recipe.mixture_candidate import MixtureCandidate
 from flows.recipe.network_candidate import Family, NetworkCandidate
 from flows.recipe.recipe import Learned, learn
 from flows.recipe.record import Record, RowScores, RowState
@@ -43,7 +42,7 @@ from flows.tables.notices import Notice, show
 from flows.tables.options import FitOptions, resolve, spelled_out, target_names
 from flows.tables.parsing import Table, from_user
 from flows.tables.rows import joined
-from flows.tables.schema import Sample, Schema
+from flows.tables.schema import Schema
 from flows.tables.spreading import dequantise
 
 TRIED = 50  # rows that are scored to measure the time
@@ -124,38 +123,47 @@ def fit_table(
     asked.check_batch_size(len(values))
     on_notices(notices)
     context = len(fields) - sample.target_count if sample.target_count else 0
-    seed, to_real, name = options["seed"], ColumnMaps(fields), asked.name
-    if not context and any(to_real.label_counts):
-        density = _fit_with_labels(asked, schema, values, sample)
-        if late := clock.late():
-            on_notices([Notice(late)])
-        return density
-    how: Any = {"seed": seed, "to_real": to_real, "context": context}
-    build: Any = partial(building.build, asked.architecture, (len(fields) - context,), **how)
+    labels = 0 if context else sum(bool(field.labels) for field in fields)
+    places = list(range(len(fields)))
+    if labels:  # come first
+        places.sort(key=lambda d: not fields[d].labels)
+    ordered = [fields[d] for d in places]
+    given, to_real, seed = context or labels, ColumnMaps(ordered), options["seed"]
+    families = asked.families(len(fields) - given, to_real, labels=labels, context=context)
     # Known values of a context are not spread
-    points = dequantise(fields, values, sample.copies, seed, given=context, is_narrow=bool(context))
+    points = dequantise(
+        ordered, values[:, places], sample.copies, seed, given=given, is_narrow=bool(context)
+    )
     is_rounded = bool(context) and any(field.labels or field.cell for field in fields[context:])
+    population: Population | None = None
+    record = Record("fixed", len(values))
     if asked.learns:
-        candidates = asked.candidates([Family(build)], None if context else MixtureCandidate)
-        if len(candidates) > 1:
+        candidates = asked.candidates(families, labels=labels, context=context)
+        if not (labels or context) and len(candidates) > 1:
             clock.reserve("mixtures")
         if is_rounded:
             clock.reserve("scores")
         learned = Learned(
             points,
-            to_real.with_context(context),
+            to_real.with_context(given),
             context=context,
             groups=sample.groups,
             copies=copies,
             seed=seed,
             recipe=recipe,
+            labels=labels,
         )
-        population: Population
         population, record = learn(learned, candidates, asked.folds, clock)
-    else:
-        untrained = build(members=options["members"])
-        population = train(untrained, points, settings=asked.training, name=name)
+    elif families:
+        untrained = families[0].build(members=options["members"])
+        population = train(untrained, points, settings=asked.training, name=asked.name)
         record = population.record
+    if labels:
+        population = _labelled(population, points, places, schema, recipe)
+        if record.gaps:
+            in_order = dict(zip(places, record.gaps, strict=True))
+            record = replace(record, gaps=[in_order[d] for d in range(len(fields))])
+    assert population is not None
     if context:
         flow = cast(Flow, population.networks if isinstance(population, Ensemble) else population)
         flow.weights.copy_(population.member_weights)
@@ -166,6 +174,32 @@ def fit_table(
     if late := clock.late():
         on_notices([Notice(late)])
     return Density(population.eval(), schema, record)
+
+
+def _labelled(
+    population: Population | None,
+    points: Array,
+    places: Sequence[int],
+    schema: Schema,
+    recipe: Recipe,
+) -> Population:
+    """Return the population of rows whose labels are in the order of the table.
+
+    Args:
+        population: the ensemble of the recipe; otherwise networks of the numbers given the labels,
+            or ``None`` for a table of labels alone.
+        points: the training rows ``(n, D)``, with codes of labels first.
+        places: for each column of ``points``, its place in the table.
+        schema: the schema of the table.
+        recipe: the numbers of the fit.
+    """
+    to_real = ColumnMaps(schema.fields)
+    if isinstance(population, Ensemble):
+        return population.placed(places, to_real)
+    sizes = tuple(size for size in to_real.label_counts if size)
+    of_labels = fit_filler(Rows.of_labels(codes_of(points[:, : len(sizes)], sizes), sizes), recipe)
+    of_member = [0] * (population.members if population else 1)
+    return LabelledPopulation(cast(Flow, population), [of_labels], of_member, to_real, places)
 
 
 @dataclass(frozen=True)
@@ -202,85 +236,66 @@ class _Asked:
         if "batch_size" in self.settings and size > rows:
             raise ValueError(f"batch_size = {size}: must be at most {rows}, the number of rows")
 
+    def families(self, dim: int, to_real: ColumnMaps, *, labels: int, context: int) -> list[Family]:
+        """Return the architectures that race each other; none without numbers to learn.
+
+        In a table with labels, networks are given the codes of the labels as a context. Two
+        architectures race: the architecture of the fit, and a ``Conditional``, which learns column
+        by column.
+
+        Args:
+            dim: the number of columns that networks learn.
+            to_real: the map of all columns, with those that networks are given first.
+            labels: the number of columns of labels, without a target.
+            context: the number of columns of the context of a target.
+
+        Raises ``ValueError`` if the architecture does not learn numbers given labels.
+        """
+        how: Any = {
+            "seed": self.options["seed"],
+            "to_real": to_real,
+            "context": context or labels,
+        }
+
+        def family(architecture: Architecture, **more: Any) -> Family:
+            build: Any = partial(building.build, architecture, (dim,), **how)
+            return Family(build, **more)
+
+        if not dim:
+            return []
+        if not labels:
+            return [family(self.architecture)]
+        if not self.architecture.takes_context:
+            raise ValueError(
+                f"model = {self.name!r}: does not learn numbers given labels; a table with labels "
+                f"needs one of {_table_models(with_labels=True)}"
+            )
+        separate = registry.find("conditional")()
+        racing = (
+            (self.architecture, LABEL_REGULARISATIONS),
+            (separate, TARGET_REGULARISATIONS),
+        )
+        return [
+            family(each, regularisations=own, settings={"model": registry.name_of(each)})
+            for each, own in racing
+        ]
+
     def candidates(
-        self, families: Sequence[Family], mixtures: type[MixtureCandidate] | None
+        self, families: Sequence[Family], *, labels: int, context: int
     ) -> list[Candidate]:
         """Return the candidates of the automatic recipe.
 
         Args:
             families: the networks; none for a table of labels alone.
-            mixtures: the kind of mixtures; ``None`` for none.
+            labels: the number of columns of labels, without a target.
+            context: the number of columns of the context of a target.
         """
         found: list[Candidate] = []
         if families:
             found.append(NetworkCandidate(families, self.kept, self.training, name=self.name))
-        if mixtures is ClassCandidate or (mixtures and self.options["mixtures"]):
-            found.append(mixtures(self.options["mixtures"]))
+        if labels or (self.options["mixtures"] and not context):  # the mixtures know the labels
+            found.append(MixtureCandidate(self.options["mixtures"]))
         return found
-
-
-def _fit_with_labels(asked: _Asked, schema: Schema, values: Array, sample: Sample) -> Density:
-    """Fit p(labels) and p(numbers | labels) to the ``values`` ``(n, D)`` of a table.
-
-    Networks are given the codes of the labels as a context. Two architectures race each other: the
-    architecture of the fit, and a ``Conditional``, which learns column by column.
-    """
-    fields, seed, recipe = schema.fields, asked.options["seed"], asked.training.numbers
-    places = sorted(range(len(fields)), key=lambda d: not fields[d].labels)
-    ordered, labels = [fields[d] for d in places], sum(bool(field.labels) for field in fields)
-    rows, to_real = values[:, places], ColumnMaps(ordered)
-    points = dequantise(ordered, rows, sample.copies, seed, given=labels)
-
-    def family(architecture: Architecture, **how: Any) -> Family:
-        shape = (len(fields) - labels,)
-        own: Any = {"seed": seed, "to_real": to_real, "context": labels}
-        build: Any = partial(building.build, architecture, shape, **own)
-        return Family(build, settings={"model": registry.name_of(architecture)}, **how)
-
-    families = []
-    if labels < len(fields):
-        if not asked.architecture.takes_context:
-            raise ValueError(
-                f"model = {asked.name!r}: does not learn numbers given labels; a table with labels "
-                f"needs one of {_table_models(with_labels=True)}"
-            )
-        separate = registry.find("conditional")()
-        families = [
-            family(asked.architecture, regularisations=LABEL_REGULARISATIONS),
-            family(separate, regularisations=TARGET_REGULARISATIONS),
-        ]
-    if asked.learns:
-        learned = Learned(
-            points,
-            to_real.with_context(labels),
-            groups=sample.groups,
-            copies=sample.copies if sample.is_weighted else None,
-            seed=seed,
-            recipe=recipe,
-            labels=labels,
-        )
-        candidates = asked.candidates(families, ClassCandidate)
-        ensemble, record = learn(learned, candidates, asked.folds, asked.clock)
-        if record.gaps:
-            gaps = dict(zip(places, record.gaps, strict=True))
-            record = replace(record, gaps=[gaps[d] for d in range(len(fields))])
-        population: Population = ensemble.placed(places, ColumnMaps(fields))
-    else:
-        sizes = tuple(to_real.label_counts[:labels])
-        codes = codes_of(rows[:, :labels], sizes)
-        of_labels = LatentClasses.fit_with_gaps(Rows.of_labels(codes, sizes), recipe)
-        conditional: Flow | None = None
-        record = Record("fixed", len(rows))
-        if families:
-            untrained = families[0].build(members=asked.options["members"])
-            trained = train(untrained, points, settings=asked.training, name=asked.name)
-            conditional = cast(Flow, trained)
-            record = conditional.record
-        of_member = [0] * (conditional.members if conditional else 1)
-        population = LabelledPopulation(
-            conditional, [of_labels], of_member, ColumnMaps(fields), places
-        )
-    return Density(population.eval(), schema, record)
 
 
 def _asked(model: str | Architecture | None, options: FitOptions) -> _Asked:

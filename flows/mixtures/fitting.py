@@ -1,12 +1,13 @@
-"""Fits of mixtures of Gaussians by expectation maximisation, and of the simple reference models.
+"""The size of a mixture, and the simple models that a flow has to beat.
 
-Scikit-learn computes expectation maximisation (EM). It is imported at the first call, because the
-import takes a second. ``fit_mixture`` runs EM once. ``fit_gaussian``, ``fit_gmm`` and ``fit_kde``
-fit the references that a flow has to beat. Their numbers are rounded to nine digits, which are the
-same on every machine.
+``search`` chooses the number of components and the ridge. ``fit_filler`` fits the mixture that
+fills gaps. Both use our EM (``expectation.py``).
 
-All rows are ``(n, D)`` and standardised, so ridges and bandwidths are in standard deviations of the
-columns.
+``fit_gaussian``, ``fit_gmm`` and ``fit_kde`` fit the reference models. The EM of scikit-learn fits
+``fit_gmm``, so that the reference is the usual one; it is imported at the first call, because the
+import takes a second. Numbers are rounded to nine digits, which are the same on every machine.
+
+All rows are standardised, so ridges and bandwidths are in standard deviations of the columns.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from itertools import product
 
 import numpy as np
 
-from flows.core.arrays import Array, rounded
+from flows.core.arrays import Array, Whole, subsample
+from flows.core.rows import Rows
+from flows.core.settings import Recipe
 from flows.core.threads import one_thread
+from flows.mixtures import expectation
 from flows.mixtures.bandwidth import cross_validated_bandwidth
 from flows.mixtures.mixture import Mixture
 
@@ -27,8 +31,7 @@ COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 36, 54)
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
 FIRST_RIDGE = 1e-3  # with which ``search`` chooses the number of components
 PATIENCE = 3  # ``search`` ends after three numbers of components in a row without a better score
-# Added to the variances of one Gaussian, because rows may not vary in some direction
-RIDGE = 1e-6
+ENOUGH = 10  # rows per component and column of a filler, at least
 
 
 def fit_mixture(
@@ -40,7 +43,7 @@ def fit_mixture(
     iterations: int = 100,
     seed: int = 0,
 ) -> Mixture:
-    """Fit a mixture with full covariances to ``rows`` ``(n, D)`` by EM.
+    """Fit a mixture with full covariances to ``rows`` ``(n, D)`` by the EM of scikit-learn.
 
     EM starts from k-means and maximises the likelihood, with ``ridge`` added to every variance.
     There is no warning if EM has not converged, because a rough mixture is good enough for every
@@ -83,10 +86,12 @@ def search(
     components: Sequence[int],
     goes_on: Callable[[], bool] = lambda: True,
     ridges: Sequence[float] = RIDGES,
+    *,
+    patience: int = PATIENCE,
 ) -> tuple[int, float]:
     """Return the number of components and the ridge with the best score.
 
-    The numbers of components are tried in order, with ``FIRST_RIDGE``, until ``PATIENCE`` numbers
+    The numbers of components are tried in order, with ``FIRST_RIDGE``, until ``patience`` numbers
     in a row bring no better score. The other ridges are then tried with the best number.
 
     Args:
@@ -94,10 +99,11 @@ def search(
         components: the numbers to try.
         goes_on: whether a further setting may be evaluated; the first always is.
         ridges: the ridges to try.
+        patience: the numbers of components in a row without a better score that end the search.
     """
     chosen, best, waited = components[0], score(components[0], FIRST_RIDGE), 0
     for count in components[1:]:
-        if waited == PATIENCE or not goes_on():
+        if waited == patience or not goes_on():
             break
         waited += 1
         if (value := score(count, FIRST_RIDGE)) > best:
@@ -109,16 +115,50 @@ def search(
     return chosen, max(by_ridge, key=lambda ridge: by_ridge[ridge])
 
 
-def bayesian_information(mixture: Mixture, rows: Array) -> float:
-    """Return Schwarz's criterion (BIC) of a ``mixture`` for ``rows`` ``(n, D)``; lower is better::
+def bayesian_information(mixture: Mixture, rows: Rows) -> float:
+    """Return Schwarz's criterion (BIC) of a ``mixture`` for ``rows``; lower is better::
 
-        BIC = -2 sum_i log p(x_i) + P log n,    P = K - 1 + K D + K D (D + 1) / 2
+        BIC = -2 sum_i log p(x_i) + P log n
+        P   = K - 1 + K D + K D (D + 1) / 2 + K sum_j (L_j - 1)
 
-    Source: Schwarz 1978 (Estimating the dimension of a model).
+    L_j are the numbers of labels. Source: Schwarz 1978 (Estimating the dimension of a model).
     """
     count, dim = mixture.means.shape
-    parameters = count - 1 + count * dim + count * dim * (dim + 1) / 2
-    return float(parameters * np.log(len(rows)) - 2 * mixture.log_prob(rows).sum())
+    of_labels = sum(size - 1 for size in mixture.sizes)
+    parameters = count - 1 + count * (dim + dim * (dim + 1) / 2 + of_labels)
+    log_q = mixture.log_prob(rows.numbers, rows.codes)
+    return float(parameters * np.log(len(log_q)) - 2 * log_q.sum())
+
+
+def fit_filler(rows: Rows, recipe: Recipe) -> Mixture:
+    """Fit the mixture that fills gaps to at most ``recipe.filler_rows`` of the ``rows``.
+
+    The number of components grows through ``recipe.filler_components`` while Schwarz's criterion
+    improves.
+    """
+    rows = rows.take(few_rows(rows.numbers, recipe.filler_rows))
+    n, width = len(rows.codes), rows.numbers.shape[1] + len(rows.sizes)
+    ridge = max(expectation.RIDGE, min(1.0, width / n) ** 4)
+    counts = [k for k in recipe.filler_components if k == 1 or ENOUGH * k * width <= n]
+    fits: dict[int, Mixture] = {}
+
+    def score(count: int, _: float) -> float:
+        fits[count] = expectation.fit(rows, count, ridge)
+        return -bayesian_information(fits[count], rows)
+
+    return fits[search(score, counts, ridges=(), patience=1)[0]]
+
+
+def few_rows(rows: Array, most: int) -> Whole:
+    """Return the indices of ``most`` evenly spaced rows, or of all if there are fewer.
+
+    A column that has no value in these rows adds evenly spaced rows with a value.
+    """
+    places = subsample(np.arange(len(rows)), most)
+    lacking = np.isnan(rows[places]).all(axis=0)
+    for x in rows[:, lacking].T:
+        places = np.union1d(places, subsample(np.flatnonzero(~np.isnan(x)), most))
+    return places
 
 
 def fit_gaussian(rows: Array, *, correlated: bool) -> Mixture:
@@ -131,8 +171,8 @@ def fit_gaussian(rows: Array, *, correlated: bool) -> Mixture:
         covariance = np.cov(rows, rowvar=False, bias=True).reshape(dim, dim)
     if not correlated:
         covariance = np.diag(np.diag(covariance))
-    covariance = covariance + RIDGE * np.eye(dim)
-    return to_nine_digits(Mixture(np.ones(1), rows.mean(axis=0, keepdims=True), covariance[None]))
+    covariance = covariance + expectation.RIDGE * np.eye(dim)
+    return Mixture(np.ones(1), rows.mean(axis=0, keepdims=True), covariance[None]).to_nine_digits()
 
 
 def fit_gmm(
@@ -166,7 +206,7 @@ def fit_gmm(
         if score > best:
             chosen, best = (count, ridge), float(score)
     count, ridge = chosen
-    return to_nine_digits(fit_mixture(rows, count, ridge=ridge, starts=10, **how))
+    return fit_mixture(rows, count, ridge=ridge, starts=10, **how).to_nine_digits()
 
 
 def components(most: int, rows: int) -> list[int]:
@@ -193,10 +233,4 @@ def fit_kde(rows: Array, *, bandwidths: Sequence[float], folds: int, seed: int) 
         array([-0.98, -3.  ])
     """
     bandwidth = cross_validated_bandwidth(rows, bandwidths=bandwidths, folds=folds, seed=seed)
-    return to_nine_digits(Mixture.isotropic(rows, bandwidth))
-
-
-def to_nine_digits(mixture: Mixture) -> Mixture:
-    """Return ``mixture`` with numbers of nine digits, which are the same on every machine."""
-    weights = rounded(mixture.weights)
-    return Mixture(weights / weights.sum(), rounded(mixture.means), rounded(mixture.covariances))
+    return Mixture.isotropic(rows, bandwidth).to_nine_digits()

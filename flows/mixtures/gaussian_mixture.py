@@ -1,8 +1,8 @@
-"""A mixture of Gaussians as a model: a known true density, or a reference fitted to a table."""
+"""A mixture as a model: a known true density, a reference, a member of an ensemble, or a filler."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,14 +10,17 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from flows.core.arrays import Array, Shape, as_points, as_rows, as_tensor
+from flows.core.arrays import Array, Shape, Whole, as_points, as_rows, as_tensor
+from flows.core.rows import Rows, codes_of
 from flows.core.seeds import generator_of
 from flows.core.settings import Recipe
-from flows.mixtures.completion import draw_missing, fit_with_missing, log_prob
+from flows.mixtures.fitting import fit_filler
 from flows.mixtures.mixture import Mixture
-from flows.networks.population import Population
+from flows.networks.population import Description, Population
 from flows.networks.preprocessing import Preprocessing
 from flows.networks.to_real import ToReal
+
+GAUSSIANS = ("weights", "means", "covariances")
 
 
 class GaussianMixture(Population):
@@ -25,12 +28,21 @@ class GaussianMixture(Population):
 
     ``flows.Mixture`` has the formulas. A kernel density has one component per training point.
 
+    If the mixture has ``shares``, rows have C columns of labels beside the D numbers. Like a flow
+    with a context, the population is then the density of the numbers x given the labels c::
+
+        p(x | c) = p(x, c) / p(c)
+
+    ``score`` returns the joint log-density of whole rows.
+
     Args:
         weights: the weights ``(K,)``, above 0, which sum to 1.
         means: the means ``(K, D)``.
         covariances: the covariances ``(K, D, D)``, symmetric and positive definite.
-        preprocessing: a map from the user's units to the units of the mixture; ``None`` if these
-            are equal.
+        preprocessing: a map of the numbers from the user's units to the units of the mixture;
+            ``None`` if these are equal.
+        shares: for each column of L labels, their probabilities given the component, ``(K, L)``.
+        labels: the places of the labels in whole rows; by default, the first ones.
 
     The arrays are kept in float64. The attribute ``mixture`` is the ``flows.Mixture`` of points
     after the preprocessing. Raises ``ValueError`` if the arrays do not describe a mixture.
@@ -48,28 +60,49 @@ class GaussianMixture(Population):
     covariances: Tensor
 
     def __init__(
-        self, weights: Any, means: Any, covariances: Any, preprocessing: Preprocessing | None = None
+        self,
+        weights: Any,
+        means: Any,
+        covariances: Any,
+        preprocessing: Preprocessing | None = None,
+        *,
+        shares: Sequence[Any] = (),
+        labels: Sequence[int] | None = None,
     ) -> None:
         given = {"weights": weights, "means": means, "covariances": covariances}
         arrays = {name: as_tensor(a).detach().double().numpy().copy() for name, a in given.items()}
-        self.mixture = Mixture(**arrays)
+        of_labels = [np.asarray(share, np.float64) for share in shares]
+        self.mixture = Mixture(**arrays, shares=of_labels)
         to_real = ToReal() if preprocessing is None else preprocessing.to_real
-        description = {"model": "mixture", **to_real.description}
+        description: Description = {"model": "mixture", **to_real.description}
+        if of_labels:
+            description["context"] = len(of_labels)
+            arrays["shares"] = np.concatenate(of_labels, axis=1)  # (K, labels of all columns)
         super().__init__(1, self.mixture.means.shape[1:], description)
         for name, array in arrays.items():
             self.register_buffer(name, torch.from_numpy(array))
         self.preprocessing = preprocessing
+        places = range(sum(self.row_shape))
+        self.labels = [*(places[: len(of_labels)] if labels is None else labels)]
+        self.numbers = [d for d in places if d not in self.labels]
 
     @classmethod
-    def of(cls, mixture: Mixture, preprocessing: Preprocessing | None = None) -> GaussianMixture:
+    def of(
+        cls,
+        mixture: Mixture,
+        preprocessing: Preprocessing | None = None,
+        labels: Sequence[int] | None = None,
+    ) -> GaussianMixture:
         """Return ``mixture`` as a model.
 
         Args:
-            mixture: the density of points after the preprocessing.
-            preprocessing: a map from the user's units to the units of the mixture; ``None`` if
-                these are equal.
+            mixture: the density of numbers after the preprocessing, and of codes of labels.
+            preprocessing: a map of the numbers from the user's units to the units of the mixture;
+                ``None`` if these are equal.
+            labels: the places of the labels in whole rows; by default, the first ones.
         """
-        return cls(mixture.weights, mixture.means, mixture.covariances, preprocessing)
+        own = mixture.weights, mixture.means, mixture.covariances
+        return cls(*own, preprocessing, shares=mixture.shares, labels=labels)
 
     @classmethod
     def fit(
@@ -99,30 +132,58 @@ class GaussianMixture(Population):
         return cls.of(method(np.ascontiguousarray(as_rows(z))), preprocessing)
 
     @classmethod
-    def fit_with_gaps(
+    def fit_filler(
         cls,
         rows: Array,
         to_real: ToReal,
-        generator: Generator,
+        labels: Sequence[int] = (),
         *,
-        is_spread: bool = True,
         recipe: Recipe | None = None,
+        noise: Generator | None = None,
     ) -> GaussianMixture:
-        """Fit a mixture to rows with gaps, as a model in the user's units.
+        """Fit the mixture that fills gaps to rows with gaps, as a model in the user's units.
 
         Args:
-            rows: rows ``(n, D)`` in the user's units, ``NaN`` in gaps.
-            to_real: the map from the user's units to the real line.
-            generator: the source of all draws.
-            is_spread: whether rounded values have their noise already.
+            rows: rows ``(n, C + D)`` in the user's units with codes of labels, ``NaN`` in gaps.
+            to_real: the map of all columns to the real line.
+            labels: the places of the labels.
             recipe: the numbers of the fit.
+            noise: spreads rounded numbers over their cells; ``None`` if they are spread already.
         """
-        preprocessing = Preprocessing(rows.shape[1:], 1, to_real)
-        if not is_spread:
-            rows = to_real.spread(rows, generator.uniform(-0.5, 0.5, rows.shape))
-        preprocessing.fit_scaler(rows[:, None])
-        scaled = preprocessing.scale(rows[:, None])[:, 0]
-        return cls.of(fit_with_missing(scaled, generator, recipe or Recipe()), preprocessing)
+        numbers, preprocessing = [d for d in range(rows.shape[1]) if d not in labels], None
+        x, sizes = rows[:, numbers], [to_real.label_counts[d] for d in labels]
+        if numbers:
+            own = to_real.part(numbers) if labels else to_real
+            if noise is not None:
+                x = own.spread(x, noise.uniform(-0.5, 0.5, x.shape))
+            preprocessing = Preprocessing(x.shape[1:], 1, own)
+            preprocessing.fit_scaler(x[:, None])
+            x = preprocessing.scale(x[:, None])[:, 0]
+        learned = Rows(x, codes_of(rows[:, [*labels]], sizes), tuple(sizes))
+        return cls.of(fit_filler(learned, recipe or Recipe()), preprocessing, labels)
+
+    def mapped(self, rows: Array) -> tuple[Rows, Array]:
+        """Return the numbers of rows after the preprocessing, the codes, and log dz/dx.
+
+        The log-slopes are those of the known numbers, ``(n, D)``.
+
+        Args:
+            rows: whole rows ``(n, C + D)`` in the user's units, ``NaN`` in gaps.
+        """
+        z, slopes = rows[:, self.numbers], np.zeros((len(rows), len(self.numbers)))
+        if self.preprocessing is not None:
+            z, slopes = self.preprocessing.map_known(z)
+        sizes = self.mixture.sizes
+        return Rows(z, codes_of(rows[:, self.labels], sizes), sizes), slopes
+
+    def joined(self, rows: Rows) -> Array:
+        """Return whole rows ``(n, C + D)`` in the user's units; the inverse of ``mapped``."""
+        whole = np.empty((len(rows.codes), len(self.labels) + len(self.numbers)))
+        x = rows.numbers
+        if self.preprocessing is not None:
+            x = as_rows(self.preprocessing.inverse(as_points(x))[0])
+        whole[:, self.labels], whole[:, self.numbers] = rows.codes, x
+        return whole
 
     def draw_missing(self, rows: Array, generator: Generator) -> tuple[Array, Array]:
         """Return rows with draws in their gaps, given the known values of each row.
@@ -130,67 +191,135 @@ class GaussianMixture(Population):
         Also return the log-densities of the draws, in the user's units, ``(n,)``.
 
         Args:
-            rows: rows ``(n, D)`` in the user's units, ``NaN`` in gaps.
+            rows: whole rows ``(n, C + D)`` in the user's units, ``NaN`` in gaps.
             generator: the source of the draws.
         """
-        assert self.preprocessing is not None
         unknown = np.isnan(rows)
-        z, log_r = draw_missing(self.mixture, self.preprocessing.map_known(rows)[0], generator)
-        slopes = self.preprocessing.log_slopes(as_points(z))
-        x = self.preprocessing.inverse(as_points(z))[0]
-        log_r += (unknown * as_rows(slopes)).sum(axis=1)
-        return np.where(unknown, as_rows(x), rows), log_r
+        drawn, log_r = self.mixture.draw_missing(self.mapped(rows)[0], generator)
+        if self.preprocessing is not None:
+            slopes = as_rows(self.preprocessing.log_slopes(as_points(drawn.numbers)))
+            log_r += (unknown[:, self.numbers] * slopes).sum(axis=1)
+        return np.where(unknown, self.joined(drawn), rows), log_r
+
+    @property
+    def context(self) -> int:
+        return len(self.mixture.shares)
 
     @property
     def to_real(self) -> ToReal:
         return ToReal() if self.preprocessing is None else self.preprocessing.to_real
 
     @torch.no_grad()
-    def log_prob(self, value: Any) -> Tensor:
+    def log_prob(self, value: Any, context: Any = None) -> Tensor:
         """Return log-densities ``(n, 1)`` in nats, without gradients.
 
-        The log-density of a row with gaps (``NaN``) is the log-density of its known values.
+        The log-density of a point with gaps (``NaN``) is the log-density of its known values.
 
         Args:
             value: points in the user's units, ``(n, D)`` or ``(n, 1, D)``.
+            context: the codes of the labels, ``(n, C)`` or ``(n, 1, C)``, if there are labels.
         """
         value = self.points(value).double()
-        if value.isnan().any():
-            rows = value.reshape(-1, *self.event_shape).numpy()
-            known = (rows, 0.0 * rows)
-            if self.preprocessing is not None:
-                known = self.preprocessing.map_known(rows)
-            log_known = log_prob(self.mixture, known[0]) + np.nansum(known[1], axis=1)
-            return torch.from_numpy(log_known).reshape(value.shape[:-1])
-        log_det = torch.zeros(1, 1)
-        z = self.features_first(value)
-        if self.preprocessing is not None:
-            z, log_det = self.preprocessing(z)
-        log_q = torch.from_numpy(self.mixture.log_prob(as_rows(z)))
-        return (log_q + log_det[0]).reshape(value.shape[:-1])
+        codes, log_labels = None, np.zeros(1)
+        if self.context:
+            codes = self._codes(context)
+            log_labels = self.mixture.marginal(0).log_prob(np.empty((len(codes), 0)), codes)
+        x, log_det = value.reshape(-1, *self.event_shape), np.zeros(1)
+        if self.preprocessing is None:
+            z = x.numpy()
+        elif x.isnan().any():
+            z, slopes = self.preprocessing.map_known(x.numpy())
+            log_det = np.nansum(slopes, axis=1)
+        else:
+            points, of_points = self.preprocessing(x.T[None])
+            z, log_det = as_rows(points), of_points[0].numpy()
+        log_q = self.mixture.log_prob(z, codes) + log_det - log_labels
+        return torch.from_numpy(log_q).reshape(value.shape[:-1])
 
     @torch.no_grad()
-    def sample(self, sample_shape: Shape = (), generator: Generator | None = None) -> Tensor:
-        shape = torch.Size(sample_shape)
-        z = torch.from_numpy(self.mixture.sample(shape.numel(), generator_of(generator)))[None].mT
+    def score(self, value: Any) -> Tensor:
+        """Return the joint log-densities of the known numbers and labels of rows, ``(n, 1)``.
+
+        Args:
+            value: whole rows in the user's units, ``(n, C + D)`` or ``(n, 1, C + D)``, with codes
+                of labels, ``NaN`` in gaps.
+        """
+        if not self.context:
+            return self.log_prob(value)
+        value = self.points(value, shape=self.row_shape).double()
+        rows, slopes = self.mapped(value.reshape(-1, *self.row_shape).numpy())
+        log_q = self.mixture.log_prob(rows.numbers, rows.codes) + np.nansum(slopes, axis=1)
+        return torch.from_numpy(log_q).reshape(value.shape[:-1])
+
+    @torch.no_grad()
+    def sample(
+        self, sample_shape: Shape = (), generator: Generator | None = None, context: Any = None
+    ) -> Tensor:
+        """Draw points ``sample_shape + (1, D)``.
+
+        With labels, they are ``sample_shape + (n, 1, D)``, given the codes ``context`` ``(n, C)``.
+        """
+        shape, rng = torch.Size(sample_shape), generator_of(generator)
+        if self.context:
+            codes = np.tile(self._codes(context), (shape.numel(), 1))
+            numbers = self.mixture.sample_numbers(codes, rng)
+            shape = torch.Size([*shape, len(codes) // shape.numel()])
+        else:
+            numbers = self.mixture.sample(shape.numel(), rng)
+        z = torch.from_numpy(numbers)[None].mT
         if self.preprocessing is not None:
             z = self.preprocessing.restore(z)
         return self.rows_first(z, shape)
+
+    def sample_rows(self, n: int, generator: Generator) -> Array:
+        """Draw ``n`` whole rows in the user's units, ``(n, C + D)``, not rounded."""
+        return self.joined(self.mixture.sample_rows(n, generator))
+
+    def _codes(self, context: Any) -> Whole:
+        given = self.points(context, "context", (self.context,)).double().numpy()
+        return codes_of(given.reshape(-1, self.context), self.mixture.sizes)
 
     @classmethod
     def with_state(cls, to_real: ToReal, state: Mapping[str, Tensor]) -> GaussianMixture:
         """Return the mixture with the tensors ``state``.
 
         Args:
-            to_real: the map from the user's units to the real line.
+            to_real: the map of whole rows from the user's units to the real line.
             state: the tensors, by name.
         """
+        counts = to_real.label_counts if "shares" in state else ()
+        labels = [d for d, count in enumerate(counts) if count]
+        shares: list[Array] = []
+        if labels:
+            sizes = [counts[d] for d in labels]
+            shares = np.split(state["shares"].numpy(), np.cumsum(sizes)[:-1], axis=1)
         preprocessing = None
         if "preprocessing.standardize.mean" in state:
+            if labels:
+                to_real = to_real.part([d for d in range(len(counts)) if d not in labels])
             preprocessing = Preprocessing(state["means"].shape[1:], 1, to_real)
-        model = cls(state["weights"], state["means"], state["covariances"], preprocessing)
+        own = {name: state[name] for name in GAUSSIANS}
+        model = cls(**own, preprocessing=preprocessing, shares=shares, labels=labels)
         model.load_state_dict(state)
         return model
 
     def extra_repr(self) -> str:
-        return f"components={len(self.weights)}, dim={self.event_shape[0]}"
+        labels = f", labels={self.context}" if self.context else ""
+        return f"components={len(self.weights)}, dim={self.event_shape[0]}{labels}"
+
+
+def context_filler(
+    contexts: Array, to_real: ToReal, seed: int, recipe: Recipe | None = None
+) -> GaussianMixture:
+    """Fit the distribution of contexts, from which their gaps are drawn.
+
+    Args:
+        contexts: the contexts ``(n, d)`` in the user's units, ``NaN`` in gaps.
+        to_real: the map of whole rows to the real line.
+        seed: the seed of the noise of rounded numbers.
+        recipe: the numbers of the fit.
+    """
+    own = to_real.part(range(contexts.shape[1]))
+    labels = [d for d, count in enumerate(own.label_counts) if count]
+    noise = np.random.default_rng(seed)
+    return GaussianMixture.fit_filler(contexts, own, labels, recipe=recipe, noise=noise)

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 import torch
 from numpy.random import Generator
-from torch import Tensor
+from torch import Tensor, nn
 
 from flows.core.arrays import Array, Shape, Whole
+from flows.core.checkpoint import below
+from flows.core.rows import codes_of
 from flows.core.seeds import generator_of
-from flows.mixtures.class_conditional import ClassConditional, codes_of
-from flows.mixtures.latent_classes import LatentClasses
-from flows.networks import building
+from flows.mixtures.gaussian_mixture import GaussianMixture
+from flows.mixtures.mixture import Mixture
 from flows.networks.network_population import NetworkPopulation
-from flows.networks.population import Description, Population
+from flows.networks.population import Description, Population, Restore
 from flows.networks.to_real import ToReal
 
 if TYPE_CHECKING:
     from flows.networks.flow import Flow
 
-    Conditional = Flow | ClassConditional
+    Conditional: TypeAlias = Flow | GaussianMixture
 
 
 class LabelledPopulation(Population):
@@ -30,7 +31,7 @@ class LabelledPopulation(Population):
 
         log q_m(c, x) = log P_f(m)(c) + log p_m(x | c)
 
-    c are the labels of a row and x its numbers. P_f is a mixture of latent classes of the labels; a
+    c are the labels of a row and x its numbers. P_f is a mixture of the labels; a
     member of the fold f has the labels' density of its fold. The log-density of a row is that of
     its numbers times the probability of its labels.
 
@@ -48,7 +49,7 @@ class LabelledPopulation(Population):
     def __init__(
         self,
         conditional: Conditional | None,
-        labels: Sequence[LatentClasses],
+        labels: Sequence[Mixture],
         folds: Sequence[int],
         to_real: ToReal,
         places: Sequence[int],
@@ -61,14 +62,11 @@ class LabelledPopulation(Population):
         super().__init__(len(folds), (len(places),), about | to_real.description)
         count = sum(size > 0 for size in to_real.label_counts)
         self.conditional, self.label_densities = conditional, list(labels)
+        self.labels = nn.ModuleList(GaussianMixture.of(density) for density in labels)  # in files
         self.folds, self.places = list(folds), list(places)
         self.of_labels, self.of_numbers = self.places[:count], self.places[count:]
         self.sizes = tuple(to_real.label_counts[d] for d in self.of_labels)
         self._to_real = to_real
-        for f, density in enumerate(labels):
-            self.register_buffer(f"weights_{f}", torch.from_numpy(density.mixture.weights.copy()))
-            shares = np.concatenate(density.shares, axis=1)
-            self.register_buffer(f"shares_{f}", torch.from_numpy(shares))
         if conditional is not None:
             self.history = conditional.history
 
@@ -119,7 +117,8 @@ class LabelledPopulation(Population):
         for f, density in enumerate(self.label_densities):
             own = np.flatnonzero(np.array(self.folds) == f)
             for m in own if count > 1 else own[:1]:
-                log_p = density.log_prob_of_labels(flat[:, m if count > 1 else 0])
+                of_member = flat[:, m if count > 1 else 0]
+                log_p = density.log_prob(np.empty((len(flat), 0)), of_member)
                 found[:, own if count == 1 else m] = log_p[:, None] if count == 1 else log_p
         return found.reshape(*leading, self.members)
 
@@ -129,7 +128,7 @@ class LabelledPopulation(Population):
         n = shape.numel()
         codes = np.empty((n, self.members, len(self.sizes)))
         for m, f in enumerate(self.folds):
-            codes[:, m] = self.label_densities[f].sample(n, generator)[1]
+            codes[:, m] = self.label_densities[f].sample_rows(n, generator).codes
         rows = torch.empty(n, self.members, *self.event_shape, dtype=torch.float64)
         rows[..., self.of_labels] = torch.from_numpy(codes)
         if self.conditional is not None:
@@ -138,30 +137,27 @@ class LabelledPopulation(Population):
         return rows.reshape(*shape, self.members, *self.event_shape)
 
     @classmethod
-    def restored(cls, description: Description, state: Mapping[str, Tensor]) -> LabelledPopulation:
+    def restored(
+        cls, description: Description, state: Mapping[str, Tensor], restore: Restore
+    ) -> LabelledPopulation:
         """Return the population of a checkpoint.
 
         Args:
             description: the description.
             state: the tensors, by name.
+            restore: restores the density of the numbers.
         """
         about = dict(description)
         own, to_real = about.pop("labelled"), ToReal.of(description)
-        counts = [size for size in to_real.label_counts if size]
-        number = len(counts)
-        sizes = [to_real.label_counts[d] for d in own["places"][:number]]
-        labels = []
-        for f in range(max(own["folds"]) + 1):
-            shares = np.split(state[f"shares_{f}"].numpy(), np.cumsum(sizes)[:-1], axis=1)
-            labels.append(LatentClasses.of_shares(state[f"weights_{f}"].numpy(), shares))
-        prefix = "conditional."
-        inner = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        ordered = to_real.part(own["places"])
+        count = sum(size > 0 for size in to_real.label_counts)
+        of_labels = ordered.part(range(count))
+        labels = [
+            GaussianMixture.with_state(of_labels, below(f"labels.{f}.", state)).mixture
+            for f in range(max(own["folds"]) + 1)
+        ]
         conditional: Conditional | None = None
-        if inner:
-            ordered = to_real.part(own["places"])
-            if about.get("model") == "classes":
-                conditional = ClassConditional.with_state(ordered, inner)
-            else:
-                of_rows = {**about, **ordered.description, "context": number}
-                conditional = cast("Flow", building.restored(of_rows, inner))
+        if inner := below("conditional.", state):
+            of_rows = {**about, **ordered.description, "context": count}
+            conditional = cast("Conditional", restore(of_rows, inner))
         return cls(conditional, labels, own["folds"], to_real, own["places"])

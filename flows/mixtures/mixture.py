@@ -1,18 +1,22 @@
-"""The mixture of Gaussians.
+"""The mixture: of Gaussians, or of latent classes if rows have labels, too.
 
-Only NumPy is needed, so that drawing data does not import torch.
+Only NumPy and SciPy are needed, so that drawing data does not import torch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
-from flows.core.arrays import Array, Mask, Whole
+from flows.core.arrays import Array, Mask, Whole, choose, rounded
+from flows.core.rows import Rows
 
 PAIRS = 100_000  # of a point and a component, per chunk
+NUMBERS = 10_000_000  # numbers in the matrices of a chunk of rows with gaps, to bound the memory
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,23 @@ class Mixture:
         log N(x; mu, Sigma) = -|L^-1 (x - mu)|^2 / 2 - sum_d log L_dd - D log(2 pi) / 2
         Sigma = L L^T
 
+    With C columns of labels c, it is a mixture of K latent classes: given the class, the labels are
+    independent of each other and of the numbers x::
+
+        p(x, c) = sum_k w_k N(x; mu_k, Sigma_k) prod_j pi_kj(c_j)
+
+    A missing number (``NaN``) or label (the code -1) is integrated out exactly.
+
     Args:
         weights: the weights ``(K,)``, above 0 and with the sum 1.
         means: the means ``(K, D)``.
         covariances: the covariances ``(K, D, D)``, symmetric and positive definite.
+        shares: for each column of L labels, their probabilities pi given the class, ``(K, L)``;
+            empty for a mixture of Gaussians.
 
-    Raises ``ValueError`` if the arguments do not describe a mixture.
+    Raises ``ValueError`` if the arguments do not describe a mixture. Source of the classes:
+    Lawrence and Krzanowski 1996 (Mixture separation for mixed-mode data; here with covariances per
+    class).
 
     Examples:
         >>> import flows
@@ -42,6 +57,7 @@ class Mixture:
     weights: Array
     means: Array
     covariances: Array
+    shares: Sequence[Array] = ()
 
     def __post_init__(self) -> None:
         if self.means.ndim != 2:
@@ -58,6 +74,12 @@ class Mixture:
         if not (self.weights > 0).all() or not np.isclose(self.weights.sum(), 1):
             weights = self.weights.tolist()
             raise ValueError(f"the weights must be above 0 and sum to 1; they are {weights}")
+        for j, share in enumerate(self.shares):
+            if share.ndim != 2 or len(share) != count or not np.allclose(share.sum(axis=1), 1):
+                raise ValueError(
+                    f"the probabilities of label column {j} must be {count} rows that sum to 1; "
+                    f"they are {share.tolist()}"
+                )
         # Without a loop: this runs for every batch of conditionals, and with one kernel per row
         mirrored = self.covariances.transpose(0, 2, 1)
         is_near = np.isclose(self.covariances, mirrored)
@@ -81,8 +103,54 @@ class Mixture:
         covariances = np.tile(deviation**2 * np.eye(dim), (count, 1, 1))
         return cls(np.full(count, 1 / count), means, covariances)
 
+    @classmethod
+    def of_labels(cls, weights: Array, shares: Sequence[Array]) -> Mixture:
+        """Return classes of labels alone, with D = 0 numbers.
+
+        Args:
+            weights: the weights of the classes, ``(K,)``.
+            shares: the probabilities of the labels of each column given the class, ``(K, L)`` each.
+        """
+        count = len(weights)
+        return cls(weights, np.empty((count, 0)), np.empty((count, 0, 0)), shares)
+
+    @classmethod
+    def stacked(cls, parts: Sequence[Mixture], weights: Array) -> Mixture:
+        """Return the weighted mean of densities as one mixture.
+
+        Args:
+            parts: the densities.
+            weights: their weights, which sum to 1; a part of weight 0 is left out.
+        """
+        kept = [(part, w) for part, w in zip(parts, weights, strict=True) if w > 0]
+        of_components = np.concatenate([w * part.weights for part, w in kept])
+        means, covariances = (
+            np.concatenate([getattr(part, name) for part, _ in kept])
+            for name in ("means", "covariances")
+        )
+        columns = zip(*(part.shares for part, _ in kept), strict=True)
+        shares = [np.concatenate(column) for column in columns]
+        return cls(of_components / of_components.sum(), means, covariances, shares)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The number of labels of each column of labels."""
+        return tuple(share.shape[1] for share in self.shares)
+
+    def to_nine_digits(self) -> Mixture:
+        """Return the mixture with numbers of nine digits, which are the same on every machine."""
+        weights, shares = rounded(self.weights), [rounded(share) for share in self.shares]
+        return Mixture(
+            weights / weights.sum(),
+            rounded(self.means),
+            rounded(self.covariances),
+            [share / share.sum(axis=1, keepdims=True) for share in shares],
+        )
+
+    # Samples
+
     def sample(self, n: int, rng: np.random.Generator) -> Array:
-        """Draw n independent points, ``(n, D)``.
+        """Draw the numbers of n independent points, ``(n, D)``.
 
         Args:
             n: the number of points.
@@ -95,7 +163,19 @@ class Mixture:
             >>> mixture.sample(5, np.random.default_rng(0)).shape
             (5, 2)
         """
-        return self.sample_components(rng.choice(len(self.weights), size=n, p=self.weights), rng)
+        return self.sample_rows(n, rng).numbers
+
+    def sample_rows(self, n: int, rng: np.random.Generator) -> Rows:
+        """Draw n independent rows of numbers and labels.
+
+        Args:
+            n: the number of rows.
+            rng: the generator.
+        """
+        component = rng.choice(len(self.weights), size=n, p=self.weights)
+        numbers = self.sample_components(component, rng)
+        gaps = np.full((n, len(self.shares)), -1)
+        return Rows(numbers, self._filled_codes(gaps, component, rng), self.sizes)
 
     def sample_components(self, component: Whole, rng: np.random.Generator) -> Array:
         """Draw a point from each of several components, ``(n, D)``.
@@ -108,11 +188,56 @@ class Mixture:
         factors = np.linalg.cholesky(self.covariances)
         return self.means[component] + np.einsum("nij,nj->ni", factors[component], noise)
 
-    def log_prob(self, x: Array) -> Array:
-        """Return the log-densities in nats, ``(n,)``, of points ``(n, D)``.
+    def draw_missing(self, rows: Rows, rng: np.random.Generator) -> tuple[Rows, Array]:
+        """Draw the gaps of rows, given the known values of each row.
 
         Args:
-            x: points ``(n, D)``.
+            rows: the rows.
+            rng: the generator.
+
+        Returns the complete rows, and the log-density of the draws in nats, ``(n,)``; 0 for a row
+        without a gap.
+        """
+        numbers, codes, log_r = rows.numbers.copy(), rows.codes.copy(), np.zeros(len(rows.codes))
+        gaps = np.flatnonzero(np.isnan(numbers).any(axis=1) | (codes < 0).any(axis=1))
+        if not len(gaps):
+            return Rows(numbers, codes, rows.sizes), log_r
+        given = rows.take(gaps)
+        log_terms = self.log_terms(given.numbers, given.codes)
+        log_known = np.logaddexp.reduce(log_terms, axis=0)
+        component = choose(np.exp(log_terms - log_known).T, rng.random(len(gaps)))
+        noise = rng.standard_normal(given.numbers.shape)
+        for unknown, own in self._patterns(given.numbers):
+            if unknown.any():
+                part = self.conditional(given.numbers[own], unknown, given.codes[own])
+                drawn = part.sample_components(component[own], noise[own][:, unknown])
+                numbers[np.ix_(gaps[own], np.flatnonzero(unknown))] = drawn
+        codes[gaps] = self._filled_codes(given.codes, component, rng)
+        log_r[gaps] = self.log_prob(numbers[gaps], codes[gaps]) - log_known
+        return Rows(numbers, codes, rows.sizes), log_r
+
+    def sample_numbers(self, codes: Whole, rng: np.random.Generator) -> Array:
+        """Draw the numbers of rows with the labels ``codes`` ``(n, C)``, ``(n, D)``."""
+        log_terms = np.log(self.weights)[:, None] + self._log_labels(codes)
+        shares = np.exp(log_terms - np.logaddexp.reduce(log_terms, axis=0)).T
+        return self.sample_components(choose(shares, rng.random(len(codes))), rng)
+
+    def _filled_codes(self, codes: Whole, component: Whole, rng: np.random.Generator) -> Whole:
+        """Return ``codes`` ``(n, C)`` with draws from the rows' components in their gaps."""
+        filled = codes.copy()
+        for j, share in enumerate(self.shares):
+            drawn = choose(share[component], rng.random(len(codes)))
+            filled[:, j] = np.where(codes[:, j] < 0, drawn, codes[:, j])
+        return filled
+
+    # Densities
+
+    def log_prob(self, x: Array, codes: Whole | None = None) -> Array:
+        """Return the log-densities in nats, ``(n,)``, of the known values of rows.
+
+        Args:
+            x: points ``(n, D)``, ``NaN`` in gaps.
+            codes: codes of labels ``(n, C)``, -1 in gaps; ``None`` integrates all labels out.
 
         Examples:
             >>> import flows
@@ -122,20 +247,33 @@ class Mixture:
             array([-0.919, -1.419])
         """
         parts = [np.empty(0)]
-        # The intermediate arrays of a chunk stay in the cache
-        for chunk in np.array_split(x, -(-len(x) * len(self.weights) // PAIRS)) if len(x) else ():
-            terms = self.log_terms(chunk)
+        # The intermediate arrays of a chunk stay in the cache; patterns of gaps are not divided
+        count = 1 if np.isnan(x).any() else -(-len(x) * len(self.weights) // PAIRS)
+        for own in np.array_split(np.arange(len(x)), count) if len(x) else ():
+            terms = self.log_terms(x[own], None if codes is None else codes[own])
             highest = terms.max(axis=0)
             terms -= highest
             parts.append(highest + np.log(np.exp(terms, out=terms).sum(axis=0)))
         return np.concatenate(parts)
 
-    def log_terms(self, x: Array) -> Array:
-        """Return ``log w_k + log N(x; mu_k, Sigma_k)``, ``(K, n)``.
+    def log_terms(self, x: Array, codes: Whole | None = None) -> Array:
+        """Return ``log w_k + log p(row | k)`` of the known values of rows, ``(K, n)``.
 
         Args:
-            x: points ``(n, D)``.
+            x: points ``(n, D)``, ``NaN`` in gaps.
+            codes: codes of labels ``(n, C)``, -1 in gaps; ``None`` integrates all labels out.
         """
+        if np.isnan(x).any():
+            terms = np.empty((len(self.weights), len(x)))
+            for unknown, own in self._patterns(x):
+                known = np.flatnonzero(~unknown)
+                terms[:, own] = self.marginal(known)._log_gaussians(x[own[:, None], known])
+        else:
+            terms = self._log_gaussians(x)
+        return terms if codes is None else terms + self._log_labels(codes)
+
+    def _log_gaussians(self, x: Array) -> Array:
+        """Return ``log w_k + log N(x; mu_k, Sigma_k)`` of complete points, ``(K, n)``."""
         whitening, log_scale = self._components
         white = whitening @ (x - self.means[:, None]).transpose(0, 2, 1)  # (K, D, n)
         return log_scale - 0.5 * np.einsum("kdn,kdn->kn", white, white)
@@ -150,14 +288,67 @@ class Mixture:
         # one product.
         return np.linalg.inv(factors), (np.log(self.weights) - log_norm)[:, None]
 
-    def marginal(self, columns: int) -> Mixture:
-        """Return the mixture of the first coordinates, the others integrated out.
+    def _log_labels(self, codes: Whole) -> Array:
+        """Return the log-probabilities of the known labels given each class, ``(K, n)``."""
+        found = np.zeros((len(self.weights), len(codes)))
+        for share, column in zip(self.shares, codes.T, strict=True):
+            found += np.where(column >= 0, np.log(share)[:, column], 0.0)
+        return found
+
+    def _patterns(self, x: Array) -> Iterator[tuple[Mask, Whole]]:
+        """Group points ``(n, D)`` by their gaps, few enough at a time (``patterns``)."""
+        return patterns(x, max(1, NUMBERS // max(1, x.shape[1]) ** 2))
+
+    # Margins and conditionals
+
+    def marginal(self, columns: int | Sequence[int] | Whole) -> Mixture:
+        """Return the mixture of some of the numbers and of all labels; other numbers integrate out.
 
         Args:
-            columns: the number of first coordinates.
+            columns: the indices of the numbers that stay, or how many of the first ones stay.
         """
-        first = self.covariances[:, :columns, :columns]
-        return Mixture(self.weights, self.means[:, :columns], first)
+        kept = np.arange(columns) if isinstance(columns, int) else np.asarray(columns)
+        covariances = self.covariances[:, kept[:, None], kept]
+        return Mixture(self.weights, self.means[:, kept], covariances, self.shares)
+
+    def conditional(self, x: Array, unknown: Mask, codes: Whole | None = None) -> Conditional:
+        """Return the density of the unknown numbers of several points given their known values.
+
+        Args:
+            x: points ``(n, D)``; values of unknown coordinates are ignored.
+            unknown: the unknown coordinates of all points, a mask ``(D,)``.
+            codes: codes of labels ``(n, C)``, -1 in gaps; ``None`` integrates all labels out.
+        """
+        u, o = np.flatnonzero(unknown), np.flatnonzero(~unknown)
+        covariances = self.covariances
+        known = covariances[:, o[:, None], o]
+        regression = np.linalg.solve(known, covariances[:, o[:, None], u])  # (K, O, U)
+        rest = covariances[:, u[:, None], u] - covariances[:, u[:, None], o] @ regression
+        difference = x[:, o] - self.means[:, None, o]  # (K, n, O)
+        means = self.means[:, None, u] + difference @ regression
+        log_joint = self.marginal(o).log_terms(x[:, o], codes)
+        log_evidence = np.logaddexp.reduce(log_joint, axis=0)
+        factors = np.linalg.cholesky((rest + rest.transpose(0, 2, 1)) / 2).astype(np.float64)
+        return Conditional(
+            (log_joint - log_evidence).T, means.transpose(1, 0, 2), factors, log_evidence
+        )
+
+    def given(self, x: Array, codes: Whole | None = None) -> tuple[Mixture, float]:
+        """Return the mixture of the gaps of one row given its known values, and their log-density.
+
+        Args:
+            x: the numbers ``(D,)``, ``NaN`` in gaps.
+            codes: the codes of the labels ``(C,)``, -1 in gaps; ``None`` if all are unknown.
+        """
+        unknown, of_row = np.isnan(x), None if codes is None else codes[None]
+        found = self.conditional(x[None], unknown, of_row)
+        weights = np.exp(found.log_weights[0])
+        kept = weights > np.finfo(float).tiny
+        covariances = found.factors[kept] @ found.factors[kept].transpose(0, 2, 1)
+        gaps = np.full(len(self.shares), True) if codes is None else codes < 0
+        shares = [share[kept] for share, gap in zip(self.shares, gaps, strict=True) if gap]
+        own = weights[kept] / weights[kept].sum()
+        return Mixture(own, found.means[0, kept], covariances, shares), float(found.log_evidence[0])
 
     def box(self, deviations: float = 4.0) -> tuple[Array, Array]:
         """Return the corners, ``(D,)`` each, of a box that holds nearly all of the mass.
@@ -168,3 +359,76 @@ class Mixture:
         """
         spread = deviations * np.sqrt(np.diagonal(self.covariances, axis1=1, axis2=2))
         return (self.means - spread).min(axis=0), (self.means + spread).max(axis=0)
+
+
+class Conditional(NamedTuple):
+    """The density of the unknown coordinates u of n points, given the known coordinates o::
+
+        p(u | o) = sum_k w_k(o) N(u; m_k(o), L_k L_k^T)
+
+        log w_k(o) = log w_k + log N(o; mu_k,o, Sigma_k,oo) - log p(o)
+        m_k(o)     = mu_k,u + Sigma_k,uo Sigma_k,oo^-1 (o - mu_k,o)
+        L_k L_k^T  = Sigma_k,uu - Sigma_k,uo Sigma_k,oo^-1 Sigma_k,ou
+
+    Known labels enter the weights w_k(o). Source: Bishop 2006, equations 2.81 and 2.82.
+
+    Args:
+        log_weights: log w_k(o), ``(n, K)``.
+        means: m_k(o), ``(n, K, U)``.
+        factors: the Cholesky factors L_k, ``(K, U, U)``.
+        log_evidence: log p(o), ``(n,)``.
+    """
+
+    log_weights: Array
+    means: Array
+    factors: Array
+    log_evidence: Array
+
+    def sample(self, level: Array, noise: Array) -> Array:
+        """Draw the unknown coordinates of every point, ``(n, U)``.
+
+        Args:
+            level: uniform numbers from 0 to 1, which select the components, ``(n,)``.
+            noise: standard normal numbers, which determine the values, ``(n, U)``.
+        """
+        return self.sample_components(choose(np.exp(self.log_weights), level), noise)
+
+    def sample_components(self, component: Whole, noise: Array) -> Array:
+        """Draw the unknown coordinates of every point from given components, ``(n, U)``.
+
+        Args:
+            component: the indices of the components, ``(n,)``.
+            noise: standard normal numbers, ``(n, U)``.
+        """
+        means = self.means[np.arange(len(component)), component]
+        return means + np.einsum("nuv,nv->nu", self.factors[component], noise)
+
+    def log_prob(self, values: Array) -> Array:
+        """Return the log-densities in nats, ``(n,)``, of ``values`` ``(n, U)``, one per point."""
+        difference = (values[:, None] - self.means).transpose(1, 2, 0)  # (K, U, n)
+        white = np.linalg.inv(self.factors) @ difference
+        log_norm = np.log(np.diagonal(self.factors, axis1=1, axis2=2)).sum(axis=1)
+        terms = -0.5 * np.einsum("kun,kun->nk", white, white) - log_norm
+        constant = 0.5 * values.shape[1] * np.log(2 * np.pi)
+        return np.asarray(np.logaddexp.reduce(self.log_weights + terms, axis=1) - constant)
+
+    def moments(self) -> tuple[Array, Array]:
+        """Return the means and standard deviations of the unknown coordinates, ``(n, U)`` each."""
+        weights = np.exp(self.log_weights)
+        mean = np.einsum("nk,nku->nu", weights, self.means)
+        within = np.einsum("kuv,kuv->ku", self.factors, self.factors)
+        second = np.einsum("nk,nku->nu", weights, (self.means - mean[:, None]) ** 2 + within)
+        return mean, np.sqrt(second)
+
+
+def patterns(rows: Array, most: int) -> Iterator[tuple[Mask, Whole]]:
+    """Group ``rows`` ``(n, D)`` by the coordinates that are ``NaN``.
+
+    Yield pairs of a mask ``(D,)``, true where a coordinate is ``NaN``, and the positions of at most
+    ``most`` rows with this mask.
+    """
+    found, which = np.unique(np.isnan(rows), axis=0, return_inverse=True)
+    for k, unknown in enumerate(found):
+        places = np.flatnonzero(which.ravel() == k)
+        for start in range(0, len(places), most):
+            yield unknown, places[start : start + most]

@@ -6,6 +6,9 @@ k are the K components of the mixture, with v_k = 0.9 w_k, and copies of these c
 times the covariance, with v_k = 0.1 w_k. Q_k is the product of the probabilities of the intervals
 under the margins of component k.
 
+With sets of labels, Q_k is also multiplied by the probabilities of the sets. The labels of a draw
+from a component are drawn from their sets, with the probabilities of the component.
+
 The coordinates of a draw from a component are drawn one after another, each from the normal
 distribution given the coordinates before it. A restricted coordinate is drawn inside its intervals.
 With u = L^-1 (z - mu), Sigma = L L^T and P_kj the probability of the intervals of coordinate j
@@ -24,7 +27,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from scipy.special import log_ndtr, logsumexp, ndtri_exp, softmax
 
-from flows.core.arrays import Array, Mask, choose
+from flows.core.arrays import Array, Mask, Whole, choose
 from flows.mixtures.mixture import Mixture
 
 WIDE, WIDER = 0.1, 4.0  # weight of the copies of the components, and the factor of the covariances
@@ -32,15 +35,22 @@ ANY = 0.05  # share of the draws whose component is selected without regard to t
 
 
 class BoxProposal:
-    """A proposal whose draws lie inside a box of intervals.
+    """A proposal whose draws lie inside a box of intervals and of sets of labels.
 
     Args:
-        mixture: the mixture over all coordinates.
+        mixture: the mixture over all coordinates and labels.
         intervals: intervals ``(I, 2)`` by coordinate, which do not overlap; ends may be infinite.
             Coordinates without intervals are not restricted.
+        sets: the codes of the allowed labels ``(A,)`` by column of labels. Columns without a set
+            are not restricted.
     """
 
-    def __init__(self, mixture: Mixture, intervals: Mapping[int, Array]) -> None:
+    def __init__(
+        self,
+        mixture: Mixture,
+        intervals: Mapping[int, Array],
+        sets: Mapping[int, Whole] | None = None,
+    ) -> None:
         dim = mixture.means.shape[1]
         self.order = [*intervals, *(d for d in range(dim) if d not in intervals)]
         self.intervals = list(intervals.values())
@@ -55,11 +65,19 @@ class BoxProposal:
         for j, own in enumerate(self.intervals):
             variances: Array = covariances[:, j, j]
             inside += _log_mass(own, self.means[:, j], np.sqrt(variances))
+        self.shares: list[Array] = []  # of the allowed labels, with the sum 1
+        for j, share in enumerate(mixture.shares):
+            allowed = np.zeros(share.shape[1])
+            allowed[(sets or {}).get(j, slice(None))] = 1.0
+            both = np.concatenate([share * allowed] * 2)
+            mass = both.sum(axis=1, keepdims=True)
+            inside += np.log(mass[:, 0])
+            self.shares.append(both / mass)
         shares = (1 - ANY) * softmax(inside) + ANY * np.exp(prior)
         self.log_shares = np.log(shares / shares.sum())
 
-    def sample(self, n: int, generator: np.random.Generator) -> Array:
-        """Draw ``n`` points inside the box, ``(n, D)``."""
+    def sample(self, n: int, generator: np.random.Generator) -> tuple[Array, Whole]:
+        """Draw ``n`` points ``(n, D)`` and codes of labels ``(n, C)`` inside the box."""
         component = generator.choice(len(self.means), n, p=np.exp(self.log_shares))
         means, factors = self.means[component], self.factors[component]
         u = generator.standard_normal(means.shape)
@@ -72,10 +90,18 @@ class BoxProposal:
             u[:, j] = truncated_normal(low, high, generator.random(n))
         z = np.empty_like(u)
         z[:, self.order] = means + np.einsum("nij,nj->ni", factors, u)
-        return z
+        codes = np.empty((n, len(self.shares)), np.int64)
+        for j, share in enumerate(self.shares):
+            codes[:, j] = choose(share[component], generator.random(n))
+        return z, codes
 
-    def log_prob(self, z: Array) -> Array:
-        """Return the log-density of the draws at points ``z`` ``(n, D)`` of the box, ``(n,)``."""
+    def log_prob(self, z: Array, codes: Whole) -> Array:
+        """Return the log-density of the draws at points of the box, ``(n,)``.
+
+        Args:
+            z: the points ``(n, D)``.
+            codes: the codes of the labels ``(n, C)``.
+        """
         difference = z[:, self.order] - self.means[:, None]  # (K, n, D)
         u = difference @ np.linalg.inv(self.factors).transpose(0, 2, 1)
         log_norm = np.log(np.diagonal(self.factors, axis1=1, axis2=2)).sum(axis=1)
@@ -85,6 +111,8 @@ class BoxProposal:
             before = np.einsum("kni,ki->kn", u[:, :, :j], self.factors[:, j, :j])
             center = self.means[:, j, None] + before
             terms -= _log_mass(own, center, self.factors[:, j, j, None])
+        for share, column in zip(self.shares, codes.T, strict=True):
+            terms += np.log(share[:, column])
         return np.asarray(logsumexp(terms + self.log_shares[:, None], axis=0))
 
 

@@ -1,5 +1,8 @@
 """The base class of all models: a population of M distributions."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, overload
 
 import numpy as np
@@ -13,6 +16,8 @@ from flows.core.seeds import generator_of
 from flows.networks.to_real import ToReal
 
 Description = dict[str, Any]  # how to build a model again, as JSON
+# Returns the population with a description and the tensors of a file
+Restore = Callable[[Description, Mapping[str, Tensor]], "Population"]
 
 
 class Population(nn.Module, Distribution):

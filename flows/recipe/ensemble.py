@@ -10,13 +10,11 @@ from numpy.random import Generator
 from torch import Tensor, nn
 
 from flows.core.arrays import Shape
-from flows.core.checkpoint import CheckpointError
+from flows.core.checkpoint import CheckpointError, below
 from flows.core.seeds import generator_of
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.labelled_population import LabelledPopulation
-from flows.networks import building
-from flows.networks.network_population import NetworkPopulation
-from flows.networks.population import Description, Population
+from flows.networks.population import Description, Population, Restore
 from flows.networks.to_real import ToReal
 
 
@@ -43,11 +41,10 @@ class Ensemble(Population):
     weights: Tensor
 
     def __init__(self, parts: Sequence[Population], weights: Any) -> None:
-        description = {}  # a file cannot hold an ensemble without networks
-        if isinstance(parts[0], LabelledPopulation):
-            description = {**parts[0].description, "parts": [x.description for x in parts[1:]]}
-        elif isinstance(parts[0], NetworkPopulation):
-            description = {**parts[0].description, "mixtures": len(parts) - 1}
+        description = {}  # a file can hold members that describe themselves
+        if all("model" in part.description for part in parts):
+            others = [part.description for part in parts[1:]]
+            description = {**parts[0].description, "parts": others}
         super().__init__(sum(part.members for part in parts), parts[0].event_shape, description)
         self.parts = nn.ModuleList(parts)
         self.register_buffer("weights", torch.as_tensor(weights, dtype=torch.float64))
@@ -126,42 +123,44 @@ class Ensemble(Population):
         return list(zip(self._parts, value.split(sizes, dim=axis), strict=True))
 
     @classmethod
-    def restored(cls, description: Description, state: Mapping[str, Tensor]) -> Ensemble:
+    def restored(
+        cls, description: Description, state: Mapping[str, Tensor], restore: Restore
+    ) -> Ensemble:
         """Return the ensemble of a checkpoint.
 
         Args:
-            description: the description of the networks, and the number of ``mixtures``.
+            description: the description of the first part, and those of the other ``parts``.
             state: the tensors, by name.
+            restore: restores a part.
         """
-        about = dict(description)
-        count = about.pop("mixtures")
-        # Until release 0.3 the networks were "network", and the mixtures "mixtures"
-        own = _below("parts.0.", state) or _below("network.", state)
-        parts: list[Population] = [building.restored(about, own)]
-        to_real = parts[0].to_real
-        if count and any(to_real.label_counts):
-            raise CheckpointError(
-                "was fitted by release 0.3, which learned labels as numbers; fit the table again"
-            )
-        for k in range(count):
-            own = _below(f"parts.{k + 1}.", state) or _below(f"mixtures.{k}.", state)
-            parts.append(GaussianMixture.with_state(to_real, own))
+        first = dict(description)
+        described = [first, *first.pop("parts")]
+        parts = [restore(each, below(f"parts.{k}.", state)) for k, each in enumerate(described)]
         return cls(parts, state["weights"])
 
     @classmethod
-    def with_labels(cls, description: Description, state: Mapping[str, Tensor]) -> Ensemble:
-        """Return the ensemble of a checkpoint of a table with labels, as ``restored``."""
-        first, others = dict(description), description["parts"]
-        del first["parts"]
-        parts = [
-            LabelledPopulation.restored(about, _below(f"parts.{k}.", state))
-            for k, about in enumerate([first, *others])
-        ]
-        return cls(parts, state["weights"])
+    def restored_of_0_3(
+        cls, description: Description, state: Mapping[str, Tensor], restore: Restore
+    ) -> Ensemble:
+        """Return the ensemble of a file of release 0.3: networks and a number of ``mixtures``.
 
+        Args:
+            description: the description of the networks, and the number.
+            state: the tensors, by name.
+            restore: restores a part.
 
-def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors whose names start with ``prefix``, without the prefix."""
-    return {
-        name.removeprefix(prefix): each for name, each in state.items() if name.startswith(prefix)
-    }
+        Raises ``CheckpointError`` for a table with labels.
+        """
+        about = dict(description)
+        count, to_real = about.pop("mixtures"), ToReal.of(description)
+        if any(to_real.label_counts):
+            raise CheckpointError(
+                "was fitted by release 0.3, which learned labels as numbers; fit the table again"
+            )
+        names = {"network.": "parts.0."}
+        names |= {f"mixtures.{k}.": f"parts.{k + 1}." for k in range(count)}
+        renamed = dict(state)
+        for old, new in names.items():
+            renamed |= {new + name: tensor for name, tensor in below(old, state).items()}
+        mixtures = [{"model": "mixture", **to_real.description}] * count
+        return cls.restored({**about, "parts": mixtures}, renamed, restore)

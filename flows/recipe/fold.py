@@ -10,16 +10,15 @@ import torch
 from torch import Tensor
 
 from flows.core.arrays import Array, Whole, as_points, subsample
+from flows.core.rows import codes_of
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.core.settings import Recipe
-from flows.mixtures import completion
-from flows.mixtures.class_conditional import codes_of
-from flows.mixtures.gaussian_mixture import GaussianMixture
-from flows.mixtures.latent_classes import LatentClasses
+from flows.mixtures.fitting import few_rows
+from flows.mixtures.gaussian_mixture import GaussianMixture, context_filler
+from flows.mixtures.mixture import Mixture
 from flows.networks.preprocessing import Preprocessing
 from flows.networks.to_real import ToReal
-from flows.recipe.class_filler import ClassFiller
 from flows.recipe.noise import NeighbourNoise, PointNoise
 from flows.recipe.regularisation import Regularisation
 
@@ -51,7 +50,7 @@ class Fold:
     Attributes:
         label_density: the density of the labels, which ``ClassCandidate`` fits; ``None`` before.
         train: the indices of the training rows, ``(t,)``: all rows that are not held out, or
-            ``recipe.train_rows`` of these (``completion.few_rows``).
+            ``recipe.train_rows`` of these (``few_rows``).
         different: the indices into ``train`` of the rows without their copies, if rows are repeated
             by their weights, otherwise of all rows.
         held_out: the indices of the held-out rows, ``(h,)``.
@@ -75,10 +74,10 @@ class Fold:
     ) -> None:
         self.number, self.to_real, self.context, self.seed = number, to_real, context, seed
         self.labels, self.sizes = labels, tuple(to_real.label_counts[:labels])
-        self.label_density: LatentClasses | None = None
+        self.label_density: Mixture | None = None
         self.recipe = recipe or Recipe()
         self.train = np.flatnonzero(fold_of != number)
-        self.train = self.train[completion.few_rows(rows[self.train], self.recipe.train_rows)]
+        self.train = self.train[few_rows(rows[self.train], self.recipe.train_rows)]
         self.different = np.arange(len(self.train))
         if copies is not None:
             self.different = np.unique(copies[self.train], return_index=True)[1]
@@ -115,7 +114,7 @@ class Fold:
         if self.label_density is None:
             return np.zeros(len(rows))
         codes = codes_of(rows[:, : self.labels], self.sizes)
-        return self.label_density.log_prob_of_labels(codes)
+        return self.label_density.log_prob(np.empty((len(codes), 0)), codes)
 
     @cached_property
     def checked(self) -> Whole:
@@ -123,24 +122,13 @@ class Fold:
         return subsample(np.arange(len(self.held_out)), self.recipe.check_rows)
 
     @cached_property
-    def filler(self) -> GaussianMixture | ClassFiller:
+    def filler(self) -> GaussianMixture:
         """The mixture for draws in gaps; it is fitted when it is first used."""
-        if self.labels:
-            return ClassFiller.fit(self.learned, self.sizes, self.to_real, self.recipe)
-        if self.context:
-            # The generator of the mixture that the density uses (``TargetPopulation.of``)
-            rows, to_real = self.learned[:, : self.context], self.to_real.part(range(self.context))
-            generator = np.random.default_rng(self.seed)
-        else:
-            rows, to_real = self.learned, self.to_real
-            generator = numpy_generator(self.seed, "completion", self.number)
-        return GaussianMixture.fit_with_gaps(
-            rows,
-            to_real,
-            generator,
-            is_spread=not self.context,  # known values of a context are not spread
-            recipe=self.recipe,
-        )
+        if self.context:  # as the density (``TargetPopulation.of``)
+            contexts = self.learned[:, : self.context]
+            return context_filler(contexts, self.to_real, self.seed, self.recipe)
+        labels = range(self.labels)
+        return GaussianMixture.fit_filler(self.learned, self.to_real, labels, recipe=self.recipe)
 
     def complete(self, rows: Array, count: int) -> tuple[Array, Array]:
         """Return ``count`` completions of each row, and the log-densities of the draws.

@@ -1,30 +1,28 @@
 """Mixtures of the folds, which are stacked together with the networks.
 
 A mixture is fitted behind the fold's margins, or without. The mixtures of the folds share their
-settings, such as the number of components and the ridge, which have the best held-out scores.
-Expectation maximisation learns from at most ``recipe.fitted_rows`` training rows of the fold.
+settings: the number of components and the ridge, which have the best held-out scores. Expectation
+maximisation learns from at most ``recipe.fitted_rows`` training rows of the fold, and integrates
+missing values out.
 
-The mixtures are mixtures of Gaussians. In a table with labels, they are mixtures of latent classes
-(``flows/mixtures/latent_classes.py``), which know the labels as labels, and which integrate missing
-values out.
+In a table with labels, the components are latent classes, which know the labels as labels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from flows.core.arrays import Array, subsample
-from flows.core.rows import Rows
+from flows.core.rows import Rows, codes_of
 from flows.core.settings import Recipe
-from flows.mixtures.class_conditional import ClassConditional, codes_of
-from flows.mixtures.completion import few_rows
-from flows.mixtures.fitting import components, fit_mixture, search, to_nine_digits
+from flows.mixtures import expectation
+from flows.mixtures.fitting import components, few_rows, search
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.labelled_population import LabelledPopulation
-from flows.mixtures.latent_classes import LatentClasses
+from flows.mixtures.mixture import Mixture
 from flows.networks.population import Population
 from flows.recipe import stacking
 from flows.recipe.candidate import Candidate, Fitted, score_unseen
@@ -42,7 +40,12 @@ Setting = Mapping[str, Any]  # such as {"components": 3, "ridge": 0.01}
 
 
 class MixtureCandidate(Candidate):
-    """Mixtures of Gaussians, with margins and without.
+    """Mixtures, with margins and without, and the density of the labels.
+
+    In a table with labels, the mixtures are fitted before the other candidates, and so are mixtures
+    of the labels alone. The density of the labels of a fold is a weighted mean of these, whose
+    weights are fitted to the labels of held-out rows. As members, the mixtures then give the
+    numbers given the labels.
 
     A subclass may fit other densities: it overrides ``fit_fold`` and, for settings of its own,
     ``search``.
@@ -51,10 +54,56 @@ class MixtureCandidate(Candidate):
         keep: the number of preprocessings that are kept, those with the best held-out scores.
     """
 
-    parts: ClassVar[str] = "components"  # what the record calls the parts of a mixture
-
     def __init__(self, keep: int = len(NAMES)) -> None:
         self.keep = keep
+        self._learned: dict[tuple[Fold, str], Rows] = {}
+        self._found = Fitted((), ())
+
+    def prepare(self, folds: Sequence[Fold], clock: Clock) -> None:
+        """Fit the mixtures of a table with labels, and set the density of the labels of each fold.
+
+        Args:
+            folds: the folds.
+            clock: ends the parts of the fit.
+        """
+        if not folds[0].labels:
+            return
+        if _has_numbers(folds):
+            self._found = self.fit_all(folds, clock)
+        by_setting = [_labels_alone(folds)]
+        for first in range(0, len(self._found.parts), len(folds)):
+            own = self._found.parts[first : first + len(folds)]
+            by_setting.append([cast(GaussianMixture, part).mixture.marginal(0) for part in own])
+        scores = [
+            np.column_stack([_log_labels(each[f], fold) for each in by_setting])
+            for f, fold in enumerate(folds)
+        ]
+        weights = stacking.weights(np.concatenate(scores))
+        for f, fold in enumerate(folds):
+            fold.label_density = Mixture.stacked([each[f] for each in by_setting], weights)
+
+    def fit(self, folds: Sequence[Fold], clock: Clock) -> Fitted:
+        if not folds[0].labels:
+            return self.fit_all(folds, clock)
+        if not _has_numbers(folds):
+            members = [labelled(None, [fold]) for fold in folds]
+            return Fitted([{"components": len(members[0].label_densities[0].weights)}], members)
+        parts = zip(self._found.parts, [*folds] * len(self._found.settings), strict=True)
+        members = [labelled(cast(GaussianMixture, part), [fold]) for part, fold in parts]
+        return Fitted(self._found.settings, members)
+
+    def fit_all(self, folds: Sequence[Fold], clock: Clock) -> Fitted:
+        """Return a member per preprocessing and fold, as densities of whole rows."""
+        settings: list[dict[str, Any]] = []
+        members: list[Population] = []
+        for place, name in enumerate(NAMES):
+            search = _Search(self, folds, name, clock.search(place, len(NAMES)))
+            setting = search.best()
+            clock.ended["searches"].append(search.scored if setting else 0)
+            if setting:
+                settings.append({"preprocessing": name, **setting})
+                members += [self.fit_fold(f, name, setting, is_last=True) for f in folds]
+        return Fitted(settings, members)
 
     def fit_fold(self, fold: Fold, name: str, setting: Setting, *, is_last: bool) -> Population:
         """Return the member of a fold, a population of one member in the user's units.
@@ -67,11 +116,19 @@ class MixtureCandidate(Candidate):
 
         Raises ``ValueError`` if the setting cannot be fitted.
         """
-        prepared = fold.prepared(name)
+        numbers = range(fold.labels, fold.learned.shape[1])
+        by_column = fold.prepared(name).by_column
+        of_numbers = by_column.part(numbers) if fold.labels else by_column
+        if (key := (fold, name)) not in self._learned:
+            train = fold.learned[few_rows(fold.learned, fold.recipe.fitted_rows)]
+            z = of_numbers.map_known(train[:, fold.labels :])[0]
+            codes = codes_of(train[:, : fold.labels], fold.sizes)
+            self._learned[key] = Rows(z, codes, fold.sizes)
         most, starts = _effort(fold.recipe, is_last=is_last)
-        points = subsample(prepared.points.double().numpy().T, most)
-        mixture = fit_mixture(points, setting[self.parts], ridge=setting["ridge"], starts=starts)
-        return GaussianMixture.of(to_nine_digits(mixture), prepared.by_column)
+        rows = self._learned[key]
+        learned = rows.take(few_rows(rows.numbers, most))
+        own = learned, setting["components"], setting["ridge"], starts
+        return GaussianMixture.of(expectation.fit(*own).to_nine_digits(), of_numbers)
 
     def search(
         self,
@@ -90,23 +147,11 @@ class MixtureCandidate(Candidate):
         """
 
         def score_of(count: int, ridge: float) -> float:
-            return score({self.parts: count, "ridge": ridge})
+            return score({"components": count, "ridge": ridge})
 
         counts = components(recipe.components, fewest)
         count, ridge = search(score_of, counts, goes_on, recipe.ridges)
-        return {self.parts: count, "ridge": ridge}
-
-    def fit(self, folds: Sequence[Fold], clock: Clock) -> Fitted:
-        settings: list[dict[str, Any]] = []
-        members: list[Population] = []
-        for place, name in enumerate(NAMES):
-            search = _Search(self, folds, name, clock.search(place, len(NAMES)))
-            setting = search.best()
-            clock.ended["searches"].append(search.scored if setting else 0)
-            if setting:
-                settings.append({"preprocessing": name, **setting})
-                members += [self.fit_fold(f, name, setting, is_last=True) for f in folds]
-        return Fitted(settings, members)
+        return {"components": count, "ridge": ridge}
 
 
 class _Search:
@@ -151,67 +196,6 @@ class _Search:
         return float(np.concatenate(scores).mean())
 
 
-class ClassCandidate(MixtureCandidate):
-    """Mixtures of latent classes of rows with labels, and the density of the labels.
-
-    Before the other candidates, the classes are fitted to rows with gaps, and so are classes of the
-    labels alone. The density of the labels of a fold is a weighted mean of these, whose weights are
-    fitted to the labels of held-out rows. As members, the classes give the numbers given the
-    labels.
-    """
-
-    parts = "classes"
-
-    def __init__(self, keep: int = len(NAMES)) -> None:
-        super().__init__(keep)
-        self._learned: dict[tuple[Fold, str], Rows] = {}
-        self._found = Fitted((), ())
-
-    def fit_fold(self, fold: Fold, name: str, setting: Setting, *, is_last: bool) -> Population:
-        numbers = range(fold.labels, fold.learned.shape[1])
-        of_numbers = fold.prepared(name).by_column.part(numbers)
-        if (key := (fold, name)) not in self._learned:
-            train = fold.learned[few_rows(fold.learned, fold.recipe.fitted_rows)]
-            codes = codes_of(train[:, : fold.labels], fold.sizes)
-            z = of_numbers.map_known(train[:, fold.labels :])[0]
-            self._learned[key] = Rows(z, codes, fold.sizes)
-        most, starts = _effort(fold.recipe, is_last=is_last)
-        rows = self._learned[key]
-        learned = rows.take(few_rows(rows.numbers, most))
-        fitted = LatentClasses.fit(learned, setting[self.parts], setting["ridge"], starts)
-        return ClassConditional(fitted.to_nine_digits(), of_numbers)
-
-    def prepare(self, folds: Sequence[Fold], clock: Clock) -> None:
-        """Fit the classes of rows and of labels, and set the density of the labels of each fold."""
-        found = super().fit(folds, clock) if _has_numbers(folds) else Fitted((), ())
-        by_candidate = [_labels_alone(folds)]
-        for c in range(len(found.settings)):
-            own = found.parts[c * len(folds) : (c + 1) * len(folds)]
-            by_candidate.append(
-                [part.classes.of_labels() for part in own if isinstance(part, ClassConditional)]
-            )
-        scores = np.concatenate(
-            [
-                np.column_stack([_log_labels(each[f], fold) for each in by_candidate])
-                for f, fold in enumerate(folds)
-            ]
-        )
-        weights = stacking.weights(scores)
-        for f, fold in enumerate(folds):
-            fold.label_density = LatentClasses.stacked([each[f] for each in by_candidate], weights)
-        self._found = found
-
-    def fit(self, folds: Sequence[Fold], clock: Clock) -> Fitted:
-        if not _has_numbers(folds):
-            members = [labelled(None, [fold]) for fold in folds]
-            return Fitted(
-                [{"classes": len(members[0].label_densities[0].mixture.weights)}], members
-            )
-        parts = zip(self._found.parts, [*folds] * len(self._found.settings), strict=True)
-        members = [labelled(cast(ClassConditional, part), [fold]) for part, fold in parts]
-        return Fitted(self._found.settings, members)
-
-
 def labelled(conditional: Conditional | None, folds: Sequence[Fold]) -> LabelledPopulation:
     """Return densities of numbers given labels with the densities of the labels of their folds.
 
@@ -230,16 +214,15 @@ def _has_numbers(folds: Sequence[Fold]) -> bool:
     return folds[0].learned.shape[1] > folds[0].labels
 
 
-def _labels_alone(folds: Sequence[Fold]) -> list[LatentClasses]:
-    """Return classes of the labels alone, whose number has the best held-out score."""
+def _labels_alone(folds: Sequence[Fold]) -> list[Mixture]:
+    """Return mixtures of the labels alone; their size has the best held-out score."""
     recipe, fewest = folds[0].recipe, min(len(fold.train) for fold in folds)
 
-    def fitted(fold: Fold, count: int, most: int, starts: int) -> LatentClasses:
+    def fitted(fold: Fold, count: int, most: int, starts: int) -> Mixture:
         codes = codes_of(fold.learned[:, : fold.labels], fold.sizes)
         rows = Rows.of_labels(codes, fold.sizes)
-        return LatentClasses.fit(
-            rows.take(subsample(np.arange(len(codes)), most)), count, 0.0, starts
-        )
+        few = rows.take(subsample(np.arange(len(codes)), most))
+        return expectation.fit(few, count, 0.0, starts)
 
     def score(count: int, ridge: float) -> float:
         each = [_log_labels(fitted(f, count, recipe.searched_rows, 1), f) for f in folds]
@@ -251,10 +234,10 @@ def _labels_alone(folds: Sequence[Fold]) -> list[LatentClasses]:
     return [each.to_nine_digits() for each in last]
 
 
-def _log_labels(classes: LatentClasses, fold: Fold) -> Array:
+def _log_labels(mixture: Mixture, fold: Fold) -> Array:
     """Return the log-probabilities of the known labels of the held-out rows, ``(h,)``."""
     codes = codes_of(fold.unseen[:, : fold.labels], fold.sizes)
-    return classes.log_prob(Rows.of_labels(codes, fold.sizes))
+    return mixture.log_prob(np.empty((len(codes), 0)), codes)
 
 
 def _effort(recipe: Recipe, *, is_last: bool) -> tuple[int, int]:

@@ -24,13 +24,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flows.core.arrays import Array, Whole, as_points, as_rows
-from flows.core.rows import Rows, effective_rows, equal_rows
+from flows.core.rows import Rows, codes_of, effective_rows, equal_rows
 from flows.core.seeds import numpy_generator
 from flows.core.settings import FOLDS, Recipe
-from flows.mixtures import completion
-from flows.mixtures.class_conditional import codes_of
-from flows.mixtures.fitting import RIDGE, fit_gaussian
-from flows.mixtures.latent_classes import LatentClasses
+from flows.mixtures import expectation
+from flows.mixtures.fitting import fit_gaussian
 from flows.networks.population import ensemble_log_prob
 from flows.networks.preprocessing import Preprocessing
 from flows.networks.to_real import ToReal
@@ -220,9 +218,9 @@ def score_references(folds: Sequence[Fold]) -> dict[str, float]:
         log_det = np.nansum(slopes[:, context:], axis=1)
         for name, correlated in references.items():
             gaussian = fit_gaussian(np.ascontiguousarray(z), correlated=correlated)
-            log_q = completion.log_prob(gaussian, known) + log_det
+            log_q = gaussian.log_prob(known) + log_det
             if context:
-                log_q -= completion.log_prob(gaussian.marginal(context), known[:, :context])
+                log_q -= gaussian.marginal(context).log_prob(known[:, :context])
             totals[name] += float(log_q.sum())
     count = sum(len(fold.held_out) for fold in folds)
     return {name: total / count for name, total in totals.items()}
@@ -248,8 +246,11 @@ def _label_references(folds: Sequence[Fold]) -> dict[str, float]:
                 log_det = np.nansum(slopes, axis=1)
             pairs.append(Rows(z, codes_of(rows[:, : fold.labels], fold.sizes), fold.sizes))
         learned, unseen = pairs
-        models = LatentClasses.independent(learned), LatentClasses.fit(learned, 1, RIDGE)
+        models = (
+            expectation.independent(learned),
+            expectation.fit(learned, 1, expectation.RIDGE),
+        )
         for name, model in zip(REFERENCES, models, strict=True):
-            totals[name] += float((model.log_prob(unseen) + log_det).sum())
+            totals[name] += float((model.log_prob(unseen.numbers, unseen.codes) + log_det).sum())
     count = sum(len(fold.held_out) for fold in folds)
     return {name: total / count for name, total in totals.items()}

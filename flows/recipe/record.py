@@ -45,7 +45,7 @@ class MemberRecord:
     Args:
         fold: the fold whose rows the member did not learn from.
         settings: the settings of the member: the preprocessing, and the noise and the lasso of a
-            network, or the number of components (or classes) and the ridge of a mixture.
+            network, or the number of components and the ridge of a mixture.
         steps: the number of steps after which the weights of the network were kept; ``None`` for a
             mixture.
     """
@@ -221,6 +221,6 @@ def _member(
         for words in others:  # such as "noise 0.35", or "3 Gaussians"
             key, value = words.rsplit(maxsplit=1)
             if value.startswith(("Gaussian", "class")):
-                key, value = "classes" if value.startswith("class") else "components", key
-            settings[key] = int(value) if key in ("components", "classes") else float(value)
+                key, value = "components", key
+            settings[key] = int(value) if key == "components" else float(value)
     return MemberRecord(fold, settings, steps)

@@ -126,7 +126,8 @@ def _truth_and_entropy(content: dict[str, Any]) -> tuple[Truth | None, float | N
         entropy = float(content["entropy"])
         if content["kind"] == "target":
             return truths.make(content["name"], **content["settings"]), entropy
-        return Mixture(*(np.asarray(content[key], float) for key in MIXTURE)), entropy
+        weights, means, covariances = (np.asarray(content[key], float) for key in MIXTURE)
+        return Mixture(weights, means, covariances), entropy
 
 
 class Prepared(NamedTuple):

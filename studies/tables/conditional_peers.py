@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from flows.bijections import Margins
 from flows.conditionals.distillation import RANGE
 from flows.core.arrays import Array
-from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
-from flows.mixtures.mixture import Mixture
+from flows.mixtures.mixture import Mixture, patterns
 from studies.tables.normal_scores import rows_of, scores_of
 
 DRAWS = 4_000  # for quantiles
@@ -54,7 +53,7 @@ class ClosedForm:
         z, log_slope = self.scores(rows)
         found = np.empty(len(rows))
         for u, own in patterns(np.where(unknown, np.nan, z), len(z)):
-            conditional = ConditionalMixture.of(self.mixture, z[own], u)
+            conditional = self.mixture.conditional(z[own], u)
             found[own] = conditional.log_prob(z[own][:, u]) + log_slope[own][:, u].sum(axis=1)
         return found
 
@@ -64,7 +63,7 @@ class ClosedForm:
         z = self.scores(np.where(gaps, 0.0, rows))[0]
         found = []
         for row, u in zip(z, gaps, strict=True):
-            conditional = ConditionalMixture.of(self.mixture, np.tile(row, (DRAWS, 1)), u)
+            conditional = self.mixture.conditional(np.tile(row, (DRAWS, 1)), u)
             drawn = conditional.sample(rng.random(DRAWS), rng.standard_normal((DRAWS, u.sum())))
             points = np.tile(row, (len(levels), 1))
             points[:, u] = np.quantile(drawn, levels, axis=0)  # an increasing map keeps quantiles
@@ -77,7 +76,7 @@ class ClosedForm:
         found = np.empty(rows.shape)
         for d, log_level in enumerate(-np.log(3 * self.ranges)):
             one = np.arange(len(self.ranges)) == d
-            others = ConditionalMixture.of(self.mixture, z, ~one)
+            others = self.mixture.conditional(z, ~one)
             log_margin = others.log_evidence + log_slope[:, d]
             log_rest = self.log_conditional(rows, np.tile(one, (len(rows), 1)))
             found[:, d] = np.logaddexp(log_margin, log_level) - np.log(2) - log_rest

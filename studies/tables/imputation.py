@@ -20,7 +20,7 @@ from sklearn.impute import IterativeImputer
 
 from flows.core import seeds
 from flows.core.arrays import Array
-from flows.mixtures.latent_classes import Rows
+from flows.core.rows import Rows
 from studies.engine import quiet
 from studies.tables import latent_classes, realistic_scores
 from studies.tables.realistic_scores import OURS, Split

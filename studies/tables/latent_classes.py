@@ -1,14 +1,14 @@
 """Peers for tables of numbers, labels and missing values: mixtures of latent classes.
 
-``flows/mixtures/latent_classes.py`` has their density and its fit.
+``flows/mixtures/mixture.py`` has their density, and ``expectation.py`` their fit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -18,17 +18,19 @@ from sklearn.model_selection import KFold
 from flows.bijections import Margins
 from flows.bijections.margins import normal_scores
 from flows.core.arrays import Array, Whole, as_points, as_rows, choose
-from flows.mixtures import fitting
-from flows.mixtures.conditional_mixture import ConditionalMixture, patterns
-from flows.mixtures.gaussian_mixture import GaussianMixture
-from flows.mixtures.latent_classes import LatentClasses, Rows
+from flows.core.rows import Rows
+from flows.mixtures import expectation, fitting
+from flows.mixtures.mixture import Mixture
 from flows.networks.preprocessing import Preprocessing
 from flows.networks.to_real import ToReal
 from flows.recipe import candidate as recipe_candidate
 from flows.recipe.clock import Clock
 from flows.recipe.fold import Fold
-from flows.recipe.mixture_candidate import ClassCandidate, MixtureCandidate
+from flows.recipe.mixture_candidate import MixtureCandidate
 from flows.recipe.recipe import Learned, learn
+
+if TYPE_CHECKING:
+    from flows.mixtures.gaussian_mixture import GaussianMixture
 
 MOST = 24  # classes
 FOLDS = 3  # of the cross-validation
@@ -37,27 +39,18 @@ STARTS = 5  # of the last fit
 
 @dataclass(frozen=True)
 class Fitted:
-    """Classes of the numbers after ``maps``, or of the numbers themselves."""
+    """A mixture of the numbers after ``maps``, or of the numbers themselves, and of the labels."""
 
-    classes: LatentClasses
+    mixture: Mixture
     maps: Preprocessing | None = None
 
     def log_prob(self, rows: Rows) -> Array:
         z, log_slope = scored(rows, self.maps)
-        return self.classes.log_prob(z) + log_slope
+        return self.mixture.log_prob(z.numbers, z.codes) + log_slope
 
     def draw(self, rows: Rows, rng: np.random.Generator) -> Array:
         """Draw the missing numbers of each row given its known values; return ``(n, D)``."""
-        z = scored(rows, self.maps)[0]
-        chosen = drawn_parts(self.classes.log_terms(z), rng)
-        drawn = z.numbers.copy()
-        for unknown, places in patterns(z.numbers, len(drawn)):
-            u = np.flatnonzero(unknown)
-            given = ConditionalMixture.of(self.classes.mixture, z.numbers[places], unknown)
-            noise = rng.standard_normal((len(places), len(u)))
-            means = given.means[np.arange(len(places)), chosen[places]]
-            own = np.einsum("nuv,nv->nu", given.factors[chosen[places]], noise)
-            drawn[places[:, None], u] = means + own
+        drawn = self.mixture.draw_missing(scored(rows, self.maps)[0], rng)[0].numbers
         if self.maps is not None:
             drawn = as_rows(self.maps.inverse(as_points(drawn))[0])
         return np.where(np.isnan(rows.numbers), drawn, rows.numbers)
@@ -124,8 +117,9 @@ def search(folds: Sequence[tuple[Rows, Rows]]) -> tuple[int, float]:
     """
 
     def score(classes: int, ridge: float) -> float:
-        fits = [(LatentClasses.fit(learned, classes, ridge), held) for learned, held in folds]
-        return float(np.concatenate([fitted.log_prob(held) for fitted, held in fits]).mean())
+        fits = [Fitted(expectation.fit(learned, classes, ridge)) for learned, _ in folds]
+        pairs = zip(fits, folds, strict=True)
+        return float(np.concatenate([fit.log_prob(held) for fit, (_, held) in pairs]).mean())
 
     fewest = min(len(learned.numbers) for learned, _ in folds)
     return fitting.search(score, fitting.components(MOST, fewest))
@@ -138,12 +132,12 @@ def split(rows: Rows, folds: int) -> list[tuple[Whole, Whole]]:
 
 def independent(rows: Rows) -> Peer:
     """Fit independent columns: a Gaussian per number, and frequencies of labels."""
-    return Fitted(LatentClasses.independent(rows))
+    return Fitted(expectation.independent(rows))
 
 
 def gaussian(rows: Rows) -> Peer:
     """Fit one Gaussian of the numbers, and independent frequencies of labels."""
-    return Fitted(LatentClasses.fit(rows, 1, fitting.RIDGE))
+    return Fitted(expectation.fit(rows, 1, expectation.RIDGE))
 
 
 def mixture(rows: Rows, *, margins: bool = False) -> Peer:
@@ -154,17 +148,17 @@ def mixture(rows: Rows, *, margins: bool = False) -> Peer:
     scores = margins_of(rows) if margins else None
     z = scored(rows, scores)[0]
     folds = [(z.take(learned), z.take(held)) for learned, held in split(z, FOLDS)]
-    return Fitted(LatentClasses.fit(z, *search(folds), STARTS), scores)
+    return Fitted(expectation.fit(z, *search(folds), STARTS), scores)
 
 
-class JointClasses(ClassCandidate):
-    """Latent classes as densities of whole rows, with their own probabilities of labels."""
+class JointMixtures(MixtureCandidate):
+    """Mixtures as densities of whole rows, with their own probabilities of labels."""
 
     def prepare(self, folds: Sequence[Fold], clock: Clock) -> None:
         pass
 
     def fit(self, folds: Sequence[Fold], clock: Clock) -> recipe_candidate.Fitted:
-        return MixtureCandidate.fit(self, folds, clock)
+        return self.fit_all(folds, clock)
 
 
 def stacked(rows: Rows) -> Peer:
@@ -178,17 +172,12 @@ def stacked(rows: Rows) -> Peer:
     to_real = ToReal()
     to_real.label_counts = [*rows.sizes, *[0] * rows.numbers.shape[1]]
     learned = Learned(matrix, to_real, labels=len(rows.sizes))
-    ensemble, _ = learn(learned, [JointClasses() if rows.sizes else MixtureCandidate()])
-    fitted = [_fitted(part) for part in ensemble.parts]
+    ensemble, _ = learn(learned, [JointMixtures()])
+    parts = cast("Iterable[GaussianMixture]", ensemble.parts)
+    fitted = [Fitted(part.mixture, part.preprocessing) for part in parts]
     weights = ensemble.weights.numpy()
     kept = np.flatnonzero(weights > 1e-6)
     return Stacked([fitted[k] for k in kept], weights[kept] / weights[kept].sum())
-
-
-def _fitted(part: Any) -> Fitted:
-    """Return a mixture of the recipe as a peer."""
-    classes = LatentClasses(part.mixture, []) if isinstance(part, GaussianMixture) else part.classes
-    return Fitted(classes, part.preprocessing)
 
 
 FITS: dict[str, Callable[[Rows], Peer]] = {

@@ -1,0 +1,180 @@
+"""Expectation maximisation (EM) of mixtures, which integrates missing values out exactly.
+
+The *E-step* computes for each row and component k the responsibility r_k, and for missing numbers
+the mean and covariance given the known values. The *M-step*, with the sums over rows i and F the
+frequencies of the labels in the table::
+
+    N_k = sum_i r_ik,    w_k = N_k / n,    mu_k = sum_i r_ik E_k[x_i] / N_k
+    Sigma_k = sum_i r_ik E_k[(x_i - mu_k) (x_i - mu_k)^T] / N_k + ridge I
+    pi_kj(c) = (sum_i r_ik [c_ij = c] + PRIOR F_j(c)) / sum_c (same)
+
+Sources: Dempster, Laird and Rubin 1977; Ghahramani and Jordan 1994 (missing values).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from flows.core.arrays import Array, Mask, Whole
+from flows.core.rows import Rows
+from flows.core.threads import one_thread
+from flows.mixtures.mixture import Mixture, patterns
+
+ITERATIONS = 100
+# Gain of an iteration, in nats per row, below which EM ends, as in scikit-learn. With gaps it is
+# smaller, because the values in gaps follow the parameters of the iteration before
+TOLERANCE, WITH_GAPS = 1e-3, 1e-4
+ROWS = 1_000  # of an E-step at a time, whose arrays stay in the cache
+PRIOR = 1.0  # rows with the frequencies of the table, which are added to the labels of each class
+# Added to the variances of one Gaussian, because rows may not vary in some direction
+RIDGE = 1e-6
+
+
+class Filled(NamedTuple):
+    """The missing numbers of rows with one pattern of gaps, given the known values.
+
+    Args:
+        unknown: the indices of the U columns with gaps.
+        rows: the indices of the m rows.
+        means: the means under each component, ``(m, K, U)``.
+        covariances: the covariances under each component, ``(K, U, U)``.
+    """
+
+    unknown: Whole
+    rows: Whole
+    means: Array
+    covariances: Array
+
+
+def independent(rows: Rows) -> Mixture:
+    """Return one component with independent columns, fitted to the known values."""
+    mean = np.nanmean(rows.numbers, axis=0, keepdims=True)
+    covariance = np.diag(np.nanvar(rows.numbers, axis=0) + RIDGE)
+    shares = [each[None] for each in rows.frequencies()]
+    return Mixture(np.ones(1), mean, covariance[None], shares)
+
+
+def fit(
+    rows: Rows, components: int, ridge: float, starts: int = 1, iterations: int = ITERATIONS
+) -> Mixture:
+    """Fit a mixture by EM.
+
+    EM starts from k-means of the numbers, with means for gaps, and the labels as indicators.
+
+    Args:
+        rows: the rows, with gaps.
+        components: the number of components K.
+        ridge: the number added to the diagonal of every covariance, in squared units of the rows.
+        starts: the number of starts; the most likely fit is kept.
+        iterations: the largest number of iterations per start.
+
+    Raises ``ValueError`` if a covariance is singular despite the ridge.
+
+    Examples:
+        >>> import numpy as np
+        >>> from flows.core.rows import Rows
+        >>> from flows.mixtures.expectation import fit
+        >>> rows = Rows.of_numbers(np.array([[-2.1], [-2.0], [-1.9], [1.9], [2.0], [np.nan]]))
+        >>> np.sort(fit(rows, components=2, ridge=1e-3).means.ravel()).round(2)
+        array([-2.  ,  1.95])
+    """
+    state = np.random.RandomState(0)  # scikit-learn takes no numpy.random.Generator
+    with one_thread():  # the sums of one thread are reproducible
+        fits = [_fit_once(rows, components, ridge, state, iterations) for _ in range(starts)]
+        if len(fits) == 1:
+            return fits[0]
+        return max(fits, key=lambda each: float(each.log_prob(rows.numbers, rows.codes).mean()))
+
+
+def _fit_once(
+    rows: Rows, components: int, ridge: float, state: np.random.RandomState, iterations: int
+) -> Mixture:
+    one, groups = independent(rows), list(patterns(rows.numbers, ROWS))
+    start = Mixture.stacked([one] * components, np.full(components, 1 / components))
+    _, filled = _expected(start, rows, groups)
+    which = _clusters(rows, one.means, components, state)
+    responsibilities = (which == np.arange(components)[:, None]).astype(np.float64)
+    frequencies = [PRIOR * each for each in rows.frequencies()]
+    indicators = [each.astype(np.float64) for each in rows.indicators()]
+    before, tolerance = -np.inf, WITH_GAPS if filled else TOLERANCE
+    for _ in range(iterations):
+        counts = [responsibilities @ each for each in indicators]
+        labels = [count + prior for count, prior in zip(counts, frequencies, strict=True)]
+        mixture = _maximised(rows.numbers, responsibilities, filled, labels, ridge)
+        log_terms, filled = _expected(mixture, rows, groups)
+        log_q = np.logaddexp.reduce(log_terms, axis=0)
+        if log_q.mean() - before < tolerance:
+            break
+        before, responsibilities = log_q.mean(), np.exp(log_terms - log_q)
+    return mixture
+
+
+def _clusters(rows: Rows, means: Array, components: int, state: np.random.RandomState) -> Whole:
+    """Return the cluster of each row, ``(n,)``, by the k-means of scikit-learn."""
+    from sklearn.cluster import KMeans  # takes a second
+    from sklearn.exceptions import ConvergenceWarning
+
+    filled = np.where(np.isnan(rows.numbers), means, rows.numbers)
+    points = np.column_stack([filled, *rows.indicators()])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different rows than components
+        found = KMeans(components, n_init=1, random_state=state).fit_predict(points)
+    return np.asarray(found, np.int64)
+
+
+def _expected(
+    mixture: Mixture, rows: Rows, groups: Sequence[tuple[Mask, Whole]]
+) -> tuple[Array, list[Filled]]:
+    """Return log w_k + log p(row | k), ``(K, n)``, and the missing numbers: the E-step.
+
+    ``groups`` are the ``patterns`` of all rows.
+    """
+    log_terms, filled = np.empty((len(mixture.weights), len(rows.numbers))), []
+    for unknown, own in groups:
+        x, codes = rows.numbers[own], rows.codes[own]
+        if not unknown.any():
+            log_terms[:, own] = mixture.log_terms(x, codes)
+            continue
+        given = mixture.conditional(x, unknown, codes)
+        log_terms[:, own] = (given.log_weights + given.log_evidence[:, None]).T
+        covariances = given.factors @ given.factors.transpose(0, 2, 1)
+        filled.append(Filled(np.flatnonzero(unknown), own, given.means, covariances))
+    return log_terms, filled
+
+
+def _maximised(
+    x: Array,
+    responsibilities: Array,
+    filled: Sequence[Filled],
+    labels: Sequence[Array],
+    ridge: float,
+) -> Mixture:
+    """Return the mixture of the M-step.
+
+    Args:
+        x: the numbers ``(n, D)``, ``NaN`` in gaps.
+        responsibilities: the responsibilities of the components, ``(K, n)``.
+        filled: the missing numbers.
+        labels: for each column of L labels, their smoothed counts in each component, ``(K, L)``.
+        ridge: the number added to the variances.
+    """
+    dim, total = x.shape[1], responsibilities.sum(axis=1) + 1e-10
+    means = np.empty((len(total), dim))
+    covariances = np.empty((len(total), dim, dim))
+    complete = x.copy()
+    for k, own in enumerate(responsibilities):
+        moments = np.zeros((dim, dim))
+        for unknown, rows, centers, spread in filled:
+            complete[rows[:, None], unknown] = centers[:, k]
+            moments[unknown[:, None], unknown] += own[rows].sum() * spread[k]
+        means[k] = own @ complete / total[k]
+        centred = complete - means[k]
+        moments += (own[:, None] * centred).T @ centred
+        covariances[k] = moments / total[k] + ridge * np.eye(dim)
+    shares = [each / each.sum(axis=1, keepdims=True) for each in labels]
+    covariances = (covariances + covariances.transpose(0, 2, 1)) / 2
+    return Mixture(total / total.sum(), means, covariances, shares)
