@@ -5,7 +5,8 @@ Run as ``python -m benchmarks.against COMMIT``.
 Writes ``against.json``: medians in seconds, and the median ratio of consecutive readings, of
 
 - an epoch: ten affine RealNVPs, 8 couplings of width 64, batches of 128 of 800 points;
-- `flows fit` of a simulated table on the command line: ten members, with imports and files;
+- `flows fit` of simulated tables on the command line, one of them with labels: ten members, with
+  imports and files;
 - `make repro` in a clean clone, without compiling the kernels.
 
 A run takes half an hour. Leave the machine idle otherwise.
@@ -62,9 +63,10 @@ def main(
     parser.add_argument("--pipelines", type=int, default=2, help="runs of the pipeline per commit")
     options, plan = parser.parse_args(arguments), read_yaml(PARAMS)["against"]
     measures: dict[str, tuple[int, Callable[[Path], float]]] = {}
-    for rows, columns in sizes or plan["sizes"]:
-        fits = partial(fit, rows=rows, columns=columns)
-        measures[f"fit, {rows} x {columns}"] = options.fits, fits
+    for rows, columns, labels in sizes or plan["sizes"]:
+        fits = partial(fit, rows=rows, columns=columns, labels=labels)
+        name = f"fit, {rows} x {columns}" + (f" and {labels} of labels" if labels else "")
+        measures[name] = options.fits, fits
     for name, own in plan["epochs"].items():
         measures[f"epoch, {name}"] = options.rounds, partial(epoch, **own, count=options.epochs)
     measures["pipeline"] = options.pipelines, pipeline
@@ -76,7 +78,7 @@ def main(
             revision = command.git("log", "-1", "--format=%H", commit, "--").strip()
             command.git("checkout", "--quiet", revision, cwd=clone)
             if options.fits:  # compiles the kernels; fails early without `flows fit`
-                fit(clone, 20, 2)
+                fit(clone, 20, 2, 0)
         for name, (rounds, measure) in measures.items():
             turns = [[measure(clone) for clone in clones] for _ in range(rounds)]
             if turns:
@@ -92,10 +94,15 @@ def epoch(clone: Path, threads: int, march: str, count: int) -> float:
     return float(run(clone, *words, OMP_NUM_THREADS=str(threads), FLOWS_MARCH=march))
 
 
-def fit(clone: Path, rows: int, columns: int) -> float:
-    """Return the seconds of a fit of two clusters; every third column has a long tail."""
+def fit(clone: Path, rows: int, columns: int, labels: int) -> float:
+    """Return the seconds of a fit of two clusters; every third column has a long tail.
+
+    The labels of a row tell whether each of its first numbers is above the median.
+    """
     values = pd.DataFrame(make_blobs(rows, columns, centers=2, random_state=0)[0]).add_prefix("x")
     values.iloc[:, ::3] = (values.iloc[:, ::3] / 4).apply("exp")
+    above = values.iloc[:, :labels].gt(values.iloc[:, :labels].median())
+    values = values.join(above.replace({True: "high", False: "low"}).add_suffix("_label"))
     path = clone.with_name("rows.csv")
     values.to_csv(path, index=False)
     return timed(clone, "-m", "flows", "fit", str(path), "-o", str(path.with_suffix(".flow")))

@@ -27,7 +27,7 @@ from flows.mixtures.mixture import Mixture, patterns
 ITERATIONS = 100
 # Gain of an iteration, in nats per row, below which EM ends, as in scikit-learn. With gaps it is
 # smaller, because the values in gaps follow the parameters of the iteration before
-TOLERANCE, WITH_GAPS = 1e-3, 1e-4
+TOLERANCE, WITH_GAPS = 1e-3, 3e-4
 ROWS = 1_000  # of an E-step at a time, whose arrays stay in the cache
 PRIOR = 1.0  # rows with the frequencies of the table, which are added to the labels of each class
 # Added to the variances of one Gaussian, because rows may not vary in some direction
@@ -35,19 +35,18 @@ RIDGE = 1e-6
 
 
 class Filled(NamedTuple):
-    """The missing numbers of rows with one pattern of gaps, given the known values.
+    """The rows with gaps, with the expectations of their missing numbers.
 
     Args:
-        unknown: the indices of the U columns with gaps.
-        rows: the indices of the m rows.
-        means: the means under each component, ``(m, K, U)``.
-        covariances: the covariances under each component, ``(K, U, U)``.
+        places: the indices of the G rows.
+        values: the rows under each component, ``(K, G, D)``.
+        spreads: for each pattern of gaps, the indices of the U columns and of the rows, and the
+            covariances of the missing numbers under each component, ``(K, U, U)``.
     """
 
-    unknown: Whole
-    rows: Whole
-    means: Array
-    covariances: Array
+    places: Whole
+    values: Array
+    spreads: list[tuple[Whole, Whole, Array]]
 
 
 def independent(rows: Rows) -> Mixture:
@@ -100,7 +99,7 @@ def _fit_once(
     responsibilities = (which == np.arange(components)[:, None]).astype(np.float64)
     frequencies = [PRIOR * each for each in rows.frequencies()]
     indicators = [each.astype(np.float64) for each in rows.indicators()]
-    before, tolerance = -np.inf, WITH_GAPS if filled else TOLERANCE
+    before, tolerance = -np.inf, WITH_GAPS if len(filled.places) else TOLERANCE
     for _ in range(iterations):
         counts = [responsibilities @ each for each in indicators]
         labels = [count + prior for count, prior in zip(counts, frequencies, strict=True)]
@@ -128,53 +127,53 @@ def _clusters(rows: Rows, means: Array, components: int, state: np.random.Random
 
 def _expected(
     mixture: Mixture, rows: Rows, groups: Sequence[tuple[Mask, Whole]]
-) -> tuple[Array, list[Filled]]:
-    """Return log w_k + log p(row | k), ``(K, n)``, and the missing numbers: the E-step.
+) -> tuple[Array, Filled]:
+    """Return log w_k + log p(row | k), ``(K, n)``, and the rows with gaps: the E-step.
 
     ``groups`` are the ``patterns`` of all rows.
     """
-    log_terms, filled = np.empty((len(mixture.weights), len(rows.numbers))), []
+    count, spreads = len(mixture.weights), list[tuple[Whole, Whole, Array]]()
+    log_terms = np.empty((count, len(rows.numbers)))
+    places = np.flatnonzero(np.isnan(rows.numbers).any(axis=1))
+    values = rows.numbers[places][None].repeat(count, axis=0)
     for unknown, own in groups:
-        x, codes = rows.numbers[own], rows.codes[own]
-        if not unknown.any():
+        x, codes, u = rows.numbers[own], rows.codes[own], np.flatnonzero(unknown)
+        if not len(u):
             log_terms[:, own] = mixture.log_terms(x, codes)
             continue
         given = mixture.conditional(x, unknown, codes)
         log_terms[:, own] = (given.log_weights + given.log_evidence[:, None]).T
-        covariances = given.factors @ given.factors.transpose(0, 2, 1)
-        filled.append(Filled(np.flatnonzero(unknown), own, given.means, covariances))
-    return log_terms, filled
+        inside = np.searchsorted(places, own)
+        values[:, inside[:, None], u] = given.means.transpose(1, 0, 2)
+        spreads.append((u, own, given.covariances))
+    return log_terms, Filled(places, values, spreads)
 
 
 def _maximised(
-    x: Array,
-    responsibilities: Array,
-    filled: Sequence[Filled],
-    labels: Sequence[Array],
-    ridge: float,
+    x: Array, responsibilities: Array, filled: Filled, labels: Sequence[Array], ridge: float
 ) -> Mixture:
     """Return the mixture of the M-step.
 
     Args:
         x: the numbers ``(n, D)``, ``NaN`` in gaps.
         responsibilities: the responsibilities of the components, ``(K, n)``.
-        filled: the missing numbers.
+        filled: the rows with gaps.
         labels: for each column of L labels, their smoothed counts in each component, ``(K, L)``.
         ridge: the number added to the variances.
     """
     dim, total = x.shape[1], responsibilities.sum(axis=1) + 1e-10
     means = np.empty((len(total), dim))
-    covariances = np.empty((len(total), dim, dim))
+    covariances = np.zeros((len(total), dim, dim))
+    for u, own, spread in filled.spreads:
+        share = responsibilities[:, own].sum(axis=1)
+        covariances[:, u[:, None], u] += share[:, None, None] * spread
     complete = x.copy()
     for k, own in enumerate(responsibilities):
-        moments = np.zeros((dim, dim))
-        for unknown, rows, centers, spread in filled:
-            complete[rows[:, None], unknown] = centers[:, k]
-            moments[unknown[:, None], unknown] += own[rows].sum() * spread[k]
+        complete[filled.places] = filled.values[k]
         means[k] = own @ complete / total[k]
         centred = complete - means[k]
-        moments += (own[:, None] * centred).T @ centred
-        covariances[k] = moments / total[k] + ridge * np.eye(dim)
-    shares = [each / each.sum(axis=1, keepdims=True) for each in labels]
+        covariances[k] += (own[:, None] * centred).T @ centred
+    covariances = covariances / total[:, None, None] + ridge * np.eye(dim)
     covariances = (covariances + covariances.transpose(0, 2, 1)) / 2
+    shares = [each / each.sum(axis=1, keepdims=True) for each in labels]
     return Mixture(total / total.sum(), means, covariances, shares)

@@ -320,17 +320,22 @@ class Mixture:
             codes: codes of labels ``(n, C)``, -1 in gaps; ``None`` integrates all labels out.
         """
         u, o = np.flatnonzero(unknown), np.flatnonzero(~unknown)
+        # Not a mixture of its own, whose arguments would be checked: EM needs many conditionals
         covariances = self.covariances
-        known = covariances[:, o[:, None], o]
-        regression = np.linalg.solve(known, covariances[:, o[:, None], u])  # (K, O, U)
-        rest = covariances[:, u[:, None], u] - covariances[:, u[:, None], o] @ regression
-        difference = x[:, o] - self.means[:, None, o]  # (K, n, O)
-        means = self.means[:, None, u] + difference @ regression
-        log_joint = self.marginal(o).log_terms(x[:, o], codes)
+        factors = np.linalg.cholesky(covariances[:, o[:, None], o])
+        whitening = np.linalg.inv(factors)
+        white = (x[:, o] - self.means[:, None, o]) @ whitening.transpose(0, 2, 1)  # (K, n, O)
+        across = whitening @ covariances[:, o[:, None], u]  # (K, O, U)
+        rest = covariances[:, u[:, None], u] - across.transpose(0, 2, 1) @ across
+        log_norm = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(1)
+        log_scale = np.log(self.weights) - log_norm - 0.5 * len(o) * np.log(2 * np.pi)
+        log_joint = log_scale[:, None] - 0.5 * np.einsum("kno,kno->kn", white, white)
+        if codes is not None:
+            log_joint += self._log_labels(codes)
         log_evidence = np.logaddexp.reduce(log_joint, axis=0)
-        factors = np.linalg.cholesky((rest + rest.transpose(0, 2, 1)) / 2).astype(np.float64)
+        means = self.means[:, None, u] + white @ across
         return Conditional(
-            (log_joint - log_evidence).T, means.transpose(1, 0, 2), factors, log_evidence
+            (log_joint - log_evidence).T, means.transpose(1, 0, 2), rest, log_evidence
         )
 
     def given(self, x: Array, codes: Whole | None = None) -> tuple[Mixture, float]:
@@ -344,11 +349,11 @@ class Mixture:
         found = self.conditional(x[None], unknown, of_row)
         weights = np.exp(found.log_weights[0])
         kept = weights > np.finfo(float).tiny
-        covariances = found.factors[kept] @ found.factors[kept].transpose(0, 2, 1)
         gaps = np.full(len(self.shares), True) if codes is None else codes < 0
         shares = [share[kept] for share, gap in zip(self.shares, gaps, strict=True) if gap]
         own = weights[kept] / weights[kept].sum()
-        return Mixture(own, found.means[0, kept], covariances, shares), float(found.log_evidence[0])
+        mixture = Mixture(own, found.means[0, kept], found.covariances[kept], shares)
+        return mixture, float(found.log_evidence[0])
 
     def box(self, deviations: float = 4.0) -> tuple[Array, Array]:
         """Return the corners, ``(D,)`` each, of a box that holds nearly all of the mass.
@@ -375,14 +380,20 @@ class Conditional(NamedTuple):
     Args:
         log_weights: log w_k(o), ``(n, K)``.
         means: m_k(o), ``(n, K, U)``.
-        factors: the Cholesky factors L_k, ``(K, U, U)``.
+        covariances: L_k L_k^T, ``(K, U, U)``.
         log_evidence: log p(o), ``(n,)``.
     """
 
     log_weights: Array
     means: Array
-    factors: Array
+    covariances: Array
     log_evidence: Array
+
+    @property
+    def factors(self) -> Array:
+        """The Cholesky factors L_k, ``(K, U, U)``."""
+        mirrored = self.covariances.transpose(0, 2, 1)
+        return np.asarray(np.linalg.cholesky((self.covariances + mirrored) / 2))
 
     def sample(self, level: Array, noise: Array) -> Array:
         """Draw the unknown coordinates of every point, ``(n, U)``.
@@ -406,8 +417,9 @@ class Conditional(NamedTuple):
     def log_prob(self, values: Array) -> Array:
         """Return the log-densities in nats, ``(n,)``, of ``values`` ``(n, U)``, one per point."""
         difference = (values[:, None] - self.means).transpose(1, 2, 0)  # (K, U, n)
-        white = np.linalg.inv(self.factors) @ difference
-        log_norm = np.log(np.diagonal(self.factors, axis1=1, axis2=2)).sum(axis=1)
+        factors = self.factors
+        white = np.linalg.inv(factors) @ difference
+        log_norm = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
         terms = -0.5 * np.einsum("kun,kun->nk", white, white) - log_norm
         constant = 0.5 * values.shape[1] * np.log(2 * np.pi)
         return np.asarray(np.logaddexp.reduce(self.log_weights + terms, axis=1) - constant)
@@ -416,7 +428,7 @@ class Conditional(NamedTuple):
         """Return the means and standard deviations of the unknown coordinates, ``(n, U)`` each."""
         weights = np.exp(self.log_weights)
         mean = np.einsum("nk,nku->nu", weights, self.means)
-        within = np.einsum("kuv,kuv->ku", self.factors, self.factors)
+        within = np.diagonal(self.covariances, axis1=1, axis2=2)
         second = np.einsum("nk,nku->nu", weights, (self.means - mean[:, None]) ** 2 + within)
         return mean, np.sqrt(second)
 

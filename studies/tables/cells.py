@@ -186,6 +186,11 @@ def _realistic(params: dict[str, Any]) -> Iterator[Cell]:
         own = {"table": table, "split": split, "test": params["test"], **shared}
         for model in models:
             yield f"realistic/{model}/{realistic.short(table)}/{split}", {"model": model, **own}
+    aside = params["set_aside"]
+    for table, split in product(aside["tables"], range(aside["splits"])):
+        settings = {"model": realistic_scores.OURS, "table": table, "split": split}
+        name = f"realistic/{realistic_scores.OURS}/{realistic.short(table)}/{split}"
+        yield name, {**settings, "test": params["test"], **shared}
     asked = params["imputation"]
     for table, split in product(params["tables"], range(asked["splits"])):
         own = {"table": table, "split": split, "rows": asked["rows"], **shared}
