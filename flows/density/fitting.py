@@ -35,7 +35,7 @@ from flows.recipe.mixture_candidate import MixtureCandidate
 from flows.recipe.network_candidate import Family, NetworkCandidate
 from flows.recipe.recipe import Learned, learn
 from flows.recipe.record import Record, RowScores, RowState
-from flows.recipe.regularisation import LABEL_REGULARISATIONS, TARGET_REGULARISATIONS
+from flows.recipe.regularisation import COLUMN_REGULARISATIONS, LABEL_REGULARISATIONS
 from flows.recipe.train import train
 from flows.tables.column_maps import ColumnMaps
 from flows.tables.notices import Notice, show
@@ -273,7 +273,7 @@ class _Asked:
         separate = registry.find("conditional")()
         racing = (
             (self.architecture, LABEL_REGULARISATIONS),
-            (separate, TARGET_REGULARISATIONS),
+            (separate, COLUMN_REGULARISATIONS),
         )
         return [
             family(each, regularisations=own, settings={"model": registry.name_of(each)})

@@ -47,3 +47,8 @@ TARGET_REGULARISATIONS = tuple(
     for noise in (0.05, 0.1, 0.2)
     for lasso in (1.0, 2.0, 4.0, 8.0)
 )
+
+# Of these, the ways in which a conditional flow learns numbers given labels
+COLUMN_REGULARISATIONS = tuple(
+    each for each in TARGET_REGULARISATIONS if each.noise > 0.05 and each.lasso in (2.0, 8.0)
+)
