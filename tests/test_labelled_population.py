@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import SHORT_RECIPE, SMALL, field
+from helpers import SHORT_RECIPE, SMALL, few_samples, field
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
@@ -18,6 +18,7 @@ from flows import Mixture
 from flows.core.arrays import Array
 from flows.core.rows import Rows
 from flows.core.seeds import numpy_generator
+from flows.density.frame_density import Density
 from flows.mixtures import expectation
 from flows.mixtures.fitting import fit_mixture
 from flows.mixtures.gaussian_mixture import GaussianMixture
@@ -135,6 +136,39 @@ def test_the_log_density_is_that_of_the_labels_of_the_fold_and_of_the_numbers_gi
     changed = table.copy()
     changed[:, 3] = 1 - changed[:, 3]
     np.testing.assert_allclose(found[:, 2], population.log_prob(changed)[:, 2], rtol=1e-6)
+
+
+def test_a_mixture_with_labels_is_saved(tmp_path: Path):
+    model = mixture([2, 3])
+    flows.save(model, tmp_path / "mixture.flow")
+    loaded = flows.load(tmp_path / "mixture.flow").population
+    np.testing.assert_array_equal(loaded.score(rows_of([2, 3])), model.score(rows_of([2, 3])))
+
+
+def test_a_missing_label_is_integrated_out_by_a_mixture_and_unknown_to_a_network():
+    table = rows_of([2, 3], 4)
+    table[0, 0] = np.nan
+    assert labelled([2, 3], [0, 1, 2, 3]).log_prob(table)[0].isnan().all()
+    own = mixture([2, 3])
+    columns = ColumnMaps(columns_of([2, 3]))
+    model = LabelledPopulation(own, [own.mixture.marginal(0)], [0], columns, range(4))
+    np.testing.assert_allclose(model.log_prob(table), own.score(table))
+
+
+def test_labels_with_many_combinations_are_drawn_and_not_listed():
+    columns = [category(f"label{j}", 2) for j in range(64)]
+    labels = Mixture.of_labels(np.ones(1), [np.array([[0.3, 0.7]])] * 64)
+    density = Density(LabelledPopulation(None, [labels], [0], ColumnMaps(columns), range(64)))
+    with few_samples():
+        drawn = density.sample(given=pd.DataFrame({"label0": ["label00"] * 20}))
+    assert (drawn["label0"] == "label00").all()
+    second = [f"label{j}1" for j in range(1, 64)]
+    assert (drawn.iloc[:, 1:] == second).mean(axis=None) == pytest.approx(0.7, abs=0.05)
+
+
+def test_an_impossible_point_has_no_density_and_is_not_a_nan():
+    point = np.array([[1e160, 0.0]])
+    assert np.isneginf(mixture([2]).mixture.log_prob(point, np.zeros((1, 1), np.int64)))
 
 
 def test_samples_have_codes_with_their_probabilities():
@@ -272,6 +306,9 @@ def test_without_mixtures_and_with_the_fixed_recipe_labels_have_a_density_of_the
     fixed = flows.fit(frame, SMALL, members=2, settings={"recipe": "fixed", "epochs": 3})
     fixed.save(tmp_path / "fixed.flow")
     loaded = flows.load(tmp_path / "fixed.flow")
+    names = ["ward", "stay"]
+    without = flows.fit(frame[names], members=5, mixtures=0, settings=SHORT_RECIPE)
+    assert without.population.members == 5
     for density in (alone, fixed, loaded):
         labels = [
             density.log_prob(pd.DataFrame({"ward": [ward], "x": [np.nan], "stay": [stay]}))

@@ -30,7 +30,6 @@ from flows.conditionals.unknowns import (
     Intervals,
     LogShare,
     Posterior,
-    codes_inside,
     no_share,
 )
 from flows.core.arrays import Array, Whole, as_points, as_rows, choose
@@ -320,9 +319,8 @@ class TargetUnknowns:
         """Return draws of a context inside intervals, ``(count, d)``, and their log-weights.
 
         The mean weight estimates the density of the known values in scaled units, with
-        probabilities of labels, times the
-        probability of the intervals given these values. For a complete context, all log-weights
-        are 0.
+        probabilities of labels, times the probability of the intervals given these values. For a
+        complete context, all log-weights are 0.
 
         Args:
             x: the known values of the context, ``(d,)``, ``NaN`` for the values to draw.
@@ -334,18 +332,10 @@ class TargetUnknowns:
         drawn = x[None].repeat(count, axis=0)
         if not unknown.any():
             return drawn, np.zeros(count)
-        known, _ = model.mapped(x[None])
-        mixture, log_evidence = model.mixture.given(known.numbers[0], known.codes[0])
-        numbers = [d for d in model.numbers if unknown[d]]
-        labels = [d for d in model.labels if unknown[d]]
-        boxes, sets = {}, {}
-        for d, own in intervals.items():
-            if d in numbers:
-                boxes[numbers.index(d)] = self._scaled(d, own)
-            else:
-                size = model.mixture.sizes[model.labels.index(d)]
-                sets[labels.index(d)] = codes_inside(own, size)
-        proposal = BoxProposal(mixture, boxes, sets)
+        known, columns = model.mapped(x[None])[0], (model.numbers, model.labels)
+        proposal, mixture, log_evidence = BoxProposal.given(
+            model.mixture, known, columns, intervals, self._scaled
+        )
         z, codes = proposal.sample(count, generator)
         log_weights = mixture.log_prob(z, codes) - proposal.log_prob(z, codes) + log_evidence
         whole = known.take(np.zeros(count, np.int64))

@@ -170,11 +170,12 @@ class TargetPopulation(Population):
         # Until release 0.3, the flow was "network"
         flow = cast(Flow, restore(about, below("flow.", state) or below("network.", state)))
         of_context, own = flow.to_real.part(range(flow.context)), below("context_model.", state)
-        if any(of_context.label_counts) and "shares" not in own:
+        if of_context.label_places and "labels_at" not in own:
             raise CheckpointError(
                 "was fitted by release 0.3, which learned labels as numbers; fit the table again"
             )
-        return cls(flow, GaussianMixture.with_state(of_context, own))
+        numbers = [d for d, count in enumerate(of_context.label_counts) if not count]
+        return cls(flow, GaussianMixture.with_state(of_context.part(numbers), own))
 
 
 saving.RESTORERS["targets"] = TargetPopulation.restored

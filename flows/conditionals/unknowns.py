@@ -177,12 +177,6 @@ class Posterior:
         return rows
 
 
-def codes_inside(intervals: Array, count: int) -> Whole:
-    """Return the codes of ``count`` labels that lie in one of the intervals ``(I, 2)``."""
-    codes = np.arange(count)[:, None]
-    return np.flatnonzero(((intervals[:, 0] <= codes) & (codes <= intervals[:, 1])).any(axis=1))
-
-
 def no_share(values: Array) -> Array:
     """Return 0 for each row: its whole weight counts."""
     return np.zeros(len(values))
@@ -259,17 +253,12 @@ class Unknowns:
             log_share: added to the log-weights of complete rows ``(N, D)``.
         """
         distilled, unknown = self.distilled, np.isnan(row)
+        columns = distilled.numbers, distilled.labels
         known = distilled.rows(row[None])
-        mixture, _ = distilled.mixture.given(known.numbers[0], known.codes[0])
-        numbers = [d for d in distilled.numbers if unknown[d]]
-        labels = [d for d in distilled.labels if unknown[d]]
-        boxes, sets = {}, {}
-        for d, own in intervals.items():
-            if d in numbers:
-                boxes[numbers.index(d)] = distilled.ends(d, own)
-            else:
-                sets[labels.index(d)] = codes_inside(own, len(self.columns[d].labels))
-        proposal = BoxProposal(mixture, boxes, sets)
+        proposal, _, _ = BoxProposal.given(
+            distilled.mixture, known, columns, intervals, distilled.ends
+        )
+        numbers, labels = ([d for d in own if unknown[d]] for own in columns)
 
         def piece(count: int) -> tuple[Array, Array]:
             points, (z, codes) = row[None].repeat(count, axis=0), proposal.sample(count, generator)
@@ -306,7 +295,8 @@ class Unknowns:
 
     def _combinations(self, places: list[int]) -> float:
         """Return the number of combinations of the labels; infinity if a column has numbers."""
-        return float(np.prod([len(self.columns[d].labels) or np.inf for d in places]))
+        # Floats, because a product of whole numbers may overflow
+        return float(np.prod([float(len(self.columns[d].labels)) or np.inf for d in places]))
 
     def _listed(self, rows: Array, places: list[int]) -> list[Posterior]:
         """Return posteriors over all combinations of the labels at ``places``.

@@ -71,7 +71,7 @@ class Recipe(Section):
         searched_rows: rows that the search for a mixture learns from, at most.
         fitted_rows: rows that the last fit of a mixture learns from, at most.
         starts: starts of the last fit of a mixture.
-        ridges: the numbers that may be added to the variances of a mixture.
+        ridges: the numbers that may be added to the variances of a mixture, beside 0.001.
         filler_components: numbers of components of the mixture that fills gaps, to choose from.
         filler_rows: rows that the mixture that fills gaps is fitted to, at most.
         draws: completions of a row with gaps, at most; each row has at least one.

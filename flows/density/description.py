@@ -24,7 +24,7 @@ def describe(population: Population, schema: Schema, record: Record | None) -> s
     model = about.get("model", type(population).__name__)
     count = _count(population.network_count, "network" if model in registry.names() else "member")
     if mixtures := population.members - population.network_count:
-        of_mixtures = _count(mixtures, "mixture")
+        of_mixtures = _count(mixtures, "member" if model == "mixture" else "mixture")
         count = f"{count} and {of_mixtures}" if population.network_count else of_mixtures
     lines = [f"{model} of {', '.join([count, *(f'{key} {value}' for key, value in settings)])}"]
     gaps = [0] * len(schema.fields) if record is None else record.gaps or [0] * len(schema.fields)

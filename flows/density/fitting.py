@@ -294,7 +294,7 @@ class _Asked:
         if families:
             found.append(NetworkCandidate(families, self.kept, self.training, name=self.name))
         if labels or (self.options["mixtures"] and not context):  # the mixtures know the labels
-            found.append(MixtureCandidate(self.options["mixtures"]))
+            found.append(MixtureCandidate(self.options["mixtures"] if families else 1))
         return found
 
 

@@ -169,8 +169,8 @@ class Density:
     def log_prob_and_error(self, frame: Any, given: Sequence[str] = ()) -> tuple[Array, Array]:
         """Return the result of ``log_prob``, and its standard errors in nats, ``(n,)``.
 
-        The error is 0 for a row that needs no random draws: a row of which no column is integrated
-        out, or one column that is a category or belongs to a table without categories.
+        The error is 0 for a row that needs no random draws: a row without unknown values, with one
+        unknown number, or with unknown labels alone, if these have at most 1,024 combinations.
 
         Args:
             frame: rows of the table.

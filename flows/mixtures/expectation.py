@@ -30,7 +30,7 @@ ITERATIONS = 100
 TOLERANCE, WITH_GAPS = 1e-3, 3e-4
 ROWS = 1_000  # of an E-step at a time, whose arrays stay in the cache
 PRIOR = 1.0  # rows with the frequencies of the table, which are added to the labels of each class
-# Added to the variances of one Gaussian, because rows may not vary in some direction
+# Added to variances, at least, because rows may not vary in some direction
 RIDGE = 1e-6
 
 
@@ -40,8 +40,9 @@ class Filled(NamedTuple):
     Args:
         places: the indices of the G rows.
         values: the rows under each component, ``(K, G, D)``.
-        spreads: for each pattern of gaps, the indices of the U columns and of the rows, and the
-            covariances of the missing numbers under each component, ``(K, U, U)``.
+        spreads: for each group of rows with one pattern of gaps, the indices of the U columns and
+            of the rows, and the covariances of the missing numbers under each component,
+            ``(K, U, U)``.
     """
 
     places: Whole

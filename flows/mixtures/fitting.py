@@ -46,8 +46,7 @@ def fit_mixture(
     """Fit a mixture with full covariances to ``rows`` ``(n, D)`` by the EM of scikit-learn.
 
     EM starts from k-means and maximises the likelihood, with ``ridge`` added to every variance.
-    There is no warning if EM has not converged, because a rough mixture is good enough for every
-    caller.
+    There is no warning if EM has not converged, because a rough mixture is good enough.
 
     Args:
         rows: the rows ``(n, D)``, without missing values.
@@ -131,28 +130,29 @@ def bayesian_information(mixture: Mixture, rows: Rows) -> float:
 
 
 def fit_filler(rows: Rows, recipe: Recipe) -> Mixture:
-    """Fit the mixture that fills gaps to at most ``recipe.filler_rows`` of the ``rows``.
+    """Fit the mixture that fills gaps to about ``recipe.filler_rows`` of the ``rows``.
 
     The number of components grows through ``recipe.filler_components`` while Schwarz's criterion
-    improves.
+    improves. The ridge is nearly 0 for many rows, because rows may lie near a plane, and larger if
+    there are few rows per column.
     """
     rows = rows.take(few_rows(rows.numbers, recipe.filler_rows))
     n, width = len(rows.codes), rows.numbers.shape[1] + len(rows.sizes)
     ridge = max(expectation.RIDGE, min(1.0, width / n) ** 4)
-    counts = [k for k in recipe.filler_components if k == 1 or ENOUGH * k * width <= n]
+    counts = [k for k in recipe.filler_components if ENOUGH * k * width <= n] or [1]
     fits: dict[int, Mixture] = {}
 
     def score(count: int, _: float) -> float:
         fits[count] = expectation.fit(rows, count, ridge)
         return -bayesian_information(fits[count], rows)
 
-    return fits[search(score, counts, ridges=(), patience=1)[0]]
+    return fits[search(score, counts, ridges=(), patience=1)[0]].to_nine_digits()
 
 
 def few_rows(rows: Array, most: int) -> Whole:
     """Return the indices of ``most`` evenly spaced rows, or of all if there are fewer.
 
-    A column that has no value in these rows adds evenly spaced rows with a value.
+    For each column that has no value in these rows, up to ``most`` rows with a value are added.
     """
     places = subsample(np.arange(len(rows)), most)
     lacking = np.isnan(rows[places]).all(axis=0)

@@ -69,22 +69,22 @@ class GaussianMixture(Population):
         shares: Sequence[Any] = (),
         labels: Sequence[int] | None = None,
     ) -> None:
-        given = {"weights": weights, "means": means, "covariances": covariances}
-        arrays = {name: as_tensor(a).detach().double().numpy().copy() for name, a in given.items()}
-        of_labels = [np.asarray(share, np.float64) for share in shares]
+        given = weights, means, covariances, *shares
+        own = [as_tensor(each).detach().double().numpy().copy() for each in given]
+        arrays, of_labels = dict(zip(GAUSSIANS, own, strict=False)), own[len(GAUSSIANS) :]
         self.mixture = Mixture(**arrays, shares=of_labels)
         to_real = ToReal() if preprocessing is None else preprocessing.to_real
         description: Description = {"model": "mixture", **to_real.description}
-        if of_labels:
-            description["context"] = len(of_labels)
-            arrays["shares"] = np.concatenate(of_labels, axis=1)  # (K, labels of all columns)
         super().__init__(1, self.mixture.means.shape[1:], description)
-        for name, array in arrays.items():
-            self.register_buffer(name, torch.from_numpy(array))
         self.preprocessing = preprocessing
         places = range(sum(self.row_shape))
         self.labels = [*(places[: len(of_labels)] if labels is None else labels)]
         self.numbers = [d for d in places if d not in self.labels]
+        if of_labels:
+            arrays |= {f"shares_{j}": share for j, share in enumerate(of_labels)}
+            self.register_buffer("labels_at", torch.tensor(self.labels))
+        for name, array in arrays.items():
+            self.register_buffer(name, torch.from_numpy(array))
 
     @classmethod
     def of(
@@ -177,7 +177,7 @@ class GaussianMixture(Population):
         return Rows(z, codes_of(rows[:, self.labels], sizes), sizes), slopes
 
     def joined(self, rows: Rows) -> Array:
-        """Return whole rows ``(n, C + D)`` in the user's units; the inverse of ``mapped``."""
+        """Return whole rows ``(n, C + D)`` in the user's units, of complete rows as ``mapped``."""
         whole = np.empty((len(rows.codes), len(self.labels) + len(self.numbers)))
         x = rows.numbers
         if self.preprocessing is not None:
@@ -206,6 +206,10 @@ class GaussianMixture(Population):
         return len(self.mixture.shares)
 
     @property
+    def network_count(self) -> int:
+        return 0
+
+    @property
     def to_real(self) -> ToReal:
         return ToReal() if self.preprocessing is None else self.preprocessing.to_real
 
@@ -221,10 +225,14 @@ class GaussianMixture(Population):
         """
         value = self.points(value).double()
         codes, log_labels = None, np.zeros(1)
+        self.check_context(context)
         if self.context:
-            codes = self._codes(context)
+            given = self.points(context, "context", (self.context,)).double()
+            leading = torch.broadcast_shapes(value.shape[:-1], given.shape[:-1])
+            value = value.expand(*leading, -1)
+            codes = self._codes(given.expand(*leading, -1))
             log_labels = self.mixture.marginal(0).log_prob(np.empty((len(codes), 0)), codes)
-        x, log_det = value.reshape(-1, *self.event_shape), np.zeros(1)
+        x, log_det = value.flatten(0, -2), np.zeros(1)
         if self.preprocessing is None:
             z = x.numpy()
         elif x.isnan().any():
@@ -260,10 +268,11 @@ class GaussianMixture(Population):
         With labels, they are ``sample_shape + (n, 1, D)``, given the codes ``context`` ``(n, C)``.
         """
         shape, rng = torch.Size(sample_shape), generator_of(generator)
+        self.check_context(context)
         if self.context:
-            codes = np.tile(self._codes(context), (shape.numel(), 1))
-            numbers = self.mixture.sample_numbers(codes, rng)
-            shape = torch.Size([*shape, len(codes) // shape.numel()])
+            codes = self._codes(self.points(context, "context", (self.context,)))
+            numbers = self.mixture.sample_numbers(np.tile(codes, (shape.numel(), 1)), rng)
+            shape = torch.Size([*shape, len(codes)])
         else:
             numbers = self.mixture.sample(shape.numel(), rng)
         z = torch.from_numpy(numbers)[None].mT
@@ -275,28 +284,22 @@ class GaussianMixture(Population):
         """Draw ``n`` whole rows in the user's units, ``(n, C + D)``, not rounded."""
         return self.joined(self.mixture.sample_rows(n, generator))
 
-    def _codes(self, context: Any) -> Whole:
-        given = self.points(context, "context", (self.context,)).double().numpy()
-        return codes_of(given.reshape(-1, self.context), self.mixture.sizes)
+    def _codes(self, context: Tensor) -> Whole:
+        """Return the codes ``(n, C)`` of contexts ``(..., C)``."""
+        return codes_of(context.double().flatten(0, -2).numpy(), self.mixture.sizes)
 
     @classmethod
     def with_state(cls, to_real: ToReal, state: Mapping[str, Tensor]) -> GaussianMixture:
         """Return the mixture with the tensors ``state``.
 
         Args:
-            to_real: the map of whole rows from the user's units to the real line.
+            to_real: the map of the numbers from the user's units to the real line.
             state: the tensors, by name.
         """
-        counts = to_real.label_counts if "shares" in state else ()
-        labels = [d for d, count in enumerate(counts) if count]
-        shares: list[Array] = []
-        if labels:
-            sizes = [counts[d] for d in labels]
-            shares = np.split(state["shares"].numpy(), np.cumsum(sizes)[:-1], axis=1)
+        shares = [state[f"shares_{j}"] for j in range(len(state.get("labels_at", ())))]
+        labels = state["labels_at"].tolist() if shares else None
         preprocessing = None
         if "preprocessing.standardize.mean" in state:
-            if labels:
-                to_real = to_real.part([d for d in range(len(counts)) if d not in labels])
             preprocessing = Preprocessing(state["means"].shape[1:], 1, to_real)
         own = {name: state[name] for name in GAUSSIANS}
         model = cls(**own, preprocessing=preprocessing, shares=shares, labels=labels)
@@ -320,6 +323,6 @@ def context_filler(
         recipe: the numbers of the fit.
     """
     own = to_real.part(range(contexts.shape[1]))
-    labels = [d for d, count in enumerate(own.label_counts) if count]
+    labels = own.label_places
     noise = np.random.default_rng(seed)
     return GaussianMixture.fit_filler(contexts, own, labels, recipe=recipe, noise=noise)

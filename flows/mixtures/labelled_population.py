@@ -31,9 +31,8 @@ class LabelledPopulation(Population):
 
         log q_m(c, x) = log P_f(m)(c) + log p_m(x | c)
 
-    c are the labels of a row and x its numbers. P_f is a mixture of the labels; a
-    member of the fold f has the labels' density of its fold. The log-density of a row is that of
-    its numbers times the probability of its labels.
+    c are the labels of a row and x its numbers. P_f is a mixture of the labels; member m has P of
+    its fold f(m).
 
     Args:
         conditional: the M densities p(numbers | labels), whose context are the codes of the labels;
@@ -60,9 +59,10 @@ class LabelledPopulation(Population):
         about.pop("context", None)
         about["labelled"] = {"folds": list(folds), "places": list(places)}
         super().__init__(len(folds), (len(places),), about | to_real.description)
-        count = sum(size > 0 for size in to_real.label_counts)
-        self.conditional, self.label_densities = conditional, list(labels)
-        self.labels = nn.ModuleList(GaussianMixture.of(density) for density in labels)  # in files
+        count = len(to_real.label_places)
+        self.conditional = conditional
+        self.labels = nn.ModuleList(GaussianMixture.of(density) for density in labels)
+        self.scores_gaps = conditional is None  # type: ignore[misc]
         self.folds, self.places = list(folds), list(places)
         self.of_labels, self.of_numbers = self.places[:count], self.places[count:]
         self.sizes = tuple(to_real.label_counts[d] for d in self.of_labels)
@@ -79,6 +79,11 @@ class LabelledPopulation(Population):
         """
         about = self.conditional, self.label_densities, self.folds
         return LabelledPopulation(*about, to_real, places)
+
+    @property
+    def label_densities(self) -> list[Mixture]:
+        """The F densities of the labels."""
+        return [cast(GaussianMixture, part).mixture for part in self.labels]
 
     @property
     def to_real(self) -> ToReal:
@@ -105,7 +110,7 @@ class LabelledPopulation(Population):
         codes = codes_of(value[..., self.of_labels].numpy(), self.sizes)
         log_q = torch.from_numpy(self._log_labels(codes))
         if self.conditional is not None:
-            given = torch.from_numpy(codes.astype(np.float64))
+            given = torch.from_numpy(np.where(codes < 0, np.nan, codes))
             log_q = log_q + self.conditional.log_prob(value[..., self.of_numbers], given).double()
         return log_q
 
@@ -149,15 +154,16 @@ class LabelledPopulation(Population):
         """
         about = dict(description)
         own, to_real = about.pop("labelled"), ToReal.of(description)
-        ordered = to_real.part(own["places"])
-        count = sum(size > 0 for size in to_real.label_counts)
-        of_labels = ordered.part(range(count))
+        ordered, count = to_real.part(own["places"]), len(to_real.label_places)
         labels = [
-            GaussianMixture.with_state(of_labels, below(f"labels.{f}.", state)).mixture
+            GaussianMixture.with_state(ToReal(), below(f"labels.{f}.", state)).mixture
             for f in range(max(own["folds"]) + 1)
         ]
         conditional: Conditional | None = None
         if inner := below("conditional.", state):
-            of_rows = {**about, **ordered.description, "context": count}
+            if about["model"] == "mixture":
+                of_rows = {**about, **ordered.part(range(count, len(own["places"]))).description}
+            else:
+                of_rows = {**about, **ordered.description, "context": count}
             conditional = cast("Conditional", restore(of_rows, inner))
         return cls(conditional, labels, own["folds"], to_real, own["places"])

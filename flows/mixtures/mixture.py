@@ -1,6 +1,6 @@
 """The mixture: of Gaussians, or of latent classes if rows have labels, too.
 
-Only NumPy and SciPy are needed, so that drawing data does not import torch.
+Only NumPy is needed, so that drawing data does not import torch.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from flows.core.arrays import Array, Mask, Whole, choose, rounded
 from flows.core.rows import Rows
 
 PAIRS = 100_000  # of a point and a component, per chunk
+LEAST = 1e-12  # weight of a part of a mean of densities
 NUMBERS = 10_000_000  # numbers in the matrices of a chunk of rows with gaps, to bound the memory
 
 
@@ -75,10 +76,11 @@ class Mixture:
             weights = self.weights.tolist()
             raise ValueError(f"the weights must be above 0 and sum to 1; they are {weights}")
         for j, share in enumerate(self.shares):
-            if share.ndim != 2 or len(share) != count or not np.allclose(share.sum(axis=1), 1):
+            is_valid_share = share.shape[:1] == (count,) and share.ndim == 2 and (share >= 0).all()
+            if not is_valid_share or not np.allclose(share.sum(axis=1), 1):
                 raise ValueError(
-                    f"the probabilities of label column {j} must be {count} rows that sum to 1; "
-                    f"they are {share.tolist()}"
+                    f"the probabilities of label column {j} must be {count} rows of numbers of at "
+                    f"least 0 that sum to 1; they are {share.tolist()}"
                 )
         # Without a loop: this runs for every batch of conditionals, and with one kernel per row
         mirrored = self.covariances.transpose(0, 2, 1)
@@ -120,9 +122,9 @@ class Mixture:
 
         Args:
             parts: the densities.
-            weights: their weights, which sum to 1; a part of weight 0 is left out.
+            weights: their weights, which sum to 1; a part without weight is left out.
         """
-        kept = [(part, w) for part, w in zip(parts, weights, strict=True) if w > 0]
+        kept = [(part, w) for part, w in zip(parts, weights, strict=True) if w > LEAST]
         of_components = np.concatenate([w * part.weights for part, w in kept])
         means, covariances = (
             np.concatenate([getattr(part, name) for part, _ in kept])
@@ -246,14 +248,23 @@ class Mixture:
             >>> mixture.log_prob(np.array([[0.0], [1.0]])).round(3)
             array([-0.919, -1.419])
         """
+        if np.isnan(x).any():
+            log_q = np.empty(len(x))
+            for unknown, own in patterns(x, len(x)):
+                known = np.flatnonzero(~unknown)
+                of_rows = None if codes is None else codes[own]
+                log_q[own] = self.marginal(known).log_prob(x[own[:, None], known], of_rows)
+            return log_q
         parts = [np.empty(0)]
-        # The intermediate arrays of a chunk stay in the cache; patterns of gaps are not divided
-        count = 1 if np.isnan(x).any() else -(-len(x) * len(self.weights) // PAIRS)
+        # The intermediate arrays of a chunk stay in the cache
+        count = -(-len(x) * len(self.weights) // PAIRS)
         for own in np.array_split(np.arange(len(x)), count) if len(x) else ():
             terms = self.log_terms(x[own], None if codes is None else codes[own])
             highest = terms.max(axis=0)
+            highest[np.isneginf(highest)] = 0.0
             terms -= highest
-            parts.append(highest + np.log(np.exp(terms, out=terms).sum(axis=0)))
+            with np.errstate(divide="ignore"):
+                parts.append(highest + np.log(np.exp(terms, out=terms).sum(axis=0)))
         return np.concatenate(parts)
 
     def log_terms(self, x: Array, codes: Whole | None = None) -> Array:
@@ -292,7 +303,8 @@ class Mixture:
         """Return the log-probabilities of the known labels given each class, ``(K, n)``."""
         found = np.zeros((len(self.weights), len(codes)))
         for share, column in zip(self.shares, codes.T, strict=True):
-            found += np.where(column >= 0, np.log(share)[:, column], 0.0)
+            with np.errstate(divide="ignore"):
+                found += np.where(column >= 0, np.log(share)[:, column], 0.0)
         return found
 
     def _patterns(self, x: Array) -> Iterator[tuple[Mask, Whole]]:
@@ -307,7 +319,7 @@ class Mixture:
         Args:
             columns: the indices of the numbers that stay, or how many of the first ones stay.
         """
-        kept = np.arange(columns) if isinstance(columns, int) else np.asarray(columns)
+        kept = np.arange(columns) if isinstance(columns, int) else np.asarray(columns, np.int64)
         covariances = self.covariances[:, kept[:, None], kept]
         return Mixture(self.weights, self.means[:, kept], covariances, self.shares)
 

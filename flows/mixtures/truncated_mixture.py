@@ -22,12 +22,13 @@ also known as GHK (Geweke 1991, Hajivassiliou 1994, Keane 1994).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from scipy.special import log_ndtr, logsumexp, ndtri_exp, softmax
 
 from flows.core.arrays import Array, Mask, Whole, choose
+from flows.core.rows import Rows
 from flows.mixtures.mixture import Mixture
 
 WIDE, WIDER = 0.1, 4.0  # weight of the copies of the components, and the factor of the covariances
@@ -76,6 +77,39 @@ class BoxProposal:
         shares = (1 - ANY) * softmax(inside) + ANY * np.exp(prior)
         self.log_shares = np.log(shares / shares.sum())
 
+    @classmethod
+    def given(
+        cls,
+        mixture: Mixture,
+        known: Rows,
+        columns: tuple[Sequence[int], Sequence[int]],
+        intervals: Mapping[int, Array],
+        ends: Callable[[int, Array], Array],
+    ) -> tuple[BoxProposal, Mixture, float]:
+        """Return the proposal of the gaps of a row, given its known values.
+
+        Args:
+            mixture: the mixture of whole rows.
+            known: the row, one row with gaps.
+            columns: the column of the table of each of the mixture's numbers, and of its labels.
+            intervals: intervals ``(I, 2)`` in the user's units, by column of the table; a label is
+                allowed if its code lies in one of them.
+            ends: maps intervals of a column of numbers to the units of the mixture.
+
+        Returns the proposal, the mixture of the gaps, and the log-density of the known values.
+        """
+        of_gaps, log_known = mixture.given(known.numbers[0], known.codes[0])
+        numbers = [d for d, x in zip(columns[0], known.numbers[0], strict=True) if np.isnan(x)]
+        labels = [d for d, code in zip(columns[1], known.codes[0], strict=True) if code < 0]
+        boxes, sets = dict[int, Array](), dict[int, Whole]()
+        for d, own in intervals.items():
+            if d in numbers:
+                boxes[numbers.index(d)] = ends(d, own)
+            else:
+                j = labels.index(d)
+                sets[j] = _codes_inside(own, of_gaps.sizes[j])
+        return cls(of_gaps, boxes, sets), of_gaps, log_known
+
     def sample(self, n: int, generator: np.random.Generator) -> tuple[Array, Whole]:
         """Draw ``n`` points ``(n, D)`` and codes of labels ``(n, C)`` inside the box."""
         component = generator.choice(len(self.means), n, p=np.exp(self.log_shares))
@@ -114,6 +148,12 @@ class BoxProposal:
         for share, column in zip(self.shares, codes.T, strict=True):
             terms += np.log(share[:, column])
         return np.asarray(logsumexp(terms + self.log_shares[:, None], axis=0))
+
+
+def _codes_inside(intervals: Array, count: int) -> Whole:
+    """Return the codes of ``count`` labels that lie in one of the intervals ``(I, 2)``."""
+    codes = np.arange(count)[:, None]
+    return np.flatnonzero(((intervals[:, 0] <= codes) & (codes <= intervals[:, 1])).any(axis=1))
 
 
 def log_interval(log_cdf: Callable[[Array], Array], low: Array, high: Array) -> Array:

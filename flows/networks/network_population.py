@@ -187,15 +187,6 @@ class NetworkPopulation(Population, ABC):
         shape = torch.broadcast_shapes(value.shape[:-1], given.shape[:-1])
         return torch.cat([each.expand(*shape, -1) for each in (given, value)], dim=-1)
 
-    def check_context(self, context: Any) -> None:
-        """Raise ``ValueError`` for a missing context, and for a context that is not expected."""
-        if context is None and self.context:
-            raise ValueError(
-                f"the population has a context of {self.context} numbers; pass context=x"
-            )
-        if context is not None and not self.context:
-            raise ValueError("the population was built without a context, so it takes none")
-
     def restore(self, z: Tensor) -> Tensor:
         """Map the networks' points ``(M, *event, n)`` back to the user's units."""
         return self.preprocessing.restore(z.double())

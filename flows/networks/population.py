@@ -267,6 +267,15 @@ class Population(nn.Module, Distribution):
         """
         return x.movedim(-1, 0).reshape(*shape, self.members, *self.event_shape)
 
+    def check_context(self, context: Any) -> None:
+        """Raise ``ValueError`` for a missing context, and for a context that is not expected."""
+        if context is None and self.context:
+            raise ValueError(
+                f"the population has a context of {self.context} numbers; pass context=x"
+            )
+        if context is not None and not self.context:
+            raise ValueError("the population was built without a context, so it takes none")
+
     def points(self, value: Any, what: str = "points", shape: Shape | None = None) -> Tensor:
         """Return points as a tensor ``(..., M or 1, *event)``.
 

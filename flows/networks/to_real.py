@@ -59,6 +59,11 @@ class ToReal(Bijection):
             raise TypeError(f"the name {cls.name!r} of {cls.__name__} is that of {other.__name__}")
         ToReal.maps[cls.name] = cls  # a notebook may define the class again
 
+    @property
+    def label_places(self) -> list[int]:
+        """The indices of the columns of labels."""
+        return [d for d, count in enumerate(self.label_counts) if count]
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x, x.new_zeros(len(x), 1)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from numpy.random import Generator
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from flows.core.arrays import Shape
 from flows.core.checkpoint import CheckpointError, below
 from flows.core.seeds import generator_of
-from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.labelled_population import LabelledPopulation
 from flows.networks.population import Description, Population, Restore
 from flows.networks.to_real import ToReal
@@ -21,8 +20,8 @@ from flows.networks.to_real import ToReal
 class Ensemble(Population):
     """The members of several populations over one space, and their weights; immutable.
 
-    Networks, if there are any, are the first part: ``networks``, ``history`` and the description
-    are those of the first part. A file can hold networks, followed by mixtures of one member each.
+    Networks, if there are any, come first: ``networks`` and ``history`` are those of the first
+    part. A file can hold parts that describe themselves: networks, mixtures, and rows with labels.
 
     Args:
         parts: the populations.
@@ -52,8 +51,8 @@ class Ensemble(Population):
 
     def placed(self, places: Sequence[int], to_real: ToReal) -> Ensemble:
         """Return the ensemble of rows with labels in another order (``LabelledPopulation``)."""
-        parts = [part for part in self._parts if isinstance(part, LabelledPopulation)]
-        return Ensemble([part.placed(places, to_real) for part in parts], self.weights)
+        parts = [cast(LabelledPopulation, part).placed(places, to_real) for part in self._parts]
+        return Ensemble(parts, self.weights)
 
     def with_weights(self, weights: Any) -> Ensemble:
         """Return the ensemble of the same members with other weights ``(M,)``."""
@@ -70,8 +69,7 @@ class Ensemble(Population):
 
     @property
     def network_count(self) -> int:
-        networks = (part for part in self._parts if not isinstance(part, GaussianMixture))
-        return sum(part.network_count for part in networks)
+        return sum(part.network_count for part in self._parts)
 
     @property
     def member_weights(self) -> Tensor:
@@ -153,7 +151,7 @@ class Ensemble(Population):
         """
         about = dict(description)
         count, to_real = about.pop("mixtures"), ToReal.of(description)
-        if any(to_real.label_counts):
+        if to_real.label_places:
             raise CheckpointError(
                 "was fitted by release 0.3, which learned labels as numbers; fit the table again"
             )

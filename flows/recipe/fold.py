@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flows.core.arrays import Array, Whole, as_points, subsample
-from flows.core.rows import codes_of
+from flows.core.rows import Rows, codes_of
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.core.settings import Recipe
@@ -29,12 +29,13 @@ class Fold:
     """The training rows and the held-out rows of a fold, in the user's units.
 
     Everything that is fitted for the fold is fitted to these training rows: the mixture that
-    completes rows with gaps, the preprocessings, the members, and the references. With a context,
-    only the context has gaps. A gap is drawn given the known values of the context alone, since the
-    point is unknown when the density is used.
+    completes rows with gaps, the preprocessings, the members, and the references.
 
-    Columns of labels come first. Networks are given their codes, as a context, but the labels have
-    a density of their own, and a gap is drawn given all known values of its row.
+    With a target, only the context of the target has gaps. A gap is drawn given the known values of
+    the context alone, since the target is unknown when the density is used.
+
+    In a table with labels, the labels come first. They have a density of their own, and networks
+    are given their codes. A gap is drawn given all known values of its row.
 
     Args:
         rows: all rows, ``(n, D)`` in the user's units. A gap is ``NaN``.
@@ -48,7 +49,7 @@ class Fold:
         labels: the number of first columns that hold codes of labels with a density of their own.
 
     Attributes:
-        label_density: the density of the labels, which ``ClassCandidate`` fits; ``None`` before.
+        label_density: the density of the labels, which ``MixtureCandidate`` fits; ``None`` before.
         train: the indices of the training rows, ``(t,)``: all rows that are not held out, or
             ``recipe.train_rows`` of these (``few_rows``).
         different: the indices into ``train`` of the rows without their copies, if rows are repeated
@@ -92,7 +93,7 @@ class Fold:
         """Return a preprocessing of rows, which is not fitted.
 
         Args:
-            sees_labels: whether the codes of labels are scaled; otherwise they map to 0.
+            sees_labels: whether networks see the labels; otherwise all codes map to nearly 0.
         """
         preprocessing = Preprocessing(
             self.learned.shape[1:], 1, self.to_real, self.context or self.labels
@@ -108,6 +109,29 @@ class Fold:
             deviation = np.concatenate([width, of_numbers.deviation])
             preprocessing.use_scaler(Scaler(mean[None], deviation[None]))
         return preprocessing
+
+    def scaler(self) -> Preprocessing:
+        """Return the map of the numbers of the rows to the real line, standardised."""
+        numbers = range(self.labels, self.learned.shape[1])
+        to_real = self.to_real.part(numbers) if self.labels else self.to_real
+        preprocessing = Preprocessing((len(numbers),), 1, to_real)
+        if numbers:
+            preprocessing.fit_scaler(self.learned[:, None, self.labels :])
+        return preprocessing
+
+    def mapped(self, rows: Array, preprocessing: Preprocessing) -> tuple[Rows, Array]:
+        """Return the numbers of rows after a preprocessing and the codes of their labels.
+
+        Also return log dz/dx of the numbers, ``(n, D)``; ``NaN`` in gaps.
+
+        Args:
+            rows: rows ``(n, C + D)`` in the user's units, ``NaN`` in gaps.
+            preprocessing: the map of the numbers, which acts on single columns.
+        """
+        z = slopes = rows[:, self.labels :]
+        if z.shape[1]:
+            z, slopes = preprocessing.map_known(z)
+        return Rows(z, codes_of(rows[:, : self.labels], self.sizes), self.sizes), slopes
 
     def log_labels(self, rows: Array) -> Array:
         """Return the log-probabilities of the labels of complete rows ``(n, D)``, ``(n,)``."""
@@ -164,7 +188,7 @@ class PreparedFold:
     Args:
         fold: the fold.
         name: the preprocessing: ``"margins"``, ``"whiten"``, or ``"raw"`` for neither.
-        sees_labels: whether the points have the codes of labels, if they come first; otherwise 0.
+        sees_labels: whether networks see the labels, if labels come first; otherwise nearly 0.
     """
 
     def __init__(self, fold: Fold, name: str, *, sees_labels: bool = True) -> None:

@@ -47,8 +47,8 @@ class MixtureCandidate(Candidate):
     weights are fitted to the labels of held-out rows. As members, the mixtures then give the
     numbers given the labels.
 
-    A subclass may fit other densities: it overrides ``fit_fold`` and, for settings of its own,
-    ``search``.
+    A subclass may fit other densities to tables without labels: it overrides ``fit_fold`` and, for
+    settings of its own, ``search``.
 
     Args:
         keep: the number of preprocessings that are kept, those with the best held-out scores.
@@ -72,8 +72,8 @@ class MixtureCandidate(Candidate):
             self._found = self.fit_all(folds, clock)
         by_setting = [_labels_alone(folds)]
         for first in range(0, len(self._found.parts), len(folds)):
-            own = self._found.parts[first : first + len(folds)]
-            by_setting.append([cast(GaussianMixture, part).mixture.marginal(0) for part in own])
+            own = cast("list[GaussianMixture]", self._found.parts[first : first + len(folds)])
+            by_setting.append([part.mixture.marginal(0) for part in own])
         scores = [
             np.column_stack([_log_labels(each[f], fold) for each in by_setting])
             for f, fold in enumerate(folds)
@@ -97,9 +97,9 @@ class MixtureCandidate(Candidate):
         settings: list[dict[str, Any]] = []
         members: list[Population] = []
         for place, name in enumerate(NAMES):
-            search = _Search(self, folds, name, clock.search(place, len(NAMES)))
-            setting = search.best()
-            clock.ended["searches"].append(search.scored if setting else 0)
+            own = _Search(self, folds, name, clock.search(place, len(NAMES)))
+            setting = own.best()
+            clock.ended["searches"].append(own.scored if setting else 0)
             if setting:
                 settings.append({"preprocessing": name, **setting})
                 members += [self.fit_fold(f, name, setting, is_last=True) for f in folds]
@@ -121,9 +121,7 @@ class MixtureCandidate(Candidate):
         of_numbers = by_column.part(numbers) if fold.labels else by_column
         if (key := (fold, name)) not in self._learned:
             train = fold.learned[few_rows(fold.learned, fold.recipe.fitted_rows)]
-            z = of_numbers.map_known(train[:, fold.labels :])[0]
-            codes = codes_of(train[:, : fold.labels], fold.sizes)
-            self._learned[key] = Rows(z, codes, fold.sizes)
+            self._learned[key], _ = fold.mapped(train, of_numbers)
         most, starts = _effort(fold.recipe, is_last=is_last)
         rows = self._learned[key]
         learned = rows.take(few_rows(rows.numbers, most))
@@ -215,7 +213,7 @@ def _has_numbers(folds: Sequence[Fold]) -> bool:
 
 
 def _labels_alone(folds: Sequence[Fold]) -> list[Mixture]:
-    """Return mixtures of the labels alone; their size has the best held-out score."""
+    """Return mixtures of the labels alone, whatever the clock; their size scores best held out."""
     recipe, fewest = folds[0].recipe, min(len(fold.train) for fold in folds)
 
     def fitted(fold: Fold, count: int, most: int, starts: int) -> Mixture:

@@ -23,14 +23,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from flows.core.arrays import Array, Whole, as_points, as_rows
-from flows.core.rows import Rows, codes_of, effective_rows, equal_rows
+from flows.core.arrays import Array, Whole
+from flows.core.rows import effective_rows, equal_rows
 from flows.core.seeds import numpy_generator
 from flows.core.settings import FOLDS, Recipe
 from flows.mixtures import expectation
-from flows.mixtures.fitting import fit_gaussian
 from flows.networks.population import ensemble_log_prob
-from flows.networks.preprocessing import Preprocessing
 from flows.networks.to_real import ToReal
 from flows.recipe import stacking
 from flows.recipe.candidate import Candidate, Fitted, held_out_scores
@@ -39,8 +37,8 @@ from flows.recipe.ensemble import Ensemble
 from flows.recipe.fold import Fold
 from flows.recipe.record import MemberRecord, Record, RowScores, RowState
 
-REFERENCES = {"independent Gaussians": False, "one Gaussian": True}  # name: whether correlated
-TARGET_REFERENCES = {"a Gaussian without x": False, "a linear Gaussian": True}
+REFERENCES = "independent Gaussians", "one Gaussian"
+TARGET_REFERENCES = "a Gaussian without x", "a linear Gaussian"
 
 
 class Learned(NamedTuple):
@@ -201,56 +199,21 @@ def cut_into_folds(group: Whole, seed: int) -> Whole:
 def score_references(folds: Sequence[Fold]) -> dict[str, float]:
     """Return the out-of-fold scores of two simple models: mean log-densities in nats.
 
-    They are in the user's units. Each model is fitted to the completed training rows of a fold; the
-    score of a held-out row with gaps is the density of its known values. With a context x, it is
-    the density of the point given the known values of x.
+    They are in the user's units. Numbers are independent, or one Gaussian; labels have their
+    frequencies. The score of a held-out row with gaps is the density of its known values. With a
+    context x, it is the density of the point given the known values of x.
     """
-    if folds[0].labels:
-        return _label_references(folds)
-    context = folds[0].context
-    references = TARGET_REFERENCES if context else REFERENCES
-    totals = dict.fromkeys(references, 0.0)
+    context, scores = folds[0].context, []
     for fold in folds:
-        preprocessing = fold.preprocessing()
-        preprocessing.fit(fold.completed[:, None])
-        z = as_rows(preprocessing(as_points(fold.completed))[0])
-        known, slopes = preprocessing.map_known(fold.unseen)
+        scaler = fold.scaler()
+        learned, _ = fold.mapped(fold.learned, scaler)
+        unseen, slopes = fold.mapped(fold.unseen, scaler)
         log_det = np.nansum(slopes[:, context:], axis=1)
-        for name, correlated in references.items():
-            gaussian = fit_gaussian(np.ascontiguousarray(z), correlated=correlated)
-            log_q = gaussian.log_prob(known) + log_det
-            if context:
-                log_q -= gaussian.marginal(context).log_prob(known[:, :context])
-            totals[name] += float(log_q.sum())
-    count = sum(len(fold.held_out) for fold in folds)
-    return {name: total / count for name, total in totals.items()}
-
-
-def _label_references(folds: Sequence[Fold]) -> dict[str, float]:
-    """Return the out-of-fold scores of simple models of rows with labels, as ``score_references``.
-
-    Numbers are independent, or one Gaussian; labels have their frequencies.
-    """
-    totals = dict.fromkeys(REFERENCES, 0.0)
-    for fold in folds:
-        numbers = range(fold.labels, fold.learned.shape[1])
-        of_numbers = Preprocessing((len(numbers),), 1, fold.to_real.part(numbers))
-        pairs = []
-        log_det = np.zeros(len(fold.unseen))
-        if numbers:
-            of_numbers.fit_scaler(fold.learned[:, None, fold.labels :])
-        for rows in (fold.learned, fold.unseen):
-            z = rows[:, fold.labels :]
-            if numbers:
-                z, slopes = of_numbers.map_known(z)
-                log_det = np.nansum(slopes, axis=1)
-            pairs.append(Rows(z, codes_of(rows[:, : fold.labels], fold.sizes), fold.sizes))
-        learned, unseen = pairs
-        models = (
-            expectation.independent(learned),
-            expectation.fit(learned, 1, expectation.RIDGE),
-        )
-        for name, model in zip(REFERENCES, models, strict=True):
-            totals[name] += float((model.log_prob(unseen.numbers, unseen.codes) + log_det).sum())
-    count = sum(len(fold.held_out) for fold in folds)
-    return {name: total / count for name, total in totals.items()}
+        models = expectation.independent(learned), expectation.fit(learned, 1, expectation.RIDGE)
+        log_q = np.column_stack([each.log_prob(unseen.numbers, unseen.codes) for each in models])
+        if context:
+            x = unseen.numbers[:, :context]
+            log_q -= np.column_stack([each.marginal(context).log_prob(x) for each in models])
+        scores.append(log_q + log_det[:, None])
+    names = TARGET_REFERENCES if context else REFERENCES
+    return dict(zip(names, np.concatenate(scores).mean(axis=0).tolist(), strict=True))
