@@ -13,6 +13,7 @@ from helpers import SHORT_RECIPE, SMALL, short_recipe
 import flows
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
+from flows.density.frame_density import Density
 from flows.mixtures.fitting import search
 from flows.mixtures.mixture import Mixture
 from flows.recipe.ensemble import Ensemble
@@ -182,3 +183,13 @@ def test_the_search_stops_after_three_worse_numbers_and_then_chooses_the_ridge(
 ):
     by_ridge = {1e-3: 0.0, 1e-4: -1.0, 1e-2: 0.1, 1e-1: 0.05}
     assert search(lambda count, ridge: scores[count] + by_ridge[ridge], [*scores]) == chosen
+
+
+def test_the_density_given_a_column_is_that_of_the_ensemble_and_not_a_mean_of_the_members():
+    """Members that disagree on the given column have other weights given the column."""
+    near, far = gaussian(0.0, 1.0), gaussian(3.0, 0.5)
+    density = Density(Ensemble([near, far], [0.5, 0.5]))
+    row = pd.DataFrame({"x0": [0.2], "x1": [1.0]})
+    parts = [(part.log_prob([[0.2, 1.0]]), part.log_prob([[0.2, np.nan]])) for part in (near, far)]
+    joint, margin = (np.logaddexp(*(float(part[k]) for part in parts)) for k in (0, 1))
+    assert density.log_prob(row, given=["x0"])[0] == pytest.approx(joint - margin, abs=0.01)

@@ -250,8 +250,8 @@ def _scored(
     """
 
     def ask(chunks: Chunks, chunk: pd.DataFrame) -> pd.DataFrame:
-        kept, (log_q, error, _) = chunks.log_prob(chunk, given, missing)
-        found = np.stack([density.ensemble(log_q), density.deviation(log_q), error]).round(6)
+        kept, (log_q, log_ensemble, error, _) = chunks.log_prob(chunk, given, missing)
+        found = np.stack([log_ensemble, density.deviation(log_q), error]).round(6)
         scored = kept.assign(**dict(zip(SCORES, found, strict=True)))
         if arguments.anomalies is None or given:
             return scored

@@ -65,12 +65,16 @@ class Estimate(NamedTuple):
 
     Args:
         log_q: the members' log-densities in nats, ``(n, M)``.
+        log_ensemble: the log-densities of the ensemble in nats, ``(n,)``. Given some columns, the
+            density of the ensemble is q(x) / q(given columns), and not the mean of the members'
+            densities given these columns.
         error: the standard errors of the ensemble's log-densities in nats, ``(n,)``; 0 for a row
             whose log-density is computed without random draws.
         effective: the effective numbers of draws, ``(n,)``; infinite for a row without draws.
     """
 
     log_q: Array
+    log_ensemble: Array
     error: Array
     effective: Array
 
@@ -197,11 +201,13 @@ class ArrayDensity:
         """
         is_given = np.zeros(len(self.columns), bool) if is_given is None else is_given
         log_q = np.full((len(rows), self.population.members), -np.inf)
-        found = Estimate(log_q, np.zeros(len(rows)), np.full(len(rows), np.inf))
+        impossible, no_draws = np.full(len(rows), -np.inf), np.full(len(rows), np.inf)
+        found = Estimate(log_q, impossible, np.zeros(len(rows)), no_draws)
         rows, is_left_out = self._scorable(rows)
         direct = ~is_left_out & ~np.isnan(rows).any(axis=1) & (not is_given.any())
         if direct.any():
             found.log_q[direct] = self._log_density(rows[direct])
+            found.log_ensemble[direct] = self.ensemble(found.log_q[direct])
         places = np.flatnonzero(~is_left_out & ~direct)
         if len(places):
             asked = rows[places], row_numbers[places]
@@ -453,13 +459,13 @@ class ArrayDensity:
         """
         joint = self._log_marginal(rows, row_numbers)
         found, effective = np.full(rows.shape, np.nan), joint.effective
-        log_joint = self.ensemble(joint.log_q)
+        log_joint = joint.log_ensemble
         for d in range(len(self.columns)):
             known = np.flatnonzero(~np.isnan(rows[:, d]))
             rest = rows[known]
             rest[:, d] = np.nan
             of_rest = self._log_marginal(rest, row_numbers[known])
-            log_conditional = log_joint[known] - self.ensemble(of_rest.log_q)
+            log_conditional = log_joint[known] - of_rest.log_ensemble
             found[known, d] = self._log_margin(d, rows[known, d]) - log_conditional
             effective[known] = np.minimum(effective[known], of_rest.effective)
         return found, effective
@@ -520,7 +526,7 @@ class ArrayDensity:
             found.error[k], found.effective[k] = posterior.error, posterior.effective
         empty = np.isnan(rows).all(axis=1)  # a row without known values has probability 1
         found.log_q[empty], found.error[empty] = 0.0, 0.0
-        return found
+        return found._replace(log_ensemble=self.ensemble(found.log_q))
 
     def _log_conditional(self, rows: Array, row_numbers: Whole, given: Mask) -> Estimate:
         """Return the log-density of the known values of each row, given the columns ``given``.
@@ -540,12 +546,14 @@ class ArrayDensity:
                 log_sum = np.logaddexp(log_evidence + np.log(count), log_own)
                 log_evidence = log_sum - np.log(count + 1)
             found.log_q[k] = joint.log_q[k] - log_evidence
+            found.log_ensemble[k] = joint.log_ensemble[k] - self.ensemble(log_evidence[None])[0]
             found.error[k] = np.hypot(posterior.error, joint.error[k])
             found.effective[k] = min(posterior.effective, joint.effective[k])
         return found
 
     def _empty(self, n: int) -> Estimate:
-        return Estimate(np.empty((n, self.population.members)), np.empty(n), np.empty(n))
+        numbers = (np.empty(n) for _ in range(3))
+        return Estimate(np.empty((n, self.population.members)), *numbers)
 
     def _round_column(self, d: int, values: Array) -> Array:
         """Round values ``(n,)`` of column ``d`` if the column is whole."""

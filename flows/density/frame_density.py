@@ -177,7 +177,7 @@ class Density:
             given: columns to condition on, as in ``log_prob``.
         """
         found = self._estimate(frame, given)
-        return self._array.ensemble(found.log_q), found.error
+        return found.log_ensemble, found.error
 
     def log_prob_members(self, frame: Any) -> Array:
         """Return the log-densities of the members in nats, ``(n, M)``.

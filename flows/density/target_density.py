@@ -60,7 +60,8 @@ class TargetDensity(ArrayDensity):
             )
         found = super().log_prob(rows, row_numbers)
         lacking = np.isnan(rows[:, self.context :]).any(axis=1)
-        found.log_q[lacking], found.error[lacking] = np.nan, np.nan
+        for values in found[:-1]:
+            values[lacking] = np.nan
         return found
 
     def _scorable(self, rows: Array) -> tuple[Array, Mask]:
@@ -148,7 +149,7 @@ class TargetDensity(ArrayDensity):
         found, effective = np.full(rows.shape, np.nan), np.full(len(rows), np.inf)
         if len(self.targets) == 1:
             estimate = self.log_prob(rows, row_numbers)
-            log_q, effective = self.ensemble(estimate.log_q)[:, None], estimate.effective
+            log_q, effective = estimate.log_ensemble[:, None], estimate.effective
             known = np.flatnonzero(~np.isnan(rows[:, -1]))
         else:
             known = np.flatnonzero(~np.isnan(rows).any(axis=1))

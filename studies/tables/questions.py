@@ -112,11 +112,11 @@ def conditionals(found: pd.DataFrame, asked: Asked, rows: Array) -> None:
     for k, (name, count) in enumerate(zip(UNKNOWN, (1, 2, dim // 2, dim - 1), strict=True)):
         unknown = chosen(rows.shape, count, asked.rng(k))
         each = [asked.ours.log_prob(rows[[i]], np.array([i]), ~u) for i, u in enumerate(unknown)]
-        members, error, effective = (np.concatenate(part) for part in zip(*each, strict=True))
+        _, log_ours, error, effective = (np.concatenate(p) for p in zip(*each, strict=True))
         log_q = {
             method: peer.log_conditional(rows, unknown) for method, peer in asked.closed.items()
         }
-        log_q["nsf"] = asked.ours.ensemble(members)
+        log_q["nsf"] = log_ours
         for method, own in log_q.items():
             gain = own if method == "nsf" else log_q["nsf"] - own
             found.loc[method, name] = own.mean()
