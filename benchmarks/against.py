@@ -72,13 +72,9 @@ def main(
     measures["pipeline"] = options.pipelines, pipeline
     found: dict[str, object] = {"commit": options.commit, "cores": os.cpu_count()}
     with tempfile.TemporaryDirectory() as folder:
-        clones = [Path(folder, name) for name in ("old", "new")]
-        for clone, commit in zip(clones, (options.commit, "HEAD"), strict=True):
-            command.git("clone", "--quiet", ".", str(clone))
-            revision = command.git("log", "-1", "--format=%H", commit, "--").strip()
-            command.git("checkout", "--quiet", revision, cwd=clone)
-            if options.fits:  # compiles the kernels; fails early without `flows fit`
-                fit(clone, 20, 2, 0)
+        clones = cloned(options.commit, Path(folder))
+        for clone in clones if options.fits else ():
+            fit(clone, 20, 2, 0)  # compiles the kernels; fails early without `flows fit`
         for name, (rounds, measure) in measures.items():
             turns = [[measure(clone) for clone in clones] for _ in range(rounds)]
             if turns:
@@ -86,6 +82,16 @@ def main(
                 found[name] = {key: float(rounded(x, 4)) for key, x in readings.median().items()}
                 print(name, found[name], flush=True)
     storage.write_json(output, found)
+
+
+def cloned(commit: str, folder: Path) -> list[Path]:
+    """Return clones of a commit, the old one, and of the present commit, the new one."""
+    clones = [folder / name for name in ("old", "new")]
+    for clone, each in zip(clones, (commit, "HEAD"), strict=True):
+        command.git("clone", "--quiet", ".", str(clone))
+        revision = command.git("log", "-1", "--format=%H", each, "--").strip()
+        command.git("checkout", "--quiet", revision, cwd=clone)
+    return clones
 
 
 def epoch(clone: Path, threads: int, march: str, count: int) -> float:

@@ -353,11 +353,16 @@ def test_the_command_line_takes_ranges_sets_and_events(density, tmp_path, capsys
         main(["predict", model, "--column", "pressure"])
 
 
+def test_a_known_value_of_the_predicted_column_is_refused(density):
+    with pytest.raises(UserError, match="given: age is predicted; leave it out, or give a range"):
+        density.predict(column="age", given={"age": 30.0})
+
+
 def test_a_probability_without_a_draw_of_positive_weight_is_rough(density, monkeypatch, capsys):
     array = density._array
     impossible = Posterior.of(np.zeros((5, 3)), np.full((5, 2), -INF), np.full(2, 0.5))
     assert (impossible.effective, impossible.error) == (0, INF)
-    monkeypatch.setattr(array, "_restricted", lambda *_: impossible)
+    monkeypatch.setattr(array, "_posterior", lambda *_: impossible)
     found = density.probability({"age": (30, 40)})
     assert found.error == INF
     assert "the probability is rough" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from scipy import stats
 import flows
 from flows.conditionals.importance import Draws, effective
 from flows.conditionals.quadrature import integrate
+from flows.conditionals.region import Region
 from flows.conditionals.unknowns import Posterior
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
@@ -233,10 +234,10 @@ def test_a_draw_whose_square_overflows_does_not_affect_moments():
     )
     unknowns = SimpleNamespace(
         distilled=SimpleNamespace(low=[0.0], high=[3.0]),
-        posteriors=lambda rows, numbers: [(0, posterior)],
+        posteriors=lambda region, goal: [(0, posterior)],
     )
     with patch.object(ArrayDensity, "unknowns", PropertyMock(return_value=unknowns)):
-        found, _ = density.predict(np.array([[np.nan]]), np.array([0]), 0, [])
+        found, _ = density.predict(Region(np.array([[np.nan]]), np.array([0])), 0, [])
     assert found.tolist() == [[1.5, 0.5]]
 
 

@@ -20,6 +20,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 import flows
 from flows.__main__ import main
+from flows.conditionals.region import Region
 from flows.conditionals.target_population import TargetPopulation
 from flows.core.errors import UserError
 from flows.density.chunks import Chunks
@@ -558,11 +559,11 @@ def test_a_prediction_given_a_gap_is_the_average_over_the_missing_value(of_numbe
     for density, name in ((of_number, "ward"), (of_label, "age")):
         array, d = density._array, len(density.columns) - 1
         rows, _ = Chunks(array).known(table(4, seed=2).fillna(0.0).assign(**{name: None}))
-        found, effective = array.predict(rows, np.arange(4), d, [0.5])
+        found, effective = array.predict(Region(rows, np.arange(4)), d, [0.5])
         for row, own, draws in zip(rows, found, effective, strict=True):
             x = array.unknowns._completed(row[None, :d], 2_000, np.random.default_rng(1))
             complete = np.column_stack([x, np.full(len(x), np.nan)])
-            each, _ = array.predict(complete, np.arange(len(x)), d, [0.5])
+            each, _ = array.predict(Region(complete, np.arange(len(x))), d, [0.5])
             if density is of_number:  # means, deviations and medians
                 mean, second = each[:, 0], each[:, 0] ** 2 + each[:, 1] ** 2
                 sd = np.sqrt(second.mean() - mean.mean() ** 2)

@@ -23,16 +23,10 @@ import torch
 from scipy.special import ndtri, softmax
 
 from flows.conditionals.distillation import Distilled
+from flows.conditionals.region import MOST, Goal, Intervals, Region
 from flows.conditionals.target_population import TargetPopulation
-from flows.conditionals.unknowns import (
-    ENOUGH,
-    MOST,
-    Intervals,
-    LogShare,
-    Posterior,
-    no_share,
-)
-from flows.core.arrays import Array, Whole, as_points, as_rows, choose
+from flows.conditionals.unknowns import Posterior
+from flows.core.arrays import Array, as_points, as_rows, choose
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.mixtures.truncated_mixture import BoxProposal, log_interval, truncated_normal
@@ -58,23 +52,23 @@ class TargetUnknowns:
     distilled: Distilled
 
     def posteriors(
-        self,
-        rows: Array,
-        row_numbers: Whole,
-        seed: int = 0,
-        enough: float = ENOUGH,
+        self, region: Region, seed: int = 0, goal: Goal | None = None
     ) -> Iterator[tuple[int, Posterior]]:
-        """Yield the index and the posterior of each row, in any order.
+        """Yield the index and the posterior of each row of a region, in any order.
 
         Args:
-            rows: rows in the user's units, ``(n, d + D)``, with ``NaN`` for unknown values. Either
-                all targets or no target of a row are unknown.
-            row_numbers: the numbers of the rows, which select their random streams, ``(n,)``.
+            region: the rows ``(n, d + D)`` and the intervals of unknown values. Either all targets
+                or no target of a row are unknown.
             seed: the seed of the random streams.
-            enough: the effective number of draws after which drawing stops. There are at least
-                ``COMPLETIONS`` of a context with gaps, and ``DRAWS`` of several targets.
+            goal: when drawing ends. There are at least ``COMPLETIONS`` of a context with gaps, and
+                ``DRAWS`` of several targets.
         """
-        context = self.population.flow.context
+        context, goal = self.population.flow.context, goal or Goal()
+        rows, row_numbers, enough = region.rows, region.row_numbers, goal.effective
+        if region.intervals:
+            for k in range(len(rows)):
+                yield k, self._restricted(region.take(np.array([k])), seed, goal)
+            return
         plain = ~np.isnan(rows[:, :context]).any(axis=1) & np.isnan(rows[:, context:]).all(axis=1)
         for k in np.flatnonzero(~plain).tolist():
             generator = numpy_generator(seed, "unknown", int(row_numbers[k]))
@@ -95,16 +89,8 @@ class TargetUnknowns:
                 generator = numpy_generator(seed, "unknown", int(row_numbers[k]))
                 yield k, self._drawn(rows[k : k + 1, :context], generator, enough)
 
-    def restricted(
-        self,
-        row: Array,
-        intervals: Intervals,
-        generator: np.random.Generator,
-        error: float,
-        most: int,
-        log_share: LogShare = no_share,
-    ) -> Posterior:
-        """Return the posterior of a row whose unknown values lie inside intervals.
+    def _restricted(self, region: Region, seed: int, goal: Goal) -> Posterior:
+        """Return the posterior of a region of one row whose unknown values lie inside intervals.
 
         The context is drawn from its distribution inside its intervals. One target is then drawn
         inside its intervals, whose probability enters the weight. Several targets are drawn from
@@ -112,17 +98,10 @@ class TargetUnknowns:
         probability of the intervals of the targets, times the mean weight of the context
         (``_context_inside``).
 
-        Args:
-            row: the row in the user's units, ``(d + D,)``, with ``NaN`` for unknown values, to
-                which all targets belong.
-            intervals: intervals ``(I, 2)`` in the user's units, by column.
-            generator: the source of random numbers.
-            error: the standard error of the log-evidence at which drawing stops.
-            most: the number of draws, at most.
-            log_share: added to the log-weights of complete rows ``(N, d + D)``.
-
         Raises ``UserError`` if no draw of several targets lies inside the intervals.
         """
+        [row], intervals = region.rows, region.intervals
+        generator = numpy_generator(seed, "unknown", int(region.row_numbers[0]))
         context = self.population.flow.context
         of_context = {d: own for d, own in intervals.items() if d < context}
 
@@ -130,9 +109,10 @@ class TargetUnknowns:
             x, log_w = self._context_inside(row[:context], of_context, count, generator)
             y, log_p = self._inside(x, intervals, generator)
             rows = np.column_stack([x, y])
-            return rows, (log_w + log_share(rows))[:, None] + log_p
+            log_share = region.log_share(self.population.columns, rows)
+            return rows, (log_w + log_share)[:, None] + log_p
 
-        found = Posterior.doubled(draw, self._weights, lambda each: each.error <= error, most)
+        found = Posterior.doubled(draw, self._weights, goal)
         if not np.isfinite(found.log_weights).any():
             names = [self.population.columns[d].name for d in intervals if d >= context]
             raise UserError(
@@ -232,7 +212,7 @@ class TargetUnknowns:
             rows = np.column_stack([x, np.tile(row[context:], (count, 1))])
             return rows, self.population.log_factors(rows).sum(axis=2)
 
-        return Posterior.doubled(draw, self._weights, lambda each: each.effective >= ENOUGH, MOST)
+        return Posterior.doubled(draw, self._weights, Goal())
 
     @property
     def _weights(self) -> Array:

@@ -21,7 +21,7 @@ integrated out. The unknown columns have the conditional density::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -32,21 +32,18 @@ from scipy.special import logsumexp
 from flows.conditionals.distillation import Distilled
 from flows.conditionals.importance import Draws, effective
 from flows.conditionals.quadrature import integrate
+from flows.conditionals.region import Goal, Region
 from flows.core.arrays import Array, Mask, Whole, rounded
 from flows.core.seeds import numpy_generator
 from flows.mixtures.mixture import patterns
-from flows.mixtures.truncated_mixture import BoxProposal
+from flows.mixtures.truncated_mixture import BoxProposal, codes_inside
 from flows.networks.population import ensemble_log_prob
 from flows.tables.field import Field
 
-Intervals = Mapping[int, Array]  # intervals (I, 2) in the user's units, by column
-
 # From rows (n, D), with codes for labels, to log-densities (n, M) of the members of an ensemble
 LogDensity = Callable[[Array], Array]
-LogShare = Callable[[Array], Array]
 
-FIRST, MOST = 256, 8_192  # draws per row: in the first round, and at most in all rounds
-ENOUGH = 100  # effective draws
+FIRST = 256  # draws per row in the first round
 POINTS = 20_000  # draws that are weighted at a time: limits the memory
 MOST_COMBINATIONS = 1_024  # of unknown labels that are summed
 TOLERANCE = 8e-3  # largest change between two halvings; the error is about a tenth of this
@@ -100,18 +97,17 @@ class Posterior:
         cls,
         draw: Callable[[int], tuple[Array, Array]],
         member_weights: Array,
-        is_enough: Callable[[Posterior], bool],
-        most: int,
+        goal: Goal,
     ) -> Posterior:
-        """Draw until ``is_enough(posterior)``, with twice as many draws each time.
+        """Draw until the ``goal``, with twice as many draws each time.
 
         Args:
             draw: returns a number of complete rows ``(N, D)``, and their log importance weights
                 ``(N, M)``.
             member_weights: the weights of the members in the ensemble, ``(M,)``.
-            is_enough: whether drawing ends.
-            most: the number of draws, at most.
+            goal: when drawing ends.
         """
+        most = goal.most
         values, log_weights, count, total = list[Array](), list[Array](), FIRST, 0
         while True:
             drawn, log_w = draw(count)
@@ -122,7 +118,8 @@ class Posterior:
             # Without a draw of positive weight there is no posterior yet
             if np.isfinite(each).any() or total >= most:
                 found = cls.of(np.concatenate(values), each - np.log(total), member_weights)
-                if total >= most or is_enough(found):
+                is_enough = found.effective >= goal.effective and found.error <= goal.error
+                if total >= most or is_enough:
                     return found
             count = min(total, most - total)
 
@@ -177,11 +174,6 @@ class Posterior:
         return rows
 
 
-def no_share(values: Array) -> Array:
-    """Return 0 for each row: its whole weight counts."""
-    return np.zeros(len(values))
-
-
 class Unknowns:
     """Conditional distributions of a density.
 
@@ -199,59 +191,43 @@ class Unknowns:
         self.member_weights = member_weights
 
     def posteriors(
-        self,
-        rows: Array,
-        row_numbers: Whole,
-        seed: int = 0,
-        enough: float = ENOUGH,
-        own: Array | None = None,
+        self, region: Region, seed: int = 0, goal: Goal | None = None, own: Array | None = None
     ) -> Iterator[tuple[int, Posterior]]:
-        """Yield the index and the posterior of each row, in any order.
+        """Yield the index and the posterior of each row of a region, in any order.
+
+        The evidence is the density of the known values, times the probability of the intervals
+        given these values.
 
         Args:
-            rows: rows in the user's units, ``(n, D)``, with codes for labels and ``NaN`` for
-                unknown values.
-            row_numbers: the numbers of the rows, which select their random streams, ``(n,)``.
+            region: the rows and the intervals of unknown values.
             seed: the seed of the random streams.
-            enough: the effective number of draws after which drawing stops.
+            goal: when drawing ends; by default, with ``ENOUGH`` effective draws.
             own: the rows with their true values, ``(n, D)``, for ``Posterior.log_own``.
         """
+        goal, rows = goal or Goal(), region.rows
         own = rows if own is None else own
         for unknown, some in patterns(rows, POINTS // FIRST):
             places = np.flatnonzero(unknown).tolist()
             if not places or self._combinations(places) <= MOST_COMBINATIONS:
-                found = self._listed(rows[some], places)
+                found = self._listed(region.take(some), places)
+            elif region.intervals:
+                each = (region.take(np.array([k])) for k in some)
+                found = [self._restricted(one, seed, goal) for one in each]
             elif len(places) == 1:
                 found = self._integrated(rows[some], places[0])
             else:
-                found = self._drawn(rows[some], unknown, row_numbers[some], seed, enough, own[some])
+                numbers = region.row_numbers[some]
+                found = self._drawn(rows[some], unknown, numbers, seed, goal, own[some])
             yield from zip(some.tolist(), found, strict=True)
 
-    def restricted(
-        self,
-        row: Array,
-        intervals: Intervals,
-        generator: np.random.Generator,
-        error: float,
-        most: int,
-        log_share: LogShare = no_share,
-    ) -> Posterior:
-        """Return the posterior of a row whose unknown values lie inside intervals.
+    def _restricted(self, region: Region, seed: int, goal: Goal) -> Posterior:
+        """Return the posterior of a region of one row.
 
         The draws are from the conditional of the distilled mixture, restricted to the intervals
-        (``truncated_mixture.py``), and are doubled until ``error`` is reached. The evidence is the
-        density of the known values times the probability of the intervals given these values.
-
-        Args:
-            row: the row in the user's units, ``(D,)``, with ``NaN`` for unknown values, to which
-                columns with intervals belong.
-            intervals: intervals ``(I, 2)`` in the user's units, by column; a label is allowed if
-                its code lies in one of them.
-            generator: the source of random numbers.
-            error: the standard error of the log-evidence at which drawing stops.
-            most: the number of draws, at most.
-            log_share: added to the log-weights of complete rows ``(N, D)``.
+        (``truncated_mixture.py``).
         """
+        [row], intervals = region.rows, region.intervals
+        generator = numpy_generator(seed, "unknown", int(region.row_numbers[0]))
         distilled, unknown = self.distilled, np.isnan(row)
         columns = distilled.numbers, distilled.labels
         known = distilled.rows(row[None])
@@ -271,11 +247,10 @@ class Unknowns:
             sizes = [POINTS] * (count // POINTS) + [count % POINTS]
             parts, log_weights = zip(*map(piece, sizes), strict=True)
             values = np.concatenate(parts)
-            return values, np.concatenate(log_weights) + log_share(values)[:, None]
+            log_share = region.log_share(self.columns, values)
+            return values, np.concatenate(log_weights) + log_share[:, None]
 
-        return Posterior.doubled(
-            draw, self.member_weights, lambda found: found.error <= error, most
-        )
+        return Posterior.doubled(draw, self.member_weights, goal)
 
     def _set_numbers(self, points: Array, places: Sequence[int], z: Array) -> Array:
         """Set columns of ``points`` ``(n, D)`` to the values with the normal scores ``z``.
@@ -298,16 +273,20 @@ class Unknowns:
         # Floats, because a product of whole numbers may overflow
         return float(np.prod([float(len(self.columns[d].labels)) or np.inf for d in places]))
 
-    def _listed(self, rows: Array, places: list[int]) -> list[Posterior]:
-        """Return posteriors over all combinations of the labels at ``places``.
+    def _listed(self, region: Region, places: list[int]) -> list[Posterior]:
+        """Return posteriors over all allowed combinations of the labels at ``places``.
 
         If ``places`` is empty, the rows are complete, and each posterior has only its row.
         """
-        codes = [range(len(self.columns[d].labels)) for d in places]
+        rows, codes = region.rows, []
+        for d in places:
+            count = len(self.columns[d].labels)
+            own = region.intervals.get(d)
+            codes.append(np.arange(count) if own is None else codes_inside(own, count))
         grid = np.array(list(product(*codes)), dtype=np.float64)
         values = rows.repeat(len(grid), axis=0)
         values[:, places] = np.tile(grid, (len(rows), 1))
-        log_q = self.log_density(values)
+        log_q = self.log_density(values) + region.log_share(self.columns, values)[:, None]
         parts = zip(np.split(values, len(rows)), np.split(log_q, len(rows)), strict=True)
         return [self._posterior(*part, is_exact=True) for part in parts]
 
@@ -342,21 +321,21 @@ class Unknowns:
         return [self._posterior(values[each], nodes.log_mass[each], **kind) for each in own]
 
     def _drawn(
-        self, rows: Array, unknown: Mask, row_numbers: Whole, seed: int, enough: float, own: Array
+        self, rows: Array, unknown: Mask, row_numbers: Whole, seed: int, goal: Goal, own: Array
     ) -> list[Posterior]:
-        """Draw the ``unknown`` columns, ``(D,)``, until ``enough`` draws of each row are effective.
+        """Draw the ``unknown`` columns, ``(D,)``, until the ``goal`` of each row.
 
         ``log_own`` is computed for each complete row of ``own`` ``(n, D)``.
         """
         streams = [numpy_generator(seed, "unknown", int(number)) for number in row_numbers]
         clouds = [Draws(stream, self.member_weights) for stream in streams]
         waiting, count, total = np.arange(len(rows)), FIRST, 0
-        while len(waiting) and total < MOST:
+        while len(waiting) and total < goal.most:
             for some in np.array_split(waiting, -(-count * len(waiting) // POINTS)):
                 self._draw(rows[some], unknown, [clouds[k] for k in some], count)
             total += count
             count = total  # doubles the draws
-            few = [effective(clouds[k].log_ensemble_weights) < enough for k in waiting]
+            few = [effective(clouds[k].log_ensemble_weights) < goal.effective for k in waiting]
             waiting = waiting[few]
         log_own = np.full(len(rows), np.nan)
         for k in np.flatnonzero(~np.isnan(own).any(axis=1)):

@@ -6,29 +6,23 @@ values. This module does not use pandas and prints nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import logsumexp
 
 from flows.conditionals.distillation import SAMPLES, Distilled
-from flows.conditionals.unknowns import (
-    ENOUGH,
-    MOST,
-    Intervals,
-    Posterior,
-    Unknowns,
-)
+from flows.conditionals.region import ENOUGH, MOST, Goal, Region
+from flows.conditionals.unknowns import Posterior, Unknowns
 from flows.core.arrays import Array, Mask, Whole
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
 from flows.recipe.record import Record
 from flows.tables.column_maps import ColumnMaps
-from flows.tables.field import Field, Label
+from flows.tables.field import Field
 from flows.tables.kinds import Real
 from flows.tables.parsing import default_names
 from flows.tables.rows import refused, round_rows
@@ -91,52 +85,6 @@ class Probability(NamedTuple):
     probability: float
     error: float
     draws: int
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """Conditions that rows meet: known values, and intervals of unknown values.
-
-    Args:
-        row: the known values in the user's units, ``(D,)``, with codes for labels and ``NaN`` for
-            unknown values.
-        intervals: for some columns, intervals ``(I, 2)`` in the user's units; the unknown value
-            lies in one of them. They are sorted and do not overlap.
-        rare: the rare labels that the conditions allow in a column with a pool. Labels have the
-            code of the pool there, in ``row`` or among the intervals.
-    """
-
-    row: Array
-    intervals: Intervals = field(default_factory=dict)
-    rare: Mapping[int, frozenset[Label]] = field(default_factory=dict)
-
-    def also(self, event: Conditions) -> Conditions | None:
-        """Return these conditions and the ``event``; ``None`` if they contradict each other.
-
-        Args:
-            event: conditions of intervals only.
-        """
-        intervals, rare = dict(self.intervals), {**event.rare, **self.rare}
-        for d, own in event.intervals.items():
-            if d in self.rare and d in event.rare:
-                rare[d] = self.rare[d] & event.rare[d]
-                if not rare[d]:
-                    own = own[:-1]  # without the pool, which is the last label
-                    del rare[d]
-            if not np.isnan(self.row[d]):
-                if not ((own[:, 0] <= self.row[d]) & (self.row[d] <= own[:, 1])).any():
-                    return None
-                continue
-            both = [
-                (max(low, a), min(high, b))
-                for low, high in intervals.get(d, np.array([[-np.inf, np.inf]]))
-                for a, b in own
-                if max(low, a) < min(high, b)
-            ]
-            if not both:
-                return None
-            intervals[d] = np.array(both)
-        return Conditions(self.row, intervals, rare)
 
 
 class ArrayDensity:
@@ -273,7 +221,7 @@ class ArrayDensity:
     # Samples
 
     def sample(
-        self, n: int, seed: int = 0, given: Conditions | None = None
+        self, n: int, seed: int = 0, given: Region | None = None
     ) -> Iterator[tuple[Array, float]]:
         """Yield ``n`` rows in pieces ``(m, D)``, each with its effective number of draws per row.
 
@@ -294,14 +242,10 @@ class ArrayDensity:
         size = MOST // PER_SAMPLE
         for number, start in enumerate(range(0, n, size)):
             kept = min(size, n - start)
-            if given.intervals:
-                generator = numpy_generator(seed, "unknown", number)
-                posterior = self._restricted(given, generator, 0.0, MOST)
-            else:
-                asked = given.row[None], np.array([number])
-                [(_, posterior)] = self.unknowns.posteriors(*asked, seed, np.inf)
+            posterior = self._posterior(given.numbered(number), Goal(np.inf), seed)
             picked = posterior.pick(kept, numpy_generator(seed, "unknown", number, 1))
-            rows = np.where(np.isnan(given.row), round_rows(self.columns, picked), given.row)
+            known = given.rows[0]
+            rows = np.where(np.isnan(known), round_rows(self.columns, picked), known)
             yield rows, posterior.effective / kept
 
     def complete(
@@ -313,9 +257,9 @@ class ArrayDensity:
         """
         found, effective = np.repeat(rows[None], count, axis=0), np.full(len(rows), np.inf)
         places = np.flatnonzero(np.isnan(rows).any(axis=1))
-        enough = max(ENOUGH, 2 * count)  # so that few versions are equal
-        asked = rows[places], row_numbers[places]
-        for place, posterior in self.unknowns.posteriors(*asked, seed, enough):
+        goal = Goal(max(ENOUGH, 2 * count))  # so that few versions are equal
+        region = Region(rows[places], row_numbers[places])
+        for place, posterior in self.unknowns.posteriors(region, seed, goal):
             k = places[place]
             rng = numpy_generator(seed, "unknown", int(row_numbers[k]), 1)
             found[:, k] = posterior.pick(count, rng)
@@ -333,7 +277,8 @@ class ArrayDensity:
         """
         filled, effective = rows.copy(), np.full(len(rows), np.inf)
         places = np.flatnonzero(np.isnan(rows).any(axis=1))
-        for place, posterior in self.unknowns.posteriors(rows[places], row_numbers[places]):
+        region = Region(rows[places], row_numbers[places])
+        for place, posterior in self.unknowns.posteriors(region):
             k = places[place]
             effective[k] = posterior.effective
             for d in np.flatnonzero(np.isnan(rows[k])).tolist():
@@ -343,10 +288,8 @@ class ArrayDensity:
                     filled[k, d] = posterior.quantiles(d, np.array(0.5))
         return np.where(np.isnan(rows), round_rows(self.columns, filled), rows), effective
 
-    def predict(
-        self, rows: Array, row_numbers: Whole, d: int, levels: Sequence[float]
-    ) -> tuple[Array, Array]:
-        """Return the distribution of column ``d`` given the known values of the other columns.
+    def predict(self, region: Region, d: int, levels: Sequence[float]) -> tuple[Array, Array]:
+        """Return the distribution of column ``d`` given what is known of each row.
 
         The first result has the mean, the standard deviation and the quantiles at the L ``levels``
         in the column's unit, ``(n, 2 + L)``; for a category, the probabilities of its K labels,
@@ -355,32 +298,22 @@ class ArrayDensity:
         The mean and the standard deviation leave out values that lie more than one range of the
         column beyond either end of its range, because a positive column may have no mean
         otherwise. Raises ``UserError`` for levels that are not between 0 and 1, or are equal.
-        """
-        _check_levels(levels)
-        rows = rows.copy()
-        rows[:, d] = np.nan
-        found = np.empty((len(rows), len(self.columns[d].labels) or 2 + len(levels)))
-        effective = np.empty(len(rows))
-        for k, posterior in self.unknowns.posteriors(rows, row_numbers):
-            effective[k], found[k] = posterior.effective, self._summary(posterior, d, levels)
-        return found, effective
-
-    def predict_given(
-        self, given: Conditions, d: int, levels: Sequence[float]
-    ) -> tuple[Array, Array]:
-        """Return the distribution of column ``d`` under conditions, as ``predict`` of one row.
 
         Args:
-            given: the conditions.
+            region: the rows, whose values of column ``d`` are ignored, and the intervals.
             d: the column.
             levels: the levels of the quantiles.
         """
         _check_levels(levels)
-        generator = numpy_generator(0, "unknown", 0)
-        posterior = self._restricted(given, generator, ERROR, MOST)
-        return self._summary(posterior, d, levels)[None], np.array([posterior.effective])
+        n = len(region.rows)
+        found = np.empty((n, len(self.columns[d].labels) or 2 + len(levels)))
+        effective = np.empty(n)
+        goal = Goal(error=ERROR) if region.intervals else Goal()
+        for k, posterior in self.unknowns.posteriors(region.hiding([d]), goal=goal):
+            effective[k], found[k] = posterior.effective, self._summary(posterior, d, levels)
+        return found, effective
 
-    def probability(self, event: Conditions, given: Conditions, seed: int = 0) -> Probability:
+    def probability(self, event: Region, given: Region, seed: int = 0) -> Probability:
         """Return the probability of an event under conditions, with its standard error::
 
             P(E | C) = P(E and C) / P(C)
@@ -390,17 +323,16 @@ class ArrayDensity:
         standard error is infinite; if no draw for C has, the probability is ``NaN``.
 
         Args:
-            event: the event E, conditions of intervals only.
+            event: the event E, intervals only.
             given: the conditions C; known values have a density in place of a probability.
             seed: the seed of the random streams.
         """
         both = given.also(event)
         if both is None:
             return Probability(0.0, 0.0, 0)
+        goal = Goal(0.0, ERROR, MOST_OF_AN_EVENT)
         joint, conditions = (
-            self._restricted(
-                each, numpy_generator(seed, "unknown", number), ERROR, MOST_OF_AN_EVENT
-            )
+            self._posterior(each.numbered(number), goal, seed)
             for number, each in enumerate((both, given))
         )
         log_joint = logsumexp(joint.log_evidence, b=self._weights)
@@ -408,34 +340,21 @@ class ArrayDensity:
             log_p = log_joint - logsumexp(conditions.log_evidence, b=self._weights)
         error = float(np.hypot(joint.error, conditions.error))
         p = float(np.minimum(1.0, np.exp(log_p)))
-        draws = len(joint.values) + len(conditions.values)
+        draws = sum(0 if each.is_exact else len(each.values) for each in (joint, conditions))
         return Probability(p, p * error if np.isfinite(error) else error, draws)
+
+    def _posterior(self, region: Region, goal: Goal, seed: int) -> Posterior:
+        """Return the posterior of a region of one row."""
+        if region.is_everything and goal.error < np.inf:  # only the evidence is asked for
+            return Posterior(
+                region.rows, np.zeros((1, self.population.members)), np.ones(1), is_exact=True
+            )
+        [(_, posterior)] = self.unknowns.posteriors(region, seed, goal)
+        return posterior
 
     @property
     def _weights(self) -> Array:
         return self.population.member_weights.numpy()
-
-    def _restricted(
-        self, given: Conditions, generator: np.random.Generator, error: float, most: int
-    ) -> Posterior:
-        """Return the posterior under conditions."""
-        row, intervals = given.row, given.intervals
-        if np.isnan(row).all() and not intervals:
-            return Posterior(row[None], np.zeros((1, self.population.members)), np.ones(1), True)
-        return self.unknowns.restricted(
-            row, intervals, generator, error, most, partial(self._log_rare_share, given)
-        )
-
-    def _log_rare_share(self, given: Conditions, values: Array) -> Array:
-        """Return the logarithm of the share of a pool that conditions allow, for each row ``(n,)``.
-
-        It is 0 for a row without a label of a pool.
-        """
-        found = np.zeros(len(values))
-        for d in given.rare.keys() & given.intervals.keys():
-            is_pool = self.columns[d].round(values[:, d]) == self.columns[d].pool
-            found += np.where(is_pool, np.log(self.columns[d].rare_share(given.rare[d])), 0.0)
-        return found
 
     def _summary(self, posterior: Posterior, d: int, levels: Sequence[float]) -> Array:
         """Return the moments and quantiles of column ``d``, or the probabilities of its labels."""
@@ -521,7 +440,7 @@ class ArrayDensity:
     def _log_marginal(self, rows: Array, row_numbers: Whole) -> Estimate:
         """Return the log-density of the known values of each row."""
         found = self._empty(len(rows))
-        for k, posterior in self.unknowns.posteriors(rows, row_numbers):
+        for k, posterior in self.unknowns.posteriors(Region(rows, row_numbers)):
             found.log_q[k] = posterior.log_evidence
             found.error[k], found.effective[k] = posterior.error, posterior.effective
         empty = np.isnan(rows).all(axis=1)  # a row without known values has probability 1
@@ -538,8 +457,8 @@ class ArrayDensity:
         Without this draw, the estimate is too high in expectation if few draws are effective.
         """
         joint, found = self._log_marginal(rows, row_numbers), self._empty(len(rows))
-        known = np.where(given, rows, np.nan)
-        for k, posterior in self.unknowns.posteriors(known, row_numbers, own=rows):
+        known = Region(np.where(given, rows, np.nan), row_numbers)
+        for k, posterior in self.unknowns.posteriors(known, own=rows):
             log_evidence = posterior.log_evidence
             if not np.isnan(posterior.log_own):
                 count, log_own = len(posterior.values), joint.log_q[k] + posterior.log_own

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from flows.conditionals.unknowns import ENOUGH
+from flows.conditionals.region import ENOUGH, Region
 from flows.core.arrays import Array, Mask, Whole
-from flows.density.array_density import ArrayDensity, Conditions, Estimate, Probability
+from flows.core.errors import UserError
+from flows.density.array_density import ArrayDensity, Estimate, Probability
 from flows.density.columns_by_name import given_mask
 from flows.tables.field import Field
 from flows.tables.kinds.category import MOST_LABELS
@@ -155,7 +156,7 @@ class Chunks:
         self.note_far(rows, what)
 
         def predict(rows: Array, numbers: Whole) -> tuple[Array, ...]:
-            parts = [self.density.predict(rows, numbers, d, levels) for d in places]
+            parts = [self.density.predict(Region(rows, numbers), d, levels) for d in places]
             found, effective = zip(*parts, strict=True)
             return *found, *effective, np.minimum.reduce(effective)
 
@@ -168,15 +169,21 @@ class Chunks:
         return _side_by_side(names, parts)
 
     def predict_given(
-        self, given: Conditions, names: Sequence[str], levels: Sequence[float]
+        self, given: Region, names: Sequence[str], levels: Sequence[float]
     ) -> pd.DataFrame:
-        """Return the distributions of the columns ``names`` under conditions, in one row."""
+        """Return the distributions of the columns ``names`` under conditions, in one row.
+
+        Raises ``UserError`` if the conditions have a value of a predicted column or of a target.
+        """
+        for name in dict.fromkeys([*names, *self.density.targets]):
+            if not np.isnan(given.rows[0, self.schema.find(name)]):
+                raise UserError(f"given: {name} is predicted; leave it out, or give a range")
         what, parts = "predictions", list[pd.DataFrame]()
-        self.note_far(given.row[None], what)
+        self.note_far(given.rows, what)
         least = np.array([np.inf])
         for name in names:
             d = self.schema.find(name)
-            found, effective = self.density.predict_given(given, d, levels)
+            found, effective = self.density.predict(given, d, levels)
             least = np.minimum(least, effective)
             parts.append(self._predicted(d, levels, found, effective, pd.RangeIndex(1)))
         self._effective.setdefault(what, []).append(least)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from flows.conditionals.region import Region
 from flows.core.arrays import Array
-from flows.density.array_density import ArrayDensity, Conditions
+from flows.density.array_density import ArrayDensity
 from flows.tables.field import Field, Label
 from flows.tables.notices import Notice, TableError, collecting
 from flows.tables.parsing import parse_fields
@@ -19,7 +20,7 @@ from flows.tables.rows import numbers_of
 RANGE = ".."  # between the ends of a range in text
 
 
-def conditions(density: ArrayDensity, given: Mapping[str, Any], what: str = "given") -> Conditions:
+def conditions(density: ArrayDensity, given: Mapping[str, Any], what: str = "given") -> Region:
     """Return the conditions that a user wrote as a mapping.
 
     A tuple ``(low, high)`` is a range with both ends, of which one may be ``None``. A list or a set
@@ -49,10 +50,10 @@ def conditions(density: ArrayDensity, given: Mapping[str, Any], what: str = "giv
                 rare[d] = density.columns[d].rare_among([value])
     if faults:
         raise TableError([replace(fault, row=None, advice=()) for fault in faults], what)
-    return Conditions(row, intervals, {d: labels for d, labels in rare.items() if labels})
+    return Region.of_conditions(row, intervals, {d: labels for d, labels in rare.items() if labels})
 
 
-def event_conditions(density: ArrayDensity, values: Mapping[str, Any]) -> Conditions:
+def event_conditions(density: ArrayDensity, values: Mapping[str, Any]) -> Region:
     """Return an event as conditions of intervals. A value stands for its cell.
 
     Raises ``TableError`` as ``conditions`` does, for an event without columns, and for a value of a
@@ -62,12 +63,13 @@ def event_conditions(density: ArrayDensity, values: Mapping[str, Any]) -> Condit
         raise TableError([Notice("an event needs a column, such as {'age': (60, None)}")], "event")
     found = conditions(density, values, "event")
     intervals = dict(found.intervals)
-    for d in np.flatnonzero(~np.isnan(found.row)):
+    [row] = found.rows
+    for d in np.flatnonzero(~np.isnan(row)):
         try:
-            intervals[int(d)] = density.columns[d].cells_of(found.row[d : d + 1])
+            intervals[int(d)] = density.columns[d].cells_of(row[d : d + 1])
         except TableError as error:
             raise TableError(error.faults, "event") from None
-    return Conditions(np.full_like(found.row, np.nan), intervals, found.rare)
+    return Region.of_conditions(np.full_like(row, np.nan), intervals, found.rare)
 
 
 def parse_conditions(density: ArrayDensity, texts: Mapping[str, str]) -> dict[str, Any]:

@@ -18,9 +18,10 @@ import numpy as np
 import pandas as pd
 
 from flows import saving
+from flows.conditionals.region import Region
 from flows.core.arrays import Array
 from flows.core.errors import UserError
-from flows.density.array_density import ArrayDensity, Conditions, Estimate, Probability
+from flows.density.array_density import ArrayDensity, Estimate, Probability
 from flows.density.chunks import Chunks, about_probability
 from flows.density.conditions import conditions, event_conditions
 from flows.density.description import describe
@@ -480,21 +481,21 @@ class Samples:
 
     def __init__(self, density: ArrayDensity, given: Mapping[str, Any] | None = None) -> None:
         self.density = density
-        self.given: Conditions | None = None
+        self.given: Region | None = None
         self.effective_share = np.inf
         self._far: list[Notice] = []
         if given is None:
             return
         self.given = conditions(density, given)
         chunks = Chunks(density)
-        chunks.note_far(self.given.row[None])
+        chunks.note_far(self.given.rows)
         self._far = chunks.about_far()
 
     def draw(self, n: int, seed: int) -> Iterator[pd.DataFrame]:
         """Yield ``n`` rows in data frames."""
         schema, start = self.density.schema, 0
         if self.given is not None and n == 0:
-            yield schema.frame(self.given.row[None][:0])
+            yield schema.frame(self.given.rows[:0])
             return
         for rows, share in self.density.sample(n, seed, self.given):
             self.effective_share = min(self.effective_share, share)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 from scipy.stats import spearmanr
 
 from flows.conditionals.distillation import SAMPLES, Distilled
+from flows.conditionals.region import Region
 from flows.conditionals.target import TargetUnknowns
 from flows.conditionals.target_population import TargetPopulation
-from flows.conditionals.unknowns import Posterior
 from flows.core.arrays import Array, Mask, Whole
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
-from flows.density.array_density import ArrayDensity, Conditions, Estimate, Probability
+from flows.density.array_density import ArrayDensity, Estimate, Probability
 from flows.networks.population import Population
 from flows.recipe.record import Record
 from flows.tables.field import Field
@@ -74,7 +74,7 @@ class TargetDensity(ArrayDensity):
         return self.population.log_factors(rows).sum(axis=2)
 
     def sample(
-        self, n: int, seed: int = 0, given: Conditions | None = None
+        self, n: int, seed: int = 0, given: Region | None = None
     ) -> Iterator[tuple[Array, float]]:
         """Yield rows with drawn targets, as ``ArrayDensity.sample``. ``given`` is needed."""
         if given is None:
@@ -82,7 +82,7 @@ class TargetDensity(ArrayDensity):
                 f"the density of {self._names} is conditional: give values of other columns "
                 "(given), or fit the table without a target"
             )
-        self._check_targets(given.row[None])
+        self._check_targets(given.rows)
         return super().sample(n, seed, given)
 
     def complete(
@@ -107,38 +107,20 @@ class TargetDensity(ArrayDensity):
         self._check_targets(rows)
         return super().fill(rows, row_numbers)
 
-    def predict(
-        self, rows: Array, row_numbers: Whole, d: int, levels: Sequence[float]
-    ) -> tuple[Array, Array]:
-        """Return the distribution of target ``d`` given the context of each row.
+    def predict(self, region: Region, d: int, levels: Sequence[float]) -> tuple[Array, Array]:
+        """Return the distribution of target ``d`` given what is known of the context of each row.
 
-        The other targets are treated as unknown.
+        All targets are treated as unknown.
         """
         self._check_target(d)
-        rows = rows.copy()
-        rows[:, self.context :] = np.nan
-        return super().predict(rows, row_numbers, d, levels)
+        return super().predict(region.hiding(range(self.context, len(self.columns))), d, levels)
 
-    def predict_given(
-        self, given: Conditions, d: int, levels: Sequence[float]
-    ) -> tuple[Array, Array]:
-        self._check_target(d)
-        if not np.isnan(given.row[self.context :]).all():
-            raise UserError(f"given: {self._names} is a target, which is predicted; leave it out")
-        return super().predict_given(given, d, levels)
-
-    def probability(self, event: Conditions, given: Conditions, seed: int = 0) -> Probability:
+    def probability(self, event: Region, given: Region, seed: int = 0) -> Probability:
         """Return the probability of an event of the targets, as ``ArrayDensity.probability``."""
         for d in event.intervals:
             self._check_target(d)
-        self._check_targets(given.row[None])
+        self._check_targets(given.rows)
         return super().probability(event, given, seed)
-
-    def _restricted(
-        self, given: Conditions, generator: np.random.Generator, error: float, most: int
-    ) -> Posterior:
-        share = partial(self._log_rare_share, given)
-        return self.unknowns.restricted(given.row, given.intervals, generator, error, most, share)
 
     def surprise(self, rows: Array, row_numbers: Whole) -> tuple[Array, Array]:
         """Return the surprise of each target given x and the targets before it, ``(n, D)``.
@@ -272,5 +254,5 @@ def _correlation(x: Array, targets: Array) -> float:
 def _bands(density: TargetDensity, rows: Array, t: int) -> Array:
     """Return the quantiles ``BANDS`` of target ``t``, or the probabilities of its labels."""
     same_draws = np.zeros(len(rows), dtype=np.int64)  # so that curves of drawn targets are smooth
-    found, _ = density.predict(rows, same_draws, t, BANDS)
+    found, _ = density.predict(Region(rows, same_draws), t, BANDS)
     return found if density.columns[t].labels else found[:, 2:]

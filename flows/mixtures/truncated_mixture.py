@@ -107,7 +107,7 @@ class BoxProposal:
                 boxes[numbers.index(d)] = ends(d, own)
             else:
                 j = labels.index(d)
-                sets[j] = _codes_inside(own, of_gaps.sizes[j])
+                sets[j] = codes_inside(own, of_gaps.sizes[j])
         return cls(of_gaps, boxes, sets), of_gaps, log_known
 
     def sample(self, n: int, generator: np.random.Generator) -> tuple[Array, Whole]:
@@ -150,7 +150,7 @@ class BoxProposal:
         return np.asarray(logsumexp(terms + self.log_shares[:, None], axis=0))
 
 
-def _codes_inside(intervals: Array, count: int) -> Whole:
+def codes_inside(intervals: Array, count: int) -> Whole:
     """Return the codes of ``count`` labels that lie in one of the intervals ``(I, 2)``."""
     codes = np.arange(count)[:, None]
     return np.flatnonzero(((intervals[:, 0] <= codes) & (codes <= intervals[:, 1])).any(axis=1))

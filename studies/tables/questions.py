@@ -26,7 +26,7 @@ from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer
 
 from flows import fit
-from flows.conditionals.unknowns import ENOUGH
+from flows.conditionals.region import ENOUGH, Region
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.density.array_density import ArrayDensity
@@ -153,7 +153,7 @@ def imputation(found: pd.DataFrame, asked: Asked, rows: Array) -> None:
 def our_quantiles(density: ArrayDensity, rows: Array) -> Array:
     """Return the quantiles of every gap, ``(gaps, levels)``, row by row."""
     found = np.empty((*rows.shape, len(LEVELS)))
-    for k, posterior in density.unknowns.posteriors(rows, np.arange(len(rows))):
+    for k, posterior in density.unknowns.posteriors(Region(rows, np.arange(len(rows)))):
         for d in np.flatnonzero(np.isnan(rows[k])).tolist():
             found[k, d] = posterior.quantiles(d, LEVELS)
     return found[np.isnan(rows)]
