@@ -15,6 +15,7 @@ from helpers import SHORT_RECIPE, field, learned
 
 import flows
 from flows.__main__ import main
+from flows.conditionals.region import Region
 from flows.density.chunks import Chunks
 from flows.tables import files, parsing
 from flows.tables.duplicates import merged_groups
@@ -471,9 +472,8 @@ def test_durations_are_predicted_as_durations(of_durations, tmp_path):
     frame, density = of_durations
     names = ["mean", "sd", "q0.05", "q0.5", "q0.95"]
     predicted = density.predict(frame.head(3), "stay")
-    seconds, _ = density._array.predict(
-        Chunks(density._array).known(frame.head(3))[0], np.arange(3), 2, [0.05, 0.5, 0.95]
-    )
+    region = Region(Chunks(density._array).known(frame.head(3))[0], np.arange(3))
+    seconds, _ = density._array.predict(region, 2, [0.05, 0.5, 0.95])
     found = predicted[names].apply(lambda each: each.dt.total_seconds())
     np.testing.assert_allclose(found, seconds, atol=1e-5)
     assert density.predict(given={"x": 2.0}, column="rest")["q0.5"].dtype.kind == "m"
