@@ -177,7 +177,11 @@ class GaussianMixture(Population):
         return Rows(z, codes_of(rows[:, self.labels], sizes), sizes), slopes
 
     def joined(self, rows: Rows) -> Array:
-        """Return whole rows ``(n, C + D)`` in the user's units, of complete rows as ``mapped``."""
+        """Return whole rows ``(n, C + D)`` in the user's units.
+
+        Args:
+            rows: complete rows, as ``mapped`` returns them.
+        """
         whole = np.empty((len(rows.codes), len(self.labels) + len(self.numbers)))
         x = rows.numbers
         if self.preprocessing is not None:
@@ -265,7 +269,12 @@ class GaussianMixture(Population):
     ) -> Tensor:
         """Draw points ``sample_shape + (1, D)``.
 
-        With labels, they are ``sample_shape + (n, 1, D)``, given the codes ``context`` ``(n, C)``.
+        With labels, they are ``sample_shape + (n, 1, D)``.
+
+        Args:
+            sample_shape: the number of independent points, or several sizes.
+            generator: the source of the draws.
+            context: the codes of the labels ``(n, C)``, if there are labels.
         """
         shape, rng = torch.Size(sample_shape), generator_of(generator)
         self.check_context(context)
@@ -281,7 +290,12 @@ class GaussianMixture(Population):
         return self.rows_first(z, shape)
 
     def sample_rows(self, n: int, generator: Generator) -> Array:
-        """Draw ``n`` whole rows in the user's units, ``(n, C + D)``, not rounded."""
+        """Draw whole rows in the user's units, ``(n, C + D)``, not rounded.
+
+        Args:
+            n: the number of rows.
+            generator: the source of the draws.
+        """
         return self.joined(self.mixture.sample_rows(n, generator))
 
     def _codes(self, context: Tensor) -> Whole:

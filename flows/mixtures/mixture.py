@@ -219,7 +219,12 @@ class Mixture:
         return Rows(numbers, codes, rows.sizes), log_r
 
     def sample_numbers(self, codes: Whole, rng: np.random.Generator) -> Array:
-        """Draw the numbers of rows with the labels ``codes`` ``(n, C)``, ``(n, D)``."""
+        """Draw the numbers of rows with given labels, ``(n, D)``.
+
+        Args:
+            codes: the codes of the labels ``(n, C)``.
+            rng: the generator.
+        """
         log_terms = np.log(self.weights)[:, None] + self._log_labels(codes)
         shares = np.exp(log_terms - np.logaddexp.reduce(log_terms, axis=0)).T
         return self.sample_components(choose(shares, rng.random(len(codes))), rng)

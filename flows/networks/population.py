@@ -268,7 +268,13 @@ class Population(nn.Module, Distribution):
         return x.movedim(-1, 0).reshape(*shape, self.members, *self.event_shape)
 
     def check_context(self, context: Any) -> None:
-        """Raise ``ValueError`` for a missing context, and for a context that is not expected."""
+        """Check whether a context is given if and only if the population has one.
+
+        Args:
+            context: the context, or ``None``.
+
+        Raises ``ValueError`` for a missing context, and for a context that is not expected.
+        """
         if context is None and self.context:
             raise ValueError(
                 f"the population has a context of {self.context} numbers; pass context=x"
