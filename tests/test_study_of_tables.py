@@ -244,6 +244,7 @@ def study(folder: Path, **changes: Any) -> engine.Study:
     content["ranking"] = {"splits": 3, "new_splits": 3, "train": 105}
     for part in ("realistic", "anomalies"):  # tests/test_realistic_tables.py
         content[part] = params[part] | {"tables": []}
+    content["realistic"]["set_aside"] = {"tables": [], "splits": 1}
     content |= changes
     (folder / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     return engine.Study("tables", folder)
