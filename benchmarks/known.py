@@ -1,6 +1,6 @@
 """Questions to a known density of six columns, for ``benchmarks/questions.py``.
 
-This file also runs with the flows of older commits, so it imports nothing else of this repository.
+This file also runs with the flows of older commits, so it imports only what these have.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is known of rows, and when drawing of what is unknown ends."""
+"""Regions, which have the known values and the intervals of rows; and goals, which end drawing."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flows import saving
 from flows.core.arrays import Array, Shape, as_points
-from flows.core.checkpoint import CheckpointError, below
+from flows.core.checkpoint import LABELS_OF_0_3, CheckpointError, below
 from flows.core.seeds import generator_of
 from flows.core.settings import Recipe
 from flows.mixtures.gaussian_mixture import GaussianMixture, context_filler
@@ -171,9 +171,7 @@ class TargetPopulation(Population):
         flow = cast(Flow, restore(about, below("flow.", state) or below("network.", state)))
         of_context, own = flow.to_real.part(range(flow.context)), below("context_model.", state)
         if of_context.label_places and "labels_at" not in own:
-            raise CheckpointError(
-                "was fitted by release 0.3, which learned labels as numbers; fit the table again"
-            )
+            raise CheckpointError(LABELS_OF_0_3)
         numbers = [d for d, count in enumerate(of_context.label_counts) if not count]
         return cls(flow, GaussianMixture.with_state(of_context.part(numbers), own))
 

@@ -289,7 +289,7 @@ class ArrayDensity:
         return np.where(np.isnan(rows), round_rows(self.columns, filled), rows), effective
 
     def predict(self, region: Region, d: int, levels: Sequence[float]) -> tuple[Array, Array]:
-        """Return the distribution of column ``d`` given what is known of each row.
+        """Return the distribution of column ``d`` given the known values and the intervals.
 
         The first result has the mean, the standard deviation and the quantiles at the L ``levels``
         in the column's unit, ``(n, 2 + L)``; for a category, the probabilities of its K labels,
@@ -330,25 +330,20 @@ class ArrayDensity:
         both = given.also(event)
         if both is None:
             return Probability(0.0, 0.0, 0)
-        goal = Goal(0.0, ERROR, MOST_OF_AN_EVENT)
-        joint, conditions = (
-            self._posterior(each.numbered(number), goal, seed)
-            for number, each in enumerate((both, given))
-        )
-        log_joint = logsumexp(joint.log_evidence, b=self._weights)
-        with np.errstate(invalid="ignore"):
-            log_p = log_joint - logsumexp(conditions.log_evidence, b=self._weights)
-        error = float(np.hypot(joint.error, conditions.error))
+        goal, log_p, error, draws = Goal(0.0, ERROR, MOST_OF_AN_EVENT), 0.0, 0.0, 0
+        for number, (region, sign) in enumerate(((both, 1), (given, -1))):
+            if region.is_everything:  # its probability is 1
+                continue
+            posterior = self._posterior(region.numbered(number), goal, seed)
+            with np.errstate(invalid="ignore"):
+                log_p += sign * logsumexp(posterior.log_evidence, b=self._weights)
+            error = float(np.hypot(error, posterior.error))
+            draws += 0 if posterior.is_exact else len(posterior.values)
         p = float(np.minimum(1.0, np.exp(log_p)))
-        draws = sum(0 if each.is_exact else len(each.values) for each in (joint, conditions))
         return Probability(p, p * error if np.isfinite(error) else error, draws)
 
     def _posterior(self, region: Region, goal: Goal, seed: int) -> Posterior:
         """Return the posterior of a region of one row."""
-        if region.is_everything and goal.error < np.inf:  # only the evidence is asked for
-            return Posterior(
-                region.rows, np.zeros((1, self.population.members)), np.ones(1), is_exact=True
-            )
         [(_, posterior)] = self.unknowns.posteriors(region, seed, goal)
         return posterior
 

@@ -121,7 +121,7 @@ def _of_least_likely(
         raise UserError(f"anomalies = {count}: must be at least 1")
     chunks, places = Chunks(density), pd.RangeIndex(len(frame))
     kept, found = chunks.log_prob(frame.set_axis(places), missing="drop")
-    log_density = pd.Series(density.ensemble(found.log_q), kept.index).nsmallest(count)
+    log_density = pd.Series(found.log_ensemble, kept.index).nsmallest(count)
     if log_density.empty:
         raise UserError(
             "no row of the frame is complete, so no row can be ranked; density.log_prob also "

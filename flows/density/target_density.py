@@ -108,7 +108,7 @@ class TargetDensity(ArrayDensity):
         return super().fill(rows, row_numbers)
 
     def predict(self, region: Region, d: int, levels: Sequence[float]) -> tuple[Array, Array]:
-        """Return the distribution of target ``d`` given what is known of the context of each row.
+        """Return the distribution of target ``d`` given the context of each row.
 
         All targets are treated as unknown.
         """

@@ -70,10 +70,6 @@ class Preprocessing(Bijection):
         """Return preprocessed points in the user's units, rounded like samples."""
         return self.to_real.round(self.inverse(z)[0])
 
-    def restore_rows(self, z: Array) -> Array:
-        """Return preprocessed rows ``(n, D)`` in the user's units, for one member."""
-        return as_rows(self.restore(as_points(z)))
-
     def restore_points(self, z: Tensor) -> Tensor:
         """Return the features after the context in the user's units, ``(M, D, N)``.
 

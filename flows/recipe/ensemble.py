@@ -10,7 +10,7 @@ from numpy.random import Generator
 from torch import Tensor, nn
 
 from flows.core.arrays import Shape
-from flows.core.checkpoint import CheckpointError, below
+from flows.core.checkpoint import LABELS_OF_0_3, CheckpointError, below
 from flows.core.seeds import generator_of
 from flows.mixtures.labelled_population import LabelledPopulation
 from flows.networks.population import Description, Population, Restore
@@ -53,10 +53,6 @@ class Ensemble(Population):
         """Return the ensemble of rows with labels in another order (``LabelledPopulation``)."""
         parts = [cast(LabelledPopulation, part).placed(places, to_real) for part in self._parts]
         return Ensemble(parts, self.weights)
-
-    def with_weights(self, weights: Any) -> Ensemble:
-        """Return the ensemble of the same members with other weights ``(M,)``."""
-        return Ensemble(self._parts, weights)
 
     @property
     def _parts(self) -> list[Population]:
@@ -152,9 +148,7 @@ class Ensemble(Population):
         about = dict(description)
         count, to_real = about.pop("mixtures"), ToReal.of(description)
         if to_real.label_places:
-            raise CheckpointError(
-                "was fitted by release 0.3, which learned labels as numbers; fit the table again"
-            )
+            raise CheckpointError(LABELS_OF_0_3)
         names = {"network.": "parts.0."}
         names |= {f"mixtures.{k}.": f"parts.{k + 1}." for k in range(count)}
         renamed = dict(state)

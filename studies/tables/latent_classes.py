@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from flows.bijections.margins import normal_scores
 from flows.core.arrays import Array, Whole, as_points, as_rows, choose
 from flows.core.rows import Rows
 from flows.mixtures import expectation, fitting
+from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.mixture import Mixture
 from flows.networks.preprocessing import Preprocessing
 from flows.networks.to_real import ToReal
@@ -28,9 +29,6 @@ from flows.recipe.clock import Clock
 from flows.recipe.fold import Fold
 from flows.recipe.mixture_candidate import MixtureCandidate
 from flows.recipe.recipe import Learned, learn
-
-if TYPE_CHECKING:
-    from flows.mixtures.gaussian_mixture import GaussianMixture
 
 MOST = 24  # classes
 FOLDS = 3  # of the cross-validation
@@ -173,7 +171,7 @@ def stacked(rows: Rows) -> Peer:
     to_real.label_counts = [*rows.sizes, *[0] * rows.numbers.shape[1]]
     learned = Learned(matrix, to_real, labels=len(rows.sizes))
     ensemble, _ = learn(learned, [JointMixtures()])
-    parts = cast("Iterable[GaussianMixture]", ensemble.parts)
+    parts = cast(Iterable[GaussianMixture], ensemble.parts)
     fitted = [Fitted(part.mixture, part.preprocessing) for part in parts]
     weights = ensemble.weights.numpy()
     kept = np.flatnonzero(weights > 1e-6)
