@@ -68,11 +68,11 @@ def models_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return a function that sets the rows per piece of a file, and per block of a question."""
-    from flows.density import chunks
+    from flows.density import asking
     from flows.tables import files
 
-    def cut(rows: int, block: int = chunks.BLOCK) -> None:
-        for module, name, few in ((files, "ROWS_PER_PIECE", rows), (chunks, "BLOCK", block)):
+    def cut(rows: int, block: int = asking.BLOCK) -> None:
+        for module, name, few in ((files, "ROWS_PER_PIECE", rows), (asking, "BLOCK", block)):
             monkeypatch.setattr(module, name, few)
 
     return cut

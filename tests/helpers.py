@@ -13,6 +13,9 @@ import pytest
 import flows
 from flows.core.errors import UserError
 from flows.core.settings import Recipe, TrainingSettings
+from flows.density.asking import run
+from flows.density.collector import Collector
+from flows.density.question import Answer, Asked, Question
 from flows.tables.field import Field
 from flows.tables.notices import Notice
 from flows.tables.options import InspectOptions, resolve
@@ -74,6 +77,14 @@ def learned(
     return Learned(fields, values, copies, notices, schema, groups, *others)
 
 
+def answered(
+    density: flows.Density, question: Question, frame: pd.DataFrame
+) -> tuple[Asked, Answer]:
+    """Return the rows of a frame as a question sees them, and the answer as arrays."""
+    [found] = run(question, density._array, [frame], Collector())
+    return found
+
+
 def parabola(n: int = 80, seed: int = 0) -> pd.DataFrame:
     """Return a table of n rows: a normal number x, and y, which is x squared plus noise."""
     rng = np.random.default_rng(seed)
@@ -95,11 +106,11 @@ def few_samples() -> Iterator[None]:
     The fit of the mixture takes longer than a question about few rows. The density weights the
     proposals, so the results of a rough mixture are right, with fewer effective draws.
     """
-    from flows.conditionals import distillation
-    from flows.density import array_density, pictures, target_density
+    from flows.density import array_density, pictures
+    from flows.posterior import distillation
 
     few = {"SAMPLES": 2_000}
-    constants = dict.fromkeys((array_density, pictures, target_density), few)
+    constants = dict.fromkeys((array_density, pictures), few)
     with changed({**constants, distillation: {"COMPONENTS": 4}}):
         yield
 

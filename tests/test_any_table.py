@@ -11,12 +11,12 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import SHORT_RECIPE, field, learned
+from helpers import SHORT_RECIPE, answered, field, learned
 
 import flows
 from flows.__main__ import main
-from flows.conditionals.region import Region
-from flows.density.chunks import Chunks
+from flows.density.questions.predict import Predict
+from flows.density.questions.score import Score
 from flows.tables import files, parsing
 from flows.tables.duplicates import merged_groups
 from flows.tables.field import Field
@@ -259,11 +259,11 @@ def test_rows_with_repeated_index_labels_are_scored_as_if_they_were_numbered(den
     frame = mixed()[:6].copy()
     frame.loc[2, "a"] = np.nan
     repeated = frame.set_axis([0, 0, 1, 1, 2, 2])
-    kept, expected = Chunks(density._array).log_prob(frame, missing=missing)
-    found, estimate = Chunks(density._array).log_prob(repeated, missing=missing)
-    np.testing.assert_array_equal(estimate.log_q, expected.log_q)
-    pd.testing.assert_frame_equal(found.set_axis(kept.index), kept)
-    assert len(found) == (5 if missing == "drop" else 6)
+    kept, expected = answered(density, Score(missing=missing), frame)
+    found, answer = answered(density, Score(missing=missing), repeated)
+    np.testing.assert_array_equal(answer["members"], expected["members"])
+    pd.testing.assert_frame_equal(found.frame.set_axis(kept.frame.index), kept.frame)
+    assert len(found.frame) == (5 if missing == "drop" else 6)
     # The other questions, too
     for ask in (
         density.impute,
@@ -472,8 +472,7 @@ def test_durations_are_predicted_as_durations(of_durations, tmp_path):
     frame, density = of_durations
     names = ["mean", "sd", "q0.05", "q0.5", "q0.95"]
     predicted = density.predict(frame.head(3), "stay")
-    region = Region(Chunks(density._array).known(frame.head(3))[0], np.arange(3))
-    seconds, _ = density._array.predict(region, 2, [0.05, 0.5, 0.95])
+    seconds = answered(density, Predict(["stay"]), frame.head(3))[1]["stay"]
     found = predicted[names].apply(lambda each: each.dt.total_seconds())
     np.testing.assert_allclose(found, seconds, atol=1e-5)
     assert density.predict(given={"x": 2.0}, column="rest")["q0.5"].dtype.kind == "m"

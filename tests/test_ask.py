@@ -12,14 +12,14 @@ from io import StringIO
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import SHORT
+from helpers import SHORT, answered
 from matplotlib.figure import Figure
 
 import flows
 from flows.__main__ import main
 from flows.core.errors import UserError
-from flows.density.array_density import ArrayDensity
-from flows.density.chunks import Chunks
+from flows.density.questions.curve import Curve
+from flows.density.questions.surprise import Surprise
 from flows.tables.notices import TableError
 
 pytestmark = pytest.mark.usefixtures("few_samples")
@@ -287,13 +287,15 @@ def test_invalid_questions_give_a_one_line_error(folder, gaps, capsys, line):
 @pytest.mark.parametrize("row", [0, 1, 4])
 def test_curve_has_the_moments_of_the_prediction(density, gaps, row):
     """Also if the rest of the row has a missing value. The tolerance is 0.2 deviations."""
-    values, _ = Chunks(ArrayDensity(density.population)).known(gaps)
-    x, q = ArrayDensity(density.population).curve(values[row], 2, row)
+    asked, _ = answered(density, Surprise(), gaps)
+    one = asked.region.take(slice(row, row + 1))
+    answer = Curve("bmi").answer(density._array, one)
+    x, q = answer["x"][0], answer["density"][0]
     share = q * np.gradient(x)
     expected = density.predict(gaps, "bmi").iloc[row]
     assert share.sum() == pytest.approx(1.0)
     assert share @ x == pytest.approx(expected["mean"], abs=0.2 * expected["sd"])
-    _, q = ArrayDensity(density.population).curve(values[row], 1, row)
+    q = Curve("ward").answer(density._array, one)["density"][0]
     expected = density.predict(gaps, "ward").iloc[row]
     np.testing.assert_allclose(q, expected[["east", "west"]].astype(float), atol=0.05)
 

@@ -12,12 +12,12 @@ from scipy.stats import multivariate_normal
 
 import flows
 from flows.__main__ import main
-from flows.conditionals.unknowns import Posterior
 from flows.core.errors import UserError
 from flows.density.conditions import conditions
 from flows.density.target_density import density_of
 from flows.mixtures.mixture import Mixture
 from flows.mixtures.truncated_mixture import BoxProposal
+from flows.posterior.posterior import Posterior
 from flows.tables.notices import TableError
 
 INF = np.inf
@@ -362,7 +362,7 @@ def test_a_probability_without_a_draw_of_positive_weight_is_rough(density, monke
     array = density._array
     impossible = Posterior.of(np.zeros((5, 3)), np.full((5, 2), -INF), np.full(2, 0.5))
     assert (impossible.effective, impossible.error) == (0, INF)
-    monkeypatch.setattr(array, "_posterior", lambda *_: impossible)
+    monkeypatch.setattr(array, "posteriors", lambda *_: [(0, impossible)])
     found = density.probability({"age": (30, 40)})
     assert found.error == INF
     assert "the probability is rough" in capsys.readouterr().err

@@ -139,14 +139,17 @@ sys.meta_path.insert(0, NoPandas())
 import numpy as np
 import flows
 from flows.density.array_density import ArrayDensity
+from flows.density.questions.impute import Impute
+from flows.density.questions.score import Score
+from flows.posterior.region import Region
 population = flows.build(flows.NSF(couplings=2, hidden=4), (2,), members=2)
 rows = np.random.default_rng(0).normal(size=(20, 2))
 flows.train(population, rows, settings=flows.TrainingSettings(epochs=1))
 density, rows[:3, 1] = ArrayDensity(population), np.nan
-print(density.log_prob(rows, np.arange(20)).log_q.shape)
-print(density.fill(rows[:3], np.arange(3))[0].shape)
+print(Score().answer(density, Region.of_rows(rows))["members"].shape)
+print(Impute().answer(density, Region.of_rows(rows[:3]))["rows"].shape)
 """
     words = [sys.executable, "-c", code]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == "(20, 2)\n(3, 2)\n"
+    assert done.stdout == "(20, 2)\n(3, 1, 2)\n"
     assert done.stderr == ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from unittest.mock import PropertyMock, patch
 
 import numpy as np
 import pandas as pd
@@ -12,16 +11,18 @@ from helpers import field
 from scipy import stats
 
 import flows
-from flows.conditionals.importance import Draws, effective
-from flows.conditionals.quadrature import integrate
-from flows.conditionals.region import Region
-from flows.conditionals.unknowns import Posterior
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.density.array_density import ArrayDensity
 from flows.density.frame_density import Density
+from flows.density.questions.predict import _moments
+from flows.density.questions.score import Score
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.mixture import Conditional, Mixture
+from flows.posterior.importance import Draws, effective
+from flows.posterior.posterior import Posterior
+from flows.posterior.quadrature import integrate
+from flows.posterior.region import Region
 from flows.tables.column_maps import ColumnMaps
 
 DIM = 6
@@ -84,12 +85,13 @@ def test_the_chain_rule_holds_in_two_orders(density, rows):
         known = np.where(first, few, np.nan)
         gaps = np.where(np.arange(DIM) < 4, few, np.nan)
         numbers = start + np.arange(len(few))  # other draws for each part
+        given = [name for name, own in zip(NAMES, first, strict=True) if own]
         parts = [
-            array.log_prob(known, numbers),
-            array.log_prob(gaps, numbers + 1000, first),
+            Score().answer(array, Region(known, numbers)),
+            Score(given).answer(array, Region(gaps, numbers + 1000)),
         ]
-        log_q = sum(part.log_q[:, 0] for part in parts)
-        return log_q, np.hypot(parts[0].error, parts[1].error)
+        log_q = sum(part["members"][:, 0] for part in parts)
+        return log_q, np.hypot(parts[0]["error"], parts[1]["error"])
 
     one, error = joint(np.arange(DIM) < 2, 0)
     other, more = joint(np.isin(np.arange(DIM), [2, 3]), 5000)
@@ -232,13 +234,8 @@ def test_a_draw_whose_square_overflows_does_not_affect_moments():
     density = ArrayDensity(
         flows.build(flows.VAE(), (1,), to_real=ColumnMaps([field("age", "positive")]))
     )
-    unknowns = SimpleNamespace(
-        distilled=SimpleNamespace(low=[0.0], high=[3.0]),
-        posteriors=lambda region, goal: [(0, posterior)],
-    )
-    with patch.object(ArrayDensity, "unknowns", PropertyMock(return_value=unknowns)):
-        found, _ = density.predict(Region(np.array([[np.nan]]), np.array([0])), 0, [])
-    assert found.tolist() == [[1.5, 0.5]]
+    density.distilled = SimpleNamespace(low=[0.0], high=[3.0])
+    assert _moments(density, posterior, 0) == (1.5, 0.5)
 
 
 def test_columns_with_integer_names_can_be_given():

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import SHORT_RECIPE, error_message, field, short_recipe
+from helpers import SHORT_RECIPE, answered, error_message, field, short_recipe
 from scipy.stats import norm
 from shaking import shake
 from sklearn.exceptions import NotFittedError
@@ -20,12 +20,17 @@ from sklearn.utils.estimator_checks import check_estimator
 
 import flows
 from flows.__main__ import main
-from flows.conditionals.region import Region
-from flows.conditionals.target_population import TargetPopulation
 from flows.core.errors import UserError
-from flows.density.chunks import Chunks
-from flows.density.target_density import target_along
+from flows.density.asking import run
+from flows.density.collector import Collector
+from flows.density.pictures import target_along
+from flows.density.questions.predict import Predict
+from flows.density.questions.score import Score
+from flows.density.questions.surprise import Surprise
 from flows.networks.backend import backend
+from flows.posterior.region import Region
+from flows.posterior.target import TargetPosteriors
+from flows.posterior.target_population import TargetPopulation
 from flows.tables.column_maps import ColumnMaps
 from flows.tables.notices import TableError
 
@@ -364,15 +369,17 @@ def test_notices_and_progress_count_each_row_once_for_all_targets(monkeypatch, c
     rows = table(3).fillna(0.0).assign(ward=["elsewhere", "a", "b"], age=[40.0, 1e6, 1e6])
     capsys.readouterr()
     counted: list[int] = []
-    chunks = Chunks(density._array, on_rows=counted.append)
-    predicted = chunks.predict(rows, density.targets, [0.5])
+    collector, question = Collector(), Predict(density.targets)
+    how = {"on_rows": counted.append}
+    [(asked, answer)] = run(question, density._array, [rows], collector, **how)
+    predicted = question.added(density._array, asked, answer)
     assert counted == [3]
-    said = "\n".join(notice.problem for notice in chunks.notices())
+    said = "\n".join(notice.problem for notice in collector.notices())
     assert "holds elsewhere, which is not one of its labels (a, b); the value is treated as" in said
     assert "is given as 1e+06 and 1 more, far outside" in said
     single = density.predict(rows, "state")
     pd.testing.assert_frame_equal(predicted[["state_ill"]], single[["ill"]].add_prefix("state_"))
-    monkeypatch.setattr("flows.density.chunks.ENOUGH", 10**9)
+    monkeypatch.setattr("flows.density.question.ENOUGH", 10**9)
     density.predict(given={"age": 40.0})
     assert "the predictions of 1 of 1 rows are rough" in capsys.readouterr().err
 
@@ -389,8 +396,8 @@ def test_a_target_is_plotted_over_rows_with_a_new_label_in_another_column(of_num
     assert new == unknown
     # Also if no label is known
     array = of_number._array
-    numbers = np.tile(Chunks(array).known(rows)[0], (2, 1))
-    numbers[:, array.names.index("ward")] = -1
+    numbers = np.tile(answered(of_number, Surprise(), rows)[0].region.rows, (2, 1))
+    numbers[:, array.names.index("ward")] = np.nan
     _, _, [bands] = target_along(array, numbers)
     assert np.isfinite(bands).all()
 
@@ -399,7 +406,7 @@ def test_a_target_is_plotted_over_rows_with_a_new_label_in_another_column(of_num
     ("ask", "message"),
     [
         (lambda d: d.sample(3), "is conditional: give values of other columns"),
-        (lambda d: d.impute(table(20)), "column dose has missing values, and only visits"),
+        (lambda d: d.impute(table(20)), "column dose has missing values and is not a target"),
         (lambda d: d.predict(table(3), "age"), "column age is not a target"),
         (lambda d: d.log_prob(table(3), given=["age"]), "conditional on all other columns"),
         (lambda d: d.sample(given=table(20)), "a known target has no value of dose; only visits"),
@@ -558,12 +565,14 @@ def test_predictions_and_samples_given_a_row_with_a_gap_have_enough_draws(
 def test_a_prediction_given_a_gap_is_the_average_over_the_missing_value(of_number, of_label):
     for density, name in ((of_number, "ward"), (of_label, "age")):
         array, d = density._array, len(density.columns) - 1
-        rows, _ = Chunks(array).known(table(4, seed=2).fillna(0.0).assign(**{name: None}))
-        found, effective = array.predict(Region(rows, np.arange(4)), d, [0.5])
-        for row, own, draws in zip(rows, found, effective, strict=True):
-            x = array.unknowns._completed(row[None, :d], 2_000, np.random.default_rng(1))
+        [target], frame = density.targets, table(4, seed=2).fillna(0.0).assign(**{name: None})
+        question, posteriors = Predict([target], [0.5]), TargetPosteriors(array.population)
+        asked, answer = answered(density, question, frame)
+        parts = zip(asked.region.rows, answer[target], answer.effective, strict=True)
+        for row, own, draws in parts:
+            x = posteriors._completed(row[None, :d], 2_000, np.random.default_rng(1))
             complete = np.column_stack([x, np.full(len(x), np.nan)])
-            each, _ = array.predict(Region(complete, np.arange(len(x))), d, [0.5])
+            each = question.answer(array, Region.of_rows(complete))[target]
             if density is of_number:  # means, deviations and medians
                 mean, second = each[:, 0], each[:, 0] ** 2 + each[:, 1] ** 2
                 sd = np.sqrt(second.mean() - mean.mean() ** 2)
@@ -574,15 +583,12 @@ def test_a_prediction_given_a_gap_is_the_average_over_the_missing_value(of_numbe
 
 
 def test_the_surprise_of_a_target_has_the_effective_draws_of_its_log_density(of_number):
-    array = of_number._array
-    rows, _ = Chunks(array).known(table()[:40])
-    numbers = np.arange(len(rows))
-    estimate, (_, effective) = array.log_prob(rows, numbers), array.surprise(rows, numbers)
-    assert np.isfinite(effective).any()
-    np.testing.assert_array_equal(effective, estimate.effective)
+    score, surprise = (answered(of_number, each, table()[:40])[1] for each in (Score(), Surprise()))
+    assert np.isfinite(surprise.effective).any()
+    np.testing.assert_array_equal(surprise.effective, score.effective)
 
 
 def test_complete_rows_are_scored_without_the_distribution_of_unknown_values(of_number):
     density = flows.Density(of_number.population)
     density.log_prob(table().dropna())
-    assert "unknowns" not in vars(density._array)
+    assert "distilled" not in vars(density._array)

@@ -1,9 +1,10 @@
-"""Ask questions about the rows of a file, chunk by chunk, and write the results."""
+"""Ask a question about the rows of a file, piece by piece, and write the results."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -11,38 +12,43 @@ from flows.command_line.wording import shell_words
 from flows.core.errors import UserError
 from flows.core.progress import progress
 from flows.density.array_density import ArrayDensity
-from flows.density.chunks import Chunks
+from flows.density.asking import run
+from flows.density.collector import Collector
+from flows.density.question import Question
 from flows.tables import files
 from flows.tables.field import Field
 from flows.tables.notices import show
 from flows.tables.values import Format, as_numbers
 
-Ask = Callable[[Chunks, pd.DataFrame], pd.DataFrame]
-
 
 def answers(
-    density: ArrayDensity,
-    path: Path,
-    written: Format,
-    verb: str,
-    ask: Ask,
-    added: Sequence[str] = (),
+    question: Question, density: ArrayDensity, path: Path, written: Format, verb: str
 ) -> Iterator[pd.DataFrame]:
-    """Yield the results of ``ask`` for each chunk of a file.
+    """Yield the rows of a file with the answers to a question.
 
     A bar shows the progress of the ``verb``. Notices are printed at the end. Raises ``UserError``
-    if a column of the file has the name of a column that the verb adds (``added``).
+    if a column of the file has the name of a column that the question adds.
     """
+    collector = Collector()
     with progress(verb, files.count_rows(path), "row") as bar:
-        chunks = Chunks(density, str(path), written, bar.update)
-        for chunk in files.stream(path, written):
-            for name in chunk.columns.intersection(added)[:1]:
-                raise UserError(
-                    f"{path}: column {name}: `{verb}` adds a column of this name; rename yours, "
-                    "or leave the column out"
-                )
-            yield ask(chunks, chunk.astype("string") if files.is_csv(path) else chunk)
-    show(chunks.notices(), shell_words)
+        pieces = pieces_of(path, written, question.adds(density), verb)
+        how: Any = {"source": str(path), "written": written, "on_rows": bar.update}
+        for asked, answer in run(question, density, pieces, collector, **how):
+            yield question.rows(density, asked, answer)
+    show(collector.notices(), shell_words)
+
+
+def pieces_of(
+    path: Path, written: Format, added: Sequence[str], verb: str
+) -> Iterator[pd.DataFrame]:
+    """Yield the rows of a file in pieces. Raises ``UserError`` for a column that a verb adds."""
+    for piece in files.stream(path, written):
+        for name in piece.columns.intersection([*added])[:1]:
+            raise UserError(
+                f"{path}: column {name}: `{verb}` adds a column of this name; rename yours, "
+                "or leave the column out"
+            )
+        yield piece.astype("string") if files.is_csv(path) else piece
 
 
 def write(

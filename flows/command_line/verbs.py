@@ -13,19 +13,26 @@ import pandas as pd
 from flows import saving
 from flows.command_line import image_files
 from flows.command_line.arguments import format_of, once, options_in, read_table
-from flows.command_line.streams import Ask, answers, write
+from flows.command_line.streams import answers, pieces_of, write
 from flows.command_line.wording import shell_words
-from flows.core.arrays import Array, rounded
+from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.core.progress import progress
 from flows.core.seeds import numpy_generator
 from flows.density import pictures
 from flows.density.array_density import ArrayDensity
-from flows.density.chunks import Chunks, about_probability, prediction_names
+from flows.density.asking import run
+from flows.density.collector import Collector
 from flows.density.conditions import conditions, event_conditions, parse_conditions
 from flows.density.description import describe
 from flows.density.fitting import fit_table, load_array_density
-from flows.density.frame_density import QUANTILES, Samples
+from flows.density.question import Question
+from flows.density.questions.draw import Draw
+from flows.density.questions.draw import sample as rows_of
+from flows.density.questions.impute import Impute
+from flows.density.questions.predict import QUANTILES, Predict
+from flows.density.questions.probability import EventProbability
+from flows.density.questions.score import Score
 from flows.networks.image_flow import ImageFlow
 from flows.tables import files
 from flows.tables.notices import Notice, show
@@ -37,9 +44,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROWS = 1_000  # default number of rows to draw
-DIGITS = 8  # significant digits of a prediction
-SCORES = ["log_density", "log_density_sd", "log_density_se"]
-ODDITY = ["row", "tail_probability", "oddest", "surprise"]  # added to the least likely rows
+ODDITY = ["row", "oddest", "surprise"]  # added to the least likely rows
 NO_TAIL = Notice(
     "tail_probability is empty; it needs out-of-fold scores of complete rows, which only the "
     "automatic recipe computes"
@@ -70,17 +75,17 @@ def sample(arguments: argparse.Namespace) -> None:
     if rows is None and format_of(arguments) != PLAIN:
         raise UserError("--sep, --decimal, --thousands and --encoding need --given-rows")
     density = _load(arguments, needs_columns=bool(given) or rows is not None)
-    n = n or ROWS
+    n, seed = n or ROWS, arguments.seed
     if isinstance(density.population, ImageFlow):
-        images = density.population.ensemble_sample(n, numpy_generator(arguments.seed, "sample"))
+        images = density.population.ensemble_sample(n, numpy_generator(seed, "sample"))
         return image_files.write(output, images.double().numpy(), density.population.levels)
     if rows is not None:
-        complete = partial(Chunks.complete, seed=arguments.seed)
-        completed = answers(density, rows, format_of(arguments), arguments.verb, complete)
-        return files.write(output, completed)
-    samples = Samples(density, parse_conditions(density, given) if given else None)
-    files.write(output, _with_progress(samples.draw(n, arguments.seed), n))
-    show(samples.notices(), shell_words)
+        written = format_of(arguments)
+        return files.write(output, answers(Draw(1, seed), density, rows, written, "sample"))
+    collector, asked = Collector(), conditions(density, parse_conditions(density, given))
+    with progress("sample", n, "row") as bar:
+        files.write(output, rows_of(density, n, seed, asked, collector, bar.update))
+    show(collector.notices(), shell_words)
 
 
 def score(arguments: argparse.Namespace) -> None:
@@ -90,7 +95,7 @@ def score(arguments: argparse.Namespace) -> None:
     if isinstance(density.population, ImageFlow):
         return image_files.score(density.population, arguments.table, arguments.output, count)
     if count is None:
-        return _write(arguments, density, _scored(arguments, density, given, arguments.missing))
+        return _ask(arguments, density, Score(given, arguments.missing))
     if arguments.output is not None:
         files.is_csv(arguments.output)  # raise the error for an unknown ending before scoring
     frame, surprise = _least_likely(arguments, density, given)
@@ -99,66 +104,29 @@ def score(arguments: argparse.Namespace) -> None:
 
 def impute(arguments: argparse.Namespace) -> None:
     """Fill the missing values of a table, given the other values of each row."""
-    density, draws = _load(arguments), arguments.draws
-
-    def ask(chunks: Chunks, chunk: pd.DataFrame) -> pd.DataFrame:
-        filled = chunks.impute(_with_floats(density, chunk), draws, arguments.seed)
-        if draws:
-            number = np.arange(len(filled)) % draws + 1
-            filled.insert(0, "draw", number, allow_duplicates=True)
-        return filled
-
-    added = ["draw"] if draws else []
-    _write(arguments, density, _answers(arguments, density, ask, added))
+    density, decimal = _load(arguments), format_of(arguments).decimal
+    _ask(arguments, density, Impute(arguments.draws, arguments.seed, decimal, one_type=True))
 
 
 def predict(arguments: argparse.Namespace) -> None:
     """Write the rows of a table with the distribution of a column, given the rest of each row."""
-    density, levels = _load(arguments), arguments.quantiles or QUANTILES
+    density = _load(arguments)
     names = density.targets if arguments.column is None else [arguments.column]
     if not names:
         raise UserError("--column is needed: the density has no target")
-    columns = [density.columns[density.schema.find(name)] for name in names]
-    for column in columns:
-        if arguments.quantiles and column.labels:
-            raise UserError(
-                f"--quantiles: {column.name} is a category; its labels have probabilities"
-            )
-
-    def shown(found: pd.DataFrame) -> dict[str, Any]:
-        def short(x: pd.Series) -> Any:
-            x = x.dt.total_seconds() if x.dtype.kind == "m" else x  # durations of data frames
-            return rounded(x, DIGITS) if x.dtype.kind == "f" else x
-
-        return {str(name): short(x) for name, x in found.items()}
-
+    for name in names if arguments.quantiles else ():
+        if density.columns[density.schema.find(name)].labels:
+            raise UserError(f"--quantiles: {name} is a category; its labels have probabilities")
     if (arguments.table is None) == (not arguments.given):
         raise UserError("predict needs either a table or --given")
-    if arguments.given:
-        given = parse_conditions(density, once("--given", arguments.given))
-        chunks = Chunks(density)
-        found = chunks.predict_given(conditions(density, given), names, levels)
-        show(chunks.notices(), shell_words)
-        return _write(arguments, density, [pd.DataFrame(shown(found))])
-
-    def ask(chunks: Chunks, chunk: pd.DataFrame) -> pd.DataFrame:
-        return chunk.assign(**shown(chunks.predict(chunk, names, levels)))
-
-    added = [*map(str, prediction_names(columns, levels))]
-    _write(arguments, density, _answers(arguments, density, ask, added))
+    _ask(arguments, density, Predict(names, arguments.quantiles or QUANTILES))
 
 
 def probability(arguments: argparse.Namespace) -> None:
     """Print the probability of an event under conditions, with its standard error."""
     density = _load(arguments)
-    event, given = (
-        parse_conditions(density, once(name, getattr(arguments, name.lstrip("-"))))
-        for name in ("event", "--given")
-    )
-    asked = conditions(density, given), arguments.seed
-    found = density.probability(event_conditions(density, event), *asked)
-    show(about_probability(found), shell_words)
-    print(f"probability,standard_error\n{found.probability:.6g},{found.error:.2g}")
+    event = event_conditions(density, parse_conditions(density, once("event", arguments.event)))
+    _ask(arguments, density, EventProbability(event, arguments.seed))
 
 
 def export(arguments: argparse.Namespace) -> None:
@@ -194,7 +162,7 @@ def _figure(arguments: argparse.Namespace, density: ArrayDensity) -> Figure:
         from flows.plotting.single_rows import draw_odd_cells
 
         frame, surprise = _least_likely(arguments, density, [])
-        return draw_odd_cells(density.names, frame, frame[SCORES[0]].to_numpy(), surprise)
+        return draw_odd_cells(density.names, frame, frame["log_density"].to_numpy(), surprise)
     kinds, na = {column.name: column for column in density.columns}, density.schema.na
     table = files.read(arguments.table, kinds, format_of(arguments), only=list(kinds), na=na)
     if number is not None and arguments.missing != "keep":
@@ -226,10 +194,18 @@ def _load(arguments: argparse.Namespace, *, needs_columns: bool = True) -> Array
     return density
 
 
-def _answers(
-    arguments: argparse.Namespace, density: ArrayDensity, ask: Ask, added: Sequence[str] = ()
-) -> Iterator[pd.DataFrame]:
-    return answers(density, arguments.table, format_of(arguments), arguments.verb, ask, added)
+def _ask(arguments: argparse.Namespace, density: ArrayDensity, question: Question) -> None:
+    """Ask a question about the rows of a table, or about conditions, and write the answers."""
+    if getattr(arguments, "table", None) is not None:
+        written = format_of(arguments)
+        found = answers(question, density, arguments.table, written, arguments.verb)
+        return write(arguments.output, density.columns, written, found)
+    collector = Collector()
+    given = parse_conditions(density, once("--given", arguments.given))
+    found = run(question, density, conditions(density, given), collector)
+    frames = [question.rows(density, *each) for each in found]
+    show(collector.notices(), shell_words)
+    files.write(getattr(arguments, "output", None), frames)
 
 
 def _write(
@@ -238,50 +214,30 @@ def _write(
     write(arguments.output, density.columns, format_of(arguments), frames)
 
 
-def _scored(
-    arguments: argparse.Namespace,
-    density: ArrayDensity,
-    given: Sequence[str],
-    missing: str,
-) -> Iterator[pd.DataFrame]:
-    """Yield rows with the log-density, its deviation over members, and its standard error.
-
-    Rows of which the least likely are wanted have tail probabilities, unless columns are given.
-    """
-
-    def ask(chunks: Chunks, chunk: pd.DataFrame) -> pd.DataFrame:
-        kept, (log_q, log_ensemble, error, _) = chunks.log_prob(chunk, given, missing)
-        found = np.stack([log_ensemble, density.deviation(log_q), error]).round(6)
-        scored = kept.assign(**dict(zip(SCORES, found, strict=True)))
-        if arguments.anomalies is None or given:
-            return scored
-        return scored.assign(tail_probability=density.tail_probability(log_q).round(6))
-
-    added = SCORES if arguments.anomalies is None else [*SCORES, *ODDITY]
-    return _answers(arguments, density, ask, added)
-
-
 def _least_likely(
     arguments: argparse.Namespace, density: ArrayDensity, given: Sequence[str]
 ) -> tuple[pd.DataFrame, Array]:
     """Return the least likely rows with their scores, and the surprises of their values ``(n, D)``.
 
-    The index holds the row numbers in the file. Unless columns are given, rows with missing values
-    are left out and counted, because log-densities of fewer values are not comparable.
+    The index holds the row numbers in the file. Unless columns are given, rows have tail
+    probabilities, and rows with missing values are left out and counted, because log-densities of
+    fewer values are not comparable.
     """
+    path, written = arguments.table, format_of(arguments)
     missing = "drop" if arguments.missing == "keep" and not given else arguments.missing
-    frame = pd.DataFrame()
-    for scored in _scored(arguments, density, given, missing):
-        frame = pd.concat([frame, scored]).nsmallest(arguments.anomalies, SCORES[0])
-    if frame.empty:
+    question, collector = Score(given, missing, tails=not given), Collector()
+    with progress("score", files.count_rows(path), "row") as bar:
+        pieces = pieces_of(path, written, [*question.adds(density), *ODDITY], "score")
+        how: Any = {"source": str(path), "written": written, "on_rows": bar.update, "first": 1}
+        count = arguments.anomalies
+        found = pictures.least_likely(density, pieces, question, count, collector, **how)
+    if found[0].empty:
         raise UserError(
-            f"{arguments.table}: no row is complete, so no row can be ranked; --given ranks "
+            f"{path}: no row is complete, so no row can be ranked; --given ranks "
             "rows with missing values, too"
         )
-    chunks = Chunks(density, str(arguments.table), format_of(arguments))
-    surprise = chunks.surprise(frame, frame.index.to_numpy() - 1)
-    show(chunks.notices(), shell_words)
-    return frame, surprise
+    show(collector.notices(), shell_words)
+    return found
 
 
 def _anomalies(density: ArrayDensity, frame: pd.DataFrame, surprise: Array) -> pd.DataFrame:
@@ -294,20 +250,3 @@ def _anomalies(density: ArrayDensity, frame: pd.DataFrame, surprise: Array) -> p
     most = most.max(axis=1)
     most = np.where(np.isneginf(most), np.nan, most)  # a row without known values
     return frame.assign(oddest=np.where(most > 0, names, ""), surprise=most.round(6))
-
-
-def _with_floats(density: ArrayDensity, chunk: pd.DataFrame) -> pd.DataFrame:
-    """Return a chunk with integers as floats in columns that may be filled with floats.
-
-    All chunks of a file then have the same types, whichever chunk has missing values.
-    """
-    real = [each.name for each in density.columns if not each.is_discrete or each.cell % 1]
-    whole = chunk.select_dtypes("integer").columns.intersection(real)
-    return chunk.astype(dict.fromkeys(whole, np.float64))
-
-
-def _with_progress(frames: Iterator[pd.DataFrame], n: int) -> Iterator[pd.DataFrame]:
-    with progress("sample", n, "row") as bar:
-        for frame in frames:
-            yield frame
-            bar.update(len(frame))

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from flows.conditionals.region import Region
 from flows.core.arrays import Array
 from flows.density.array_density import ArrayDensity
+from flows.posterior.region import Region
 from flows.tables.field import Field, Label
 from flows.tables.notices import Notice, TableError, collecting
 from flows.tables.parsing import parse_fields
@@ -20,7 +20,9 @@ from flows.tables.rows import numbers_of
 RANGE = ".."  # between the ends of a range in text
 
 
-def conditions(density: ArrayDensity, given: Mapping[str, Any], what: str = "given") -> Region:
+def conditions(
+    density: ArrayDensity, given: Mapping[str, Any] | None, what: str = "given"
+) -> Region:
     """Return the conditions that a user wrote as a mapping.
 
     A tuple ``(low, high)`` is a range with both ends, of which one may be ``None``. A list or a set
@@ -28,7 +30,7 @@ def conditions(density: ArrayDensity, given: Mapping[str, Any], what: str = "giv
 
     Args:
         density: the density.
-        given: values, ranges and sets by the name of their column.
+        given: values, ranges and sets by the name of their column; ``None`` for no condition.
         what: the name of the mapping in messages.
 
     Raises ``TableError`` for an unknown column, and for a value that its column does not allow.
@@ -37,7 +39,7 @@ def conditions(density: ArrayDensity, given: Mapping[str, Any], what: str = "giv
     intervals: dict[int, Array] = {}
     rare: dict[int, frozenset[Label]] = {}
     faults = list[Notice]()
-    for name, value in given.items():
+    for name, value in (given or {}).items():
         d = density.schema.find(str(name))
         with collecting(faults):
             if isinstance(value, tuple):

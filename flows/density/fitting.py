@@ -14,12 +14,12 @@ import torch
 from pydantic import ValidationError
 
 from flows import saving
-from flows.conditionals.target_population import TargetPopulation
 from flows.core.arrays import Array, Whole, subsample
 from flows.core.rows import Rows, codes_of, effective_rows
 from flows.core.settings import Cuts, Recipe, TrainingSettings, explain, folds_and_kept
 from flows.density.array_density import ArrayDensity
 from flows.density.frame_density import Density
+from flows.density.questions.score import Score
 from flows.density.target_density import density_of
 from flows.mixtures.fitting import fit_filler
 from flows.mixtures.labelled_population import LabelledPopulation
@@ -27,6 +27,8 @@ from flows.networks import building, registry
 from flows.networks.architecture import Architecture
 from flows.networks.flow import Flow
 from flows.networks.population import Population
+from flows.posterior.region import Region
+from flows.posterior.target_population import TargetPopulation
 from flows.recipe import stacking
 from flows.recipe.candidate import Candidate
 from flows.recipe.clock import Clock
@@ -438,7 +440,7 @@ def rescored(
 
     def score(count: int) -> tuple[Whole, Array]:
         few = subsample(scored, count)
-        return few, density.log_prob(values[few], few).log_q
+        return few, Score().answer(density, Region(values[few], few))["members"]
 
     part = clock.scores()
     most = part.recorded or most

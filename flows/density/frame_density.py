@@ -4,39 +4,43 @@
     new = density.sample(1000)        # a data frame
     log_q = density.log_prob(frame)   # nats per row, in the units of the frame
 
-``array_density.py`` computes the results.
+``asking.py`` asks the questions, and ``questions`` answers them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from warnings import warn
 
-import numpy as np
 import pandas as pd
 
 from flows import saving
-from flows.conditionals.region import Region
 from flows.core.arrays import Array
 from flows.core.errors import UserError
-from flows.density.array_density import ArrayDensity, Estimate, Probability
-from flows.density.chunks import Chunks, about_probability
+from flows.density.asking import run
+from flows.density.collector import Collector
 from flows.density.conditions import conditions, event_conditions
 from flows.density.description import describe
+from flows.density.question import Answer, Asked, Question
+from flows.density.questions.draw import Draw, sample
+from flows.density.questions.impute import Impute
+from flows.density.questions.predict import QUANTILES, Predict
+from flows.density.questions.probability import EventProbability, Probability, probability_of
+from flows.density.questions.score import Score
+from flows.density.questions.surprise import Surprise
 from flows.density.target_density import density_of
 from flows.networks.population import Population
+from flows.posterior.region import Region
 from flows.recipe.record import Record
 from flows.tables.field import Field
-from flows.tables.notices import Notice, show
+from flows.tables.notices import show
 from flows.tables.parsing import as_frame
 from flows.tables.schema import Schema
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-QUANTILES = (0.05, 0.5, 0.95)
 
 
 class Density:
@@ -177,8 +181,8 @@ class Density:
             frame: rows of the table.
             given: columns to condition on, as in ``log_prob``.
         """
-        found = self._estimate(frame, given)
-        return found.log_ensemble, found.error
+        found = self._answer(Score(given), frame)
+        return found["log_density"], found["error"]
 
     def log_prob_members(self, frame: Any) -> Array:
         """Return the log-densities of the members in nats, ``(n, M)``.
@@ -186,7 +190,7 @@ class Density:
         Args:
             frame: rows of the table.
         """
-        return self._estimate(frame).log_q
+        return self._answer(Score(), frame)["members"]
 
     def tail_probability(self, frame: Any) -> Array:
         """Return the probability that a row of the table has at most this density, ``(n,)``.
@@ -239,19 +243,16 @@ class Density:
         if given is not None and not isinstance(given, Mapping):
             if n is not None:
                 raise TypeError("sample takes n or a data frame of given rows, not both")
-            chunks = Chunks(self._array)
-            drawn = chunks.complete(self._frame(given), seed)
-            show(chunks.notices())
-            return drawn
+            return self._rows(Draw(1, seed), given)
         if n is None and given is None:
             raise TypeError("sample needs n, the number of rows, or given rows")
         n = 1 if n is None else n
         if n < 0:
             raise UserError(f"n = {n}: must be 0 or more")
-        samples = Samples(self._array, given)
-        drawn = pd.concat(samples.draw(n, seed), ignore_index=True)
-        show(samples.notices())
-        return drawn
+        collector, asked = Collector(), conditions(self._array, given)
+        frames = [*sample(self._array, n, seed, asked, collector)]
+        show(collector.notices())
+        return pd.concat(frames, ignore_index=True)
 
     def impute(self, frame: Any, draws: int = 0, seed: int = 0) -> Any:
         """Return the frame with its missing values filled, given the other values of each row.
@@ -284,12 +285,9 @@ class Density:
             >>> len(density.impute(gaps, draws=5))
             5
         """
-        if draws < 0:
-            raise UserError(f"draws = {draws}: must be 0 or more")
-        chunks = Chunks(self._array)
-        filled = chunks.impute(self._frame(frame), draws, seed)
-        show(chunks.notices())
-        return [filled.iloc[k::draws].copy() for k in range(draws)] if draws else filled
+        filled = self._rows(Impute(draws, seed), frame)
+        # Without the number of the version
+        return [filled.iloc[k::draws, 1:].copy() for k in range(draws)] if draws else filled
 
     @property
     def targets(self) -> list[str]:
@@ -322,10 +320,8 @@ class Density:
             >>> 0.3 < found.probability < 0.7
             True
         """
-        asked = conditions(self._array, given or {})
-        found = self._array.probability(event_conditions(self._array, event), asked, seed)
-        show(about_probability(found))
-        return found
+        question = EventProbability(event_conditions(self._array, event), seed)
+        return probability_of(self._answer(question, conditions(self._array, given)))
 
     def predict(
         self,
@@ -372,13 +368,8 @@ class Density:
             raise TypeError("predict needs a column, because the density has no target")
         if (frame is None) == (given is None):
             raise TypeError("predict needs either a frame or given conditions")
-        chunks = Chunks(self._array)
-        if given is not None:
-            found = chunks.predict_given(conditions(self._array, given), names, quantiles)
-        else:
-            found = chunks.predict(self._frame(frame), names, quantiles)
-        show(chunks.notices())
-        return found
+        rows = frame if given is None else conditions(self._array, given)
+        return self._added(Predict(names, quantiles), rows)
 
     def surprise(self, frame: Any) -> pd.DataFrame:
         """Return the surprise of each value, given the other values of its row, in nats.
@@ -403,10 +394,7 @@ class Density:
             >>> bool(surprise.loc[2, "x1"] > surprise.loc[1, "x1"])
             True
         """
-        frame, chunks = self._frame(frame), Chunks(self._array)
-        found = chunks.surprise(frame)
-        show(chunks.notices())
-        return pd.DataFrame(found, frame.index, chunks.names)
+        return self._added(Surprise(), frame).set_axis(self._array.names, axis=1)
 
     def plot(
         self,
@@ -455,60 +443,30 @@ class Density:
         show(notices)
         return figure
 
-    def _estimate(self, frame: Any, given: Sequence[str] = ()) -> Estimate:
-        chunks = Chunks(self._array)
-        _, found = chunks.log_prob(self._frame(frame), given)
-        show(chunks.notices())
+    def _asked(self, question: Question, rows: Any) -> list[tuple[Asked, Answer]]:
+        """Ask a question about rows or about the region of conditions, and print the notices."""
+        collector = Collector()
+        pieces = rows if isinstance(rows, Region) else [self._frame(rows)]
+        found = [*run(question, self._array, pieces, collector)]
+        show(collector.notices())
         return found
+
+    def _answer(self, question: Question, rows: Any) -> Answer:
+        """Return the answer to a question as arrays."""
+        return Answer.joined([answer for _, answer in self._asked(question, rows)])
+
+    def _added(self, question: Question, rows: Any) -> pd.DataFrame:
+        """Return the columns that the answer adds."""
+        found = self._asked(question, rows)
+        return pd.concat([question.added(self._array, *each) for each in found])
+
+    def _rows(self, question: Question, rows: Any) -> pd.DataFrame:
+        """Return the rows with the answer."""
+        found = self._asked(question, rows)
+        return pd.concat([question.rows(self._array, *each) for each in found])
 
     def _frame(self, rows: Any) -> pd.DataFrame:
         return as_frame(rows, self.schema.names)
 
     def __repr__(self) -> str:
         return describe(self.population, self.schema, self.record)
-
-
-class Samples:
-    """Samples of a density as data frames, piece by piece.
-
-    Args:
-        density: the density.
-        given: the conditions that all rows meet, by column: values, ranges or sets, as
-            ``conditions.conditions`` takes them.
-
-    Raises ``TableError`` for an unknown column, and for a value that its column does not allow.
-    """
-
-    def __init__(self, density: ArrayDensity, given: Mapping[str, Any] | None = None) -> None:
-        self.density = density
-        self.given: Region | None = None
-        self.effective_share = np.inf
-        self._far: list[Notice] = []
-        if given is None:
-            return
-        self.given = conditions(density, given)
-        chunks = Chunks(density)
-        chunks.note_far(self.given.rows)
-        self._far = chunks.about_far()
-
-    def draw(self, n: int, seed: int) -> Iterator[pd.DataFrame]:
-        """Yield ``n`` rows in data frames."""
-        schema, start = self.density.schema, 0
-        if self.given is not None and n == 0:
-            yield schema.frame(self.given.rows[:0])
-            return
-        for rows, share in self.density.sample(n, seed, self.given):
-            self.effective_share = min(self.effective_share, share)
-            rare = {} if self.given is None else self.given.rare
-            yield schema.frame(rows, seed=seed, start=start, rare=rare)
-            start += len(rows)
-
-    def notices(self) -> list[Notice]:
-        """Return notices if given values are far out, and if some of the rows repeat a draw."""
-        if self.effective_share >= 1:
-            return self._far
-        share = f"{self.effective_share:.0%}"
-        return [
-            *self._far,
-            Notice(f"some rows repeat draws; the effective sample size is {share} of n"),
-        ]

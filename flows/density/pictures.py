@@ -5,27 +5,36 @@ matplotlib is imported when a picture is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import spearmanr
 
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.density.array_density import ArrayDensity
-from flows.density.chunks import Chunks
-from flows.density.target_density import TargetDensity, target_along
+from flows.density.asking import run
+from flows.density.collector import Collector
+from flows.density.questions.curve import Curve
+from flows.density.questions.predict import Predict
+from flows.density.questions.score import Score
+from flows.density.questions.surprise import Surprise
 from flows.networks import registry
+from flows.posterior.region import Region
 from flows.tables.drawing import drawn
+from flows.tables.field import Field
 from flows.tables.notices import Notice
 from flows.tables.parsing import parse_fields
-from flows.tables.rows import numbers_of
+from flows.tables.rows import numbers_of, refused
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SAMPLES = 10_000  # least number of samples in a picture
+ALONG = 80  # values of a column along which the targets are drawn
+BANDS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def python_argument(name: str, value: Any) -> str:
@@ -57,16 +66,15 @@ def plot(
         return _of_least_likely(density, frame, anomalies)
     if row is not None:
         return _of_row(density, frame, _position(frame, row), row, source)
-    if along is not None and not isinstance(density, TargetDensity):
+    if along is not None and not density.targets:
         raise UserError(
             f"{argument('along', along)}: the density has no target; leave out along, or fit with "
             "a target"
         )
     if frame.empty:
         raise UserError("the frame has no rows; a picture shows rows of the table")
-    table = parse_fields(frame, density.columns, source, na=density.schema.na)
-    rows = numbers_of(density.columns, table)
-    if not isinstance(density, TargetDensity):
+    rows = _rows(density, frame, source)
+    if not density.targets:
         return _of_samples(density, rows, model), []
     d = None if along is None else density.schema.find(along)
     if d is not None and density.columns[d].name in density.targets:
@@ -83,8 +91,7 @@ def _of_samples(density: ArrayDensity, rows: Array, model: str) -> Figure:
     name = density.population.description.get("model")
     if name not in registry.names():
         raise UserError(f"{model} is a reference; only models can be drawn")
-    pieces = density.sample(max(len(rows), SAMPLES))
-    samples = {"samples": np.concatenate([piece for piece, _ in pieces])}
+    samples = {"samples": np.concatenate([*density.draw(max(len(rows), SAMPLES))])}
     cls = registry.find(name)
     row = Row(name, cls.label, cls.color, {}, pd.DataFrame(), samples, is_model=True)
     scene = Scene(rows=[row], columns=drawn(density.columns), data=rows, test=rows)
@@ -101,14 +108,21 @@ def _of_row(
     """
     from flows.plotting.single_rows import draw_conditionals
 
-    rows, _ = Chunks(density, source).known(frame)
-    chunks = Chunks(density, source)
-    [surprise] = chunks.surprise(frame[k : k + 1], np.array([k]))
-    first = len(density.columns) - len(density.targets) if density.targets else 0
-    curves = [density.curve(rows[k], d, k) for d in range(first, len(density.columns))]
-    columns, shown = drawn(density.columns[first:]), rows[:, first:]
-    figure = draw_conditionals(columns, shown, k, str(label), surprise[first:], curves)
-    return figure, chunks.notices()
+    rows, number, collector = _rows(density, frame, source), np.array([k]), Collector()
+    how: Any = {"source": source, "row_numbers": number}
+    [(_, answer)] = run(Surprise(), density, [frame[k : k + 1]], collector, **how)
+    first = int(density.inputs.sum())
+    row = Region(rows[k : k + 1], number)
+    curves = [Curve(name).answer(density, row) for name in density.names[first:]]
+    figure = draw_conditionals(
+        drawn(density.columns[first:]),
+        rows[:, first:],
+        k,
+        str(label),
+        answer["surprise"][0, first:],
+        [(curve["x"][0], curve["density"][0]) for curve in curves],
+    )
+    return figure, collector.notices()
 
 
 def _of_least_likely(
@@ -119,19 +133,57 @@ def _of_least_likely(
 
     if count < 1:
         raise UserError(f"anomalies = {count}: must be at least 1")
-    chunks, places = Chunks(density), pd.RangeIndex(len(frame))
-    kept, found = chunks.log_prob(frame.set_axis(places), missing="drop")
-    log_density = pd.Series(found.log_ensemble, kept.index).nsmallest(count)
-    if log_density.empty:
+    collector = Collector()
+    numbered = [frame.set_axis(pd.RangeIndex(len(frame)))]
+    found, surprise = least_likely(density, numbered, Score(missing="drop"), count, collector)
+    if found.empty:
         raise UserError(
             "no row of the frame is complete, so no row can be ranked; density.log_prob also "
             "scores rows with missing values"
         )
-    least = log_density.index.to_numpy()
-    surprise = chunks.surprise(frame.iloc[least], least)
-    shown = frame.iloc[least].set_axis(frame.columns.map(str), axis=1)
-    figure = draw_odd_cells(density.names, shown, log_density.to_numpy(), surprise)
-    return figure, chunks.notices()
+    shown = frame.iloc[found.index].set_axis(frame.columns.map(str), axis=1)
+    figure = draw_odd_cells(density.names, shown, found["log_density"].to_numpy(), surprise)
+    return figure, collector.notices()
+
+
+def least_likely(
+    density: ArrayDensity,
+    pieces: Iterable[pd.DataFrame],
+    question: Score,
+    count: int,
+    collector: Collector,
+    *,
+    first: int = 0,
+    **how: Any,
+) -> tuple[pd.DataFrame, Array]:
+    """Return the least likely rows with their scores, and the surprises of their values ``(n, D)``.
+
+    Args:
+        density: the density.
+        pieces: the rows, whose index numbers them.
+        question: the score that ranks the rows.
+        count: the number of rows to return.
+        collector: counts what users should know.
+        first: the label of the first row in the index.
+        how: the ``source``, the format and ``on_rows`` of ``run``.
+    """
+    least = pd.DataFrame()
+    for asked, answer in run(question, density, pieces, collector, **how):
+        scored = question.rows(density, asked, answer)
+        least = pd.concat([least, scored]).nsmallest(count, "log_density")
+    if least.empty:
+        return least, np.empty((0, len(density.columns)))
+    how = {**how, "on_rows": lambda count: None}
+    numbers = least.index.to_numpy() - first
+    [(_, found)] = run(Surprise(), density, [least], collector, row_numbers=numbers, **how)
+    return least, found["surprise"]
+
+
+def _rows(density: ArrayDensity, frame: pd.DataFrame, source: str) -> Array:
+    """Return the rows of a frame ``(n, D)``, ``NaN`` for values that are missing or not allowed."""
+    table = parse_fields(frame, density.columns, source, na=density.schema.na)
+    rows = numbers_of(density.columns, table)
+    return np.where(refused(density.columns, rows), np.nan, rows)
 
 
 def _position(frame: pd.DataFrame, row: Any) -> int:
@@ -147,3 +199,62 @@ def _position(frame: pd.DataFrame, row: Any) -> int:
             f"row = {row!r}: is not in the index of the frame; its labels are {labels}, ..."
         )
     return int(places[0])
+
+
+def target_along(
+    density: ArrayDensity, rows: Array, d: int | None = None
+) -> tuple[int, Array, list[Array]]:
+    """Return the distributions of the targets along one column of the context.
+
+    The other columns are at their medians or, for labels, at the most frequent label.
+
+    Args:
+        density: the density of the targets.
+        rows: rows of the table ``(n, D)``, ``NaN`` for values that are missing or not allowed.
+        d: the column; ``None`` for the column with the largest rank correlation with a target.
+
+    Returns the column, its values ``(G,)`` and, for each target, the quantiles ``BANDS`` ``(G, 5)``
+    or the probabilities of its labels ``(G, K)``.
+    """
+    context = int(density.inputs.sum())
+    if d is None:
+        d = int(np.argmax([_correlation(x, rows[:, context:]) for x in rows.T[:context]]))
+    if np.isnan(rows[:, d]).all():
+        raise UserError(f"column {density.columns[d].name} holds no value to draw a target along")
+    known = [x[~np.isnan(x)] for x in rows.T]
+    typical = np.array([_typical(*each) for each in zip(density.columns, known, strict=True)])
+    if labels := density.columns[d].labels:
+        along = np.arange(len(labels), dtype=np.float64)
+    else:
+        low, high = np.quantile(known[d], [0.005, 0.995])
+        along = np.linspace(low, high, ALONG)
+        if density.columns[d].is_discrete:
+            along = np.unique(density.columns[d].round(along))
+    asked = np.tile(typical, (len(along), 1))
+    asked[:, d] = along
+    same_draws = np.zeros(len(asked), np.int64)  # so that curves of drawn targets are smooth
+    answer = Predict(density.targets, BANDS).answer(density, Region(asked, same_draws))
+    bands = [answer[name] for name in density.targets]
+    labels_of = [density.columns[density.schema.find(name)].labels for name in density.targets]
+    # Without the mean and the standard deviation
+    return d, along, [x if own else x[:, 2:] for x, own in zip(bands, labels_of, strict=True)]
+
+
+def _typical(column: Field, x: Array) -> float:
+    """Return the median or the most frequent label of known values; ``NaN`` if there are none."""
+    if not len(x):
+        return np.nan
+    return float(np.bincount(x.astype(np.int64)).argmax() if column.labels else np.median(x))
+
+
+def _correlation(x: Array, targets: Array) -> float:
+    """Return the largest absolute rank correlation of ``x`` ``(n,)`` with a target ``(n, D)``.
+
+    It is 0 if fewer than three rows have different values, and -1 without a value of x.
+    """
+    found = [-1.0 if np.isnan(x).all() else 0.0]
+    for y in targets.T:
+        both = ~np.isnan(x) & ~np.isnan(y)
+        if both.sum() >= 3 and np.ptp(x[both]) > 0 and np.ptp(y[both]) > 0:
+            found.append(abs(float(spearmanr(x[both], y[both]).statistic)))
+    return max(found)

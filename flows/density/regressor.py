@@ -13,7 +13,8 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.density.estimator import TableEstimator, seed_of
-from flows.density.frame_density import QUANTILES, Density
+from flows.density.frame_density import Density
+from flows.density.questions.predict import QUANTILES
 from flows.networks.architecture import Architecture
 from flows.tables.field import Field
 from flows.tables.options import RegressorOptions, complete, spelled_out

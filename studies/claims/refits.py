@@ -77,7 +77,7 @@ def fitted(truth: Mixture, rows: Array, points: Array, members: int, seed: int) 
     assert record is not None
     assert record.folds is not None
     assert record.held_out is not None
-    log_q = density.log_prob(points, np.arange(len(points))).log_q
+    log_q = density.log_density(points)
     members_without = map(record.out_of_fold_members, range(record.folds))
     by_fold = [density.ensemble(log_q, chosen) for chosen in members_without]
     return Scored(

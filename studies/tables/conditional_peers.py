@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from flows.bijections import Margins
-from flows.conditionals.distillation import RANGE
 from flows.core.arrays import Array
 from flows.mixtures.mixture import Mixture, patterns
+from flows.posterior.distillation import RANGE
 from studies.tables.normal_scores import rows_of, scores_of
 
 DRAWS = 4_000  # for quantiles
@@ -71,7 +71,7 @@ class ClosedForm:
         return np.concatenate(found)
 
     def surprise(self, rows: Array) -> Array:
-        """Return the surprise of each value, ``(n, D)``, as defined by ``ArrayDensity``."""
+        """Return the surprise of each value, ``(n, D)``, as defined by ``Surprise``."""
         z, log_slope = self.scores(rows)
         found = np.empty(rows.shape)
         for d, log_level in enumerate(-np.log(3 * self.ranges)):

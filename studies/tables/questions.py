@@ -26,12 +26,15 @@ from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer
 
 from flows import fit
-from flows.conditionals.region import ENOUGH, Region
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.density.array_density import ArrayDensity
+from flows.density.question import Answer
+from flows.density.questions.score import Score
+from flows.density.questions.surprise import Surprise
 from flows.mixtures.fitting import fit_gaussian
 from flows.mixtures.mixture import Mixture
+from flows.posterior.region import ENOUGH, Region
 from studies.tables import odd_cells, peers, sources
 from studies.tables.conditional_peers import ClosedForm
 from studies.verdicts import standard_error
@@ -111,8 +114,13 @@ def conditionals(found: pd.DataFrame, asked: Asked, rows: Array) -> None:
     dim = rows.shape[1]
     for k, (name, count) in enumerate(zip(UNKNOWN, (1, 2, dim // 2, dim - 1), strict=True)):
         unknown = chosen(rows.shape, count, asked.rng(k))
-        each = [asked.ours.log_prob(rows[[i]], np.array([i]), ~u) for i, u in enumerate(unknown)]
-        _, log_ours, error, effective = (np.concatenate(p) for p in zip(*each, strict=True))
+        names, whole = np.array(asked.ours.names), Region.of_rows(rows)
+        each = [
+            Score(names[~u].tolist()).answer(asked.ours, whole.take(slice(i, i + 1)))
+            for i, u in enumerate(unknown)
+        ]
+        ours = Answer.joined(each)
+        log_ours, error, effective = ours["log_density"], ours["error"], ours.effective
         log_q = {
             method: peer.log_conditional(rows, unknown) for method, peer in asked.closed.items()
         }
@@ -153,7 +161,7 @@ def imputation(found: pd.DataFrame, asked: Asked, rows: Array) -> None:
 def our_quantiles(density: ArrayDensity, rows: Array) -> Array:
     """Return the quantiles of every gap, ``(gaps, levels)``, row by row."""
     found = np.empty((*rows.shape, len(LEVELS)))
-    for k, posterior in density.unknowns.posteriors(Region(rows, np.arange(len(rows)))):
+    for k, posterior in density.posteriors(Region.of_rows(rows)):
         for d in np.flatnonzero(np.isnan(rows[k])).tolist():
             found[k, d] = posterior.quantiles(d, LEVELS)
     return found[np.isnan(rows)]
@@ -170,7 +178,7 @@ def odd_ones(found: pd.DataFrame, asked: Asked, rows: Array, count: int) -> None
     rows = np.resize(rows, (count, rows.shape[1]))
     odd = chosen(rows.shape, 1, rng)
     scorers: dict[str, Any] = {method: peer.surprise for method, peer in asked.closed.items()}
-    scorers["nsf"] = lambda rows: asked.ours.surprise(rows, np.arange(len(rows)))[0]
+    scorers["nsf"] = lambda rows: Surprise().answer(asked.ours, Region.of_rows(rows))["surprise"]
     for method, scorer in {"gaussian": odd_cells.gaussian, **DETECTORS}.items():
         scorers[method] = partial(scorer, asked.train)
     for name, moved in (("hit", 0.0), ("far", FAR * np.ptp(asked.train, axis=0))):

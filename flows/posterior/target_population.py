@@ -30,7 +30,7 @@ class TargetPopulation(Population):
     """A flow with a context, over rows (x, y) of a table: ``log_prob`` is log p(y | x).
 
     A mixture approximates the distribution of the context, with its labels. Samples draw x from
-    the mixture, and ``flows/conditionals/target.py`` draws missing values of x.
+    the mixture, and ``flows/posterior/target.py`` draws missing values of x.
 
     Args:
         flow: a flow of p(y | x).

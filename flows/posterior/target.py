@@ -22,14 +22,13 @@ import numpy as np
 import torch
 from scipy.special import ndtri, softmax
 
-from flows.conditionals.distillation import Distilled
-from flows.conditionals.region import MOST, Goal, Intervals, Region
-from flows.conditionals.target_population import TargetPopulation
-from flows.conditionals.unknowns import Posterior
 from flows.core.arrays import Array, as_points, as_rows, choose
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.mixtures.truncated_mixture import BoxProposal, log_interval, truncated_normal
+from flows.posterior.posterior import Posterior
+from flows.posterior.region import MOST, Goal, Intervals, Region
+from flows.posterior.target_population import TargetPopulation
 
 # Draws of a context with gaps, at least and at most, if one target is unknown. The values of the
 # target, per member, are as many as the largest number of draws.
@@ -40,18 +39,16 @@ NODES, REACH = 101, 5.0  # nodes of a target, and the noise of the outer nodes
 
 
 @dataclass(frozen=True)
-class TargetUnknowns:
-    """Conditional distributions of the targets.
+class TargetPosteriors:
+    """The posteriors of a density with a target.
 
     Args:
         population: the flow and the distribution of its context.
-        distilled: the ranges and margins of all columns.
     """
 
     population: TargetPopulation
-    distilled: Distilled
 
-    def posteriors(
+    def of(
         self, region: Region, seed: int = 0, goal: Goal | None = None
     ) -> Iterator[tuple[int, Posterior]]:
         """Yield the index and the posterior of each row of a region, in any order.
@@ -67,10 +64,14 @@ class TargetUnknowns:
         rows, row_numbers, enough = region.rows, region.row_numbers, goal.effective
         if region.intervals:
             for k in range(len(rows)):
-                yield k, self._restricted(region.take(np.array([k])), seed, goal)
+                yield k, self._restricted(region.take(np.array([k])).of_gaps(), seed, goal)
             return
-        plain = ~np.isnan(rows[:, :context]).any(axis=1) & np.isnan(rows[:, context:]).all(axis=1)
-        for k in np.flatnonzero(~plain).tolist():
+        complete = ~region.gaps.any(axis=1)
+        log_q = self.population.log_factors(rows[complete]).sum(axis=2)
+        for k, own in zip(np.flatnonzero(complete).tolist(), log_q, strict=True):
+            yield k, self._posterior(rows[k : k + 1], own[None], is_exact=True)
+        plain = ~region.gaps[:, :context].any(axis=1) & region.gaps[:, context:].all(axis=1)
+        for k in np.flatnonzero(~plain & ~complete).tolist():
             generator = numpy_generator(seed, "unknown", int(row_numbers[k]))
             if not np.isnan(rows[k, context:]).all():
                 yield k, self._weighted(rows[k], generator)

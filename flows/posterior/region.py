@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array, Mask, Whole
 from flows.tables.field import Field, Label
 
 ENOUGH = 100  # effective draws
 MOST = 8_192  # draws of a row, at most
+# Standard error of the log-probability of conditions at which draws end; for a ratio of two, 2%
+ERROR = 0.014
 Intervals = Mapping[int, Array]  # intervals (I, 2) in the user's units, by column
 
 
@@ -45,12 +47,15 @@ class Region:
             does.
         rare: the rare labels that are allowed in a column with a pool. Labels have the code of the
             pool there, in ``rows`` or among the intervals.
+        refused: which values their columns do not allow, ``(n, D)``; by default none. These values
+            are unknown in ``rows``.
     """
 
     rows: Array
     row_numbers: Whole
     intervals: Intervals = field(default_factory=dict)
     rare: Mapping[int, frozenset[Label]] = field(default_factory=dict)
+    refused: Mask | None = None
 
     @classmethod
     def of_conditions(
@@ -65,9 +70,25 @@ class Region:
         """
         return cls(row[None], np.zeros(1, np.int64), intervals, rare)
 
-    def take(self, places: Whole) -> Region:
+    @classmethod
+    def of_rows(cls, rows: Array) -> Region:
+        """Return the region of rows ``(n, D)`` that are numbered from 0."""
+        return cls(rows, np.arange(len(rows)))
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.rows)
+
+    def take(self, places: Whole | slice) -> Region:
         """Return the rows with the indices ``places``."""
-        return replace(self, rows=self.rows[places], row_numbers=self.row_numbers[places])
+        refused = None if self.refused is None else self.refused[places]
+        rows, row_numbers = self.rows[places], self.row_numbers[places]
+        return replace(self, rows=rows, row_numbers=row_numbers, refused=refused)
+
+    def repeated(self, count: int) -> Region:
+        """Return a region of one row ``count`` times, with the numbers from 0."""
+        found = self.take(np.zeros(count, np.int64))
+        return replace(found, row_numbers=np.arange(count))
 
     def hiding(self, places: Sequence[int]) -> Region:
         """Return the region with unknown values in the columns with the indices ``places``."""
@@ -75,42 +96,55 @@ class Region:
         rows[:, places] = np.nan
         return replace(self, rows=rows)
 
-    def numbered(self, number: int) -> Region:
-        """Return the region whose rows have this number."""
-        return replace(self, row_numbers=np.full(len(self.rows), number))
+    @property
+    def gaps(self) -> Mask:
+        """Which values are unknown, ``(n, D)``."""
+        return np.isnan(self.rows)
+
+    @property
+    def missing(self) -> Mask:
+        """Which values are unknown and not refused, ``(n, D)``."""
+        return self.gaps if self.refused is None else self.gaps & ~self.refused
+
+    def of_gaps(self) -> Region:
+        """Return the rows, which lack the same values, with the intervals of these values only."""
+        intervals = {d: own for d, own in self.intervals.items() if self.gaps[:, d].any()}
+        return replace(self, intervals=intervals)
 
     @property
     def is_everything(self) -> bool:
         """Whether no value is known and no value is restricted."""
-        return not self.intervals and bool(np.isnan(self.rows).all())
+        return not self.intervals and bool(self.gaps.all())
 
-    def also(self, event: Region) -> Region | None:
-        """Return these conditions and the ``event``; ``None`` if they contradict each other.
+    def also(self, event: Region) -> tuple[Region, Mask]:
+        """Return the rows under these conditions and an event, and which rows exclude the event.
 
         Args:
             event: conditions of intervals only.
+
+        The mask is ``(n,)``. A row excludes the event if a known value, or all intervals of an
+        unknown value, lie outside of the intervals of the event.
         """
-        intervals, rare, [row] = dict(self.intervals), {**event.rare, **self.rare}, self.rows
+        intervals, rare = dict(self.intervals), {**event.rare, **self.rare}
+        excludes = np.zeros(len(self), bool)
         for d, own in event.intervals.items():
             if d in self.rare and d in event.rare:
                 rare[d] = self.rare[d] & event.rare[d]
                 if not rare[d]:
                     own = own[:-1]  # without the pool, which is the last label
                     del rare[d]
-            if not np.isnan(row[d]):
-                if not ((own[:, 0] <= row[d]) & (row[d] <= own[:, 1])).any():
-                    return None
-                continue
+            x = self.rows[:, d, None]
+            is_inside = ((own[:, 0] <= x) & (x <= own[:, 1])).any(axis=1)
             both = [
                 (max(low, a), min(high, b))
                 for low, high in intervals.get(d, np.array([[-np.inf, np.inf]]))
                 for a, b in own
                 if max(low, a) < min(high, b)
             ]
-            if not both:
-                return None
-            intervals[d] = np.array(both)
-        return replace(self, intervals=intervals, rare=rare)
+            excludes |= np.where(self.gaps[:, d], not both, ~is_inside)
+            if both and self.gaps[:, d].any():
+                intervals[d] = np.array(both)
+        return replace(self, intervals=intervals, rare=rare), excludes
 
     def log_share(self, columns: Sequence[Field], values: Array) -> Array:
         """Return the logarithm of the share of a pool that is allowed, for each row ``(n,)``.

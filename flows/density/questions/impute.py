@@ -1,0 +1,122 @@
+"""Rows with their missing values filled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from flows.core.arrays import Mask
+from flows.core.errors import UserError
+from flows.density.array_density import ArrayDensity
+from flows.density.question import Answer, Asked, Question
+from flows.density.questions.draw import Draw
+from flows.density.questions.predict import label_probabilities
+from flows.posterior.region import Region
+from flows.tables.lazy import pd
+from flows.tables.rows import round_rows
+
+COUNTER = "draw"  # the added column, which numbers the versions of a row
+
+
+@dataclass(frozen=True)
+class Impute(Question):
+    """Rows with their missing values filled, given the other values of each row.
+
+    A missing value becomes its conditional median; for a category, its most probable label. With
+    draws, there are several versions of each row, in which the missing values are drawn jointly.
+    The result is ``rows``, ``(n, versions, D)``.
+
+    Args:
+        draws: the number of versions; 0 for medians.
+        seed: the seed of the draws.
+        decimal: the decimal mark of numbers that are text.
+        one_type: whether whole numbers become floats in columns that may be filled with floats, so
+            that all pieces of a file have the same types.
+    """
+
+    draws: int = 0
+    seed: int = 0
+    decimal: str = "."
+    one_type: bool = False
+
+    noun: ClassVar[str] = "imputed values"
+    fills_gaps: ClassVar[bool] = True
+    because: ClassVar[str] = "has missing values and "
+
+    def check(self, density: ArrayDensity) -> None:
+        super().check(density)
+        if self.draws < 0:
+            raise UserError(f"draws = {self.draws}: must be 0 or more")
+
+    def stated(self, density: ArrayDensity, region: Region) -> Sequence[int]:
+        return np.flatnonzero(region.missing.any(axis=0)).tolist()
+
+    def answer(self, density: ArrayDensity, region: Region) -> Answer:
+        if self.draws:
+            return Draw(self.draws, self.seed).answer(density, region)
+        filled, effective = region.rows.copy(), np.full(len(region), np.inf)
+        places = np.flatnonzero(region.gaps.any(axis=1))
+        for place, posterior in density.posteriors(region.take(places)):
+            k = places[place]
+            effective[k] = posterior.effective
+            for d in np.flatnonzero(region.gaps[k]).tolist():
+                if density.columns[d].labels:
+                    filled[k, d] = label_probabilities(density.columns[d], posterior, d).argmax()
+                else:
+                    filled[k, d] = posterior.quantiles(d, np.array(0.5))
+        filled = np.where(region.gaps, round_rows(density.columns, filled), region.rows)
+        return Answer({"rows": filled[:, None]}, effective)
+
+    def adds(self, density: ArrayDensity) -> list[str]:
+        return [COUNTER] if self.draws else []
+
+    def rows(self, density: ArrayDensity, asked: Asked, answer: Answer) -> pd.DataFrame:
+        """Return the user's rows without gaps; with draws, versions of a row are adjacent."""
+        region, versions = asked.region, max(self.draws, 1)
+        each, start = np.arange(len(region)).repeat(versions), 0
+        if len(region):
+            start = int(region.row_numbers[0]) * versions
+        filled = answer["rows"].reshape(-1, len(density.columns))
+        values = density.schema.frame(filled, seed=self.seed, start=start)
+        gaps = np.concatenate([region.missing, asked.carried.isna().to_numpy(bool)], axis=1)[each]
+        values = values[[*density.names, *asked.carried]]
+        frame = _with_floats(density, asked.frame) if self.one_type else asked.frame
+        found = _filled(frame.iloc[each], gaps, values, self.decimal)
+        if self.draws:
+            found.insert(0, COUNTER, np.arange(len(found)) % versions + 1, allow_duplicates=True)
+        return found
+
+
+def _with_floats(density: ArrayDensity, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame with integers as floats in columns that may be filled with floats."""
+    real = [each.name for each in density.columns if not each.is_discrete or each.cell % 1]
+    whole = frame.select_dtypes("integer").columns.intersection(real)
+    return frame.astype(dict.fromkeys(whole, np.float64))
+
+
+def _filled(frame: pd.DataFrame, gaps: Mask, values: pd.DataFrame, decimal: str) -> pd.DataFrame:
+    """Return a data frame with ``values`` in place of its ``gaps``; columns of text stay text.
+
+    ``gaps`` ``(n, K)`` and ``values`` have the same columns: the learned columns, then the carried
+    columns of the frame. ``decimal`` is the decimal mark of numbers in text.
+    """
+    found, names = frame.copy(), list(map(str, frame))
+    for (name, column), gap in zip(values.items(), gaps.T, strict=True):
+        if gap.any():
+            place, new = names.index(str(name)), column[gap]
+            own = found.iloc[:, place].copy()
+            if isinstance(own.dtype, pd.CategoricalDtype):
+                own = own.cat.add_categories([*{*new.dropna()} - {*own.cat.categories}])
+            elif own.dtype.kind in "iu" and new.dtype.kind == "f":  # types of pandas or Arrow
+                own = own.astype(np.float64)
+            elif own.dtype.kind == new.dtype.kind == "f":  # perhaps of lower precision
+                new = new.astype(own.dtype)
+            elif own.dtype != object and pd.api.types.is_string_dtype(own.dtype):
+                is_real, new = new.dtype.kind == "f", new.astype(str)
+                new = new.str.replace(".", decimal, regex=False) if is_real else new
+            own[gap] = new.to_numpy()
+            found.isetitem(place, own)
+    return found

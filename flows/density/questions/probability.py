@@ -1,0 +1,109 @@
+"""The probability of an event."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+from scipy.special import logsumexp
+
+from flows.core.arrays import rounded
+from flows.density.array_density import ArrayDensity
+from flows.density.question import Answer, Asked, Question
+from flows.posterior.region import ERROR, Goal, Region
+from flows.tables.lazy import pd
+
+MOST_OF_AN_EVENT = 200_000  # draws for a probability, at most
+DIGITS = {"probability": 6, "standard_error": 2}  # significant digits of the added columns
+ROUGH = 0.021  # standard error of a probability, relative, above which a notice says so
+
+
+class Probability(NamedTuple):
+    """The probability of an event.
+
+    Args:
+        probability: the estimate, from 0 to 1.
+        error: the standard error of the estimate.
+        draws: the number of draws behind the estimate.
+    """
+
+    probability: float
+    error: float
+    draws: int
+
+
+@dataclass(frozen=True)
+class EventProbability(Question):
+    """The probability of an event E under the conditions C of each row::
+
+        P(E | C) = P(E and C) / P(C)
+
+    Known values have a density in place of a probability. Both terms are estimated by importance
+    sampling, until the standard error is below 2% of the probability, or with ``MOST_OF_AN_EVENT``
+    draws. If no draw has a weight above 0, the standard error is infinite; if no draw for C has,
+    the probability is ``NaN``. The results are ``probability``, ``standard_error`` and ``draws``,
+    ``(n,)`` each.
+
+    Args:
+        event: the event, intervals only.
+        seed: the seed of the random streams.
+    """
+
+    event: Region
+    seed: int = 0
+
+    noun: ClassVar[str] = "probabilities"
+    needs_all: ClassVar[bool] = False
+    fills_gaps: ClassVar[bool] = True
+
+    def stated(self, density: ArrayDensity, region: Region) -> Sequence[int]:
+        return [*self.event.intervals]
+
+    def answer(self, density: ArrayDensity, region: Region) -> Answer:
+        n = len(region)
+        both, excludes = region.also(self.event)
+        possible = np.flatnonzero(~excludes)
+        log_p, error, draws = np.full(n, -np.inf), np.zeros(n), np.zeros(n)
+        log_p[possible] = 0.0
+        for number, (part, sign) in enumerate(((both, 1), (region, -1))):
+            if part.is_everything:  # its probability is 1
+                continue
+            # Both estimates have their own draws
+            part = replace(part, row_numbers=2 * part.row_numbers + number).take(possible)
+            goal = Goal(0.0, ERROR, MOST_OF_AN_EVENT)
+            for place, posterior in density.posteriors(part, self.seed, goal):
+                k = possible[place]
+                with np.errstate(invalid="ignore"):
+                    evidence = logsumexp(posterior.log_evidence, b=density.member_weights)
+                    log_p[k] += sign * evidence
+                error[k] = np.hypot(error[k], posterior.error)
+                draws[k] += 0 if posterior.is_exact else len(posterior.values)
+        p = np.minimum(1.0, np.exp(log_p))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            absolute = np.where(np.isfinite(error), p * error, error)
+            effective = np.where(absolute > 0, 1 / error**2, np.inf)
+        return Answer({"probability": p, "standard_error": absolute, "draws": draws}, effective)
+
+    def adds(self, density: ArrayDensity) -> list[str]:
+        return [*DIGITS]
+
+    def added(self, density: ArrayDensity, asked: Asked, answer: Answer) -> pd.DataFrame:
+        found = {name: rounded(answer[name], DIGITS[name]) for name in self.adds(density)}
+        return pd.DataFrame(found, asked.frame.index)
+
+    @property
+    def enough(self) -> float:
+        return 1 / ROUGH**2
+
+    def roughness(self, rough: int, rows: int, least: float) -> str:
+        which = "the probability is" if rows == 1 else f"{rough} of {rows} probabilities are"
+        error = f"{1 / np.sqrt(least):.0%}" if least else "unknown, because no draw is possible"
+        return f"{which} rough: the relative standard error is {error}, above 2%"
+
+
+def probability_of(answer: Answer) -> Probability:
+    """Return the answer for a region of one row."""
+    p, error, draws = (float(answer[name][0]) for name in (*DIGITS, "draws"))
+    return Probability(p, error, int(draws))

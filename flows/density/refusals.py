@@ -1,0 +1,53 @@
+"""Questions that a density cannot answer."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flows.core.errors import UserError
+from flows.density.array_density import ArrayDensity
+from flows.density.question import Question
+from flows.posterior.region import Region
+
+
+def refuse(question: Question, density: ArrayDensity, region: Region) -> None:
+    """Raise ``UserError`` for a question that the density cannot answer, with the alternative.
+
+    A joint density answers all questions. The density of a target is conditional on the other
+    columns, so it has no distribution of these columns, nor of a part of the targets.
+    """
+    if not density.targets:
+        return
+    names, gaps = ", ".join(density.targets), region.gaps
+    if question.given:
+        raise UserError(
+            f"given: the density of {names} is conditional on all other columns already"
+        )
+    stated = question.stated(density, region)
+    if len(stated) == len(density.columns):
+        raise UserError(
+            f"the density of {names} is conditional: give values of other columns (given), or fit "
+            "the table without a target"
+        )
+    for d in stated:
+        if density.inputs[d]:
+            raise UserError(
+                f"column {density.columns[d].name} {question.because}is not a target; the density "
+                f"is of {names} given the other columns: fit the table without a target"
+            )
+    if not question.fills_gaps:
+        return
+    knows_target = ~gaps[:, ~density.inputs].all(axis=1)
+    for k in np.flatnonzero(knows_target & gaps.any(axis=1))[:1].tolist():
+        unknown = density.columns[int(gaps[k].argmax())].name
+        raise UserError(
+            f"a row with a known target has no value of {unknown}; only {names} can be drawn, all "
+            "together: leave the targets out, or fit the table without a target"
+        )
+
+
+def refuse_known(question: Question, density: ArrayDensity, region: Region) -> None:
+    """Raise ``UserError`` for conditions with a value of a column that the question hides."""
+    for name in dict.fromkeys(question.hidden(density)):
+        if not region.gaps[:, density.schema.find(name)].all():
+            raise UserError(f"given: {name} is predicted; leave it out, or give a range")
