@@ -13,6 +13,7 @@ from scipy.stats import multivariate_normal
 import flows
 from flows.__main__ import main
 from flows.core.errors import UserError
+from flows.core.rows import Rows
 from flows.density.conditions import conditions
 from flows.density.target_density import density_of
 from flows.mixtures.mixture import Mixture
@@ -81,11 +82,12 @@ def of_target() -> flows.Density:
 def test_draws_of_a_box_proposal_have_its_density():
     truth, rng = mixture(0, dim=4), np.random.default_rng(0)
     box = {2: np.array([[1.5, INF]]), 0: np.array([[-1.0, 0.0], [0.5, 2.0]])}
-    proposal = BoxProposal(truth, box)
-    z, codes = proposal.sample(20_000, rng)
+    proposal = BoxProposal(truth, Rows.of_numbers(np.full((1, 4), np.nan)), box)
+    rows, log_r = proposal.draw(np.zeros(20_000, np.int64), rng)
+    z = rows.numbers
     assert (z[:, 2] >= 1.5).all()
     assert (((z[:, 0] >= -1) & (z[:, 0] <= 0)) | ((z[:, 0] >= 0.5) & (z[:, 0] <= 2))).all()
-    weights = np.exp(truth.log_prob(z) - proposal.log_prob(z, codes))
+    weights = np.exp(truth.log_prob(z) - log_r)
     expected = sum(
         mass(truth, np.array([low, -INF, 1.5, -INF]), np.array([high, INF, INF, INF]))
         for low, high in box[0]

@@ -179,7 +179,8 @@ def test_importance_sampling_adapts_to_a_wrong_first_proposal():
     first = stats.multivariate_normal(np.zeros(10), np.eye(10))
     target = stats.multivariate_normal(mean, deviation**2 * np.eye(10))
     for count in [512] * 8:
-        z = draws.propose(count) if draws.counts else first.rvs(count, random_state=generator)
+        adapted = draws.propose(count)
+        z = first.rvs(count, random_state=generator) if adapted is None else adapted
         draws.add(z, first.logpdf(z), target.logpdf(z)[:, None], z)
     weights = np.exp(draws.log_weights[:, 0])
     assert effective(draws.log_weights[:, 0]) > 1000

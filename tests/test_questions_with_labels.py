@@ -12,6 +12,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 
 from flows.core.arrays import Array
+from flows.core.rows import Rows
 from flows.density.frame_density import Density
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.labelled_population import LabelledPopulation
@@ -155,8 +156,8 @@ def mass(conditions: dict[str, Any]) -> float:
         if not unknown.all():
             one = Mixture(np.ones(1), mean[None], covariance[None])
             part = float(np.exp(one.log_prob(row[None])[0]))
-            rest, _ = one.given(row)
-            mean, covariance = rest.means[0], rest.covariances[0]
+            rest = one.conditional(row[None], unknown)
+            mean, covariance = rest.means[0, 0], rest.covariances[0]
         box = multivariate_normal(mean, covariance).cdf(high[unknown], lower_limit=low[unknown])
         total += weight * shares[k] * part * float(box)
     return total
@@ -201,10 +202,11 @@ def test_the_surprise_of_a_label_uses_its_exact_probability(density: Density) ->
 
 def test_draws_of_a_box_with_sets_of_labels_have_its_density() -> None:
     rng, sets = np.random.default_rng(0), {1: np.array([0, 2])}
-    proposal = BoxProposal(truth(), {0: np.array([[0.0, np.inf]])}, sets)
-    z, codes = proposal.sample(20_000, rng)
-    assert (z[:, 0] >= 0).all()
-    assert set(codes[:, 1].tolist()) == {0, 2}
-    weights = np.exp(truth().log_prob(z, codes) - proposal.log_prob(z, codes))
+    nothing = Rows(np.full((1, 3), np.nan), np.full((1, 3), -1), SIZES)
+    proposal = BoxProposal(truth(), nothing, {0: np.array([[0.0, np.inf]])}, sets)
+    rows, log_r = proposal.draw(np.zeros(20_000, np.int64), rng)
+    assert (rows.numbers[:, 0] >= 0).all()
+    assert set(rows.codes[:, 1].tolist()) == {0, 2}
+    weights = np.exp(truth().log_prob(rows.numbers, rows.codes) - log_r)
     expected = mass({"label1": ["a", "c"], "x0": (0, None)})
     assert weights.mean() == pytest.approx(expected, rel=0.02)

@@ -5,7 +5,7 @@ Only NumPy is needed, so that drawing data does not import torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -355,22 +355,22 @@ class Mixture:
             (log_joint - log_evidence).T, means.transpose(1, 0, 2), rest, log_evidence
         )
 
-    def given(self, x: Array, codes: Whole | None = None) -> tuple[Mixture, float]:
-        """Return the mixture of the gaps of one row given its known values, and their log-density.
+    def with_labels(self, sets: Mapping[int, Whole]) -> Mixture:
+        """Return the mixture given that labels lie in sets.
 
         Args:
-            x: the numbers ``(D,)``, ``NaN`` in gaps.
-            codes: the codes of the labels ``(C,)``, -1 in gaps; ``None`` if all are unknown.
+            sets: the codes of the allowed labels ``(A,)``, by column of labels.
         """
-        unknown, of_row = np.isnan(x), None if codes is None else codes[None]
-        found = self.conditional(x[None], unknown, of_row)
-        weights = np.exp(found.log_weights[0])
-        kept = weights > np.finfo(float).tiny
-        gaps = np.full(len(self.shares), True) if codes is None else codes < 0
-        shares = [share[kept] for share, gap in zip(self.shares, gaps, strict=True) if gap]
+        weights, shares = self.weights, list(self.shares)
+        for j, allowed in sets.items():
+            inside = np.zeros_like(shares[j])
+            inside[:, allowed] = shares[j][:, allowed]
+            mass = inside.sum(axis=1)
+            weights, shares[j] = weights * mass, inside / np.maximum(mass, LEAST)[:, None]
+        kept = weights > LEAST * weights.max()
         own = weights[kept] / weights[kept].sum()
-        mixture = Mixture(own, found.means[0, kept], found.covariances[kept], shares)
-        return mixture, float(found.log_evidence[0])
+        shares = [share[kept] for share in shares]
+        return Mixture(own, self.means[kept], self.covariances[kept], shares)
 
     def box(self, deviations: float = 4.0) -> tuple[Array, Array]:
         """Return the corners, ``(D,)`` each, of a box that holds nearly all of the mass.

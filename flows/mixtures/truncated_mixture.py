@@ -2,12 +2,10 @@
 
     r(z) = sum_k s_k r_k(z),      s_k = 0.95 v_k Q_k / sum_l v_l Q_l + 0.05 v_k
 
-k are the K components of the mixture, with v_k = 0.9 w_k, and copies of these components with 4
-times the covariance, with v_k = 0.1 w_k. Q_k is the product of the probabilities of the intervals
-under the margins of component k.
-
-With sets of labels, Q_k is also multiplied by the probabilities of the sets. The labels of a draw
-from a component are drawn from their sets, with the probabilities of the component.
+k are the K components of the mixture given the known values of a row, with v_k = 0.9 w_k, and
+copies of these components with 4 times the covariance, with v_k = 0.1 w_k. Q_k is the product of
+the probabilities of the intervals under the margins of component k. Without intervals, r is the
+mixture itself.
 
 The coordinates of a draw from a component are drawn one after another, each from the normal
 distribution given the coordinates before it. A restricted coordinate is drawn inside its intervals.
@@ -18,6 +16,8 @@ given the coordinates before it, the density of the draws of a component is::
 
 Source: Genz 1992 (Numerical computation of multivariate normal probabilities); the estimator is
 also known as GHK (Geweke 1991, Hajivassiliou 1994, Keane 1994).
+
+Unknown labels are drawn from their sets, given the numbers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from scipy.special import log_ndtr, logsumexp, ndtri_exp, softmax
+from scipy.special import log_ndtr, log_softmax, ndtri_exp, softmax
 
 from flows.core.arrays import Array, Mask, Whole, choose
 from flows.core.rows import Rows
@@ -36,118 +36,145 @@ ANY = 0.05  # share of the draws whose component is selected without regard to t
 
 
 class BoxProposal:
-    """A proposal whose draws lie inside a box of intervals and of sets of labels.
+    """A proposal of the gaps of rows; its draws lie inside intervals and sets of labels.
 
     Args:
-        mixture: the mixture over all coordinates and labels.
-        intervals: intervals ``(I, 2)`` by coordinate, which do not overlap; ends may be infinite.
-            Coordinates without intervals are not restricted.
-        sets: the codes of the allowed labels ``(A,)`` by column of labels. Columns without a set
-            are not restricted.
+        mixture: the mixture over all numbers and labels.
+        known: n rows that lack the same values.
+        intervals: intervals ``(I, 2)`` by unknown number, which do not overlap; ends may be
+            infinite. Numbers without intervals are not restricted.
+        sets: the codes of the allowed labels ``(A,)`` by unknown column of labels. Labels without a
+            set are not restricted.
     """
 
     def __init__(
         self,
         mixture: Mixture,
-        intervals: Mapping[int, Array],
+        known: Rows,
+        intervals: Mapping[int, Array] | None = None,
         sets: Mapping[int, Whole] | None = None,
     ) -> None:
-        dim = mixture.means.shape[1]
-        self.order = [*intervals, *(d for d in range(dim) if d not in intervals)]
+        self.mixture = mixture.with_labels(sets) if sets else mixture
+        self.known, intervals = known, intervals or {}
+        unknown = np.isnan(known.numbers[0])
+        given = self.mixture.conditional(known.numbers, unknown, known.codes)
+        gaps = np.flatnonzero(unknown).tolist()
+        # The restricted numbers come first
+        self.places = [*intervals, *(d for d in gaps if d not in intervals)]
+        order = [gaps.index(d) for d in self.places]
         self.intervals = list(intervals.values())
-        means = mixture.means[:, self.order]
-        covariances = mixture.covariances[:, self.order][:, :, self.order]
-        self.means = np.concatenate([means, means])
-        covariances = np.concatenate([covariances, WIDER * covariances])
-        self.factors = np.linalg.cholesky(covariances).astype(np.float64)
-        log_weights = np.log(mixture.weights)
-        prior = np.concatenate([log_weights + np.log1p(-WIDE), log_weights + np.log(WIDE)])
-        inside = prior.copy()
-        for j, own in enumerate(self.intervals):
-            variances: Array = covariances[:, j, j]
-            inside += _log_mass(own, self.means[:, j], np.sqrt(variances))
-        self.shares: list[Array] = []  # of the allowed labels, with the sum 1
-        for j, share in enumerate(mixture.shares):
-            allowed = np.zeros(share.shape[1])
-            allowed[(sets or {}).get(j, slice(None))] = 1.0
-            both = np.concatenate([share * allowed] * 2)
-            mass = both.sum(axis=1, keepdims=True)
-            inside += np.log(mass[:, 0])
-            self.shares.append(both / mass)
-        shares = (1 - ANY) * softmax(inside) + ANY * np.exp(prior)
-        self.log_shares = np.log(shares / shares.sum())
+        self.means = given.means[:, :, order]  # (n, K, U)
+        covariances, log_shares = given.covariances[:, order][:, :, order], given.log_weights
+        if intervals:
+            self.means = np.concatenate([self.means, self.means], axis=1)
+            covariances = np.concatenate([covariances, WIDER * covariances])
+            wide = [log_shares + np.log1p(-WIDE), log_shares + np.log(WIDE)]
+            prior = np.concatenate(wide, axis=1)
+            inside = prior.copy()
+            for j, own in enumerate(self.intervals):
+                inside += _log_mass(own, self.means[:, :, j], np.sqrt(covariances[:, j, j]))
+            log_shares = np.logaddexp(
+                np.log(1 - ANY) + log_softmax(inside, axis=1), np.log(ANY) + prior
+            )
+        self.log_shares = log_shares - np.logaddexp.reduce(log_shares, axis=1, keepdims=True)
+        mirrored = covariances.transpose(0, 2, 1)
+        self.factors = np.asarray(np.linalg.cholesky((covariances + mirrored) / 2), np.float64)
 
-    @classmethod
-    def given(
-        cls,
-        mixture: Mixture,
-        known: Rows,
-        columns: tuple[Sequence[int], Sequence[int]],
-        intervals: Mapping[int, Array],
-        ends: Callable[[int, Array], Array],
-    ) -> tuple[BoxProposal, Mixture, float]:
-        """Return the proposal of the gaps of a row, given its known values.
+    @property
+    def uniforms(self) -> int:
+        """The number of uniform numbers that a draw needs."""
+        return 1 + 2 * len(self.intervals)
+
+    def sample(self, row: Whole, levels: Array, noise: Array) -> Array:
+        """Draw the unknown numbers, ``(N, U)``, in the order of ``places``.
 
         Args:
-            mixture: the mixture of whole rows.
-            known: the row, one row with gaps.
-            columns: the column of the table of each of the mixture's numbers, and of its labels.
-            intervals: intervals ``(I, 2)`` in the user's units, by column of the table; a label is
-                allowed if its code lies in one of them.
-            ends: maps intervals of a column of numbers to the units of the mixture.
-
-        Returns the proposal, the mixture of the gaps, and the log-density of the known values.
+            row: the index of the row of each draw, ``(N,)``.
+            levels: uniform numbers from 0 to 1, ``(N, uniforms)``.
+            noise: standard normal numbers, ``(N, U)``.
         """
-        of_gaps, log_known = mixture.given(known.numbers[0], known.codes[0])
-        numbers = [d for d, x in zip(columns[0], known.numbers[0], strict=True) if np.isnan(x)]
-        labels = [d for d, code in zip(columns[1], known.codes[0], strict=True) if code < 0]
-        boxes, sets = dict[int, Array](), dict[int, Whole]()
-        for d, own in intervals.items():
-            if d in numbers:
-                boxes[numbers.index(d)] = ends(d, own)
-            else:
-                j = labels.index(d)
-                sets[j] = codes_inside(own, of_gaps.sizes[j])
-        return cls(of_gaps, boxes, sets), of_gaps, log_known
-
-    def sample(self, n: int, generator: np.random.Generator) -> tuple[Array, Whole]:
-        """Draw ``n`` points ``(n, D)`` and codes of labels ``(n, C)`` inside the box."""
-        component = generator.choice(len(self.means), n, p=np.exp(self.log_shares))
-        means, factors = self.means[component], self.factors[component]
-        u = generator.standard_normal(means.shape)
+        component = choose(np.exp(self.log_shares[row]), levels[:, 0])
+        means, factors, u = self.means[row, component], self.factors[component], noise.copy()
         for j, own in enumerate(self.intervals):
             center = means[:, j] + np.einsum("ni,ni->n", factors[:, j, :j], u[:, :j])
-            ends = (own - center[:, None, None]) / factors[:, j, j, None, None]  # (n, I, 2)
+            ends = (own - center[:, None, None]) / factors[:, j, j, None, None]  # (N, I, 2)
             log_mass = log_interval(log_ndtr, ends[..., 0], ends[..., 1])
-            which = choose(softmax(log_mass, axis=1), generator.random(n))
-            low, high = ends[np.arange(n), which].T
-            u[:, j] = truncated_normal(low, high, generator.random(n))
-        z = np.empty_like(u)
-        z[:, self.order] = means + np.einsum("nij,nj->ni", factors, u)
-        codes = np.empty((n, len(self.shares)), np.int64)
-        for j, share in enumerate(self.shares):
-            codes[:, j] = choose(share[component], generator.random(n))
-        return z, codes
+            which = choose(softmax(log_mass, axis=1), levels[:, 1 + 2 * j])
+            low, high = ends[np.arange(len(row)), which].T
+            u[:, j] = truncated_normal(low, high, levels[:, 2 + 2 * j])
+        return means + np.einsum("nij,nj->ni", factors, u)
 
-    def log_prob(self, z: Array, codes: Whole) -> Array:
-        """Return the log-density of the draws at points of the box, ``(n,)``.
+    def log_prob(self, row: Whole, z: Array) -> Array:
+        """Return the log-density of the draws of numbers inside the intervals, ``(N,)``.
 
         Args:
-            z: the points ``(n, D)``.
-            codes: the codes of the labels ``(n, C)``.
+            row: the index of the row of each draw, ``(N,)``.
+            z: the numbers ``(N, U)``, in the order of ``places``.
         """
-        difference = z[:, self.order] - self.means[:, None]  # (K, n, D)
-        u = difference @ np.linalg.inv(self.factors).transpose(0, 2, 1)
+        difference = (z[:, None] - self.means[row]).transpose(1, 2, 0)  # (K, U, N)
+        u = np.linalg.inv(self.factors) @ difference
         log_norm = np.log(np.diagonal(self.factors, axis1=1, axis2=2)).sum(axis=1)
         log_norm += 0.5 * z.shape[1] * np.log(2 * np.pi)
-        terms = -0.5 * np.square(u).sum(axis=2) - log_norm[:, None]
+        terms = -0.5 * np.einsum("kun,kun->nk", u, u) - log_norm
         for j, own in enumerate(self.intervals):
-            before = np.einsum("kni,ki->kn", u[:, :, :j], self.factors[:, j, :j])
-            center = self.means[:, j, None] + before
-            terms -= _log_mass(own, center, self.factors[:, j, j, None])
-        for share, column in zip(self.shares, codes.T, strict=True):
-            terms += np.log(share[:, column])
-        return np.asarray(logsumexp(terms + self.log_shares[:, None], axis=0))
+            before = np.einsum("kin,ki->nk", u[:, :j], self.factors[:, j, :j])
+            center = self.means[row, :, j] + before
+            terms -= _log_mass(own, center, self.factors[:, j, j])
+        return np.asarray(np.logaddexp.reduce(terms + self.log_shares[row], axis=1))
+
+    def is_inside(self, z: Array) -> Mask:
+        """Return which numbers ``(N, U)`` lie inside the intervals, ``(N,)``."""
+        found = np.full(len(z), True)
+        for own, x in zip(self.intervals, z.T[:, :, None], strict=False):
+            found &= ((own[:, 0] <= x) & (x <= own[:, 1])).any(axis=1)
+        return found
+
+    def draw(self, row: Whole, generator: np.random.Generator) -> tuple[Rows, Array]:
+        """Draw complete rows, and return them with the log-densities of the draws, ``(N,)``.
+
+        Args:
+            row: the index of the row of each draw, ``(N,)``.
+            generator: the source of random numbers.
+        """
+        levels = generator.random((len(row), self.uniforms))
+        z = self.sample(row, levels, generator.standard_normal((len(row), len(self.places))))
+        rows, log_labels = self.with_labels(row, z, generator)
+        return rows, self.log_prob(row, z) + log_labels
+
+    def with_labels(
+        self, row: Whole, z: Array, generator: np.random.Generator
+    ) -> tuple[Rows, Array]:
+        """Return the rows of draws with labels, and the log-densities of the labels, ``(N,)``.
+
+        Args:
+            row: the index of the row of each draw, ``(N,)``.
+            z: the numbers ``(N, U)``, in the order of ``places``.
+            generator: draws the labels.
+        """
+        rows = self.known.take(row)
+        rows.numbers[:, self.places] = z
+        return self.mixture.draw_missing(rows, generator)
+
+
+def restriction(
+    intervals: Mapping[int, Array],
+    columns: tuple[Sequence[int], Sequence[int]],
+    sizes: Sequence[int],
+    ends: Callable[[int, Array], Array],
+) -> tuple[dict[int, Array], dict[int, Whole]]:
+    """Return the intervals and the sets of a ``BoxProposal``.
+
+    Args:
+        intervals: intervals ``(I, 2)`` in the user's units, by unknown column of a table; a label
+            is allowed if its code lies in one of them.
+        columns: the column of the table of each of the mixture's numbers, and of its labels.
+        sizes: the numbers of labels.
+        ends: maps intervals of a column of numbers to the units of the mixture.
+    """
+    numbers, labels = columns
+    boxes = {numbers.index(d): ends(d, own) for d, own in intervals.items() if d in numbers}
+    codes = {labels.index(d): own for d, own in intervals.items() if d in labels}
+    return boxes, {j: codes_inside(own, sizes[j]) for j, own in codes.items()}
 
 
 def codes_inside(intervals: Array, count: int) -> Whole:

@@ -1,14 +1,15 @@
-"""Adaptive multiple importance sampling: each round of draws adapts the proposal of the next.
+"""Adaptive multiple importance sampling: a round of draws may adapt the proposal of the next.
 
 Round t draws the unknown values z of a row N_t times from the proposal r_t. The importance weights
 of all draws use the mixture of all proposals (deterministic mixture weights, Owen and Zhou 2000)::
 
     w_i = q(z_i) / sum_t (N_t / N) r_t(z_i),        N = sum_t N_t
 
-The caller chooses the first proposal. Each later proposal is Student's t distribution with the
-weighted mean and covariance of all earlier draws (Cornuet, Marin, Mira and Robert 2012). If a few
-draws have most of the weight, the weights for this mean and covariance are tempered to w^a, where a
-is the largest power up to 1 with enough effective draws.
+The caller chooses the first proposal, and keeps it while at least ``GOOD`` of the draws are
+effective. Any other proposal is Student's t distribution with the weighted mean and covariance of
+all earlier draws (Cornuet, Marin, Mira and Robert 2012). If a few draws have most of the weight,
+the weights for this mean and covariance are tempered to w^a, where a is the largest power up to 1
+with enough effective draws.
 """
 
 from typing import Any
@@ -20,7 +21,9 @@ from scipy.stats import multivariate_t
 
 from flows.core.arrays import Array
 from flows.networks.population import ensemble_log_prob
+from flows.posterior.region import Goal
 
+GOOD = 0.4  # share of the draws that are effective, above which a proposal is not adapted
 SUPPORT = 200  # effective draws for a covariance, but at most half of the draws
 FREEDOM = 8  # degrees of freedom of a proposal
 
@@ -39,7 +42,7 @@ class Draws:
 
     def __init__(self, generator: np.random.Generator, member_weights: Array) -> None:
         self.generator, self.member_weights = generator, member_weights
-        self.counts: list[int] = []  # the number of draws from each proposal
+        self.counts = [0]  # the number of draws from each proposal
         self.adapted: list[Any] = []  # the proposals after the first
         self.drawn: list[Array] = []
 
@@ -48,7 +51,6 @@ class Draws:
         old = self.drawn or [each[:0] for each in new]
         self.drawn = [np.concatenate(pair) for pair in zip(old, new, strict=True)]
         self.z, self.log_first, self.log_q, self.values = self.drawn
-        self.counts.append(len(new[0]))
         self.log_weights = self.log_q - self.log_proposal(self.z, self.log_first)[:, None]
 
     def log_proposal(self, z: Array, log_first: Array) -> Array:
@@ -65,32 +67,62 @@ class Draws:
         """The log importance weights of the ensemble, ``(N,)``."""
         return ensemble_log_prob(self.log_weights, self.member_weights)
 
-    def propose(self, count: int) -> Array:
-        """Adapt a new proposal to the draws, and return ``count`` draws from it, ``(count, U)``."""
-        weights = _tempered(self.log_ensemble_weights)
+    def reach(self, goal: Goal) -> bool:
+        """Return whether the draws reach a goal.
+
+        Args:
+            goal: the goal.
+        """
+        found = effective(self.log_ensemble_weights)
+        if not found:
+            return False
+        square_error = 1 / found - 1 / len(self.z)
+        return found >= goal.effective and square_error <= goal.error**2
+
+    def propose(self, count: int) -> Array | None:
+        """Adapt a new proposal to the draws, and return ``count`` draws from it, ``(count, U)``.
+
+        Return ``None`` if the first proposal is good, or if there is nothing to adapt to; the
+        caller then draws from the first proposal.
+
+        Args:
+            count: the number of draws.
+        """
+        log_w = self.log_ensemble_weights if self.drawn else np.empty(0)
+        found = effective(log_w)
+        if not found or found >= GOOD * len(log_w) or not self.z.shape[1]:
+            self.counts[0] += count
+            return None
+        weights = _tempered(log_w)
         mean = weights @ self.z
         difference = self.z - mean
         covariance = difference.T @ (weights[:, None] * difference)
         covariance += 1e-9 * np.trace(covariance) * np.eye(len(mean))
         shape = (FREEDOM - 2) / FREEDOM * covariance
         self.adapted.append(multivariate_t(mean, shape, FREEDOM))
+        self.counts.append(count)
         drawn = self.adapted[-1].rvs(count, random_state=self.generator)
         return drawn.reshape(count, len(mean))
 
 
 def effective(log_weights: Array) -> float:
-    """Return the effective number of draws with log-weights ``(N,)``.
+    """Return the effective number of draws with log-weights ``(N,)``; 0 without a weight above 0.
 
     The number is (sum w)^2 / sum w^2 (Kong 1992).
     """
+    if not np.isfinite(log_weights).any():
+        return 0.0
     return float(np.exp(2 * logsumexp(log_weights) - logsumexp(2 * log_weights)))
 
 
 def _tempered(log_weights: Array) -> Array:
     """Return weights w^a that sum to 1, with the largest a that leaves enough effective draws."""
+    possible = np.isfinite(log_weights)
+    weights, log_weights = np.zeros(len(log_weights)), log_weights[possible]
     wanted = min(SUPPORT, len(log_weights) / 2)
     log_weights = np.maximum(log_weights, log_weights.max() - 700)  # finite, so that a may be 0
     power = 1.0
     if effective(log_weights) < wanted:
         power = brentq(lambda a: effective(a * log_weights) - wanted, 0, 1, xtol=1e-3)
-    return softmax(power * log_weights)
+    weights[possible] = softmax(power * log_weights)
+    return weights

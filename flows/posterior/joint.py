@@ -8,15 +8,16 @@ integrated out. The unknown columns have the conditional density::
 - *Unknown labels* alone are summed, if they have at most ``MOST_COMBINATIONS`` combinations.
 - *One unknown number* is integrated over its normal score by adaptive quadrature
   (``quadrature.py``).
-- *Other unknown columns* are integrated by importance sampling (Owen 2013, chapter 9). The
-  proposal r is the conditional of a mixture that approximates the fitted density
-  (``distillation.py``)::
+- *Other unknown columns*, and numbers inside intervals, are integrated by importance sampling
+  (Owen 2013, chapter 9). The proposal r is the conditional of a mixture that approximates the
+  fitted density (``distillation.py``), restricted to the region (``truncated_mixture.py``)::
 
       q(x_o) ~ 1/N sum_i w_i,      w_i = q(x_o, x_i) / r(x_i | x_o),      x_i ~ r( . | x_o)
 
-  The number of draws is doubled until ``ENOUGH`` draws are effective. Before each doubling, the
-  proposal of the unknown numbers is adapted to the earlier draws (``importance.py``). Unknown
-  labels are drawn from the mixture given all numbers and the known labels.
+  The number of draws is doubled until they reach a goal, by default ``ENOUGH`` effective draws. If
+  few draws are effective, the proposal of the unknown numbers is adapted to the earlier draws
+  (``importance.py``). Unknown labels are drawn from the mixture given all numbers and the known
+  labels.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from typing import Any
 
 import numpy as np
 
-from flows.core.arrays import Array, Mask, Whole, rounded
+from flows.core.arrays import Array, Whole, rounded
 from flows.core.seeds import numpy_generator
 from flows.mixtures.mixture import patterns
-from flows.mixtures.truncated_mixture import BoxProposal, codes_inside
+from flows.mixtures.truncated_mixture import BoxProposal, codes_inside, restriction
 from flows.posterior.distillation import Distilled
-from flows.posterior.importance import Draws, effective
+from flows.posterior.importance import Draws
 from flows.posterior.posterior import FIRST, Posterior
 from flows.posterior.quadrature import integrate
 from flows.posterior.region import Goal, Region
@@ -83,47 +84,11 @@ class JointPosteriors:
             places, part = np.flatnonzero(unknown).tolist(), region.take(some).of_gaps()
             if not places or self._combinations(places) <= MOST_COMBINATIONS:
                 found = self._listed(part, places)
-            elif part.intervals:
-                each = (part.take(np.array([k])) for k in range(len(some)))
-                found = [self._restricted(one, seed, goal) for one in each]
-            elif len(places) == 1:
+            elif len(places) == 1 and not part.intervals:
                 found = self._integrated(rows[some], places[0])
             else:
-                numbers = region.row_numbers[some]
-                found = self._drawn(rows[some], unknown, numbers, seed, goal, own[some])
+                found = self._drawn(part, seed, goal, own[some])
             yield from zip(some.tolist(), found, strict=True)
-
-    def _restricted(self, region: Region, seed: int, goal: Goal) -> Posterior:
-        """Return the posterior of a region of one row.
-
-        The draws are from the conditional of the distilled mixture, restricted to the intervals
-        (``truncated_mixture.py``).
-        """
-        [row], intervals = region.rows, region.intervals
-        generator = numpy_generator(seed, "unknown", int(region.row_numbers[0]))
-        distilled, unknown = self.distilled, np.isnan(row)
-        columns = distilled.numbers, distilled.labels
-        known = distilled.rows(row[None])
-        proposal, _, _ = BoxProposal.given(
-            distilled.mixture, known, columns, intervals, distilled.ends
-        )
-        numbers, labels = ([d for d in own if unknown[d]] for own in columns)
-
-        def piece(count: int) -> tuple[Array, Array]:
-            points, (z, codes) = row[None].repeat(count, axis=0), proposal.sample(count, generator)
-            points[:, labels], log_r = codes, proposal.log_prob(z, codes)
-            log_r -= self._set_numbers(points, numbers, z)
-            log_q = np.empty((0, len(self.member_weights)))
-            return points, (self.log_density(points) if count else log_q) - log_r[:, None]
-
-        def draw(count: int) -> tuple[Array, Array]:
-            sizes = [POINTS] * (count // POINTS) + [count % POINTS]
-            parts, log_weights = zip(*map(piece, sizes), strict=True)
-            values = np.concatenate(parts)
-            log_share = region.log_share(self.columns, values)
-            return values, np.concatenate(log_weights) + log_share[:, None]
-
-        return Posterior.doubled(draw, self.member_weights, goal)
 
     def _set_numbers(self, points: Array, places: Sequence[int], z: Array) -> Array:
         """Set columns of ``points`` ``(n, D)`` to the values with the normal scores ``z``.
@@ -193,74 +158,86 @@ class JointPosteriors:
         own = [nodes.row == row for row in range(len(rows))]
         return [self._posterior(values[each], nodes.log_mass[each], **kind) for each in own]
 
-    def _drawn(
-        self, rows: Array, unknown: Mask, row_numbers: Whole, seed: int, goal: Goal, own: Array
-    ) -> list[Posterior]:
-        """Draw the ``unknown`` columns, ``(D,)``, until the ``goal`` of each row.
+    def _drawn(self, region: Region, seed: int, goal: Goal, own: Array) -> list[Posterior]:
+        """Draw the unknown values of rows that lack the same values, until the goal of each row.
 
         ``log_own`` is computed for each complete row of ``own`` ``(n, D)``.
         """
-        streams = [numpy_generator(seed, "unknown", int(number)) for number in row_numbers]
+        distilled, row_numbers = self.distilled, region.row_numbers.tolist()
+        columns = distilled.numbers, distilled.labels
+        inside = restriction(region.intervals, columns, distilled.sizes, distilled.ends)
+        proposal = BoxProposal(distilled.mixture, distilled.rows(region.rows), *inside)
+        streams = [numpy_generator(seed, "unknown", number) for number in row_numbers]
         clouds = [Draws(stream, self.member_weights) for stream in streams]
-        waiting, count, total = np.arange(len(rows)), FIRST, 0
+        waiting, count, total = np.arange(len(region)), FIRST, 0
         while len(waiting) and total < goal.most:
             for some in np.array_split(waiting, -(-count * len(waiting) // POINTS)):
-                self._draw(rows[some], unknown, [clouds[k] for k in some], count)
+                self._draw(region, proposal, some, [clouds[k] for k in some], count)
             total += count
-            count = total  # doubles the draws
-            few = [effective(clouds[k].log_ensemble_weights) < goal.effective for k in waiting]
-            waiting = waiting[few]
-        log_own = np.full(len(rows), np.nan)
+            count = min(total, POINTS, goal.most - total)  # doubles the draws
+            waiting = waiting[[not clouds[k].reach(goal) for k in waiting]]
+        log_own = np.full(len(region), np.nan)
         for k in np.flatnonzero(~np.isnan(own).any(axis=1)):
-            log_own[k] = self._log_own(own[k : k + 1], unknown, clouds[k])
+            log_own[k] = self._log_own(own[k : k + 1], int(k), proposal, clouds[k])
         return [
             self._posterior(each.values, each.log_weights - np.log(len(each.z)), log_own=log_w)
             for each, log_w in zip(clouds, log_own, strict=True)
         ]
 
-    def _draw(self, rows: Array, unknown: Mask, clouds: Sequence[Draws], count: int) -> None:
-        """Add ``count`` draws to each of ``clouds``, which belong to the ``rows``."""
-        distilled, of_numbers = self.distilled, unknown[self.distilled.numbers]
-        drawn = distilled.rows(rows).take(np.arange(len(rows)).repeat(count))
-        first = distilled.mixture.conditional(drawn.numbers, of_numbers, drawn.codes)
-        if clouds[0].counts and of_numbers.any():
-            z = np.concatenate([each.propose(count) for each in clouds])
-        else:
-            level = np.concatenate([each.generator.random(count) for each in clouds])
-            size = count, int(of_numbers.sum())
-            noise = np.concatenate([each.generator.standard_normal(size) for each in clouds])
-            z = first.sample(level, noise)
-        drawn.numbers[:, of_numbers] = z
-        places = np.split(np.arange(len(drawn.codes)), len(rows))
-        log_labels = np.zeros(len(drawn.codes))
-        if (drawn.codes < 0).any():
+    def _draw(
+        self,
+        region: Region,
+        proposal: BoxProposal,
+        some: Whole,
+        clouds: Sequence[Draws],
+        count: int,
+    ) -> None:
+        """Add ``count`` draws to each of ``clouds``, which belong to ``some`` rows of a region."""
+        row, width = some.repeat(count), len(proposal.places)
+        z = np.empty((len(row), width))
+        places = np.split(np.arange(len(row)), len(some))
+        levels, noise, is_first = np.empty((len(row), proposal.uniforms)), z.copy(), []
+        for each, own in zip(clouds, places, strict=True):
+            adapted = each.propose(count)
+            is_first.append(np.full(count, adapted is None))
+            if adapted is not None:
+                z[own] = adapted
+            else:
+                levels[own] = each.generator.random((count, proposal.uniforms))
+                noise[own] = each.generator.standard_normal((count, width))
+        first = np.flatnonzero(np.concatenate(is_first))
+        z[first] = proposal.sample(row[first], levels[first], noise[first])
+        log_first, log_labels = proposal.log_prob(row, z), np.zeros(len(row))
+        points = region.rows[row]
+        if (proposal.known.codes < 0).any():
             for each, own in zip(clouds, places, strict=True):
-                filled, log_labels[own] = distilled.mixture.draw_missing(
-                    drawn.take(own), each.generator
-                )
-                drawn.codes[own] = filled.codes
-        points = rows.repeat(count, axis=0)
-        points[:, distilled.labels] = drawn.codes
-        numbers = [d for d in distilled.numbers if unknown[d]]
-        log_slope = self._set_numbers(points, numbers, z)
-        log_q = self.log_density(points) + (log_slope - log_labels)[:, None]
-        log_first = first.log_prob(z)
+                filled, log_labels[own] = proposal.with_labels(row[own], z[own], each.generator)
+                points[own[:, None], self.distilled.labels] = filled.codes
+        numbers = [self.distilled.numbers[place] for place in proposal.places]
+        log_slope = self._set_numbers(points, numbers, z) - log_labels
+        log_q = np.full((len(row), len(self.member_weights)), -np.inf)
+        inside = proposal.is_inside(z)
+        log_q[inside] = self.log_density(points[inside]) + log_slope[inside, None]
+        log_q += region.log_share(self.columns, points)[:, None]
         for each, own in zip(clouds, places, strict=True):
             each.add(z[own], log_first[own], log_q[own], points[own])
 
-    def _log_own(self, row: Array, unknown: Mask, draws: Draws) -> float:
-        """Return ``-log r``, in the user's units, of the unknown columns of a complete row."""
-        distilled, of_numbers = self.distilled, unknown[self.distilled.numbers]
-        own = distilled.rows(row)
-        codes = np.where(unknown[distilled.labels], -1, own.codes)
-        first = distilled.mixture.conditional(own.numbers, of_numbers, codes)
-        z = own.numbers[:, of_numbers]
-        log_r = draws.log_proposal(z, first.log_prob(z))
-        for d in distilled.numbers:
-            if unknown[d]:
-                log_r += distilled.scores(d, row[:, d])[1]
-        log_r += distilled.mixture.log_prob(own.numbers, own.codes)
-        log_r -= distilled.mixture.log_prob(own.numbers, codes)
+    def _log_own(self, row: Array, k: int, proposal: BoxProposal, draws: Draws) -> float:
+        """Return ``-log r``, in the user's units, of the values of a complete row in gaps of row k.
+
+        Args:
+            row: the complete row, ``(1, D)``.
+            k: the index of the row among the rows of the proposal.
+            proposal: the first proposal.
+            draws: the draws of the row.
+        """
+        distilled, mixture = self.distilled, proposal.mixture
+        own, codes = distilled.rows(row), proposal.known.codes[k : k + 1]
+        z = own.numbers[:, proposal.places]
+        log_r = draws.log_proposal(z, proposal.log_prob(np.array([k]), z))
+        for d in (distilled.numbers[place] for place in proposal.places):
+            log_r += distilled.scores(d, row[:, d])[1]
+        log_r += mixture.log_prob(own.numbers, own.codes) - mixture.log_prob(own.numbers, codes)
         return -float(log_r[0])
 
     def _posterior(self, values: Array, log_weights: Array, **kind: Any) -> Posterior:

@@ -15,7 +15,7 @@ its labels. Missing values are drawn from it given the known values x_o, and p(y
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,9 +25,14 @@ from scipy.special import ndtri, softmax
 from flows.core.arrays import Array, as_points, as_rows, choose
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
-from flows.mixtures.truncated_mixture import BoxProposal, log_interval, truncated_normal
+from flows.mixtures.truncated_mixture import (
+    BoxProposal,
+    log_interval,
+    restriction,
+    truncated_normal,
+)
 from flows.posterior.posterior import Posterior
-from flows.posterior.region import MOST, Goal, Intervals, Region
+from flows.posterior.region import Goal, Intervals, Region
 from flows.posterior.target_population import TargetPopulation
 
 # Draws of a context with gaps, at least and at most, if one target is unknown. The values of the
@@ -61,61 +66,54 @@ class TargetPosteriors:
                 ``DRAWS`` of several targets.
         """
         context, goal = self.population.flow.context, goal or Goal()
-        rows, row_numbers, enough = region.rows, region.row_numbers, goal.effective
-        if region.intervals:
-            for k in range(len(rows)):
-                yield k, self._restricted(region.take(np.array([k])).of_gaps(), seed, goal)
-            return
-        complete = ~region.gaps.any(axis=1)
-        log_q = self.population.log_factors(rows[complete]).sum(axis=2)
-        for k, own in zip(np.flatnonzero(complete).tolist(), log_q, strict=True):
-            yield k, self._posterior(rows[k : k + 1], own[None], is_exact=True)
-        plain = ~region.gaps[:, :context].any(axis=1) & region.gaps[:, context:].all(axis=1)
-        for k in np.flatnonzero(~plain & ~complete).tolist():
-            generator = numpy_generator(seed, "unknown", int(row_numbers[k]))
-            if not np.isnan(rows[k, context:]).all():
-                yield k, self._weighted(rows[k], generator)
-            elif self.population.target_count == 1:
-                yield k, self._averaged(rows[k : k + 1, :context], generator, enough)
+        gaps, is_one = region.gaps, self.population.target_count == 1 and not region.intervals
+        lacks_context, lacks_target = gaps[:, :context].any(axis=1), gaps[:, context:].all(axis=1)
+        complete = np.flatnonzero(~gaps.any(axis=1))
+        log_q = self.population.log_factors(region.rows[complete]).sum(axis=2)
+        for k, own in zip(complete.tolist(), log_q, strict=True):
+            yield k, self._posterior(region.rows[k : k + 1], own[None], is_exact=True)
+        plain = np.flatnonzero(~lacks_context & lacks_target) if is_one else complete[:0]
+        for start in range(0, len(plain), ROWS):
+            some = plain[start : start + ROWS]
+            yield from zip(some.tolist(), self._of_one(region.rows[some, :context]), strict=True)
+        for k in np.setdiff1d(np.arange(len(region)), [*complete, *plain]).tolist():
+            generator = numpy_generator(seed, "unknown", int(region.row_numbers[k]))
+            one = region.take(np.array([k])).of_gaps()
+            if is_one and one.gaps[0, -1]:
+                yield k, self._averaged(one.rows[:, :context], generator, goal)
             else:
-                yield k, self._drawn(rows[k : k + 1, :context], generator, enough)
-        places = np.flatnonzero(plain)
-        for start in range(0, len(places), ROWS):
-            some = places[start : start + ROWS]
-            if self.population.target_count == 1:
-                found = self._of_one(rows[some, :context])
-                yield from zip(some.tolist(), found, strict=True)
-                continue
-            for k in some.tolist():
-                generator = numpy_generator(seed, "unknown", int(row_numbers[k]))
-                yield k, self._drawn(rows[k : k + 1, :context], generator, enough)
+                yield k, self._sampled(one, generator, goal)
 
-    def _restricted(self, region: Region, seed: int, goal: Goal) -> Posterior:
-        """Return the posterior of a region of one row whose unknown values lie inside intervals.
+    def _sampled(self, region: Region, generator: np.random.Generator, goal: Goal) -> Posterior:
+        """Return the posterior of a region of one row, from draws.
 
-        The context is drawn from its distribution inside its intervals. One target is then drawn
-        inside its intervals, whose probability enters the weight. Several targets are drawn from
-        the flow, and draws outside their intervals have the weight 0. The evidence is the
-        probability of the intervals of the targets, times the mean weight of the context
-        (``_context_inside``).
+        The context is drawn from its distribution inside its intervals. Known targets weight the
+        context. One target is drawn inside its intervals, whose probability enters the weight.
+        Several targets are drawn from the flow, and draws outside their intervals have the weight
+        0. The evidence is the density of the known targets, or the probability of the intervals of
+        the targets, times the mean weight of the context (``_contexts``).
 
         Raises ``UserError`` if no draw of several targets lies inside the intervals.
         """
-        [row], intervals = region.rows, region.intervals
-        generator = numpy_generator(seed, "unknown", int(region.row_numbers[0]))
-        context = self.population.flow.context
-        of_context = {d: own for d, own in intervals.items() if d < context}
+        [row], intervals, population = region.rows, region.intervals, self.population
+        context = population.flow.context
+        is_drawn = np.isnan(row[context:]).all()
+        if is_drawn and population.target_count > 1 and not intervals:
+            goal = replace(goal, effective=max(DRAWS, goal.effective))
 
         def draw(count: int) -> tuple[Array, Array]:
-            x, log_w = self._context_inside(row[:context], of_context, count, generator)
-            y, log_p = self._inside(x, intervals, generator)
+            x, log_w = self._contexts(row[:context], intervals, count, generator)
+            if is_drawn:
+                y, log_p = self._inside(x, intervals, generator)
+            else:
+                y = row[None, context:].repeat(count, axis=0)
+                log_p = population.log_factors(np.column_stack([x, y])).sum(axis=2)
             rows = np.column_stack([x, y])
-            log_share = region.log_share(self.population.columns, rows)
-            return rows, (log_w + log_share)[:, None] + log_p
+            return rows, (log_w + region.log_share(population.columns, rows))[:, None] + log_p
 
         found = Posterior.doubled(draw, self._weights, goal)
         if not np.isfinite(found.log_weights).any():
-            names = [self.population.columns[d].name for d in intervals if d >= context]
+            names = [population.columns[d].name for d in intervals if d >= context]
             raise UserError(
                 f"none of {len(found.values):,} draws of {', '.join(names)} is inside the ranges; "
                 "widen the ranges, or fit one target alone"
@@ -164,10 +162,10 @@ class TargetPosteriors:
             for given, y in zip(x, values, strict=True)
         ]
 
-    def _averaged(self, x: Array, generator: np.random.Generator, enough: float) -> Posterior:
+    def _averaged(self, x: Array, generator: np.random.Generator, goal: Goal) -> Posterior:
         """Return the distribution of one target, averaged over completions of ``x`` ``(1, d)``."""
-        count = int(min(MOST_COMPLETIONS, max(COMPLETIONS, enough)))
-        x = self._completed(x, count, generator)
+        count = int(min(MOST_COMPLETIONS, max(COMPLETIONS, goal.effective)))
+        x, _ = self._contexts(x[0], {}, count, generator)
         if self.population.columns[-1].labels:
             found = self._of_one(x)
             values = np.concatenate([each.values for each in found])
@@ -190,30 +188,6 @@ class TargetPosteriors:
         values = np.column_stack([np.tile(x.repeat(members, axis=0), (each, 1)), y.ravel()])
         own = np.where(np.eye(members, dtype=bool), -np.log(places.size), -np.inf)
         return values, np.tile(own, (places.size, 1))
-
-    def _drawn(self, x: Array, generator: np.random.Generator, enough: float) -> Posterior:
-        """Return draws of the targets given a context ``(1, d)``, each with its own completion."""
-        count = int(min(MOST, max(DRAWS, enough)))
-        given = x.repeat(count, axis=0)
-        if np.isnan(x).any():
-            given = self._completed(x, count, generator)
-        y = self.population.flow.ensemble_sample(None, generator, given).double().numpy()
-        log_weights = np.full((count, self.population.members), -np.log(count))
-        return self._posterior(np.column_stack([given, y]), log_weights)
-
-    def _weighted(self, row: Array, generator: np.random.Generator) -> Posterior:
-        """Return completions of the context of a row ``(d + D,)``, with the weights p(y | x).
-
-        The number of completions is doubled until ``ENOUGH`` are effective.
-        """
-        context = self.population.flow.context
-
-        def draw(count: int) -> tuple[Array, Array]:
-            x = self._completed(row[None, :context], count, generator)
-            rows = np.column_stack([x, np.tile(row[context:], (count, 1))])
-            return rows, self.population.log_factors(rows).sum(axis=2)
-
-        return Posterior.doubled(draw, self._weights, Goal())
 
     @property
     def _weights(self) -> Array:
@@ -276,53 +250,35 @@ class TargetPosteriors:
             found[part] = y[..., 0].numpy().transpose(1, 2, 0)
         return found, log_weights
 
-    def _completed(self, x: Array, count: int, generator: np.random.Generator) -> Array:
-        """Return ``count`` completions of each context, ``(n count, d)``.
-
-        The completions of a row are adjacent.
-
-        Args:
-            x: contexts ``(n, d)`` in the user's units, ``NaN`` in gaps.
-            count: the number of completions per context.
-            generator: the source of the draws.
-        """
-        given = x.repeat(count, axis=0)
-        drawn, _ = self.population.context_model.draw_missing(given, generator)
-        return np.where(np.isnan(given), self._rounded(drawn), given)
-
-    def _rounded(self, x: Array) -> Array:
-        """Return contexts ``(n, d)`` in the user's units, rounded like samples."""
-        return as_rows(self.population.context_map.round(as_points(x)))
-
-    def _context_inside(
+    def _contexts(
         self, x: Array, intervals: Intervals, count: int, generator: np.random.Generator
     ) -> tuple[Array, Array]:
         """Return draws of a context inside intervals, ``(count, d)``, and their log-weights.
 
         The mean weight estimates the density of the known values in scaled units, with
         probabilities of labels, times the probability of the intervals given these values. For a
-        complete context, all log-weights are 0.
+        complete context, and without intervals of the context, all log-weights are 0.
 
         Args:
             x: the known values of the context, ``(d,)``, ``NaN`` for the values to draw.
-            intervals: intervals ``(I, 2)`` in the user's units, by column of the context.
+            intervals: intervals ``(I, 2)`` in the user's units, by column.
             count: the number of draws.
             generator: the source of the draws.
         """
         model, unknown = self.population.context_model, np.isnan(x)
-        drawn = x[None].repeat(count, axis=0)
-        if not unknown.any():
-            return drawn, np.zeros(count)
-        known, columns = model.mapped(x[None])[0], (model.numbers, model.labels)
-        proposal, mixture, log_evidence = BoxProposal.given(
-            model.mixture, known, columns, intervals, self._scaled
-        )
-        z, codes = proposal.sample(count, generator)
-        log_weights = mixture.log_prob(z, codes) - proposal.log_prob(z, codes) + log_evidence
-        whole = known.take(np.zeros(count, np.int64))
-        whole.numbers[np.isnan(whole.numbers)] = z.ravel()
-        whole.codes[whole.codes < 0] = codes.ravel()
-        return np.where(unknown, self._rounded(model.joined(whole)), x), log_weights
+        drawn, log_w = x[None].repeat(count, axis=0), np.zeros(count)
+        inside = {d: own for d, own in intervals.items() if d < len(x)}
+        if not inside:
+            drawn, _ = model.draw_missing(drawn, generator)
+        else:
+            columns, sizes = (model.numbers, model.labels), model.mixture.sizes
+            boxes = restriction(inside, columns, sizes, self._scaled)
+            proposal = BoxProposal(model.mixture, model.mapped(x[None])[0], *boxes)
+            rows, log_r = proposal.draw(np.zeros(count, np.int64), generator)
+            log_w = model.mixture.log_prob(rows.numbers, rows.codes) - log_r
+            drawn = model.joined(rows)
+        rounded = as_rows(self.population.context_map.round(as_points(drawn)))
+        return np.where(unknown, rounded, x), log_w
 
     def _scaled(self, d: int, intervals: Array) -> Array:
         """Return intervals ``(I, 2)`` of column d of the context after the preprocessing."""
