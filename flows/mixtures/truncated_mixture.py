@@ -111,16 +111,17 @@ class BoxProposal:
             row: the index of the row of each draw, ``(N,)``.
             z: the numbers ``(N, U)``, in the order of ``places``.
         """
-        difference = (z[:, None] - self.means[row]).transpose(1, 2, 0)  # (K, U, N)
-        u = np.linalg.inv(self.factors) @ difference
+        means, log_shares = self.means.transpose(1, 2, 0), self.log_shares.T
+        if len(self.means) > 1:  # one row needs no copies
+            means, log_shares = means[:, :, row], log_shares[:, row]
+        u = np.linalg.inv(self.factors) @ (z.T - means)  # (K, U, N)
         log_norm = np.log(np.diagonal(self.factors, axis1=1, axis2=2)).sum(axis=1)
         log_norm += 0.5 * z.shape[1] * np.log(2 * np.pi)
-        terms = -0.5 * np.einsum("kun,kun->nk", u, u) - log_norm
+        terms = log_shares - 0.5 * np.einsum("kun,kun->kn", u, u) - log_norm[:, None]
         for j, own in enumerate(self.intervals):
-            before = np.einsum("kin,ki->nk", u[:, :j], self.factors[:, j, :j])
-            center = self.means[row, :, j] + before
-            terms -= _log_mass(own, center, self.factors[:, j, j])
-        return np.asarray(np.logaddexp.reduce(terms + self.log_shares[row], axis=1))
+            center = means[:, j] + np.einsum("kin,ki->kn", u[:, :j], self.factors[:, j, :j])
+            terms -= _log_mass(own, center, self.factors[:, j, j, None])
+        return np.asarray(np.logaddexp.reduce(terms, axis=0))
 
     def is_inside(self, z: Array) -> Mask:
         """Return which numbers ``(N, U)`` lie inside the intervals, ``(N,)``."""

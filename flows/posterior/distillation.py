@@ -67,9 +67,10 @@ class Distilled:
         Args:
             x: rows ``(n, D)`` in the user's units, ``NaN`` for unknown values.
         """
-        z = np.empty((len(x), len(self.numbers)))
+        z = np.full((len(x), len(self.numbers)), np.nan)
         for k, d in enumerate(self.numbers):
-            z[:, k] = self.scores(d, x[:, d].copy())[0]
+            if not np.isnan(x[:, d]).all():
+                z[:, k] = self.scores(d, x[:, d].copy())[0]
         return Rows(z, codes_of(x[:, self.labels], self.sizes), self.sizes)
 
     def scores(self, d: int, x: Array) -> tuple[Array, Array]:

@@ -110,9 +110,11 @@ def effective(log_weights: Array) -> float:
 
     The number is (sum w)^2 / sum w^2 (Kong 1992).
     """
-    if not np.isfinite(log_weights).any():
+    most = log_weights.max(initial=-np.inf)
+    if np.isneginf(most):
         return 0.0
-    return float(np.exp(2 * logsumexp(log_weights) - logsumexp(2 * log_weights)))
+    weights = np.exp(log_weights - most)
+    return float(weights.sum() ** 2 / np.square(weights).sum())
 
 
 def _tempered(log_weights: Array) -> Array:
