@@ -1,0 +1,550 @@
+"""Constraints between the columns of a table: their grammar, their types and their values."""
+
+from __future__ import annotations
+
+import builtins
+import itertools
+import os
+import pickle
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import error_message, field, learned
+
+from flows.tables.constraint import Constraint, broken, met
+from flows.tables.field import Field
+from flows.tables.kinds.category import Category
+from flows.tables.kinds.unlearned import Carried, Identifier
+from flows.tables.notices import TableError
+from flows.tables.parsing import from_user
+from flows.tables.schema import Schema
+
+NAN = np.nan
+FORM = "%d/%m/%Y"
+
+
+class Sound(Field):
+    """A kind of a user whose values are neither numbers, dates nor labels."""
+
+
+FIELDS = (
+    field("a"),
+    field("b", "positive"),
+    field("c", "count"),
+    field("start", "date", unit="days", form=FORM),
+    field("end", "date", unit="seconds"),
+    field("city", "category", labels=["Bonn", "Rome", "a`b"]),
+    field("home", "category", labels=["Oslo", "Rome", "Bonn"]),
+    field("flag", "category", labels=[0, 1]),
+    field("smokes", "category", labels=[False, True]),
+    Category("town", labels=("Lund", "Ulm", "2 others"), pooled=(("Ems", 1), ("Ulm 2", 2))),
+    field("stay", dtype="timedelta64[ns]"),
+    field("blood pressure"),
+    field("class"),
+    field("it's"),
+    field("\u212b"),  # Python reads the sign of the unit as the letter
+    field("two\nlines"),
+    Sound("sound"),
+)
+CARRIED = (
+    Carried(field("total", decimals=1), 3.0, (("a", 2.0), ("c", -1.0))),
+    Carried(field("limit"), 7.5),
+    Carried(field("mirror", "category", labels=["no", "yes"]), 1.0, (("flag", -1.0),)),
+    Carried(field("empty"), None),
+)
+NAMES = tuple(each.name for each in (*FIELDS, *CARRIED))
+SCHEMA = Schema(FIELDS, (*NAMES, "id"), (*CARRIED, Identifier("id")))
+PLACES = {each.name: d for d, each in enumerate(FIELDS)}
+
+
+def parse(text: str) -> Constraint:
+    return Constraint.parse(text, SCHEMA)
+
+
+def rows_of(**columns) -> np.ndarray:
+    """Return rows with gaps in all other columns."""
+    values = np.broadcast_arrays(*columns.values())
+    rows = np.full((values[0].size, len(FIELDS)), NAN)
+    for name, x in zip(columns, values, strict=True):
+        rows[:, PLACES[name.replace("_", " ")]] = x
+    return rows
+
+
+def decided(text: str, **columns) -> list[float]:
+    return parse(text).holds(rows_of(**columns)).tolist()
+
+
+def days(*dates: str) -> np.ndarray:
+    return np.array([pd.Timestamp(date).timestamp() / 86_400 for date in dates])
+
+
+def seconds(*dates: str) -> np.ndarray:
+    return np.array([pd.Timestamp(date).timestamp() for date in dates])
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    ("text", "own"),
+    [
+        ("a <= b", lambda a, b, c: a <= b),
+        ("a < b", lambda a, b, c: a < b),
+        ("a >= b", lambda a, b, c: a >= b),
+        ("a > b", lambda a, b, c: a > b),
+        ("c == 2", lambda a, b, c: c == 2),
+        ("c != 2", lambda a, b, c: c != 2),
+        ("a + b * c <= 3", lambda a, b, c: a + b * c <= 3),
+        ("(a + b) * c <= 3", lambda a, b, c: (a + b) * c <= 3),
+        ("a - b - c < -1.5", lambda a, b, c: a - b - c < -1.5),
+        ("a - (b - c) < 1.5", lambda a, b, c: a - (b - c) < 1.5),
+        ("a / b / 2 < 0.1e1", lambda a, b, c: a / b / 2 < 1),
+        ("a / (b / 2) < 1", lambda a, b, c: a / (b / 2) < 1),
+        ("-a * +b < - - c", lambda a, b, c: -a * b < c),
+        ("-(a + 1) < 0", lambda a, b, c: -(a + 1) < 0),
+        ("0 <= a <= b", lambda a, b, c: (a >= 0) & (a <= b)),
+        ("a < b > c != 1", lambda a, b, c: (a < b) & (b > c) & (c != 1)),
+        ("not a < b", lambda a, b, c: ~(a < b)),
+        ("not a < b and c > 1", lambda a, b, c: ~(a < b) & (c > 1)),
+        ("not (a < b and c > 1)", lambda a, b, c: ~((a < b) & (c > 1))),
+        ("a < b or c > 1 and a > 0", lambda a, b, c: (a < b) | ((c > 1) & (a > 0))),
+        ("(a < b or c > 1) and a > 0", lambda a, b, c: ((a < b) | (c > 1)) & (a > 0)),
+        ("a > 0 and b > 0 and c > 0", lambda a, b, c: (a > 0) & (b > 0) & (c > 0)),
+        ("total > 1", lambda a, b, c: np.round(2 * a - c + 3, 1) > 1),
+        ("limit - b >= 6", lambda a, b, c: 7.5 - b >= 6),
+        ("(a\n<= b)", lambda a, b, c: a <= b),
+    ],
+)
+def test_a_constraint_agrees_with_numpy(text, own):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=400), rng.exponential(size=400)
+    c = rng.integers(0, 4, 400).astype(float)
+    found = parse(text).holds(rows_of(a=a, b=b, c=c))
+    np.testing.assert_array_equal(found, own(a, b, c).astype(float))
+    assert 0 < found.mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("b <= a < b + c", ("b", "a", "c")),
+        ("limit < a or `blood pressure` < 1", ("limit", "a", "blood pressure")),
+    ],
+)
+def test_a_constraint_names_its_columns_in_order(text, names):
+    assert parse(text).names == names
+    assert parse(text).text == text
+
+
+def test_values_that_differ_by_a_rounding_error_are_equal():
+    own = {"a": 0.1, "b": 0.2, "class": 0.3}
+    for text in (
+        "a + b <= `class`",
+        "a + b == `class`",
+        "a + b - `class` <= 0",
+        "0 == `class` - a - b",
+        "a + b >= `class`",
+        "(a + b) / `class` <= 1",
+        "b / a * `class` == 0.6",
+    ):
+        assert decided(text, **own) == [1], text
+        assert decided(f"not {text}", **own) == [0]
+    for text in ("a + b > `class`", "a + b < `class`", "a + b != `class`", "a + b - `class` > 0"):
+        assert decided(text, **own) == [0], text
+    assert decided("a < b", a=[1e6, 1e6], b=[1e6 + 1, 1e6 + 1e-4]) == [1, 0]
+    assert decided("a == b", a=[1e-12, 0.0], b=[2e-12, 1e-12]) == [0, 0]
+
+
+def test_a_division_by_zero_is_infinite_or_undefined_without_a_warning():
+    a, b = np.array([1.0, -1.0, 0.0]), np.zeros(3)
+    with np.errstate(all="raise"):
+        np.testing.assert_array_equal(parse("a / b <= 5").holds(rows_of(a=a, b=b)), [0, 1, NAN])
+        np.testing.assert_array_equal(parse("a / b == a / b").holds(rows_of(a=a, b=b)), [1, 1, NAN])
+        assert met([parse("a / b <= 5")], rows_of(a=a, b=b)).tolist() == [False, True, False]
+        assert met([parse("not a / b <= 5")], rows_of(a=a, b=b)).tolist() == [True, False, False]
+
+
+# Gaps
+
+
+def test_logic_with_gaps_is_that_of_kleene():
+    both = list(itertools.product((0.0, 1.0, NAN), repeat=2))
+    a, b = np.array(both).T
+    conjunction = [0 if 0 in each else min(each) if NAN not in each else NAN for each in both]
+    disjunction = [1 if 1 in each else max(each) if NAN not in each else NAN for each in both]
+    rows = rows_of(a=a, b=b)
+    for text, expected in (
+        ("a > 0.5 and b > 0.5", conjunction),
+        ("a > 0.5 or b > 0.5", disjunction),
+        ("not (a <= 0.5 or b <= 0.5)", conjunction),
+        ("not a > 0.5", 1 - a),
+        ("0.5 < a < b + 1", np.where(a == 0, 0, np.where(np.isnan(a + b), NAN, a <= b))),
+    ):
+        np.testing.assert_array_equal(parse(text).holds(rows), expected, err_msg=text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a < b + c",
+        "not a == b",
+        "start <= end",
+        "city == 'Rome'",
+        "city != 'Rome'",
+        "city != home",
+        "total > 1",
+        "mirror == 'yes'",
+    ],
+)
+def test_a_comparison_with_a_gap_is_undecided(text):
+    assert np.isnan(parse(text).holds(rows_of(a=1.0)))
+    assert not met([parse(text)], rows_of(a=1.0))[0]
+
+
+# Dates
+
+
+def test_dates_in_two_units_are_compared_to_the_second():
+    start = days("2020-02-28", "2020-02-29", "2020-03-01", "2020-03-01")
+    end = seconds("2020-02-28 00:00:01", "2020-02-29", "2020-02-29 23:59:59", "2021-03-01")
+    own = {"start": start, "end": end}
+    assert decided("start <= end", **own) == [1, 1, 0, 1]
+    assert decided("start < end", **own) == [1, 0, 0, 1]
+    assert decided("start == end", **own) == [0, 1, 0, 0]
+    assert decided("start != end", **own) == [1, 0, 1, 1]
+    assert decided("end - start < 0", **own) == [0, 0, 1, 0]
+    assert decided("end - start > 0", **own) == [1, 0, 0, 1]
+    assert decided("end - start == 1 / 86400", **own) == [1, 0, 0, 0]
+    assert decided("end - start >= 365", **own) == [0, 0, 0, 1]
+    assert decided("start + 365 <= end", **own) == [0, 0, 0, 1]
+    assert decided("365 + start <= end", **own) == [0, 0, 0, 1]
+    assert decided("end - 0.5 * 730 >= start", **own) == [0, 0, 0, 1]
+    assert decided("(end - start) / 365 >= 1", **own) == [0, 0, 0, 1]
+
+
+def test_a_quoted_date_is_read_as_its_column_reads_dates():
+    start = days("2020-12-30", "2020-12-31", "2021-01-01")
+    for text in (
+        "start <= '31/12/2020'",
+        "start <= '2020-12-31'",
+        "'31/12/2020' >= start",
+        "start - 1 <= '30/12/2020'",
+        "'31/12/2020' - start >= 0",
+        "start - '31/12/2020' < 0.5",
+    ):
+        assert decided(text, start=start) == [1, 1, 0], text
+    end = seconds("2020-12-31 12:30", "2020-12-31 12:31")
+    assert decided("'2020-12-31' < end <= '2020-12-31 12:30'", end=end) == [1, 0]
+    assert decided("end >= '2021'", end=seconds("2020-12-31", "2021-01-01")) == [0, 1]
+
+
+# Labels
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("city == 'Rome'", [0, 1, 0]),
+        ("'Rome' != city", [1, 0, 1]),
+        ("city == 'a`b'", [0, 0, 1]),
+        ('city == "a`b" or `class` < 1', [1, 1, 1]),
+        ("city == home", [0, 1, 0]),
+        ("home == city", [0, 1, 0]),
+        ("city != home", [1, 0, 1]),
+        ("flag == 1", [0, 1, 0]),
+        ("flag == '1'", [0, 1, 0]),
+        ("flag != 1.0", [1, 0, 1]),
+        ("smokes == 'True'", [1, 0, 0]),
+        ("smokes == 'false'", [0, 1, 1]),
+        ("mirror == 'yes'", [1, 0, 1]),
+        ("town == 'Ulm'", [0, 1, 0]),
+        ("town != 'Ulm'", [1, 0, 1]),
+    ],
+)
+def test_labels_are_compared_by_their_text(text, expected):
+    own = {"city": [0, 1, 2], "home": [0, 1, 2], "flag": [0, 1, 0], "smokes": [1, 0, 0]}
+    assert decided(text, **own, town=[0, 1, 2], **{"class": 0}) == expected
+
+
+def test_a_label_may_be_a_negative_number():
+    schema = Schema.of([field("sign", "category", labels=[-1, 1])])
+    found = Constraint.parse("sign == -1", schema).holds(np.array([[0.0], [1.0], [NAN]]))
+    np.testing.assert_array_equal(found, [1, 0, NAN])
+
+
+def test_a_label_that_the_fit_refused_equals_no_label():
+    own = {"city": [-1, -1, 0], "home": [-1, 0, -1]}
+    for text in ("city == 'Bonn'", "city == home", "home == city"):
+        assert decided(text, **own)[:2] == [0, 0], text
+    assert decided("home == city", **own)[2] == 0
+
+
+# Names
+
+
+def test_names_in_backticks_may_be_no_identifiers():
+    assert decided("`blood pressure` <= 200", blood_pressure=[199, 201]) == [1, 0]
+    assert decided("`class`<=3", **{"class": [3, 4]}) == [1, 0]
+    assert decided("`it's` < 2 or city == 'a`b'", **{"it's": [1, 3]}, city=[0, 2]) == [1, 1]
+    assert decided("\u212b < 1", **{"\u212b": [0, 2]}) == [1, 0]
+    assert decided("`two\nlines` < 1", **{"two\nlines": [0, 2]}) == [1, 0]
+    assert parse("`a`< `blood pressure`").names == ("a", "blood pressure")
+
+
+def test_an_identifier_in_the_place_of_a_name_in_backticks_is_no_name():
+    for text in ("`a` < _0", "_ + `a` < __0", "`a` + ___0 < __0"):
+        assert "there is no column _" in error_message(parse, text)
+
+
+# Wrong texts
+
+
+HOSTILE = [
+    "__import__('os').system('x')",
+    "__import__('os').system('x') < 1",
+    "eval('1') < a",
+    "(lambda: 0)()",
+    "(lambda: 0)() < a",
+    "a.__class__",
+    "a.__class__ == b",
+    "a[0] < 1",
+    "a[0:1] < 1",
+    "a ** 9 ** 9 ** 9 < 1",
+    "a // b < 1",
+    "a % b < 1",
+    "a @ b < 1",
+    "a << 2 < 1",
+    "a & b",
+    "a < 1 & b < 2",
+    "(a < 1) | (b < 2)",
+    "~a < 1",
+    "[x for x in a]",
+    "{x for x in a} == 1",
+    'f"{a}"',
+    'f"{a}" == city',
+    "a if b else c",
+    "(a if b < 1 else c) < 1",
+    "(a := 1) < 2",
+    "a in (1, 2)",
+    "a not in b",
+    "a is b",
+    "a < b is c",
+    "a < (1, 2)",
+    "a < [1]",
+    "a < {1: 2}",
+    "await a < 1",
+    "(yield) < a",
+    "print(a) < 1",
+    "max(a, b) < 1",
+    "a < True",
+    "smokes == True",
+    "a == None",
+    "a < ...",
+    "city == b'Rome'",
+    "a < 1j",
+]
+MALFORMED = [
+    "",
+    " ",
+    "a <",
+    "a := 1",
+    "a = 1",
+    "a <= 1; b <= 2",
+    "a <= 1\nb <= 2",
+    "import os",
+    "a < *b",
+    "*a",
+    "class < 1",
+    "blood pressure < 1",
+    "`a < 1",
+    "a` < 1",
+    "a <= 1`b`",
+    "`a``b` < 1",
+    "city == 'Rome",
+    "a\x00 < 1",
+    "\x00",
+    "\ud800 < 1",
+    "a <> b",
+    "a && b",
+    "(" * 900,
+    "(" * 450 + "a" + ")" * 450 + " < 1",
+]
+DEEP = [
+    "-" * 900 + "a < 1",
+    "not " * 200 + "a < 1",
+    "+".join("a" * 400) + " < 1",
+    "[" * 150 + "a" + "]" * 150,
+    "lambda: " * 105 + "a",
+]
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [(HOSTILE, r"'.+' is not allowed; a constraint has columns"), (MALFORMED, "is not understood")],
+)
+def test_another_grammar_is_one_clear_error_and_is_not_executed(texts, said, monkeypatch):
+    executed = []
+    monkeypatch.setattr(os, "system", executed.append)
+    for name in ("eval", "exec", "print"):
+        monkeypatch.setattr(builtins, name, lambda *each, name=name: executed.append(name))
+    for text in texts:
+        message = error_message(parse, text, error=TableError).replace('"', "'")
+        assert message.startswith("constraint '"), message
+        assert re.search(f"': ({said})", message), message
+        assert "and, or, not" in message
+        assert len(message) < 400
+    assert not executed
+
+
+@pytest.mark.parametrize("text", DEEP)
+def test_a_constraint_with_too_many_levels_is_refused(text):
+    message = error_message(parse, text, error=TableError)
+    assert "is nested too deeply; at most 100 levels" in message or "not understood" in message
+
+
+@pytest.mark.parametrize("text", ["(" * 5_000, "a" * 11_000, "_" * 11_000, "`" * 1_001])
+def test_a_long_constraint_is_refused(text):
+    message = error_message(parse, text, error=TableError)
+    assert f"has {len(text)} characters; at most 1000 are allowed" in message
+    assert len(message) < 200
+
+
+def test_the_largest_constraints_are_read():
+    assert decided("+".join("a" * 90) + " <= 90", a=[1, 2]) == [1, 0]
+    assert decided(" or ".join(["a < 1"] * 100), a=[0, 1]) == [1, 0]
+    assert decided("a <" + " " * 996 + "1", a=[0, 1]) == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a", "'a' is a number, not a comparison"),
+        ("start", "'start' is a date, not a comparison"),
+        ("smokes and a < 1", "'smokes' is a label, not a comparison"),
+        ("a + 1", "'a + 1' is a number, not a comparison"),
+        ("'x'", "\"'x'\" is a quoted text, not a comparison"),
+        ("a < 1 and 1", "'1' is a number, not a comparison"),
+        ("(a < b) < c", "'a < b' is a comparison, where a number, a date or a label is needed"),
+        ("(a < b) + 1 < c", "'a < b' is a comparison, where"),
+        ("a + (not b < 1) < 2", "'not b < 1' is a comparison, where"),
+        ("(a in b) < 1", "'a in b' is not allowed"),
+        ("1 < 2", "names no column"),
+        ("not 1 < 2 or 3 == 3", "names no column"),
+        ("a <= 'x'", "compares a number with a quoted text; numbers are compared with numbers"),
+        ("'x' == 'y'", "compares a quoted text with a quoted text"),
+        ("a < start", "'a < start' compares a number with a date"),
+        ("start <= 5", "'start <= 5' compares a date with a number"),
+        ("start == city", "'start == city' compares a date with a label"),
+        ("city < 'Rome'", "compares a label with a quoted text"),
+        ("city < home", "'city < home' compares a label with a label"),
+        ("flag == a", "'flag == a' compares a label with a number"),
+        ("flag == 1 + 0", "'flag == 1 + 0' compares a label with a number"),
+        ("start * 2 < end", "'start * 2' combines a date with a number; numbers take + - * /"),
+        ("start + end < 1", "'start + end' combines a date with a date"),
+        ("3 - start < 1", "'3 - start' combines a number with a date"),
+        ("a + 'x' < 1", "combines a number with a quoted text"),
+        ("'31/12/2020' + 1 < start", "combines a quoted text with a number"),
+        ("city + 1 == 'Rome'", "'city + 1' combines a label with a number"),
+        ("-start < 1", "'-start' has a sign before a date"),
+        ("+'x' == city", "\"+'x'\" has a sign before a quoted text"),
+        (
+            "`blood pressure` * start < 1",
+            "'`blood pressure` * start' combines a number with a date",
+        ),
+        ("flag < 2", "to learn column flag as numbers, pass columns={'flag': 'integer'}"),
+        ("-flag < 2", "to learn column flag as numbers, pass columns={'flag': 'integer'}"),
+        ("a < 1e999", "'1e999' is too large a number"),
+        ("a < 1" + "0" * 400, "is too large a number"),
+        ("start < 'x'", "column start holds 'x', which is not a date in the format %d/%m/%Y"),
+        ("end < 'x'", "column end holds 'x', which is not a date"),
+        ("start * 'x' < 1", "column start holds 'x', which is not a date"),
+        ("end < 'nan'", "column end is compared with 'nan', which counts as a missing value"),
+        ("city == ''", "column city is compared with '', which counts as a missing value"),
+        (
+            "city == 'Oslo'",
+            "column city is compared with 'Oslo', which is not one of its labels (Bonn, Rome, a`b)",
+        ),
+        ("flag == 2", "column flag is compared with '2', which is not one of its labels (0, 1)"),
+        ("flag == 'x'", "column flag is compared with 'x', which is not one of its labels (0, 1)"),
+        ("smokes == 1", "is not one of its labels (False, True)"),
+        (
+            "town == 'Ems'",
+            "column town is compared with 'Ems', one of its rare labels, which share",
+        ),
+        ("town == '2 others'", "column town is compared with '2 others', one of its rare labels"),
+        ("town == 'Rom'", "column town holds 'Rom', which no row of the fitted table held"),
+        ("town == city", "column town has rare labels that share one code"),
+        ("city == town", "column town has rare labels that share one code"),
+        ("x < 1", "there is no column x; the columns are: a, b, c"),
+        ("`a b` < 1", "there is no column a b; the columns are"),
+        ("`two\nrows` < 1", "there is no column two rows; the columns are"),
+        ("id < 1", "column id is excluded from the density; the learned columns are: a, b"),
+        ("empty < 1", "column empty holds no value"),
+        ("sound == 1", "column sound holds no numbers, dates or labels"),
+        ("end - start <= stay", "column stay, which counts seconds; compare them in different"),
+    ],
+)
+def test_a_wrong_constraint_is_one_clear_error(text, said):
+    message = error_message(parse, text, error=TableError)
+    assert message.startswith("constraint ")
+    assert said in message
+
+
+# Several constraints
+
+
+def test_rows_meet_all_constraints_or_break_one():
+    several = [parse("a <= b"), parse("c <= 5 or b > 9"), parse("a / b <= 5")]
+    a, b = np.array([1, 1, 3, NAN, 2, 0]), np.array([2, 2, 2, 2, NAN, 0])
+    rows = rows_of(a=a, b=b, c=[5, 6, 6, 6, 6, 0])
+    assert met(several, rows).tolist() == [True, False, False, False, False, False]
+    assert broken(several, rows) == (1, several[1], 3)
+    assert broken(several[:1], rows) == (2, several[0], 1)
+    assert broken(several, rows[2:]) == (0, several[0], 2)
+    assert broken(several, rows[[0, 4, 5]]) is None
+    assert met([], rows).all()
+    assert broken([], rows) is None
+    assert broken(several, rows[:0]) is None
+    assert met(several, rows[:0]).shape == (0,)
+
+
+def test_a_constraint_is_a_value_that_another_process_reads():
+    text = "0 <= a <= b and (start < end or city == home) and not total > 3 or flag == 1"
+    own = parse(text)
+    assert own == parse(text)
+    assert hash(own) == hash(parse(text))
+    assert repr(parse("a <= b")) == "Constraint(text='a <= b', names=('a', 'b'))"
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(50, len(FIELDS)))
+    rows[:, [PLACES[name] for name in ("city", "home", "flag")]] = rng.integers(0, 2, (50, 3))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(own)).holds(rows), own.holds(rows))
+
+
+def test_the_constraints_of_a_learned_table_agree_with_pandas():
+    rng, n = np.random.default_rng(0), 200
+    birth = pd.Timestamp("1960-01-01") + pd.to_timedelta(rng.integers(0, 9_000, n), "D")
+    visit = birth + pd.to_timedelta(rng.integers(-200_000, 20_000_000, n), "min")
+    frame = pd.DataFrame(
+        {
+            "birth": birth.strftime(FORM),
+            "last visit": visit,
+            "a": rng.normal(size=n).round(2),
+            "b": rng.normal(size=n).round(2),
+            "ward": rng.choice(["north", "south", "west"], n),
+        }
+    )
+    frame["sum"] = (frame.a + 2 * frame.b).round(2)
+    found = learned(from_user(frame, {}))
+    assert [each.name for each in found.schema.carried] == ["sum"]
+    for text, expected in (
+        ("birth <= `last visit`", birth <= visit),
+        ("`last visit` - birth >= 18 * 365.25", visit - birth >= pd.Timedelta(days=18 * 365.25)),
+        ("`last visit` < '1984-07-01 12:00'", visit < pd.Timestamp("1984-07-01 12:00")),
+        ("birth < '01/07/1970'", birth < pd.Timestamp("1970-07-01")),
+        ("sum <= 0.3 or ward == 'west'", (frame["sum"] <= 0.3) | (frame.ward == "west")),
+    ):
+        constraint = Constraint.parse(text, found.schema)
+        np.testing.assert_array_equal(met([constraint], found.values), expected, err_msg=text)
+        assert 0 < np.mean(expected) < 1
