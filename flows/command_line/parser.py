@@ -16,9 +16,9 @@ from typing import Any, get_args
 from flows.core.version import VERSION
 from flows.tables.options import FitOptions, InspectOptions, Missing, options_of
 
-STANDARD_OUTPUT = "; by default, or with -, rows are written as CSV to standard output"
 REPEATS = "; may be repeated"
 REPEATED: dict[str, Any] = {"action": "append", "default": []}
+MARK: dict[str, Any] = {"metavar": "MARK"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,9 +38,15 @@ def parser() -> argparse.ArgumentParser:
 Argument = Callable[[Any], Any]  # adds arguments to the parser of a verb
 
 
-def argument(*names: str, **how: Any) -> Argument:
-    """Return an argument, with the arguments of ``ArgumentParser.add_argument``."""
-    return lambda verb: verb.add_argument(*names, **how)
+def argument(names: str, text: str, **how: Any) -> Argument:
+    """Return an argument.
+
+    Args:
+        names: its names, with a comma between them.
+        text: its help.
+        how: other arguments of ``ArgumentParser.add_argument``.
+    """
+    return lambda verb: verb.add_argument(*names.split(", "), help=text, **how)
 
 
 def together(*arguments: Argument) -> Argument:
@@ -61,14 +67,10 @@ def one_of(*arguments: Argument) -> Argument:
 
 def options(kind: Any) -> Argument:
     """Return the columns to read, and the options of a class of ``tables/options.py``."""
+    left_out, learned = "a column to leave out", "a column to learn; others are left out"
     found = [
-        argument("--drop", metavar="NAME", help="a column to leave out" + REPEATS, **REPEATED),
-        argument(
-            "--only",
-            metavar="NAME",
-            help="a column to learn; others are left out" + REPEATS,
-            **REPEATED,
-        ),
+        argument("--drop", left_out + REPEATS, metavar="NAME", **REPEATED),
+        argument("--only", learned + REPEATS, metavar="NAME", **REPEATED),
     ]
     for name, (hint, option) in options_of(kind).items():
         how = READ[hint] | ({"metavar": option.metavar} if option.metavar else {})
@@ -78,7 +80,7 @@ def options(kind: Any) -> Argument:
         if how.get("action") == "append":
             text += REPEATS
         how = {"dest": name, "default": argparse.SUPPRESS, **how}
-        found.append(argument(option.flag or f"--{name}", help=text.replace("%", "%%"), **how))
+        found.append(argument(option.flag or f"--{name}", text.replace("%", "%%"), **how))
     return together(*found)
 
 
@@ -153,64 +155,49 @@ READ: dict[Any, dict[str, Any]] = {
 
 # Arguments that several verbs share
 
-MODEL = argument("model", metavar="MODEL", type=Path, help="a file that fit wrote")
-IN_A_FILE = "a .csv, .tsv, .csv.gz, .tsv.gz or .parquet file, or - for standard input"
-TABLE = argument("table", metavar="TABLE", type=Path, help=IN_A_FILE)
-FILE = argument(
-    "-o", "--output", metavar="FILE", type=_file, required=True, help="the file to write"
-)
+MODEL = argument("model", "a file that fit wrote", metavar="MODEL", type=Path)
+TABLE_TEXT = "a .csv, .tsv, .csv.gz, .tsv.gz or .parquet file, or - for standard input"
+TABLE = argument("table", TABLE_TEXT, metavar="TABLE", type=Path)
+FILE = argument("-o, --output", "the file to write", metavar="FILE", type=_file, required=True)
 OUTPUT = argument(
-    "-o",
-    "--output",
+    "-o, --output",
+    "the file to write; by default, or with -, rows are written as CSV to standard output",
     metavar="FILE",
     type=_file_or_standard_output,
-    help="the file to write" + STANDARD_OUTPUT,
 )
 FORMAT = together(
     argument(
-        "--sep",
-        metavar="MARK",
-        help=r"the mark between fields: ';', '\t', '\s+' (a comma; a tab in .tsv)",
+        "--sep", r"the mark between fields: ';', '\t', '\s+' (a comma; a tab in .tsv)", **MARK
     ),
+    argument("--decimal", "the mark before decimals (.)", choices=[".", ","], default=".", **MARK),
     argument(
-        "--decimal",
-        metavar="MARK",
-        choices=[".", ","],
-        default=".",
-        help="the mark before decimals (.)",
-    ),
-    argument(
-        "--thousands",
-        metavar="MARK",
-        choices=[",", ".", " ", "'"],
-        help="the mark between thousands (none)",
+        "--thousands", "the mark between thousands (none)", choices=[",", ".", " ", "'"], **MARK
     ),
     argument(
         "--encoding",
+        "the encoding of the text: latin-1, utf-16, ... (utf-8)",
         metavar="NAME",
         default="utf-8",
-        help="the encoding of the text: latin-1, utf-16, ... (utf-8)",
     ),
 )
-SEED = argument("--seed", type=_whole(0), default=0, help="the seed of all random numbers (0)")
+SEED = argument("--seed", "the seed of all random numbers (0)", type=_whole(0), default=0)
 MISSING = argument(
     "--missing",
+    "keep rows with missing values (default), stop at the first one, or drop and count such rows",
     choices=["keep", "stop", "drop"],
     default="keep",
-    help="keep rows with missing values (default), stop at the first one, or drop and count such "
-    "rows",
 )
 
 
 def given(what: str) -> Argument:
     """Return the conditions of a question."""
     text = f"{what}: a value, a range 60..70, 60.. or ..70, or a set A,B" + REPEATS
-    return argument("--given", metavar="NAME=CONDITION", type=_pair, help=text, **REPEATED)
+    return argument("--given", text, metavar="NAME=CONDITION", type=_pair, **REPEATED)
 
 
 def anomalies(text: str) -> Argument:
     """Return the number of least likely rows."""
-    return argument("--anomalies", metavar="N", type=_whole(1), help=text)
+    return argument("--anomalies", text, metavar="N", type=_whole(1))
 
 
 # The text of each verb, and its arguments
@@ -228,7 +215,7 @@ VERBS: dict[str, tuple[Any, ...]] = {
         FORMAT,
         argument(
             "--model",
-            help="nsf (default), realnvp, glow, vae or flow_matching; with --target: conditional "
+            "nsf (default), realnvp, glow, vae or flow_matching; with --target: conditional "
             "(default), nsf or realnvp",
         ),
         options(FitOptions),
@@ -239,13 +226,13 @@ VERBS: dict[str, tuple[Any, ...]] = {
         OUTPUT,
         FORMAT,
         SEED,
-        argument("-n", type=_whole(1), help="the number of rows or images (1000)"),
+        argument("-n", "the number of rows or images (1000)", type=_whole(1)),
         given("a condition that all rows meet"),
         argument(
             "--given-rows",
+            "a table; draw one row for each row of the table, given its values",
             metavar="TABLE",
             type=Path,
-            help="a table; draw one row for each row of the table, given its values",
         ),
     ),
     "score": (
@@ -254,9 +241,9 @@ VERBS: dict[str, tuple[Any, ...]] = {
         MODEL,
         argument(
             "table",
+            TABLE_TEXT + "; for a model of images, an .npy file",
             metavar="TABLE",
             type=Path,
-            help=IN_A_FILE + "; for a model of images, an .npy file",
         ),
         OUTPUT,
         FORMAT,
@@ -266,11 +253,11 @@ VERBS: dict[str, tuple[Any, ...]] = {
         ),
         argument(
             "--given",
+            "columns to condition on: score the other columns given these; put a name with a "
+            "comma in double quotes",
             metavar="NAME,NAME",
             type=_names,
             default=[],
-            help="columns to condition on: score the other columns given these; put a name with a "
-            "comma in double quotes",
         ),
     ),
     "impute": (
@@ -283,31 +270,31 @@ VERBS: dict[str, tuple[Any, ...]] = {
         SEED,
         argument(
             "--draws",
+            "write N versions of each row, with missing values drawn at random; a column `draw` "
+            "numbers the versions",
             metavar="N",
             type=_whole(1),
             default=0,
-            help="write N versions of each row, with missing values drawn at random; a column "
-            "`draw` numbers the versions",
         ),
     ),
     "predict": (
         "Write the rows of a table with the distribution of a column, given the other "
         "values of each row; or the distribution given conditions.",
         MODEL,
-        argument("table", metavar="TABLE", type=Path, nargs="?", help=IN_A_FILE),
+        argument("table", TABLE_TEXT, metavar="TABLE", type=Path, nargs="?"),
         OUTPUT,
         FORMAT,
         argument(
             "--column",
+            "the column to predict; the default is the target of a fit with --target",
             metavar="NAME",
-            help="the column to predict; the default is the target of a fit with --target",
         ),
         given("a condition instead of a table"),
         argument(
             "--quantiles",
+            "the levels of quantiles, between 0 and 1 (0.05,0.5,0.95)",
             metavar="Q,Q",
             type=_levels,
-            help="the levels of quantiles, between 0 and 1 (0.05,0.5,0.95)",
         ),
     ),
     "probability": (
@@ -316,10 +303,10 @@ VERBS: dict[str, tuple[Any, ...]] = {
         SEED,
         argument(
             "event",
+            "a range 60..70, 60.. or ..70, a set A,B, or a label; all must hold",
             metavar="NAME=RANGE",
             type=_pair,
             nargs="+",
-            help="a range 60..70, 60.. or ..70, a set A,B, or a label; all must hold",
         ),
         given("a condition"),
     ),
@@ -329,14 +316,14 @@ VERBS: dict[str, tuple[Any, ...]] = {
         FILE,
         argument(
             "--without-record",
-            action="store_true",
-            help="replace the out-of-fold scores of the training rows, which identify the rows, by "
+            "replace the out-of-fold scores of the training rows, which identify the rows, by "
             "counts in bins; the rest of the record stays",
+            action="store_true",
         ),
     ),
     "info": (
-        "Print the columns, the networks, their training and their score on rows that were "
-        "held out of training.",
+        "Print the columns, the networks, their training and their score on rows that were held "
+        "out of training.",
         MODEL,
     ),
     "plot": (
@@ -350,16 +337,16 @@ VERBS: dict[str, tuple[Any, ...]] = {
         one_of(
             argument(
                 "--row",
+                "draw the distribution of each value of row K given the rest of the row; 1 is "
+                "the first",
                 metavar="K",
                 type=_whole(1),
-                help="draw the distribution of each value of row K given the rest of the row; 1 is "
-                "the first",
             ),
             anomalies("draw the values of the N least likely rows, coloured by their surprise"),
             argument(
                 "--along",
+                "draw the target along a column (by default the most correlated one)",
                 metavar="NAME",
-                help="draw the target along a column (by default the most correlated one)",
             ),
         ),
     ),
