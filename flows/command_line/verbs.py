@@ -1,9 +1,12 @@
-"""The verbs of the command line. Each function does the work of one verb."""
+"""The verbs of the command line.
+
+A function does the work of a verb, and ``QUESTIONS`` has the verbs that only ask a question.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -102,15 +105,18 @@ def score(arguments: argparse.Namespace) -> None:
     _write(arguments, density, [_anomalies(density, frame, surprise)])
 
 
-def impute(arguments: argparse.Namespace) -> None:
-    """Fill the missing values of a table, given the other values of each row."""
-    density, decimal = _load(arguments), format_of(arguments).decimal
-    _ask(arguments, density, Impute(arguments.draws, arguments.seed, decimal, one_type=True))
-
-
-def predict(arguments: argparse.Namespace) -> None:
-    """Write the rows of a table with the distribution of a column, given the rest of each row."""
+def ask(arguments: argparse.Namespace) -> None:
+    """Ask the question of a verb about the rows of a table, or about conditions."""
     density = _load(arguments)
+    _ask(arguments, density, QUESTIONS[arguments.verb](arguments, density))
+
+
+def _impute(arguments: argparse.Namespace, density: ArrayDensity) -> Question:
+    decimal = format_of(arguments).decimal
+    return Impute(arguments.draws, arguments.seed, decimal, one_type=True)
+
+
+def _predict(arguments: argparse.Namespace, density: ArrayDensity) -> Question:
     names = density.targets if arguments.column is None else [arguments.column]
     if not names:
         raise UserError("--column is needed: the density has no target")
@@ -119,14 +125,20 @@ def predict(arguments: argparse.Namespace) -> None:
             raise UserError(f"--quantiles: {name} is a category; its labels have probabilities")
     if (arguments.table is None) == (not arguments.given):
         raise UserError("predict needs either a table or --given")
-    _ask(arguments, density, Predict(names, arguments.quantiles or QUANTILES))
+    return Predict(names, arguments.quantiles or QUANTILES)
 
 
-def probability(arguments: argparse.Namespace) -> None:
-    """Print the probability of an event under conditions, with its standard error."""
-    density = _load(arguments)
-    event = event_conditions(density, parse_conditions(density, once("event", arguments.event)))
-    _ask(arguments, density, EventProbability(event, arguments.seed))
+def _probability(arguments: argparse.Namespace, density: ArrayDensity) -> Question:
+    event = parse_conditions(density, once("event", arguments.event))
+    return EventProbability(event_conditions(density, event), arguments.seed)
+
+
+# The question of each verb that only asks one
+QUESTIONS: dict[str, Callable[[argparse.Namespace, ArrayDensity], Question]] = {
+    "impute": _impute,
+    "predict": _predict,
+    "probability": _probability,
+}
 
 
 def export(arguments: argparse.Namespace) -> None:

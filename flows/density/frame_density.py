@@ -366,10 +366,7 @@ class Density:
         names = self.targets if column is None else [str(column)]
         if not names:
             raise TypeError("predict needs a column, because the density has no target")
-        if (frame is None) == (given is None):
-            raise TypeError("predict needs either a frame or given conditions")
-        rows = frame if given is None else conditions(self._array, given)
-        return self._added(Predict(names, quantiles), rows)
+        return self._added(Predict(names, quantiles), self._either("predict", frame, given))
 
     def surprise(self, frame: Any) -> pd.DataFrame:
         """Return the surprise of each value, given the other values of its row, in nats.
@@ -395,6 +392,34 @@ class Density:
             True
         """
         return self._added(Surprise(), frame).set_axis(self._array.names, axis=1)
+
+    def ask(
+        self, question: Question, frame: Any = None, *, given: Mapping[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Return rows with the answer to any question, such as a question of your own.
+
+        The methods above ask the questions of ``flows/density/questions``.
+        ``docs/extending.md`` shows how to add a question.
+
+        Args:
+            question: the question.
+            frame: rows of the table. Leave it out if there are conditions.
+            given: conditions in place of ``frame``, as in ``sample``; the result has one row.
+
+        Raises ``TypeError`` unless there are either rows or conditions, and the errors of the
+        question.
+
+        Examples:
+            >>> import numpy as np
+            >>> import flows
+            >>> from flows.density.questions.score import Score
+            >>> rows = np.random.default_rng(0).normal(size=(60, 2))
+            >>> quick = {"recipe": "fixed", "epochs": 2}
+            >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
+            >>> list(density.ask(Score(), rows))
+            ['x0', 'x1', 'log_density', 'log_density_sd', 'log_density_se']
+        """
+        return self._rows(question, self._either("ask", frame, given))
 
     def plot(
         self,
@@ -442,6 +467,12 @@ class Density:
         )
         show(notices)
         return figure
+
+    def _either(self, caller: str, frame: Any, given: Mapping[str, Any] | None) -> Any:
+        """Return rows, or the region of conditions. Raises ``TypeError`` for both or neither."""
+        if (frame is None) == (given is None):
+            raise TypeError(f"{caller} needs either a frame or given conditions")
+        return frame if given is None else conditions(self._array, given)
 
     def _asked(self, question: Question, rows: Any) -> list[tuple[Asked, Answer]]:
         """Ask a question about rows or about the region of conditions, and print the notices."""
