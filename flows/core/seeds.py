@@ -38,6 +38,7 @@ PURPOSES = (
     "base",
     "unknown",
     "completion",
+    "constraint",
 )
 
 

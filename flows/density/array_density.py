@@ -7,6 +7,7 @@ nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
@@ -20,8 +21,10 @@ from flows.posterior.distillation import SAMPLES, Distilled
 from flows.posterior.joint import JointPosteriors
 from flows.posterior.posterior import Posterior
 from flows.posterior.region import Goal, Region
+from flows.recipe.mass import log_mass
 from flows.recipe.record import Record
 from flows.tables.column_maps import ColumnMaps
+from flows.tables.constraint import Constraints
 from flows.tables.field import Field
 from flows.tables.kinds import Real
 from flows.tables.parsing import default_names
@@ -79,6 +82,7 @@ class ArrayDensity:
     ) -> None:
         self.population, self.record = population, record
         self.schema = schema or Schema.of(fields_of(population))
+        self.constraints = Constraints.of(self.schema)
         self.columns = list(self.schema.fields)
         self.targets: list[str] = []  # names, if the density is p(y | x)
         if any(field.labels for field in self.columns) and not population.scores_labels:
@@ -94,22 +98,45 @@ class ArrayDensity:
         """Which columns are given only, and have no density, ``(D,)``."""
         return np.zeros(len(self.columns), bool)
 
-    @property
+    @cached_property
+    def log_mass(self) -> Array:
+        """The members' log-probabilities of the constraints, ``(M,)``; 0 without constraints.
+
+        A fit stores them in its record.
+        """
+        if not self.constraints:
+            return np.zeros(self.population.members)
+        if self.record is None or not self.record.log_mass:
+            return log_mass(self.population, self.constraints.met, 0)[0]
+        return np.array(self.record.log_mass)
+
+    @cached_property
     def member_weights(self) -> Array:
-        """The weights of the members in the ensemble, ``(M,)``."""
-        return self.population.member_weights.numpy()
+        """The weights of the members in the ensemble, ``(M,)``.
+
+        With constraints, they are the weights of the members given the constraints. The weights of
+        the population are those of the members from which draws are accepted or rejected.
+        """
+        weights = self.population.member_weights.numpy()
+        if not self.constraints:
+            return weights
+        weights = weights * np.exp(self.log_mass)
+        return weights / weights.sum()
 
     # Log-densities
 
     def log_density(self, rows: Array) -> Array:
         """Return the members' log-densities of complete rows in nats, ``(n, M)``.
 
-        A label has a probability.
+        A label has a probability. A row that breaks a constraint has minus infinity.
 
         Args:
             rows: the rows, ``(n, D)``, with values that their columns allow.
         """
-        return chunked_log_prob(self.population, rows)
+        log_q = chunked_log_prob(self.population, rows)
+        if not self.constraints:
+            return log_q
+        return np.where(self.constraints.met(rows)[:, None], log_q - self.log_mass, -np.inf)
 
     def deviation(self, log_q: Array) -> Array:
         """Return the standard deviation over the members' log-densities, ``(n,)``.
@@ -129,7 +156,7 @@ class ArrayDensity:
             log_q: the log-densities of all members, ``(n, M)``.
             members: a mask of the members of the ensemble, ``(M,)``; by default all.
         """
-        weights = self.population.member_weights
+        weights = self.member_weights
         if members is not None:
             log_q, weights = log_q[:, members], weights[members]
         return ensemble_log_prob(log_q, weights / weights.sum())
@@ -159,14 +186,26 @@ class ArrayDensity:
     def draw(self, n: int, seed: int = 0) -> Iterator[Array]:
         """Yield ``n`` rows of the ensemble in pieces ``(m, D)``.
 
+        Draws that break a constraint are rejected.
+
         Args:
             n: the number of rows.
             seed: the seed of the random stream.
         """
-        rng = numpy_generator(seed, "sample")
+        rng, share = numpy_generator(seed, "sample"), 1.0
+        if self.constraints:
+            share = float(self.population.member_weights.numpy() @ np.exp(self.log_mass))
         for start in range(0, max(n, 1), ROWS_PER_DRAW):
-            drawn = self.population.ensemble_sample(min(ROWS_PER_DRAW, n - start), rng)
-            yield drawn.double().numpy()
+            wanted, found = min(ROWS_PER_DRAW, n - start), np.empty((0, len(self.columns)))
+            while True:
+                tried = min(ROWS_PER_DRAW, math.ceil((wanted - len(found)) / share))
+                drawn = self.population.ensemble_sample(tried, rng).double().numpy()
+                if self.constraints:
+                    drawn = drawn[self.constraints.met(drawn)]
+                found = np.concatenate([found, drawn])
+                if len(found) >= wanted:
+                    break
+            yield found[:wanted]
 
     def posteriors(
         self, region: Region, seed: int = 0, goal: Goal | None = None, own: Array | None = None
@@ -197,7 +236,8 @@ class ArrayDensity:
         for d in range(rows.shape[1]):
             known = np.flatnonzero(~np.isnan(rows[:, d]))
             log_rest, draws = self._log_known(region.take(known).hiding([d]))
-            found[known, d] = log_row[known] - log_rest
+            with np.errstate(invalid="ignore"):  # of values that break a constraint
+                found[known, d] = log_row[known] - log_rest
             effective[known] = np.minimum(effective[known], draws)
         return found, effective
 

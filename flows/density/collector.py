@@ -138,6 +138,16 @@ def _refused(tallies: Tallies) -> list[Notice]:
     return notices
 
 
+def _broken(tallies: Tallies) -> list[Notice]:
+    return [
+        Notice(
+            f"{each.count} row{'s' * (each.count > 1)} break{'s' * (each.count == 1)} the "
+            f"constraint {text!r}; the log-density is minus infinity there"
+        )
+        for (text,), each in tallies.items()
+    ]
+
+
 def _rough(tallies: Tallies) -> list[Notice]:
     return [
         Notice(each.values[0].roughness(each.count, each.of, each.least))
@@ -153,5 +163,6 @@ WORDS: dict[str, Callable[[Tallies], list[Notice]]] = {
     "carried": _carried,
     "far": _far,
     "refused": _refused,
+    "broken": _broken,
     "rough": _rough,
 }

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
+import numpy as np
+
 from flows.networks import registry
 from flows.networks.population import Population
 from flows.recipe.record import Record
@@ -30,6 +32,7 @@ def describe(population: Population, schema: Schema, record: Record | None) -> s
     gaps = [0] * len(schema.fields) if record is None else record.gaps or [0] * len(schema.fields)
     lines += [_column(*pair) for pair in zip(schema.fields, gaps, strict=True)]
     lines += [f"column {each.name}: {each.details}" for each in schema.unlearned]
+    lines += [f"requires {text}" for text in schema.require]
     if record is None:
         return "\n".join(lines)
     recipe = f"trained with the {record.recipe} recipe on {record.rows} rows"
@@ -47,6 +50,10 @@ def describe(population: Population, schema: Schema, record: Record | None) -> s
                 line += f", steps {min(steps)} to {max(steps)}"
             kind = f"{settings['model']} network" if "model" in settings else "network"
             lines.append(f"{_count(len(members), kind if steps else 'mixture')} {line}")
+    if record.log_mass:
+        weights = population.member_weights.numpy()
+        share = float(weights @ np.exp(np.array(record.log_mass)))
+        lines.append(f"{share:.1%} of draws meet the constraints; others are drawn again")
     if record.cuts:
         cuts = json.dumps(record.cuts)
         lines.append(f"cut by a limit of time; the setting cuts={cuts} gives the same fit")

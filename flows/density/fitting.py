@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from flows import saving
 from flows.core.arrays import Array, Whole, subsample
+from flows.core.checkpoint import CheckpointError
 from flows.core.rows import Rows, codes_of, effective_rows
 from flows.core.settings import Cuts, Recipe, TrainingSettings, explain, folds_and_kept
 from flows.density.array_density import ArrayDensity
@@ -33,6 +34,7 @@ from flows.recipe import stacking
 from flows.recipe.candidate import Candidate
 from flows.recipe.clock import Clock
 from flows.recipe.ensemble import Ensemble
+from flows.recipe.mass import Possible, log_mass
 from flows.recipe.mixture_candidate import MixtureCandidate
 from flows.recipe.network_candidate import Family, NetworkCandidate
 from flows.recipe.recipe import Learned, learn
@@ -40,9 +42,10 @@ from flows.recipe.record import Record, RowScores, RowState
 from flows.recipe.regularisation import COLUMN_REGULARISATIONS, LABEL_REGULARISATIONS
 from flows.recipe.train import train
 from flows.tables.column_maps import ColumnMaps
-from flows.tables.notices import Notice, show
+from flows.tables.constraint import Constraints
+from flows.tables.notices import Notice, TableError, show
 from flows.tables.options import FitOptions, resolve, spelled_out, target_names
-from flows.tables.parsing import Table, from_user
+from flows.tables.parsing import Table, apply_missing_policy, from_user
 from flows.tables.rows import joined
 from flows.tables.schema import Schema
 from flows.tables.spreading import dequantise
@@ -119,7 +122,10 @@ def fit_table(
     """
     asked = _asked(model, options)
     options, recipe, clock = asked.options, asked.training.numbers, asked.clock
-    schema, sample, notices = Schema.fit(read(), options)
+    table = read()
+    schema, sample, notices = Schema.fit(table, options)
+    schema = replace(schema, require=tuple(options["require"]))
+    constraints = _checked(table, schema)
     fields, copies = schema.fields, sample.copies if sample.is_weighted else None
     values = joined(fields, sample.rows)
     asked.check_batch_size(len(values))
@@ -143,7 +149,7 @@ def fit_table(
         candidates = asked.candidates(families, labels=labels, context=context)
         if not (labels or context) and len(candidates) > 1:
             clock.reserve("mixtures")
-        if is_rounded:
+        if is_rounded or (context and constraints):
             clock.reserve("scores")
         learned = Learned(
             points,
@@ -154,12 +160,18 @@ def fit_table(
             seed=seed,
             recipe=recipe,
             labels=labels,
+            possible=None if context else _possible(constraints, places),
         )
         population, record = learn(learned, candidates, asked.folds, clock)
     elif families:
         untrained = families[0].build(members=options["members"])
         population = train(untrained, points, settings=asked.training, name=asked.name)
         record = population.record
+        if constraints and not context:
+            possible = _possible(constraints, places)
+            assert possible is not None
+            log_p, error = log_mass(population, possible, seed)
+            record = replace(record, log_mass=log_p.tolist(), log_mass_se=error.tolist())
     if labels:
         population = _labelled(population, points, places, schema, recipe)
         if record.gaps:
@@ -170,12 +182,39 @@ def fit_table(
         flow = cast(Flow, population.networks if isinstance(population, Ensemble) else population)
         flow.weights.copy_(population.member_weights)
         population = of_target = TargetPopulation.of(flow, values, seed, recipe)
-        if asked.learns and is_rounded:
+        if asked.learns and (is_rounded or constraints):
             most = recipe.rescored_rows
-            record = rescored(of_target, record, values, copies, clock, most)
+            record = rescored(of_target, schema, record, values, copies, clock, most)
     if late := clock.late():
         on_notices([Notice(late)])
     return Density(population.eval(), schema, record)
+
+
+def _checked(table: Table, schema: Schema) -> Constraints:
+    """Return the constraints of a schema. Raises ``TableError`` for rows that break one."""
+    constraints = Constraints.of(schema)
+    if not constraints:
+        return constraints
+    known = apply_missing_policy(table, "keep")
+    rows, _ = schema.rows(known)
+    broken = constraints.broken(joined(schema.fields, rows))
+    faults = []
+    for each, own in zip(constraints.each, broken.T, strict=True):
+        if (count := own.sum()) > 0:
+            more = f"; {count} rows do" if count > 1 else ""
+            row = known.frame.index[int(own.argmax())]
+            faults.append(Notice(f"breaks the constraint {each.text!r}{more}", None, row))
+    if faults:
+        raise TableError(faults, table.source)
+    return constraints
+
+
+def _possible(constraints: Constraints, places: Sequence[int]) -> Possible | None:
+    """Return which rows meet the constraints, with columns in the order ``places`` of the table."""
+    if not constraints:
+        return None
+    order = np.argsort(places)
+    return lambda rows: constraints.met(rows[:, order])
 
 
 def _labelled(
@@ -411,6 +450,7 @@ def _table_models(*, with_labels: bool = False) -> str:
 
 def rescored(
     population: TargetPopulation,
+    schema: Schema,
     record: Record,
     values: Array,
     copies: Whole | None,
@@ -426,6 +466,7 @@ def rescored(
 
     Args:
         population: the ensemble, which gets the new weights.
+        schema: the schema of the table, with its constraints.
         record: the record of the automatic recipe; a record without scores of rows is returned.
         values: the training rows ``(n, D)``, with codes for labels.
         copies: the row that each row repeats, ``(n,)``, if rows are repeated by their weights.
@@ -436,7 +477,7 @@ def rescored(
     """
     if (own := record.row_scores) is None or record.folds is None:
         return record
-    density, scored = density_of(population), np.flatnonzero(own.state == RowState.SCORED)
+    density, scored = density_of(population, schema), np.flatnonzero(own.state == RowState.SCORED)
 
     def score(count: int) -> tuple[Whole, Array]:
         few = subsample(scored, count)
@@ -521,6 +562,10 @@ def _load(path: str | Path) -> tuple[Population, Schema | None, Record | None]:
         return population, None, record
     fields = population.to_real.fields
     schema = Schema.of(fields) if table is None else Schema.from_json(fields, table)
+    try:
+        Constraints.of(schema)  # text of a file, which is parsed and never executed
+    except TableError as error:
+        raise CheckpointError(f"{path}: {error}") from None
     return population, schema, record
 
 

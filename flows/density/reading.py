@@ -75,6 +75,7 @@ class Reader:
         asked = Asked(frame, region, kept.frame, self._carried_in(frame))
         if self.question.scores:
             self._compare_carried(asked.carried, values)
+        self._note_broken(region.rows, frame.index)
         self.note_far(region.rows)
         return asked
 
@@ -84,6 +85,7 @@ class Reader:
         Args:
             region: the conditions.
         """
+        self._note_broken(region.rows[:1], None)
         nothing = pd.DataFrame(index=pd.RangeIndex(len(region)))
         return Asked(nothing, region, nothing, nothing)
 
@@ -97,7 +99,8 @@ class Reader:
         if not {*names} & {*there}:
             problem = f"there is no column of the density; its columns are: {', '.join(names)}"
             raise TableError([Notice(problem)], self.source)
-        lacking = [name for name in names if name not in there and name not in hidden]
+        unknown = {*hidden, *self.density.targets}
+        lacking = [name for name in names if name not in there and name not in unknown]
         others = [name for name in there if name not in self.schema.names]
         # As after a typing error
         self.collector.add(
@@ -156,6 +159,28 @@ class Reader:
             problem = f"holds {frame.iat[k, d]}, {column.refusal(values[k, d])}"
             what = [column.name, frame.index[k], problem]
             self.collector.add("refused", consequence, count=int(refused.sum()), values=what)
+
+    def _note_broken(self, rows: Array, index: pd.Index | None) -> None:
+        """Count rows whose known values break a constraint.
+
+        Raises ``TableError`` if the answer is conditional on these values.
+
+        Args:
+            rows: the rows ``(n, D)``, ``NaN`` for unknown values.
+            index: the labels of the rows; ``None`` for conditions.
+        """
+        constraints = self.density.constraints
+        for each, broken in zip(constraints.each, constraints.broken(rows).T, strict=True):
+            if not broken.any():
+                continue
+            scores = self.question.scores
+            if not scores and self.question.given_rows(self.density, rows) is not None:
+                row = None if index is None else index[int(broken.argmax())]
+                source = self.source if index is not None else "given"
+                raise TableError(
+                    [Notice(f"breaks the constraint {each.text!r}", None, row)], source
+                )
+            self.collector.add("broken", each.text, count=int(broken.sum()))
 
     def note_far(self, rows: Array) -> None:
         """Count given values that are more than one range of their column outside of its range.

@@ -47,8 +47,11 @@ class TargetDensity(ArrayDensity):
         return np.arange(len(self.columns)) < self.context
 
     def log_density(self, rows: Array) -> Array:
-        """Return log p(y | x) of complete rows, as ``ArrayDensity.log_density``, ``(n, M)``."""
-        return self.population.log_factors(rows).sum(axis=2)
+        """Return log p(y | x) of complete rows, as ``ArrayDensity.log_density``, ``(n, M)``.
+
+        With constraints, p(y | x) is normalised for each x.
+        """
+        return self._conditional.log_density(rows)
 
     def posteriors(
         self, region: Region, seed: int = 0, goal: Goal | None = None, own: Array | None = None
@@ -62,7 +65,11 @@ class TargetDensity(ArrayDensity):
             goal: when drawing ends.
             own: not used.
         """
-        return TargetPosteriors(self.population).of(region, seed, goal)
+        return self._conditional.of(region, seed, goal)
+
+    @cached_property
+    def _conditional(self) -> TargetPosteriors:
+        return TargetPosteriors(self.population, self.constraints)
 
     def log_given(self, region: Region) -> tuple[Array, Array]:
         """Return the log-density of each target given x and the targets before it.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
 
-from flows.core.arrays import Array
+from flows.core.arrays import Array, Mask
+from flows.core.errors import UserError
 from flows.networks.population import ensemble_log_prob
 from flows.posterior.region import Goal
 
@@ -125,16 +126,52 @@ class Posterior:
         weights = self.weights[order]
         return np.interp(levels, weights.cumsum() - weights / 2, self.values[order, d])
 
-    def pick(self, count: int, generator: np.random.Generator) -> Array:
+    def pick(
+        self, count: int, generator: np.random.Generator, met: Callable[[Array], Mask] | None = None
+    ) -> Array:
         """Resample ``count`` complete rows, ``(count, D)``.
 
         A row with weight w occurs ``count`` w times, rounded up or down (systematic resampling,
-        Kitagawa 1996). Values between the nodes of a quadrature are interpolated.
+        Kitagawa 1996). Values between the nodes of a quadrature are interpolated, unless the result
+        breaks a constraint.
+
+        Args:
+            count: the number of rows.
+            generator: the source of random numbers.
+            met: tells which rows ``(n, D)`` meet the constraints; ``None`` without constraints.
         """
         levels = (np.arange(count) + generator.random()) / count
         generator.shuffle(levels)
         indices = np.searchsorted(self.weights.cumsum(), levels * self.weights.sum())
         rows = self.values[np.minimum(indices, len(self.weights) - 1)]
         if self.along is not None:
+            nodes = rows.copy()
             rows[:, self.along] = self.quantiles(self.along, levels)
+            if met is not None:
+                rows = np.where(met(rows)[:, None], rows, nodes)
         return rows
+
+    def nearest(self, row: Array, columns: Sequence[int]) -> Array:
+        """Return the value with a weight that is nearest to a row in some columns, ``(D,)``.
+
+        Distances are in standard deviations of the columns.
+
+        Args:
+            row: the row ``(D,)``.
+            columns: the indices of the columns.
+        """
+        values = self.values[self.weights > 0]
+        deviation = values[:, columns].std(axis=0)
+        apart = (values[:, columns] - row[columns]) / np.where(deviation > 0, deviation, 1.0)
+        return np.asarray(values[np.square(apart).sum(axis=1).argmin()])
+
+    def check(self, where: str) -> None:
+        """Raise ``UserError`` if no value has a weight above 0.
+
+        Args:
+            where: the row, for the message.
+        """
+        if np.isnan(self.weights).any():
+            raise UserError(
+                f"{where}: no draw of the unknown values meets the constraints and the conditions"
+            )

@@ -111,6 +111,10 @@ class Region:
         intervals = {d: own for d, own in self.intervals.items() if self.gaps[:, d].any()}
         return replace(self, intervals=intervals)
 
+    def label(self, k: int) -> str:
+        """Return how messages call the row with the index k."""
+        return "given" if self.intervals else f"row {self.row_numbers[k] + 1}"
+
     @property
     def is_everything(self) -> bool:
         """Whether no value is known and no value is restricted."""

@@ -10,17 +10,20 @@ its labels. Missing values are drawn from it given the known values x_o, and p(y
   all of them are effective. Each has few nodes: its own values of the noise, from intervals of
   equal probability.
 - *Several targets* are drawn from the flow, each given its own x_k.
+- *Constraints* A cut p(y | x) for each x: p(y | x, A) = p(y | x) / P(A | x), where y meets A. The
+  share of ``MASS_NODES`` values of the noise whose y meets A estimates P(A | x).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.special import ndtri, softmax
+from scipy.stats.qmc import Sobol
 
 from flows.core.arrays import Array, as_points, as_rows, choose
 from flows.core.errors import UserError
@@ -34,6 +37,7 @@ from flows.mixtures.truncated_mixture import (
 from flows.posterior.posterior import Posterior
 from flows.posterior.region import Goal, Intervals, Region
 from flows.posterior.target_population import TargetPopulation
+from flows.tables.constraint import Constraints
 
 # Draws of a context with gaps, at least and at most, if one target is unknown. The values of the
 # target, per member, are as many as the largest number of draws.
@@ -41,6 +45,9 @@ COMPLETIONS, MOST_COMPLETIONS = 256, 1_024
 DRAWS = 1_000  # of several targets, at least
 ROWS = 200  # complete rows whose nodes are computed at a time
 NODES, REACH = 101, 5.0  # nodes of a target, and the noise of the outer nodes
+CUT_NODES = 401  # nodes of a target with constraints, between whose values a constraint may end
+MASS_NODES = 256  # values of the noise for the probability of constraints
+NUMBERS = 2_000_000  # numbers of the rows that are checked at a time: limits the memory
 
 
 @dataclass(frozen=True)
@@ -49,9 +56,19 @@ class TargetPosteriors:
 
     Args:
         population: the flow and the distribution of its context.
+        constraints: the constraints that rows meet.
     """
 
     population: TargetPopulation
+    constraints: Constraints
+
+    def log_density(self, rows: Array) -> Array:
+        """Return log p(y | x) of complete rows under the constraints, ``(n, M)``.
+
+        Args:
+            rows: the rows ``(n, d + D)``.
+        """
+        return self._cut(rows, self.population.log_factors(rows).sum(axis=2))
 
     def of(
         self, region: Region, seed: int = 0, goal: Goal | None = None
@@ -69,9 +86,9 @@ class TargetPosteriors:
         gaps, is_one = region.gaps, self.population.target_count == 1 and not region.intervals
         lacks_context, lacks_target = gaps[:, :context].any(axis=1), gaps[:, context:].all(axis=1)
         complete = np.flatnonzero(~gaps.any(axis=1))
-        log_q = self.population.log_factors(region.rows[complete]).sum(axis=2)
+        log_q = self.log_density(region.rows[complete])
         for k, own in zip(complete.tolist(), log_q, strict=True):
-            yield k, self._posterior(region.rows[k : k + 1], own[None], is_exact=True)
+            yield k, Posterior.of(region.rows[k : k + 1], own[None], self._weights, is_exact=True)
         plain = np.flatnonzero(~lacks_context & lacks_target) if is_one else complete[:0]
         for start in range(0, len(plain), ROWS):
             some = plain[start : start + ROWS]
@@ -109,10 +126,11 @@ class TargetPosteriors:
                 y = row[None, context:].repeat(count, axis=0)
                 log_p = population.log_factors(np.column_stack([x, y])).sum(axis=2)
             rows = np.column_stack([x, y])
-            return rows, (log_w + region.log_share(population.columns, rows))[:, None] + log_p
+            log_share = region.log_share(population.columns, rows)
+            return rows, self._cut(rows, (log_w + log_share)[:, None] + log_p)
 
         found = Posterior.doubled(draw, self._weights, goal)
-        if not np.isfinite(found.log_weights).any():
+        if intervals and not np.isfinite(found.log_weights).any():
             names = [population.columns[d].name for d in intervals if d >= context]
             raise UserError(
                 f"none of {len(found.values):,} draws of {', '.join(names)} is inside the ranges; "
@@ -140,9 +158,7 @@ class TargetPosteriors:
     def _of_one(self, x: Array) -> list[Posterior]:
         """Return the distributions of one target given complete contexts ``(n, d)``."""
         if labels := self.population.columns[-1].labels:
-            rows = np.column_stack(
-                [x.repeat(len(labels), axis=0), np.tile(range(len(labels)), len(x))]
-            )
+            rows = _with_each(x, range(len(labels)))
             log_p = self.population.log_factors(rows)[:, :, 0]
             parts = zip(np.split(rows, len(x)), np.split(log_p, len(x)), strict=True)
             return [self._posterior(*part, is_exact=True) for part in parts]
@@ -194,7 +210,39 @@ class TargetPosteriors:
         return self.population.member_weights.numpy()
 
     def _posterior(self, values: Array, log_weights: Array, **kind: Any) -> Posterior:
-        return Posterior.of(values, log_weights, self._weights, **kind)
+        return Posterior.of(values, self._cut(values, log_weights), self._weights, **kind)
+
+    def _cut(self, rows: Array, log_weights: Array) -> Array:
+        """Return the log-weights of complete rows under the constraints, ``(n, M)``."""
+        if not self.constraints:
+            return log_weights
+        contexts = rows[:, : self.population.flow.context]
+        x, places = np.unique(contexts, axis=0, return_inverse=True)
+        log_mass = self._log_mass(x)[places.ravel()]
+        return np.where(self.constraints.met(rows)[:, None], log_weights - log_mass, -np.inf)
+
+    def _log_mass(self, x: Array) -> Array:
+        """Return log P(A | x) of each member, ``(n, M)``, for contexts ``(n, d)``."""
+        population, columns = self.population, self.population.columns
+        members, names = population.members, {each.name for each in columns[x.shape[1] :]}
+        if not names & {name for each in self.constraints.each for name in each.names}:
+            return np.zeros((len(x), members))
+        if len(names) == 1 and (labels := columns[-1].labels):
+            rows = _with_each(x, range(len(labels)))
+            log_p = population.log_factors(rows)[:, :, 0]
+            log_p[~self.constraints.met(rows)] = -np.inf
+            return np.logaddexp.reduce(log_p.reshape(len(x), len(labels), members), axis=1)
+        noise = ndtri(Sobol(len(names), rng=0).random(MASS_NODES))[:, None, None]
+        size = max(1, NUMBERS // (MASS_NODES * members * len(columns)))
+        found = np.empty((len(x), members))
+        for start in range(0, len(x), size):
+            part = x[start : start + size]
+            y = population.flow.decode(noise, part).numpy()  # (K, n, M, D)
+            given = np.broadcast_to(part[:, None], (*y.shape[:-1], part.shape[1]))
+            rows = np.concatenate([given, y], axis=-1)
+            is_met = self.constraints.met(rows.reshape(-1, rows.shape[-1]))
+            found[start : start + size] = is_met.reshape(y.shape[:-1]).sum(axis=0)
+        return np.log((found + 0.5) / (MASS_NODES + 1))
 
     def _target_inside(
         self, x: Array, intervals: Array, generator: np.random.Generator
@@ -238,12 +286,12 @@ class TargetPosteriors:
         Args:
             x: contexts ``(n, d)`` in the user's units.
         """
-        z = np.linspace(-REACH, REACH, NODES)
+        z = np.linspace(-REACH, REACH, CUT_NODES if self.constraints else NODES)
         log_weights = -0.5 * z**2
         log_weights -= np.logaddexp.reduce(log_weights)
         population = self.population
-        found = np.empty((len(x), population.members, NODES))
-        size = max(1, population.chunk // NODES)
+        found = np.empty((len(x), population.members, len(z)))
+        size = max(1, population.chunk // len(z))
         for start in range(0, len(x), size):
             part = slice(start, start + size)
             y = population.flow.decode(z.reshape(-1, 1, 1, 1), x[part])  # (K, n, M, 1)
@@ -290,3 +338,8 @@ class TargetPosteriors:
         values = np.where(inside, intervals, float(part.restore(torch.zeros(1, 1, 1).double())))
         scaled = part.scale(values.reshape(-1, 1, 1)).reshape(intervals.shape)
         return np.where(inside, scaled, np.where(intervals <= low, -np.inf, np.inf))
+
+
+def _with_each(x: Array, values: Sequence[float]) -> Array:
+    """Return each context of ``x`` ``(n, d)`` with each of K values after it, ``(n K, d + 1)``."""
+    return np.column_stack([x.repeat(len(values), axis=0), np.tile(values, len(x))])

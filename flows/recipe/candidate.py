@@ -101,7 +101,8 @@ def score_unseen(part: Population, folds: Sequence[Fold], places: Sequence[Whole
         log q(x_o) ~ log 1/K sum_k q(x_o, x_k) / r(x_k | x_o)
 
     The estimate is unbiased, so the expectation of its logarithm is at most log q(x_o). Source:
-    Owen 2013, chapter 9.
+    Owen 2013, chapter 9. With constraints, completions that break one have no density, unless all
+    completions of a row do.
 
     Args:
         part: the population.
@@ -110,7 +111,8 @@ def score_unseen(part: Population, folds: Sequence[Fold], places: Sequence[Whole
     """
     recipe, most = folds[0].recipe, max(map(len, places))
     gaps = any(np.isnan(fold.unseen).any() for fold in folds)
-    are_filled = gaps and not part.scores_gaps
+    possible = folds[0].possible
+    are_filled = gaps and (possible is not None or not part.scores_gaps)
     count = recipe.completions(max(len(fold.checked) for fold in folds)) if are_filled else 1
     # A smaller fold repeats its first rows, which are then scored twice
     padded = np.stack([np.resize(each, most) for each in places])
@@ -124,6 +126,10 @@ def score_unseen(part: Population, folds: Sequence[Fold], places: Sequence[Whole
             rows, log_r = [each for each, _ in drawn], np.stack([each for _, each in drawn])
         value = torch.from_numpy(np.stack(rows, axis=1))
         log_q = part.score(value).double().numpy().T.reshape(*log_r.shape)
+        if are_filled and possible is not None:
+            inside = np.stack([possible(each) for each in rows]).reshape(log_q.shape)
+            inside |= ~inside.any(axis=-1, keepdims=True)
+            log_q = np.where(inside, log_q, -np.inf)
         found.append(np.logaddexp.reduce(log_q - log_r - np.log(count), axis=-1))
     scores = np.concatenate(found, axis=1)
     return [row[: len(each)] for row, each in zip(scores, places, strict=True)]

@@ -19,6 +19,7 @@ from flows.mixtures.gaussian_mixture import GaussianMixture, context_filler
 from flows.mixtures.mixture import Mixture
 from flows.networks.preprocessing import Preprocessing
 from flows.networks.to_real import ToReal
+from flows.recipe.mass import Possible
 from flows.recipe.noise import NeighbourNoise, PointNoise
 from flows.recipe.regularisation import Regularisation
 
@@ -47,6 +48,7 @@ class Fold:
         copies: the row that each row repeats, ``(n,)``, if rows are repeated by their weights.
         recipe: the numbers of the recipe.
         labels: the number of first columns that hold codes of labels with a density of their own.
+        possible: tells which rows meet the constraints of the table; ``None`` without constraints.
 
     Attributes:
         label_density: the density of the labels, which ``MixtureCandidate`` fits; ``None`` before.
@@ -72,7 +74,9 @@ class Fold:
         copies: Whole | None = None,
         recipe: Recipe | None = None,
         labels: int = 0,
+        possible: Possible | None = None,
     ) -> None:
+        self.possible = possible
         self.number, self.to_real, self.context, self.seed = number, to_real, context, seed
         self.labels, self.sizes = labels, tuple(to_real.label_counts[:labels])
         self.label_density: Mixture | None = None

@@ -35,6 +35,7 @@ from flows.recipe.candidate import Candidate, Fitted, held_out_scores
 from flows.recipe.clock import Clock
 from flows.recipe.ensemble import Ensemble
 from flows.recipe.fold import Fold
+from flows.recipe.mass import Possible, log_mass
 from flows.recipe.record import MemberRecord, Record, RowScores, RowState
 
 REFERENCES = "independent Gaussians", "one Gaussian"
@@ -54,6 +55,8 @@ class Learned(NamedTuple):
         recipe: the numbers of the recipe.
         labels: the number of first columns that hold codes of labels with a density of their own; 0
             if codes are learned as numbers.
+        possible: tells which rows ``(n, D)`` meet the constraints of the table; ``None`` without
+            constraints. The constraints of a density with a context are applied given x, later.
     """
 
     rows: Array
@@ -64,6 +67,7 @@ class Learned(NamedTuple):
     seed: int = 0
     recipe: Recipe | None = None
     labels: int = 0
+    possible: Possible | None = None
 
 
 def learn(
@@ -98,9 +102,14 @@ def learn(
             found, own = found.kept(best), own[:, best]
         fitted.append(found)
         scores.append(own)
-    log_q = np.column_stack(scores)
-    weights = stacking.weights(log_q[fold_of >= 0])
+    log_q, mass = np.column_stack(scores), dict[str, Any]()
     parts = [part for each in fitted for part in each.parts]
+    if learned.possible is not None:  # score the members given the constraints
+        masses = [log_mass(part, learned.possible, learned.seed) for part in parts]
+        log_p, error = (np.concatenate(each) for each in zip(*masses, strict=True))
+        log_q -= log_p.reshape(-1, folds).T[fold_of]
+        mass = {"log_mass": log_p.tolist(), "log_mass_se": error.tolist()}
+    weights = stacking.weights(log_q[fold_of >= 0])
     record = Record(
         recipe="auto",
         rows=len(rows),
@@ -109,10 +118,14 @@ def learn(
         references=score_references(every),
         scores=log_q,
         cuts=clock.ended if clock.is_recorded else {},
+        **mass,
         **held_out_fields(learned, group, fold_of, ensemble_log_prob(log_q, weights)),
         **{key: value for each in fitted for key, value in each.record.items()},
     )
-    return Ensemble(parts, stacking.per_member(weights, folds)), record
+    of_members = stacking.per_member(weights, folds)
+    if mass:  # the density of the ensemble is sum_m w_m q_m(x) / P_m(A)
+        of_members = of_members / np.exp(mass["log_mass"])
+    return Ensemble(parts, of_members / of_members.sum() if mass else of_members), record
 
 
 def make_fold(learned: Learned, fold_of: Whole, number: int) -> Fold:
@@ -124,7 +137,7 @@ def make_fold(learned: Learned, fold_of: Whole, number: int) -> Fold:
         number: the number of the fold.
     """
     how = (learned.to_real, learned.context, learned.seed, learned.copies, learned.recipe)
-    return Fold(learned.rows, fold_of, number, *how, learned.labels)
+    return Fold(learned.rows, fold_of, number, *how, learned.labels, learned.possible)
 
 
 def member_records(fitted: Fitted, folds: int) -> list[MemberRecord]:

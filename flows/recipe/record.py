@@ -146,6 +146,10 @@ class Record:
         row_scores: the out-of-fold scores of the rows.
         scores: the log-density of each row under the member of each setting that did not learn from
             the row, ``(n, C)``, ``NaN`` for a row that is not held out; not in a file.
+        log_mass: for each member, the log-probability that its draws meet the constraints of the
+            table; empty without constraints. The members' log-densities given the constraints are
+            larger by this number.
+        log_mass_se: the standard errors of ``log_mass``.
         cuts: (auto) the places at which a limit of time cut the recipe (``Cuts``); empty if there
             was no limit.
     """
@@ -162,6 +166,8 @@ class Record:
     binned_scores: Sequence[BinnedScores] = ()
     row_scores: RowScores | None = None
     scores: Array | None = None
+    log_mass: Sequence[float] = ()
+    log_mass_se: Sequence[float] = ()
     cuts: Mapping[str, Any] = field(default_factory=dict)
 
     def out_of_fold_members(self, fold: int) -> Mask:

@@ -177,48 +177,64 @@ class Constraint:
         return np.where(found == UNDECIDED, np.nan, found)
 
 
-class Broken(NamedTuple):
-    """Rows that break constraints.
+@dataclass(frozen=True)
+class Constraints:
+    """The constraints of a table, for rows in the user's units that are not rounded.
 
     Args:
-        row: the index of the first.
-        constraint: the first constraint that it breaks.
-        rows: the number of rows that break a constraint.
+        fields: the D learned columns.
+        each: the constraints.
     """
 
-    row: int
-    constraint: Constraint
-    rows: int
+    fields: Sequence[Field]
+    each: tuple[Constraint, ...] = ()
 
+    @classmethod
+    def of(cls, schema: Schema) -> Constraints:
+        """Return the constraints of a schema. Raises ``TableError`` as ``Constraint.parse``.
 
-def met(constraints: Sequence[Constraint], rows: Array) -> Mask:
-    """Return which complete rows meet all constraints, ``(n,)``.
+        Args:
+            schema: the schema.
+        """
+        each = tuple(Constraint.parse(text, schema) for text in schema.require)
+        return cls(schema.fields, each)
 
-    A row with an undefined number, such as 0 / 0, does not meet the constraint.
+    def __bool__(self) -> bool:
+        """Return whether there is a constraint."""
+        return bool(self.each)
 
-    Args:
-        constraints: the constraints.
-        rows: the rows ``(n, D)``, as of ``Constraint.holds``.
-    """
-    found = np.ones(len(rows), dtype=np.bool_)
-    for each in constraints:
-        found &= each.holds(rows) == 1
-    return found
+    @property
+    def texts(self) -> str:
+        """The constraints in quotes, for messages."""
+        return " and ".join(repr(each.text) for each in self.each)
 
+    def met(self, rows: Array) -> Mask:
+        """Return which complete rows meet all constraints after rounding, ``(n,)``.
 
-def broken(constraints: Sequence[Constraint], rows: Array) -> Broken | None:
-    """Return the rows whose known values break a constraint; ``None`` if there are none.
+        A row with an undefined number, such as 0 / 0, does not meet the constraint.
 
-    Args:
-        constraints: the constraints.
-        rows: the rows ``(n, D)``, as of ``Constraint.holds``.
-    """
-    found = np.array([each.holds(rows) == 0 for each in constraints])
-    are_broken = found.any(axis=0)
-    if not are_broken.any():
-        return None
-    row = int(are_broken.argmax())
-    return Broken(row, constraints[int(found[:, row].argmax())], int(are_broken.sum()))
+        Args:
+            rows: the rows ``(n, D)``, with codes for labels.
+        """
+        found, rows = np.ones(len(rows), dtype=np.bool_), self._written(rows)
+        for each in self.each:
+            found &= each.holds(rows) == 1
+        return found
+
+    def broken(self, rows: Array) -> Mask:
+        """Return which constraints the known values of rows break, ``(n, constraints)``.
+
+        Args:
+            rows: the rows ``(n, D)``, with codes for labels and ``NaN`` for gaps.
+        """
+        rows = self._written(rows)
+        found = [each.holds(rows) == 0 for each in self.each]
+        return np.stack(found, axis=1) if found else np.zeros((len(rows), 0), dtype=np.bool_)
+
+    def _written(self, rows: Array) -> Array:
+        """Return rows rounded as they are written."""
+        columns = zip(self.fields, rows.T, strict=True)
+        return np.stack([each.shown(np.asarray(each.round(x))) for each, x in columns], axis=1)
 
 
 class _Reader:

@@ -96,8 +96,8 @@ class Notice:
 
     def text(self, words: Words) -> str:
         """Return one line, with the remedies in the ``words`` of a front end."""
-        place = "" if self.column is None else f"column {self.column}"
-        place += "" if self.row is None else f", row {self.row}"
+        places = {"column": self.column, "row": self.row}
+        place = ", ".join(f"{what} {name}" for what, name in places.items() if name is not None)
         advice = (f"to {aim}, {words(remedy)}" for aim, remedy in self.advice)
         return "; ".join([f"{place} {self.problem}".strip(), *advice])
 

@@ -60,6 +60,12 @@ def _marks(na: Sequence[Any]) -> list[str]:
     return [*map(str, na)]
 
 
+def _texts(require: Any) -> list[str]:
+    if isinstance(require, str):
+        raise TypeError(f"require = {require!r}: must be a list, such as [{require!r}]")
+    return [*map(str, require)]
+
+
 Target = Annotated[
     str | Sequence[str] | None,
     Option(
@@ -194,6 +200,20 @@ class RegressorOptions(TableOptions, total=False):
 
 class DensityOptions(RegressorOptions, total=False):
     """The options of ``flows.DensityEstimator``, which has no target."""
+
+    require: Annotated[
+        Sequence[Any],
+        Option(
+            (),
+            'constraints that all rows meet, such as ``["start <= end", "bonus <= income / 2"]``: '
+            "comparisons of columns, numbers, quoted labels and dates, with ``+ - * /``, ``and``, "
+            "``or`` and ``not``. The density is 0 elsewhere, so samples, filled values and "
+            "predictions meet the constraints. ``docs/tables-reference.md`` has the rules.",
+            shell="a constraint that all rows meet, such as 'start <= end'",
+            metavar="CONSTRAINT",
+            clean=_texts,
+        ),
+    ]
 
     mixtures: Annotated[
         int,

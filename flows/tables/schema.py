@@ -35,12 +35,14 @@ class Schema:
         names: the names of all columns, in the order of the table.
         unlearned: the other columns.
         na: marks of missing values that the user named.
+        require: the constraints that all rows meet, as the user writes them.
     """
 
     fields: tuple[Field, ...]
     names: tuple[str, ...] = ()
     unlearned: tuple[Unlearned, ...] = ()
     na: tuple[str, ...] = ()
+    require: tuple[str, ...] = ()
 
     @classmethod
     def fit(
@@ -76,12 +78,14 @@ class Schema:
         if "carried" in table:  # version 0.3
             return _of_version_0_3(fields, table)
         unlearned = tuple(map(Unlearned.from_json, table.get("unlearned", ())))
-        return cls(fields, tuple(table["names"]), unlearned, tuple(table.get("na", ())))
+        others = (tuple(table.get(key, ())) for key in ("na", "require"))
+        return cls(fields, tuple(table["names"]), unlearned, *others)
 
     def to_json(self) -> dict[str, Any]:
         """Return the schema as JSON, without the fields; ``from_json`` reads it."""
         unlearned = [each.to_json() for each in self.unlearned]
-        return {"names": list(self.names), "unlearned": unlearned, "na": list(self.na)}
+        found = {"names": list(self.names), "unlearned": unlearned, "na": list(self.na)}
+        return {**found, "require": list(self.require)} if self.require else found
 
     @cached_property
     def learned(self) -> list[str]:

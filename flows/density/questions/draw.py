@@ -49,10 +49,12 @@ class Draw(Question):
         effective = np.full(n, np.inf)
         places = np.flatnonzero(region.gaps.any(axis=1))
         goal = Goal(max(ENOUGH, PER_DRAW * self.count))
+        met = density.constraints.met if density.constraints else None
         for place, posterior in density.posteriors(region.take(places), self.seed, goal):
             k = places[place]
+            posterior.check(region.label(k))
             rng = numpy_generator(self.seed, "unknown", int(region.row_numbers[k]), 1)
-            found[k] = posterior.pick(self.count, rng)
+            found[k] = posterior.pick(self.count, rng, met)
             effective[k] = posterior.effective
         drawn = round_rows(density.columns, found.reshape(-1, dim)).reshape(found.shape)
         known = region.rows[:, None]

@@ -25,7 +25,8 @@ COUNTER = "draw"  # the added column, which numbers the versions of a row
 class Impute(Question):
     """Rows with their missing values filled, given the other values of each row.
 
-    A missing value becomes its conditional median; for a category, its most probable label. With
+    A missing value becomes its conditional median; for a category, its most probable label. If
+    these values break a constraint together, the nearest draw that meets it replaces them. With
     draws, there are several versions of each row, in which the missing values are drawn jointly.
     The result is ``rows``, ``(n, versions, D)``.
 
@@ -60,13 +61,16 @@ class Impute(Question):
         filled, effective = region.rows.copy(), np.full(len(region), np.inf)
         places = np.flatnonzero(region.gaps.any(axis=1))
         for place, posterior in density.posteriors(region.take(places)):
-            k = places[place]
+            k, gaps = places[place], np.flatnonzero(region.gaps[places[place]]).tolist()
+            posterior.check(region.label(k))
             effective[k] = posterior.effective
-            for d in np.flatnonzero(region.gaps[k]).tolist():
+            for d in gaps:
                 if density.columns[d].labels:
                     filled[k, d] = label_probabilities(density.columns[d], posterior, d).argmax()
                 else:
                     filled[k, d] = posterior.quantiles(d, np.array(0.5))
+            if density.constraints and not density.constraints.met(filled[k : k + 1])[0]:
+                filled[k] = posterior.nearest(filled[k], gaps)
         filled = np.where(region.gaps, round_rows(density.columns, filled), region.rows)
         return Answer({"rows": filled[:, None]}, effective)
 

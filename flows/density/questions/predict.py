@@ -67,6 +67,7 @@ class Predict(Question):
         found = Answer(results, np.empty(n))
         goal = Goal(error=ERROR) if region.intervals else Goal()
         for k, posterior in density.posteriors(region.hiding(hidden), goal=goal):
+            posterior.check(region.label(k))
             found.effective[k] = posterior.effective
             for name, d in places.items():
                 found[name][k] = self._summary(density, posterior, d)

@@ -60,6 +60,7 @@ class Score(Question):
         results = {"members": members, "log_density": np.full(n, -np.inf), "error": np.zeros(n)}
         found = Answer(results, np.full(n, np.inf))
         impossible = (region.gaps & ~region.missing)[:, outputs].any(axis=1)
+        impossible |= density.constraints.broken(region.rows).any(axis=1)
         lacking = region.missing[:, outputs].any(axis=1) & bool(density.targets)
         direct = ~region.gaps.any(axis=1) & (not is_given.any())
         if direct.any():

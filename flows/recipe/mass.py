@@ -1,0 +1,52 @@
+"""The probability that the draws of a member meet constraints, which normalises the member::
+
+    q(x | A) = q(x) / P(A)    for a row x in A, the rows that meet all constraints
+
+P(A) is the share of draws that meet them. One half is added to the count, so that P(A) is not 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from flows.core.arrays import Array, Mask
+from flows.core.errors import UserError
+from flows.core.seeds import numpy_generator
+from flows.networks.population import Population
+
+DRAWS = 20_000  # of each member
+LEAST = 0.01  # the smallest share of draws that meet the constraints, in at least one member
+
+# From rows (n, D) in the user's units to which rows are possible, (n,)
+Possible = Callable[[Array], Mask]
+
+
+@torch.no_grad()
+def log_mass(population: Population, possible: Possible, seed: int) -> tuple[Array, Array]:
+    """Return log P(A) of each member, ``(M,)``, and the standard errors ``(M,)``.
+
+    Args:
+        population: the members.
+        possible: tells which rows meet the constraints.
+        seed: the seed of the draws.
+
+    Raises ``UserError`` if nearly no draw meets the constraints.
+    """
+    rng = numpy_generator(seed, "constraint")
+    counts = np.zeros(population.members)
+    for start in range(0, DRAWS, population.chunk):
+        size = min(population.chunk, DRAWS - start)
+        drawn = population.sample((size,), rng).double().numpy()
+        inside = possible(drawn.reshape(-1, drawn.shape[-1]))
+        counts += inside.reshape(drawn.shape[:2]).sum(axis=0)
+    share = (counts + 0.5) / (DRAWS + 1)
+    if share.max() < LEAST:
+        raise UserError(
+            f"require: at most {share.max():.2%} of the draws of a member meet the constraints, so "
+            "they cannot be learned; an equation between columns, for example, leaves no density: "
+            "leave out the column that the others determine"
+        )
+    return np.log(share), np.sqrt((1 - share) / (share * DRAWS))
