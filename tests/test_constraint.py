@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from helpers import error_message, field, learned
 
-from flows.tables.constraint import Constraint, broken, met
+from flows.tables.constraint import Constraint, Constraints
 from flows.tables.field import Field
 from flows.tables.kinds.category import Category
 from flows.tables.kinds.unlearned import Carried, Identifier
@@ -61,6 +61,10 @@ PLACES = {each.name: d for d, each in enumerate(FIELDS)}
 
 def parse(text: str) -> Constraint:
     return Constraint.parse(text, SCHEMA)
+
+
+def met(each: list[Constraint], rows: np.ndarray) -> np.ndarray:
+    return Constraints(FIELDS, tuple(each)).met(rows)
 
 
 def rows_of(**columns) -> np.ndarray:
@@ -500,13 +504,10 @@ def test_rows_meet_all_constraints_or_break_one():
     a, b = np.array([1, 1, 3, NAN, 2, 0]), np.array([2, 2, 2, 2, NAN, 0])
     rows = rows_of(a=a, b=b, c=[5, 6, 6, 6, 6, 0])
     assert met(several, rows).tolist() == [True, False, False, False, False, False]
-    assert broken(several, rows) == (1, several[1], 3)
-    assert broken(several[:1], rows) == (2, several[0], 1)
-    assert broken(several, rows[2:]) == (0, several[0], 2)
-    assert broken(several, rows[[0, 4, 5]]) is None
+    found = Constraints(FIELDS, tuple(several)).broken(rows)
+    assert np.argwhere(found).tolist() == [[1, 1], [2, 0], [2, 1], [3, 1]]
     assert met([], rows).all()
-    assert broken([], rows) is None
-    assert broken(several, rows[:0]) is None
+    assert Constraints(FIELDS).broken(rows).shape == (6, 0)
     assert met(several, rows[:0]).shape == (0,)
 
 
@@ -546,5 +547,6 @@ def test_the_constraints_of_a_learned_table_agree_with_pandas():
         ("sum <= 0.3 or ward == 'west'", (frame["sum"] <= 0.3) | (frame.ward == "west")),
     ):
         constraint = Constraint.parse(text, found.schema)
-        np.testing.assert_array_equal(met([constraint], found.values), expected, err_msg=text)
+        cut = Constraints(found.schema.fields, (constraint,))
+        np.testing.assert_array_equal(cut.met(found.values), expected, err_msg=text)
         assert 0 < np.mean(expected) < 1

@@ -51,8 +51,7 @@ def describe(population: Population, schema: Schema, record: Record | None) -> s
             kind = f"{settings['model']} network" if "model" in settings else "network"
             lines.append(f"{_count(len(members), kind if steps else 'mixture')} {line}")
     if record.log_mass:
-        weights = population.member_weights.numpy()
-        share = float(weights @ np.exp(np.array(record.log_mass)))
+        share = float(population.member_weights.numpy() @ np.exp(np.array(record.log_mass)))
         lines.append(f"{share:.1%} of draws meet the constraints; others are drawn again")
     if record.cuts:
         cuts = json.dumps(record.cuts)

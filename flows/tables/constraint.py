@@ -123,6 +123,7 @@ class Constraint:
     Args:
         text: the constraint as a user writes it.
         names: the columns that it names, in order.
+        places: the indices of the learned columns that it depends on.
 
     Examples:
         >>> import flows
@@ -136,6 +137,7 @@ class Constraint:
 
     text: str
     names: tuple[str, ...]
+    places: tuple[int, ...] = field(repr=False)
     _relation: Relation = field(repr=False, compare=False)
 
     @classmethod
@@ -159,7 +161,7 @@ class Constraint:
         """
         reader = _Reader(text, schema)
         relation = reader.read()
-        return cls(text, tuple(reader.columns), relation)
+        return cls(text, tuple(reader.columns), tuple(sorted(reader.places)), relation)
 
     def holds(self, rows: Array) -> Array:
         """Return 1 for each row where the constraint holds, 0 where it is broken, ``(n,)``.
@@ -196,8 +198,7 @@ class Constraints:
         Args:
             schema: the schema.
         """
-        each = tuple(Constraint.parse(text, schema) for text in schema.require)
-        return cls(schema.fields, each)
+        return cls(schema.fields, tuple(Constraint.parse(text, schema) for text in schema.require))
 
     def __bool__(self) -> bool:
         """Return whether there is a constraint."""
@@ -233,8 +234,11 @@ class Constraints:
 
     def _written(self, rows: Array) -> Array:
         """Return rows rounded as they are written."""
-        columns = zip(self.fields, rows.T, strict=True)
-        return np.stack([each.shown(np.asarray(each.round(x))) for each, x in columns], axis=1)
+        written = rows.copy()
+        for d in {d for each in self.each for d in each.places}:
+            field = self.fields[d]
+            written[:, d] = field.shown(np.asarray(field.round(rows[:, d])))
+        return written
 
 
 class _Reader:
@@ -248,6 +252,7 @@ class _Reader:
     def __init__(self, text: str, schema: Schema) -> None:
         self.text, self.schema, self.source = text, schema, ""
         self.columns: dict[str, Field] = {}  # that the constraint names
+        self.places: set[int] = set()  # of the learned columns that the values depend on
         self.quoted: list[str] = []  # the names in backticks
         self.mark = "_"  # begins the identifiers in their place, and occurs nowhere else
 
@@ -407,6 +412,8 @@ class _Reader:
             with self.faults():
                 source = self.schema.find(name)
             column = fields[source]
+        terms = [key for key, _ in source.terms] if isinstance(source, Carried) else [name]
+        self.places |= {self.schema.find(each) for each in terms}
         types = {
             Type.LABEL: bool(column.labels),
             Type.DATE: isinstance(column, Date),
