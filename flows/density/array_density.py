@@ -196,16 +196,24 @@ class ArrayDensity:
         if self.constraints:
             share = float(self.population.member_weights.numpy() @ np.exp(self.log_mass))
         for start in range(0, max(n, 1), ROWS_PER_DRAW):
-            wanted, found = min(ROWS_PER_DRAW, n - start), np.empty((0, len(self.columns)))
-            while True:
-                tried = min(ROWS_PER_DRAW, math.ceil((wanted - len(found)) / share))
-                drawn = self.population.ensemble_sample(tried, rng).double().numpy()
-                if self.constraints:
-                    drawn = drawn[self.constraints.met(drawn)]
-                found = np.concatenate([found, drawn])
-                if len(found) >= wanted:
-                    break
+            wanted = min(ROWS_PER_DRAW, n - start)
+            found = self._accepted(wanted, rng, share)
+            while len(found) < wanted:
+                more = self._accepted(wanted - len(found), rng, share)
+                found = np.concatenate([found, more])
             yield found[:wanted]
+
+    def _accepted(self, wanted: int, rng: np.random.Generator, share: float) -> Array:
+        """Return draws that meet the constraints, about as many as ``wanted``.
+
+        Args:
+            wanted: the number of rows.
+            rng: the source of the draws.
+            share: the share of the draws that meet the constraints.
+        """
+        tried = min(2 * ROWS_PER_DRAW, math.ceil(wanted / share))
+        drawn = self.population.ensemble_sample(tried, rng).double().numpy()
+        return drawn[self.constraints.met(drawn)] if self.constraints else drawn
 
     def posteriors(
         self, region: Region, seed: int = 0, goal: Goal | None = None, own: Array | None = None
