@@ -38,7 +38,8 @@ def _run(arguments: argparse.Namespace) -> None:
     module = "overview" if arguments.verb == "inspect" else "verbs"  # inspect needs no torch
     try:
         verbs = import_module(f"flows.command_line.{module}")
-        work = getattr(verbs, arguments.verb, None) or verbs.ask
+        is_question = module == "verbs" and arguments.verb in verbs.QUESTIONS
+        work = verbs.ask if is_question else getattr(verbs, arguments.verb)
         work(arguments)
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in OPTIONAL:

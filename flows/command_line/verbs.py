@@ -31,11 +31,11 @@ from flows.density.description import describe
 from flows.density.fitting import fit_table, load_array_density
 from flows.density.question import Question
 from flows.density.questions.draw import Draw
-from flows.density.questions.draw import sample as rows_of
 from flows.density.questions.impute import Impute
 from flows.density.questions.predict import QUANTILES, Predict
 from flows.density.questions.probability import EventProbability
 from flows.density.questions.score import Score
+from flows.density.sampling import sample as rows_of
 from flows.networks.image_flow import ImageFlow
 from flows.tables import files
 from flows.tables.notices import Notice, show
@@ -85,9 +85,9 @@ def sample(arguments: argparse.Namespace) -> None:
     if rows is not None:
         written = format_of(arguments)
         return files.write(output, answers(Draw(1, seed), density, rows, written, "sample"))
-    collector, asked = Collector(), conditions(density, parse_conditions(density, given))
+    collector, region = Collector(), conditions(density, parse_conditions(density, given))
     with progress("sample", n, "row") as bar:
-        files.write(output, rows_of(density, n, seed, asked, collector, bar.update))
+        files.write(output, rows_of(density, n, seed, region, collector, bar.update))
     show(collector.notices(), shell_words)
 
 
@@ -123,8 +123,6 @@ def _predict(arguments: argparse.Namespace, density: ArrayDensity) -> Question:
     for name in names if arguments.quantiles else ():
         if density.columns[density.schema.find(name)].labels:
             raise UserError(f"--quantiles: {name} is a category; its labels have probabilities")
-    if (arguments.table is None) == (not arguments.given):
-        raise UserError("predict needs either a table or --given")
     return Predict(names, arguments.quantiles or QUANTILES)
 
 
@@ -208,13 +206,16 @@ def _load(arguments: argparse.Namespace, *, needs_columns: bool = True) -> Array
 
 def _ask(arguments: argparse.Namespace, density: ArrayDensity, question: Question) -> None:
     """Ask a question about the rows of a table, or about conditions, and write the answers."""
-    if getattr(arguments, "table", None) is not None:
+    table, given = getattr(arguments, "table", None), getattr(arguments, "given", [])
+    if "table" in arguments and "given" in arguments and (table is None) == (not given):
+        raise UserError(f"{arguments.verb} needs either a table or --given")
+    if table is not None:
         written = format_of(arguments)
-        found = answers(question, density, arguments.table, written, arguments.verb)
+        found = answers(question, density, table, written, arguments.verb)
         return write(arguments.output, density.columns, written, found)
     collector = Collector()
-    given = parse_conditions(density, once("--given", arguments.given))
-    found = run(question, density, conditions(density, given), collector)
+    region = conditions(density, parse_conditions(density, once("--given", given)))
+    found = run(question, density, region, collector)
     frames = [question.rows(density, *each) for each in found]
     show(collector.notices(), shell_words)
     files.write(getattr(arguments, "output", None), frames)

@@ -1,8 +1,7 @@
 """The density of a table on arrays: log-densities, draws, and posteriors of unknown values.
 
 Rows are numbers ``(n, D)`` in the user's units, with codes for labels and ``NaN`` for unknown
-values. ``question.py`` asks questions about rows. This module does not use pandas and prints
-nothing.
+values. ``asking.py`` asks questions about rows. This module does not use pandas and prints nothing.
 """
 
 from __future__ import annotations
@@ -255,7 +254,8 @@ class ArrayDensity:
         effective = np.empty(len(region))
         for k, posterior in self.posteriors(region):
             log_q[k], effective[k] = posterior.log_evidence, posterior.effective
-        log_q[region.gaps.all(axis=1)] = 0.0  # a row without known values has probability 1
+        if not region.intervals:  # a row without known values has probability 1
+            log_q[region.gaps.all(axis=1)] = 0.0
         return self.ensemble(log_q), effective
 
     @cached_property

@@ -71,7 +71,12 @@ def run(
         rough = answer.effective[answer.effective < question.enough]
         least, total = min(rough, default=np.inf), len(answer.effective)
         collector.add(
-            "rough", question.noun, count=len(rough), of=total, least=least, values=[question]
+            "rough",
+            question.noun,
+            count=len(rough),
+            of=total,
+            least=least,
+            values=[question.roughness],
         )
         yield each, answer
 

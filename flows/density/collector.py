@@ -150,7 +150,7 @@ def _broken(tallies: Tallies) -> list[Notice]:
 
 def _rough(tallies: Tallies) -> list[Notice]:
     return [
-        Notice(each.values[0].roughness(each.count, each.of, each.least))
+        Notice(each.values[0](each.count, each.of, each.least))  # in the words of the question
         for each in tallies.values()
     ]
 

@@ -24,12 +24,13 @@ from flows.density.collector import Collector
 from flows.density.conditions import conditions, event_conditions
 from flows.density.description import describe
 from flows.density.question import Answer, Asked, Question
-from flows.density.questions.draw import Draw, sample
+from flows.density.questions.draw import Draw
 from flows.density.questions.impute import Impute
 from flows.density.questions.predict import QUANTILES, Predict
 from flows.density.questions.probability import EventProbability, Probability, probability_of
 from flows.density.questions.score import Score
 from flows.density.questions.surprise import Surprise
+from flows.density.sampling import sample
 from flows.density.target_density import density_of
 from flows.networks.population import Population
 from flows.posterior.region import Region
@@ -249,8 +250,8 @@ class Density:
         n = 1 if n is None else n
         if n < 0:
             raise UserError(f"n = {n}: must be 0 or more")
-        collector, asked = Collector(), conditions(self._array, given)
-        frames = [*sample(self._array, n, seed, asked, collector)]
+        collector, region = Collector(), conditions(self._array, given)
+        frames = [*sample(self._array, n, seed, region, collector)]
         show(collector.notices())
         return pd.concat(frames, ignore_index=True)
 
@@ -336,7 +337,7 @@ class Density:
         The result has the frame's index. Its columns are ``mean``, ``sd`` and quantiles such as
         ``q0.05``, in the column's unit, or as durations for a column of durations; or the labels of
         a category with their probabilities; and ``effective_draws``, the effective number of draws,
-        which is ``NaN`` for a row without draws. ``ArrayDensity.predict`` defines the mean and the
+        which is ``NaN`` for a row without draws. ``Predict`` defines the mean and the
         standard deviation.
 
         Args:
@@ -374,7 +375,7 @@ class Density:
         The result has the frame's index and the density's columns. A value with a surprise above 0
         is less probable given its row than in its column alone. The surprise is about -0.5 if the
         column is independent of the others, infinite for a value that its column does not allow,
-        and ``NaN`` for a missing value. ``ArrayDensity.surprise`` has the formula.
+        and ``NaN`` for a missing value. ``Surprise`` has the formula.
 
         Args:
             frame: rows of the table.
@@ -404,10 +405,10 @@ class Density:
         Args:
             question: the question.
             frame: rows of the table. Leave it out if there are conditions.
-            given: conditions in place of ``frame``, as in ``sample``; the result has one row.
+            given: conditions in place of ``frame``, as in ``sample``.
 
-        Raises ``TypeError`` unless there are either rows or conditions, and the errors of the
-        question.
+        Raises ``TypeError`` unless there are either rows or conditions, ``UserError`` for rows with
+        a column that the question adds, and the errors of the question.
 
         Examples:
             >>> import numpy as np
@@ -419,7 +420,11 @@ class Density:
             >>> list(density.ask(Score(), rows))
             ['x0', 'x1', 'log_density', 'log_density_sd', 'log_density_se']
         """
-        return self._rows(question, self._either("ask", frame, given))
+        rows = self._either("ask", frame, given)
+        there = () if isinstance(rows, Region) else map(str, self._frame(rows).columns)
+        for name in {*question.adds(self._array)}.intersection(there):
+            raise UserError(f"column {name}: the answer adds a column of this name; rename yours")
+        return self._rows(question, rows)
 
     def plot(
         self,

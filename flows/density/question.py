@@ -64,15 +64,15 @@ class Answer:
 class Question(ABC):
     """A question. A subclass is a frozen dataclass, whose fields are the settings.
 
-    A question knows neither files nor notices. Answers for a row do not depend on the other rows:
-    random streams are selected by the row's number.
+    A question knows neither files nor the collector of notices. Answers for a row do not depend on
+    the other rows: random streams are selected by the row's number.
     """
 
     noun: ClassVar[str]  # the results, in the plural, for notices
     needs_all: ClassVar[bool] = True  # whether rows must hold all learned columns
-    scores: ClassVar[bool] = False  # whether a value that its column does not allow is impossible
+    scores: ClassVar[bool] = False  # whether notices say that disallowed values are impossible
     fills_gaps: ClassVar[bool] = False  # whether the answer is about all unknown values together
-    because: ClassVar[str] = ""  # why a column is asked about, before "is not a target"
+    because: ClassVar[str] = ""  # such as "has missing values and ", before "is not a target"
     given: Sequence[str] = ()  # columns to condition on, beside the known values of gappy rows
     missing: str = "keep"  # what happens to rows with missing values (``apply_missing_policy``)
 
@@ -93,8 +93,8 @@ class Question(ABC):
         """
         return ()
 
-    def stated(self, density: ArrayDensity, region: Region) -> Sequence[int]:
-        """Return the columns of which the answer states a distribution, as indices.
+    def describes(self, density: ArrayDensity, region: Region) -> Sequence[str]:
+        """Return the names of the columns whose distributions the answer describes.
 
         Args:
             density: the density.

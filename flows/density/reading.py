@@ -59,9 +59,9 @@ class Reader:
         Raises ``TableError`` for a frame without a column that the question needs, and for values
         that are not numbers.
         """
-        there = frame if self.question.needs_all else self._with_all_columns(frame)
         fields = {field.name: field for field in self.columns}
-        table = parse(there, fields, self.source, self.written, self.schema.na)
+        shown = self._with_unknown_columns(frame)
+        table = parse(shown, fields, self.source, self.written, self.schema.na)
         kept = apply_missing_policy(table, self.question.missing)
         if self.question.missing == "drop":
             # A mask and not labels, because labels of the index may repeat
@@ -89,11 +89,13 @@ class Reader:
         nothing = pd.DataFrame(index=pd.RangeIndex(len(region)))
         return Asked(nothing, region, nothing, nothing)
 
-    def _with_all_columns(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return a frame with missing values in absent columns and in columns that are hidden.
+    def _with_unknown_columns(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return a frame with missing values in hidden columns and, if they may lack, in others.
 
         Raises ``TableError`` for a frame that holds no column of the density.
         """
+        if self.question.needs_all and not self.question.hidden(self.density):
+            return frame
         names, hidden = self.density.names, [*self.question.hidden(self.density)]
         there = [*map(str, frame.columns)]
         if not {*names} & {*there}:
@@ -103,11 +105,10 @@ class Reader:
         lacking = [name for name in names if name not in there and name not in unknown]
         others = [name for name in there if name not in self.schema.names]
         # As after a typing error
-        self.collector.add(
-            "unmatched", count=int(bool(lacking and others)), values=[lacking, others]
-        )
+        are_unmatched = bool(lacking and others) and not self.question.needs_all
+        self.collector.add("unmatched", count=int(are_unmatched), values=[lacking, others])
         shown = frame.loc[:, [name not in hidden for name in there]]
-        absent = [name for name in names if name not in map(str, shown.columns)]
+        absent = hidden if self.question.needs_all else {*names}.difference(there) | {*hidden}
         return shown.assign(**dict.fromkeys(absent, np.nan))
 
     def _carried_in(self, frame: pd.DataFrame) -> pd.DataFrame:

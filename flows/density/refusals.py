@@ -23,16 +23,16 @@ def refuse(question: Question, density: ArrayDensity, region: Region) -> None:
         raise UserError(
             f"given: the density of {names} is conditional on all other columns already"
         )
-    stated = question.stated(density, region)
-    if len(stated) == len(density.columns):
+    described = question.describes(density, region)
+    if len(described) == len(density.columns):
         raise UserError(
             f"the density of {names} is conditional: give values of other columns (given), or fit "
             "the table without a target"
         )
-    for d in stated:
-        if density.inputs[d]:
+    for name in described:
+        if density.inputs[density.schema.find(name)]:
             raise UserError(
-                f"column {density.columns[d].name} {question.because}is not a target; the density "
+                f"column {name} {question.because}is not a target; the density "
                 f"is of {names} given the other columns: fit the table without a target"
             )
     if not question.fills_gaps:

@@ -80,10 +80,10 @@ class Draws:
         return found >= goal.effective and square_error <= goal.error**2
 
     def propose(self, count: int) -> Array | None:
-        """Adapt a new proposal to the draws, and return ``count`` draws from it, ``(count, U)``.
+        """Return ``count`` draws from a proposal that is adapted to all draws, ``(count, U)``.
 
-        Return ``None`` if the first proposal is good, or if there is nothing to adapt to; the
-        caller then draws from the first proposal.
+        Return ``None`` if the first proposal is good, or if there is nothing to adapt to. The
+        caller then takes ``count`` draws from the first proposal, which are counted here.
 
         Args:
             count: the number of draws.

@@ -168,20 +168,20 @@ class JointPosteriors:
         inside = restriction(region.intervals, columns, distilled.sizes, distilled.ends)
         proposal = BoxProposal(distilled.mixture, distilled.rows(region.rows), *inside)
         streams = [numpy_generator(seed, "unknown", number) for number in row_numbers]
-        clouds = [Draws(stream, self.member_weights) for stream in streams]
+        draws = [Draws(stream, self.member_weights) for stream in streams]
         waiting, count, total = np.arange(len(region)), FIRST, 0
         while len(waiting) and total < goal.most:
             for some in np.array_split(waiting, -(-count * len(waiting) // POINTS)):
-                self._draw(region, proposal, some, [clouds[k] for k in some], count)
+                self._draw(region, proposal, some, [draws[k] for k in some], count)
             total += count
             count = min(total, POINTS, goal.most - total)  # doubles the draws
-            waiting = waiting[[not clouds[k].reach(goal) for k in waiting]]
+            waiting = waiting[[not draws[k].reach(goal) for k in waiting]]
         log_own = np.full(len(region), np.nan)
         for k in np.flatnonzero(~np.isnan(own).any(axis=1)):
-            log_own[k] = self._log_own(own[k : k + 1], int(k), proposal, clouds[k])
+            log_own[k] = self._log_own(own[k : k + 1], int(k), proposal, draws[k])
         return [
             self._posterior(each.values, each.log_weights - np.log(len(each.z)), log_own=log_w)
-            for each, log_w in zip(clouds, log_own, strict=True)
+            for each, log_w in zip(draws, log_own, strict=True)
         ]
 
     def _draw(
@@ -189,15 +189,15 @@ class JointPosteriors:
         region: Region,
         proposal: BoxProposal,
         some: Whole,
-        clouds: Sequence[Draws],
+        draws: Sequence[Draws],
         count: int,
     ) -> None:
-        """Add ``count`` draws to each of ``clouds``, which belong to ``some`` rows of a region."""
+        """Add ``count`` draws to each of ``draws``, which belong to ``some`` rows of a region."""
         row, width = some.repeat(count), len(proposal.places)
         z = np.empty((len(row), width))
         places = np.split(np.arange(len(row)), len(some))
         levels, noise, is_first = np.empty((len(row), proposal.uniforms)), z.copy(), []
-        for each, own in zip(clouds, places, strict=True):
+        for each, own in zip(draws, places, strict=True):
             adapted = each.propose(count)
             is_first.append(np.full(count, adapted is None))
             if adapted is not None:
@@ -210,7 +210,7 @@ class JointPosteriors:
         log_first, log_labels = proposal.log_prob(row, z), np.zeros(len(row))
         points = region.rows[row]
         if (proposal.known.codes < 0).any():
-            for each, own in zip(clouds, places, strict=True):
+            for each, own in zip(draws, places, strict=True):
                 filled, log_labels[own] = proposal.with_labels(row[own], z[own], each.generator)
                 points[own[:, None], self.distilled.labels] = filled.codes
         numbers = [self.distilled.numbers[place] for place in proposal.places]
@@ -219,7 +219,7 @@ class JointPosteriors:
         inside = proposal.is_inside(z)
         log_q[inside] = self.log_density(points[inside]) + log_slope[inside, None]
         log_q += region.log_share(self.columns, points)[:, None]
-        for each, own in zip(clouds, places, strict=True):
+        for each, own in zip(draws, places, strict=True):
             each.add(z[own], log_first[own], log_q[own], points[own])
 
     def _log_own(self, row: Array, k: int, proposal: BoxProposal, draws: Draws) -> float:

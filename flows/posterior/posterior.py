@@ -27,7 +27,8 @@ class Posterior:
             to the member's density of the known columns.
         weights: the weights in the ensemble, ``(N,)``, which sum to 1; ``NaN`` if no value has a
             weight above 0.
-        is_exact: whether the values come from quadrature or labels, and not from random draws.
+        is_exact: whether the weights are those of quadrature or of labels, and not of importance
+            sampling.
         along: the column that quadrature integrated over, if there is one.
         log_own: minus the log-density of the proposal at the true values of the row; ``NaN`` if
             they are unknown. The log-weight of the true values, counted as one more draw, is their

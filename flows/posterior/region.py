@@ -102,9 +102,14 @@ class Region:
         return np.isnan(self.rows)
 
     @property
+    def disallowed(self) -> Mask:
+        """Which values are refused, ``(n, D)``."""
+        return np.zeros(self.rows.shape, bool) if self.refused is None else self.refused
+
+    @property
     def missing(self) -> Mask:
         """Which values are unknown and not refused, ``(n, D)``."""
-        return self.gaps if self.refused is None else self.gaps & ~self.refused
+        return self.gaps & ~self.disallowed
 
     def of_gaps(self) -> Region:
         """Return the rows, which lack the same values, with the intervals of these values only."""

@@ -1,25 +1,21 @@
-"""Rows with unknown values drawn, and samples of rows."""
+"""Rows with their unknown values drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from flows.core.seeds import numpy_generator
 from flows.density.array_density import ArrayDensity
-from flows.density.asking import run
-from flows.density.collector import Collector
 from flows.density.question import Answer, Asked, Question
-from flows.density.refusals import refuse
-from flows.posterior.region import ENOUGH, MOST, Goal, Region
+from flows.posterior.region import ENOUGH, Goal, Region
 from flows.tables.lazy import pd
 from flows.tables.rows import round_rows
 
 PER_DRAW = 8  # effective draws for each draw that is kept, if many are kept
-TOGETHER = MOST // PER_DRAW  # rows that are drawn from one posterior, at most
 
 
 @dataclass(frozen=True)
@@ -40,8 +36,8 @@ class Draw(Question):
     needs_all: ClassVar[bool] = False
     fills_gaps: ClassVar[bool] = True
 
-    def stated(self, density: ArrayDensity, region: Region) -> Sequence[int]:
-        return range(len(density.columns)) if region.is_everything else ()
+    def describes(self, density: ArrayDensity, region: Region) -> Sequence[str]:
+        return density.names if region.is_everything else ()
 
     def answer(self, density: ArrayDensity, region: Region) -> Answer:
         n, dim = region.rows.shape
@@ -82,38 +78,3 @@ class Draw(Question):
             return super().roughness(rough, rows, least)
         share = f"{least / self.count:.0%}"
         return f"some rows repeat draws; the effective sample size is {share} of n"
-
-
-def sample(
-    density: ArrayDensity,
-    n: int,
-    seed: int,
-    conditions: Region,
-    collector: Collector,
-    on_rows: Callable[[int], Any] = lambda count: None,
-) -> Iterator[pd.DataFrame]:
-    """Yield ``n`` rows that meet conditions, in data frames with all columns of the table.
-
-    Args:
-        density: the density.
-        n: the number of rows.
-        seed: the seed of the random streams.
-        conditions: the region of one row; without conditions, rows of the whole density.
-        collector: counts what users should know.
-        on_rows: called with numbers of rows that are drawn.
-    """
-    if not conditions.is_everything:
-        pieces = -(-n // TOGETHER)
-        question = Draw(-(-n // max(pieces, 1)), seed)
-        for asked, answer in run(question, density, conditions.repeated(pieces), collector):
-            drawn = question.rows(density, asked, answer)[:n]
-            n -= len(drawn)
-            on_rows(len(drawn))
-            yield drawn
-        return
-    refuse(Draw(1, seed), density, conditions)
-    start = 0
-    for rows in density.draw(n, seed):
-        yield density.schema.frame(rows, seed=seed, start=start)
-        start += len(rows)
-        on_rows(len(rows))

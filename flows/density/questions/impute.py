@@ -52,8 +52,8 @@ class Impute(Question):
         if self.draws < 0:
             raise UserError(f"draws = {self.draws}: must be 0 or more")
 
-    def stated(self, density: ArrayDensity, region: Region) -> Sequence[int]:
-        return np.flatnonzero(region.missing.any(axis=0)).tolist()
+    def describes(self, density: ArrayDensity, region: Region) -> Sequence[str]:
+        return [density.names[d] for d in np.flatnonzero(region.missing.any(axis=0))]
 
     def answer(self, density: ArrayDensity, region: Region) -> Answer:
         if self.draws:

@@ -45,6 +45,8 @@ class Predict(Question):
 
     def check(self, density: ArrayDensity) -> None:
         super().check(density)
+        if isinstance(self.columns, str) or not self.columns:
+            raise UserError(f"columns = {self.columns!r}: must be a list of columns to predict")
         for name in self.columns:
             density.schema.find(name)
         for level in self.levels:
@@ -57,8 +59,8 @@ class Predict(Question):
     def hidden(self, density: ArrayDensity) -> Sequence[str]:
         return [*self.columns, *density.targets]
 
-    def stated(self, density: ArrayDensity, region: Region) -> Sequence[int]:
-        return [density.schema.find(name) for name in self.columns]
+    def describes(self, density: ArrayDensity, region: Region) -> Sequence[str]:
+        return self.columns
 
     def answer(self, density: ArrayDensity, region: Region) -> Answer:
         n, hidden = len(region), [density.schema.find(name) for name in self.hidden(density)]

@@ -58,8 +58,8 @@ class EventProbability(Question):
     needs_all: ClassVar[bool] = False
     fills_gaps: ClassVar[bool] = True
 
-    def stated(self, density: ArrayDensity, region: Region) -> Sequence[int]:
-        return [*self.event.intervals]
+    def describes(self, density: ArrayDensity, region: Region) -> Sequence[str]:
+        return [density.names[d] for d in self.event.intervals]
 
     def answer(self, density: ArrayDensity, region: Region) -> Answer:
         n = len(region)

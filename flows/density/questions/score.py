@@ -59,7 +59,7 @@ class Score(Question):
         members = np.full((n, density.population.members), -np.inf)
         results = {"members": members, "log_density": np.full(n, -np.inf), "error": np.zeros(n)}
         found = Answer(results, np.full(n, np.inf))
-        impossible = (region.gaps & ~region.missing)[:, outputs].any(axis=1)
+        impossible = region.disallowed[:, outputs].any(axis=1)
         impossible |= density.constraints.broken(region.rows).any(axis=1)
         lacking = region.missing[:, outputs].any(axis=1) & bool(density.targets)
         direct = ~region.gaps.any(axis=1) & (not is_given.any())
@@ -108,8 +108,9 @@ def _known(density: ArrayDensity, region: Region) -> Answer:
     for k, posterior in density.posteriors(region):
         found["members"][k] = posterior.log_evidence
         found["error"][k], found.effective[k] = posterior.error, posterior.effective
-    empty = region.gaps.all(axis=1)  # a row without known values has probability 1
-    found["members"][empty], found["error"][empty] = 0.0, 0.0
+    if not region.intervals:
+        empty = region.gaps.all(axis=1)  # a row without known values has probability 1
+        found["members"][empty], found["error"][empty] = 0.0, 0.0
     found["log_density"][:] = density.ensemble(found["members"])
     return found
 
