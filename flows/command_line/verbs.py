@@ -107,8 +107,11 @@ def score(arguments: argparse.Namespace) -> None:
 
 def ask(arguments: argparse.Namespace) -> None:
     """Ask the question of a verb about the rows of a table, or about conditions."""
-    density = _load(arguments)
-    _ask(arguments, density, QUESTIONS[arguments.verb](arguments, density))
+    density, there = _load(arguments), vars(arguments)
+    question = QUESTIONS[arguments.verb](arguments, density)
+    if {"table", "given"} <= there.keys() and (there["table"] is None) == (not there["given"]):
+        raise UserError(f"{arguments.verb} needs either a table or --given")
+    _ask(arguments, density, question)
 
 
 def _impute(arguments: argparse.Namespace, density: ArrayDensity) -> Question:
@@ -207,8 +210,6 @@ def _load(arguments: argparse.Namespace, *, needs_columns: bool = True) -> Array
 def _ask(arguments: argparse.Namespace, density: ArrayDensity, question: Question) -> None:
     """Ask a question about the rows of a table, or about conditions, and write the answers."""
     table, given = getattr(arguments, "table", None), getattr(arguments, "given", [])
-    if "table" in arguments and "given" in arguments and (table is None) == (not given):
-        raise UserError(f"{arguments.verb} needs either a table or --given")
     if table is not None:
         written = format_of(arguments)
         found = answers(question, density, table, written, arguments.verb)
