@@ -210,7 +210,7 @@ def test_a_density_of_a_target_answers_about_its_target_alone(exceedance, of_tar
     for age, above in zip(frame["age"], found, strict=True):
         event = of_target.probability({"pressure": (110, None)}, given={"age": age})
         assert above == pytest.approx(event.probability, abs=0.02 + 3 * event.error)
-    message = r"^column age is not a target; the density is of pressure given the other columns"
+    message = r"^column age is not a target, so its values cannot be predicted or filled"
     for how in ({"frame": frame}, {"given": {"pressure": (110, None)}}):
         with pytest.raises(UserError, match=message):
             of_target.ask(exceedance("age", 60), **how)

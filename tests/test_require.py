@@ -28,10 +28,14 @@ FIELDS = [flows.Field.parse(name, "real") for name in ("a", "b")]
 
 @pytest.fixture(scope="module")
 def cut() -> Density:
-    """Return a bivariate Gaussian, of two equal members, cut by a <= b."""
+    return gaussian("a <= b")
+
+
+def gaussian(*require: str) -> Density:
+    """Return a bivariate Gaussian, of two equal components, cut by constraints."""
     twice = np.zeros((2, 2)), np.stack([COVARIANCE] * 2)
     population = flows.GaussianMixture(np.full(2, 0.5), *twice)
-    return Density(population, replace(Schema.of(FIELDS), require=("a <= b",)))
+    return Density(population, replace(Schema.of(FIELDS), require=require))
 
 
 def rest_of(a: float) -> Any:
@@ -55,8 +59,25 @@ def test_the_density_of_one_column_is_that_of_the_cut_gaussian(cut: Density) -> 
     a = np.linspace(-2, 2, 9)
     found, error = cut.log_prob_and_error(pd.DataFrame({"a": a, "b": np.nan}))
     above = stats.norm.sf(a, CORRELATION * a, np.sqrt(1 - CORRELATION**2))
-    np.testing.assert_allclose(found, stats.norm.logpdf(a) + np.log(2 * above), atol=0.04)
+    expected = stats.norm.logpdf(a) + np.log(above) - cut._array.log_mass[0]
+    np.testing.assert_allclose(found, expected, atol=0.005)
     assert (error == 0).all()
+
+
+def test_a_narrow_interval_of_one_number_is_integrated() -> None:
+    narrow = gaussian("a <= b", "b <= 2")
+    rows = pd.DataFrame({"a": [1.99, 1.97, 0.5, 3.0], "b": np.nan}, index=list("wxyz"))
+    found = narrow.log_prob(rows)
+    a = rows["a"].to_numpy()[:3]
+    rest = stats.norm(CORRELATION * a, np.sqrt(1 - CORRELATION**2))
+    expected = stats.norm.logpdf(a) + np.log(rest.cdf(2) - rest.cdf(a))
+    np.testing.assert_allclose(found[:3], expected - narrow._array.log_mass[0], atol=0.005)
+    assert np.isneginf(found[3])
+    drawn = narrow.sample(50, given={"a": (1.99, None)})
+    assert ((drawn["a"] <= drawn["b"]) & (drawn["b"] <= 2)).all()
+    message = "^row z has no draw of the unknown values that meets the constraints$"
+    with pytest.raises(TableError, match=message):
+        narrow.impute(rows)
 
 
 @pytest.mark.parametrize("a", [-1.0, 0.0, 1.5])
@@ -178,12 +199,57 @@ def test_rows_that_break_a_constraint_are_named(density: Density, capsys: Any) -
         density.predict(frame, "bonus")
     with pytest.raises(TableError, match="given: breaks the constraint"):
         density.sample(3, given={"income": 30_000, "ward": "south"})
-    with pytest.raises(UserError, match="no draw of the unknown values meets the constraints"):
+    with pytest.raises(UserError, match="given: no draw of the unknown values meets"):
         density.sample(3, given={"income": (26_000, 30_000), "ward": "south"})
     capsys.readouterr()
     assert np.isneginf(density.log_prob(frame)).tolist() == [k in (7, 9) for k in range(20)]
     said = "2 rows break the constraint 'start <= end'; the log-density is minus infinity there\n"
     assert capsys.readouterr().err == said
+
+
+def test_rows_that_are_not_learned_may_break_a_constraint() -> None:
+    frame = paid(60).assign(weight=1.0)
+    frame.loc[4, ["bonus", "weight"]] = 1e6, 0.0
+    how: Any = {"members": 5, "settings": SHORT_RECIPE, "require": REQUIRE[1:2]}
+    flows.fit(frame, SMALL, weights="weight", **how)
+    with pytest.raises(TableError, match="row 4 breaks the constraint"):
+        flows.fit(frame.drop(columns="weight"), SMALL, **how)
+
+
+def test_an_undefined_number_breaks_a_constraint() -> None:
+    frame = paid(60).assign(income=lambda each: each["income"].mask(each.index == 5, 0.0))
+    frame.loc[5, "bonus"] = 0.0
+    with pytest.raises(TableError, match="row 5 breaks the constraint 'bonus / income <= 1'"):
+        flows.fit(frame, require=["bonus / income <= 1"])
+
+
+def test_known_values_with_more_decimals_than_their_column_are_not_rounded() -> None:
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=300).round(1)
+    frame = pd.DataFrame({"a": a, "b": (a + abs(rng.normal(0, 0.3, 300))).round(1)})
+    quick: Any = {"members": 2, "settings": {"recipe": "fixed", "epochs": 2}}
+    density = flows.fit(frame, require=["a <= b"], **quick)
+    rows = pd.DataFrame({"a": [0.04] * 100, "b": np.nan})
+    for filled in (density.impute(rows), *density.impute(rows, draws=1)):
+        assert (filled["a"] <= filled["b"]).all()
+    assert np.isneginf(density.log_prob(pd.DataFrame({"a": [0.04], "b": [0.0]}))).all()
+
+
+def test_the_density_of_labels_and_numbers_is_cut_with_the_fixed_recipe() -> None:
+    frame = paid()[["income", "bonus", "ward"]]
+    quick: Any = {"members": 2, "settings": {"recipe": "fixed", "epochs": 2}}
+    drawn = flows.fit(frame, require=REQUIRE[1:2], **quick).sample(200)
+    assert (drawn["bonus"] <= 0.5 * drawn["income"]).all()
+
+
+def test_a_constraint_that_always_holds_changes_nothing() -> None:
+    quick: Any = {"members": 2, "settings": {"recipe": "fixed", "epochs": 2}}
+    frame = paid(60)[["income", "bonus"]]
+    plain, same = (
+        flows.fit(frame, require=require, **quick) for require in (None, ["income > -1e9"])
+    )
+    assert same.sample(50).equals(plain.sample(50))
+    np.testing.assert_allclose(same.log_prob(frame), plain.log_prob(frame), atol=1e-12)
 
 
 def test_a_gap_breaks_a_constraint_only_if_known_values_decide_it() -> None:
@@ -260,6 +326,20 @@ def test_predictions_and_draws_of_a_target_meet_the_constraint(of_bonus: Density
     drawn = of_bonus.sample(200, given={"ward": "east", "bonus": (2_000, None)})
     assert (drawn["bonus"] <= 0.5 * drawn["income"]).all()
     assert (drawn["bonus"] >= 2_000).all()
+
+
+def test_a_context_far_outside_still_has_mass_1() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=200)
+    frame = pd.DataFrame({"x": x, "y": x + abs(rng.normal(size=200))})
+    how: Any = {"members": 5, "settings": SHORT_RECIPE, "require": ["x <= y"]}
+    density = flows.fit(frame, target="y", **how)
+    for given in (0.0, 6.0):
+        y = np.linspace(given - 1, given + 20, 20_001)
+        q = np.exp(density.log_prob(pd.DataFrame({"x": given, "y": y})))
+        assert np.trapezoid(q, y) == pytest.approx(1, abs=0.005)
+        mean = np.trapezoid(q * y, y)
+        assert density.predict(given={"x": given})["mean"].item() == pytest.approx(mean, rel=0.01)
 
 
 def test_labels_and_several_targets_meet_constraints() -> None:

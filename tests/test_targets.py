@@ -406,7 +406,10 @@ def test_a_target_is_plotted_over_rows_with_a_new_label_in_another_column(of_num
     ("ask", "message"),
     [
         (lambda d: d.sample(3), "is conditional: give values of other columns"),
-        (lambda d: d.impute(table(20)), "column dose has missing values and is not a target"),
+        (
+            lambda d: d.impute(table(20)),
+            "column dose is not a target, so its values cannot",
+        ),
         (lambda d: d.predict(table(3), "age"), "column age is not a target"),
         (lambda d: d.log_prob(table(3), given=["age"]), "conditional on all other columns"),
         (lambda d: d.sample(given=table(20)), "a known target has no value of dose; only visits"),

@@ -20,7 +20,7 @@ from flows.posterior.distillation import SAMPLES, Distilled
 from flows.posterior.joint import JointPosteriors
 from flows.posterior.posterior import Posterior
 from flows.posterior.region import Goal, Region
-from flows.recipe.mass import log_mass
+from flows.recipe.mass import log_mass, share_possible
 from flows.recipe.record import Record
 from flows.tables.column_maps import ColumnMaps
 from flows.tables.constraint import Constraints
@@ -105,9 +105,10 @@ class ArrayDensity:
         """
         if not self.constraints:
             return np.zeros(self.population.members)
-        if self.record is None or not self.record.log_mass:
-            return log_mass(self.population, self.constraints.met, 0)[0]
-        return np.array(self.record.log_mass)
+        known = () if self.record is None else self.record.log_mass
+        if known and self.record and tuple(self.record.require) == self.schema.require:
+            return np.array(known)
+        return log_mass(self.population, self.constraints.met, 0)[0]
 
     @cached_property
     def member_weights(self) -> Array:
@@ -193,7 +194,7 @@ class ArrayDensity:
         """
         rng, share = numpy_generator(seed, "sample"), 1.0
         if self.constraints:
-            share = float(self.population.member_weights.numpy() @ np.exp(self.log_mass))
+            share = share_possible(self.population, self.log_mass)
         for start in range(0, max(n, 1), ROWS_PER_DRAW):
             wanted = min(ROWS_PER_DRAW, n - start)
             found = self._accepted(wanted, rng, share)
@@ -274,4 +275,5 @@ class ArrayDensity:
 
     @cached_property
     def _joint(self) -> JointPosteriors:
-        return JointPosteriors(self.log_density, self.distilled, self.member_weights)
+        how = self.distilled, self.member_weights, self.constraints
+        return JointPosteriors(self.log_density, *how)

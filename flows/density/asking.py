@@ -13,8 +13,10 @@ from flows.density.collector import Collector
 from flows.density.question import Answer, Asked, Question
 from flows.density.reading import Reader
 from flows.density.refusals import refuse, refuse_known
+from flows.posterior.posterior import NoDrawsError
 from flows.posterior.region import Region
 from flows.tables.lazy import pd
+from flows.tables.notices import Notice, TableError
 from flows.tables.values import PLAIN, Format
 
 PIECE = 50_000  # rows that are converted at a time: limits the memory
@@ -65,7 +67,7 @@ def run(
         parts = []
         for block in _blocks(each.region):
             refuse(question, density, block)
-            parts.append(question.answer(density, block))
+            parts.append(_answer(question, density, block, each, source))
             on_rows(len(block))
         answer = Answer.joined(parts)
         rough = answer.effective[answer.effective < question.enough]
@@ -79,6 +81,26 @@ def run(
             values=[question.roughness],
         )
         yield each, answer
+
+
+def _answer(
+    question: Question, density: ArrayDensity, block: Region, asked: Asked, source: str
+) -> Answer:
+    """Return the answer for a block of rows. Raises ``TableError`` for a row without draws."""
+    try:
+        return question.answer(density, block)
+    except NoDrawsError as error:
+        start = int(np.searchsorted(asked.region.row_numbers, block.row_numbers[0]))
+        for k in range(len(block)):  # find the row
+            try:
+                question.answer(density, block.take(slice(k, k + 1)))
+            except NoDrawsError:
+                if not len(asked.frame.columns):
+                    raise TableError([Notice(str(error))], "given") from None
+                problem = "has no draw of the unknown values that meets the constraints"
+                fault = Notice(problem, None, asked.frame.index[start + k])
+                raise TableError([fault], source) from None
+        raise
 
 
 def numbered(pieces: Iterable[pd.DataFrame], size: int) -> Iterator[tuple[pd.DataFrame, Whole]]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from flows.networks import registry
 from flows.networks.population import Population
+from flows.recipe.mass import share_possible
 from flows.recipe.record import Record
 from flows.tables.field import Field
 from flows.tables.schema import Schema
@@ -32,7 +33,7 @@ def describe(population: Population, schema: Schema, record: Record | None) -> s
     gaps = [0] * len(schema.fields) if record is None else record.gaps or [0] * len(schema.fields)
     lines += [_column(*pair) for pair in zip(schema.fields, gaps, strict=True)]
     lines += [f"column {each.name}: {each.details}" for each in schema.unlearned]
-    lines += [f"requires {text}" for text in schema.require]
+    lines += [f"requires {' '.join(text.split())}" for text in schema.require]
     if record is None:
         return "\n".join(lines)
     recipe = f"trained with the {record.recipe} recipe on {record.rows} rows"
@@ -51,7 +52,7 @@ def describe(population: Population, schema: Schema, record: Record | None) -> s
             kind = f"{settings['model']} network" if "model" in settings else "network"
             lines.append(f"{_count(len(members), kind if steps else 'mixture')} {line}")
     if record.log_mass:
-        share = float(population.member_weights.numpy() @ np.exp(np.array(record.log_mass)))
+        share = share_possible(population, np.array(record.log_mass))
         lines.append(f"{share:.1%} of draws meet the constraints; others are drawn again")
     if record.cuts:
         cuts = json.dumps(record.cuts)

@@ -34,7 +34,7 @@ from flows.recipe import stacking
 from flows.recipe.candidate import Candidate
 from flows.recipe.clock import Clock
 from flows.recipe.ensemble import Ensemble
-from flows.recipe.mass import Possible, log_mass
+from flows.recipe.mass import Possible, check_mass, log_mass
 from flows.recipe.mixture_candidate import MixtureCandidate
 from flows.recipe.network_candidate import Family, NetworkCandidate
 from flows.recipe.recipe import Learned, learn
@@ -49,6 +49,7 @@ from flows.tables.parsing import Table, apply_missing_policy, from_user
 from flows.tables.rows import joined
 from flows.tables.schema import Schema
 from flows.tables.spreading import dequantise
+from flows.tables.weights import weights_of
 
 TRIED = 50  # rows that are scored to measure the time
 STACKED = 50  # complete rows to which the weights of the members are fitted, at least
@@ -125,7 +126,7 @@ def fit_table(
     table = read()
     schema, sample, notices = Schema.fit(table, options)
     schema = replace(schema, require=tuple(options["require"]))
-    constraints = _checked(table, schema)
+    constraints = _checked(table, schema, options)
     fields, copies = schema.fields, sample.copies if sample.is_weighted else None
     values = joined(fields, sample.rows)
     asked.check_batch_size(len(values))
@@ -167,17 +168,18 @@ def fit_table(
         untrained = families[0].build(members=options["members"])
         population = train(untrained, points, settings=asked.training, name=asked.name)
         record = population.record
-        if constraints and not context:
-            possible = _possible(constraints, places)
-            assert possible is not None
-            log_p, error = log_mass(population, possible, seed)
-            record = replace(record, log_mass=log_p.tolist(), log_mass_se=error.tolist())
     if labels:
         population = _labelled(population, points, places, schema, recipe)
         if record.gaps:
             in_order = dict(zip(places, record.gaps, strict=True))
             record = replace(record, gaps=[in_order[d] for d in range(len(fields))])
     assert population is not None
+    if constraints and not (context or asked.learns):
+        log_p, error = log_mass(population, constraints.met, seed)
+        check_mass(log_p)
+        record = replace(record, log_mass=log_p.tolist(), log_mass_se=error.tolist())
+    if constraints:
+        record = replace(record, require=schema.require)
     if context:
         flow = cast(Flow, population.networks if isinstance(population, Ensemble) else population)
         flow.weights.copy_(population.member_weights)
@@ -190,12 +192,14 @@ def fit_table(
     return Density(population.eval(), schema, record)
 
 
-def _checked(table: Table, schema: Schema) -> Constraints:
-    """Return the constraints of a schema. Raises ``TableError`` for rows that break one."""
+def _checked(table: Table, schema: Schema, options: FitOptions) -> Constraints:
+    """Return the constraints of a schema. Raises ``TableError`` for learned rows that break one."""
     constraints = Constraints.of(schema)
     if not constraints:
         return constraints
-    known = apply_missing_policy(table, "keep")
+    known = apply_missing_policy(table, "drop" if options["missing"] == "drop" else "keep")
+    if (name := options["weights"]) is not None:
+        known = known._replace(frame=known.frame[weights_of(known.frame[name]) > 0])
     rows, _ = schema.rows(known)
     broken = constraints.broken(joined(schema.fields, rows))
     faults = []

@@ -174,8 +174,8 @@ def least_likely(
     if least.empty:
         return least, np.empty((0, len(density.columns)))
     how = {**how, "on_rows": lambda count: None}
-    numbers = least.index.to_numpy() - first
-    [(_, found)] = run(Surprise(), density, [least], collector, row_numbers=numbers, **how)
+    numbers, again = least.index.to_numpy() - first, Collector()  # the rows are counted already
+    [(_, found)] = run(Surprise(), density, [least], again, row_numbers=numbers, **how)
     return least, found["surprise"]
 
 

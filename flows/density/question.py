@@ -72,7 +72,6 @@ class Question(ABC):
     needs_all: ClassVar[bool] = True  # whether rows must hold all learned columns
     scores: ClassVar[bool] = False  # whether notices say that disallowed values are impossible
     fills_gaps: ClassVar[bool] = False  # whether the answer is about all unknown values together
-    because: ClassVar[str] = ""  # such as "has missing values and ", before "is not a target"
     given: Sequence[str] = ()  # columns to condition on, beside the known values of gappy rows
     missing: str = "keep"  # what happens to rows with missing values (``apply_missing_policy``)
 

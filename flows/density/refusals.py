@@ -32,8 +32,8 @@ def refuse(question: Question, density: ArrayDensity, region: Region) -> None:
     for name in described:
         if density.inputs[density.schema.find(name)]:
             raise UserError(
-                f"column {name} {question.because}is not a target; the density "
-                f"is of {names} given the other columns: fit the table without a target"
+                f"column {name} is not a target, so its values cannot be predicted or filled; the "
+                f"density is of {names} given the other columns: fit the table without a target"
             )
     if not question.fills_gaps:
         return

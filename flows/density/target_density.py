@@ -88,8 +88,9 @@ class TargetDensity(ArrayDensity):
             found[known, -1], effective[known] = self._log_known(region.take(known))
             return found, effective
         known = np.flatnonzero(~np.isnan(rows).any(axis=1))
-        factors = self.population.log_factors(rows[known])
-        leading = [self.ensemble(each) for each in factors.cumsum(axis=2).transpose(2, 0, 1)]
+        factors = self.population.log_factors(rows[known]).cumsum(axis=2)
+        leading = [self.ensemble(each) for each in factors.transpose(2, 0, 1)[:-1]]
+        leading.append(self.ensemble(self.log_density(rows[known])))  # under the constraints
         found[known, self.context :] = np.diff(np.stack(leading, axis=1), axis=1, prepend=0.0)
         return found, effective
 

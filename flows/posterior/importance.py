@@ -82,15 +82,16 @@ class Draws:
     def propose(self, count: int) -> Array | None:
         """Return ``count`` draws from a proposal that is adapted to all draws, ``(count, U)``.
 
-        Return ``None`` if the first proposal is good, or if there is nothing to adapt to. The
+        Return ``None`` if the first proposal is good, or if too few draws are possible. The
         caller then takes ``count`` draws from the first proposal, which are counted here.
 
         Args:
             count: the number of draws.
         """
         log_w = self.log_ensemble_weights if self.drawn else np.empty(0)
-        found = effective(log_w)
-        if not found or found >= GOOD * len(log_w) or not self.z.shape[1]:
+        is_good = effective(log_w) >= GOOD * len(log_w)
+        # A covariance needs some different draws
+        if is_good or np.isfinite(log_w).sum() < 2 * (self.z.shape[1] + 1) or not self.z.shape[1]:
             self.counts[0] += count
             return None
         weights = _tempered(log_w)

@@ -32,11 +32,13 @@ from flows.core.arrays import Array, Whole, rounded
 from flows.core.seeds import numpy_generator
 from flows.mixtures.mixture import patterns
 from flows.mixtures.truncated_mixture import BoxProposal, codes_inside, restriction
+from flows.posterior.cut import intervals_met
 from flows.posterior.distillation import Distilled
 from flows.posterior.importance import Draws
 from flows.posterior.posterior import FIRST, Posterior
 from flows.posterior.quadrature import integrate
 from flows.posterior.region import Goal, Region
+from flows.tables.constraint import Constraints
 from flows.tables.field import Field
 
 # From rows (n, D), with codes for labels, to log-densities (n, M) of the members of an ensemble
@@ -45,6 +47,7 @@ LogDensity = Callable[[Array], Array]
 POINTS = 20_000  # draws that are weighted at a time: limits the memory
 MOST_COMBINATIONS = 1_024  # of unknown labels that are summed
 TOLERANCE = 8e-3  # largest change between two halvings; the error is about a tenth of this
+GRID = 2_000  # values at which constraints are checked
 WIDTH = 1.1  # scale of the logistic curve that spaces the nodes, in standard deviations
 
 
@@ -55,12 +58,18 @@ class JointPosteriors:
         log_density: the members' log-densities of complete rows, with probabilities of labels.
         distilled: the approximation of the density, for proposals.
         member_weights: the weights of the members in the ensemble, ``(M,)``.
+        constraints: the constraints that cut the density.
     """
 
     def __init__(
-        self, log_density: LogDensity, distilled: Distilled, member_weights: Array
+        self,
+        log_density: LogDensity,
+        distilled: Distilled,
+        member_weights: Array,
+        constraints: Constraints,
     ) -> None:
         self.log_density, self.distilled = log_density, distilled
+        self.constraints = constraints
         self.columns: Sequence[Field] = distilled.columns
         self.member_weights = member_weights
 
@@ -134,6 +143,7 @@ class JointPosteriors:
             z(u) = m + s log(u / (1 - u)),      dz/du = s / (u (1 - u))
 
         m is the conditional mean of the distilled mixture, and s its deviation times ``WIDTH``.
+        With constraints, the integral is over the intervals of u whose values meet them.
         """
         known = self.distilled.rows(rows)
         is_unknown = np.array(self.distilled.numbers) == d
@@ -149,14 +159,36 @@ class JointPosteriors:
             values[:, d] = x.ravel()
             return values, log_slope + np.log(scale[row] / (u * (1 - u)))
 
-        def log_integrand(row: Whole, u: Array) -> Array:
-            values, log_slope = points(row, u)
-            return self.log_density(values).reshape(*u.shape, -1) + log_slope[:, :, None]
+        row, low, high = np.arange(len(rows)), np.zeros(len(rows)), np.ones(len(rows))
+        if self.constraints:
+            grid = np.tile((np.arange(GRID) + 0.5) / GRID, (len(rows), 1))
+            row, low, high = intervals_met(
+                lambda some, u: self.constraints.met(points(some, u)[0]).reshape(u.shape),
+                grid,
+                (0.0, 1.0),
+            )
 
-        nodes = integrate(log_integrand, len(rows), TOLERANCE)
-        values, kind = points(nodes.row, nodes.u[:, None])[0], {"is_exact": True, "along": d}
-        own = [nodes.row == row for row in range(len(rows))]
-        return [self._posterior(values[each], nodes.log_mass[each], **kind) for each in own]
+        def log_integrand(part: Whole, t: Array) -> Array:
+            width = (high - low)[part, None]
+            values, log_slope = points(row[part], low[part, None] + width * t)
+            log_q = self.log_density(values).reshape(*t.shape, -1)
+            return log_q + (log_slope + np.log(width))[:, :, None]
+
+        if not len(row):
+            nothing = np.full((1, len(self.member_weights)), -np.inf)
+            return [self._posterior(each[None], nothing, is_exact=True) for each in rows]
+        nodes = integrate(log_integrand, len(row), TOLERANCE)
+        u = low[nodes.row] + (high - low)[nodes.row] * nodes.u
+        values, kind = points(row[nodes.row], u[:, None])[0], {"is_exact": True, "along": d}
+        found = []
+        for k, each in enumerate(rows):
+            own = row[nodes.row] == k
+            mass = nodes.log_mass[own]
+            if not own.any():
+                mass = np.full((1, len(self.member_weights)), -np.inf)
+            shown = values[own] if own.any() else each[None]
+            found.append(self._posterior(shown, mass, **kind))
+        return found
 
     def _drawn(self, region: Region, seed: int, goal: Goal, own: Array) -> list[Posterior]:
         """Draw the unknown values of rows that lack the same values, until the goal of each row.

@@ -17,6 +17,13 @@ from flows.posterior.region import Goal
 FIRST = 256  # draws per row in the first round
 
 
+class NoDrawsError(UserError):
+    """No draw of the unknown values of a row meets the constraints and the conditions."""
+
+    def __init__(self) -> None:
+        super().__init__("no draw of the unknown values meets the constraints and the conditions")
+
+
 @dataclass(frozen=True)
 class Posterior:
     """The distribution of a row's unknown columns given its known columns.
@@ -140,10 +147,13 @@ class Posterior:
             count: the number of rows.
             generator: the source of random numbers.
             met: tells which rows ``(n, D)`` meet the constraints; ``None`` without constraints.
+
+        Raises ``NoDrawsError`` if no value has a weight above 0 and meets the constraints.
         """
+        weights = self.possible(met)
         levels = (np.arange(count) + generator.random()) / count
         generator.shuffle(levels)
-        indices = np.searchsorted(self.weights.cumsum(), levels * self.weights.sum())
+        indices = np.searchsorted(weights.cumsum(), levels * weights.sum())
         rows = self.values[np.minimum(indices, len(self.weights) - 1)]
         if self.along is not None:
             nodes = rows.copy()
@@ -152,27 +162,32 @@ class Posterior:
                 rows = np.where(met(rows)[:, None], rows, nodes)
         return rows
 
-    def nearest(self, row: Array, columns: Sequence[int]) -> Array:
-        """Return the value with a weight that is nearest to a row in some columns, ``(D,)``.
+    def possible(self, met: Callable[[Array], Mask] | None = None) -> Array:
+        """Return the weights of the values that meet the constraints, ``(N,)``; 0 for others.
+
+        Args:
+            met: tells which rows ``(n, D)`` meet the constraints; ``None`` without constraints.
+
+        Raises ``NoDrawsError`` if all weights are 0.
+        """
+        weights = self.weights if met is None else np.where(met(self.values), self.weights, 0.0)
+        if not weights.sum() > 0:  # also if the weights are NaN
+            raise NoDrawsError
+        return weights
+
+    def nearest(self, row: Array, columns: Sequence[int], met: Callable[[Array], Mask]) -> Array:
+        """Return the value that is nearest to a row and meets the constraints, ``(D,)``.
 
         Distances are in standard deviations of the columns.
 
         Args:
             row: the row ``(D,)``.
-            columns: the indices of the columns.
+            columns: the indices of the columns in which distances are measured.
+            met: tells which rows ``(n, D)`` meet the constraints.
+
+        Raises ``NoDrawsError`` as ``pick``.
         """
-        values = self.values[self.weights > 0]
+        values = self.values[self.possible(met) > 0]
         deviation = values[:, columns].std(axis=0)
         apart = (values[:, columns] - row[columns]) / np.where(deviation > 0, deviation, 1.0)
         return np.asarray(values[np.square(apart).sum(axis=1).argmin()])
-
-    def check(self, where: str) -> None:
-        """Raise ``UserError`` if no value has a weight above 0.
-
-        Args:
-            where: the row, for the message.
-        """
-        if np.isnan(self.weights).any():
-            raise UserError(
-                f"{where}: no draw of the unknown values meets the constraints and the conditions"
-            )

@@ -14,6 +14,7 @@ ENOUGH = 100  # effective draws
 MOST = 8_192  # draws of a row, at most
 # Standard error of the log-probability of conditions at which draws end; for a ratio of two, 2%
 ERROR = 0.014
+NONE = np.zeros((0, 0), bool)  # no value is refused
 Intervals = Mapping[int, Array]  # intervals (I, 2) in the user's units, by column
 
 
@@ -55,7 +56,11 @@ class Region:
     row_numbers: Whole
     intervals: Intervals = field(default_factory=dict)
     rare: Mapping[int, frozenset[Label]] = field(default_factory=dict)
-    refused: Mask | None = None
+    refused: Mask = field(default_factory=lambda: NONE)
+
+    def __post_init__(self) -> None:
+        if self.refused is NONE:
+            object.__setattr__(self, "refused", np.zeros(self.rows.shape, bool))
 
     @classmethod
     def of_conditions(
@@ -81,9 +86,8 @@ class Region:
 
     def take(self, places: Whole | slice) -> Region:
         """Return the rows with the indices ``places``."""
-        refused = None if self.refused is None else self.refused[places]
         rows, row_numbers = self.rows[places], self.row_numbers[places]
-        return replace(self, rows=rows, row_numbers=row_numbers, refused=refused)
+        return replace(self, rows=rows, row_numbers=row_numbers, refused=self.refused[places])
 
     def repeated(self, count: int) -> Region:
         """Return a region of one row ``count`` times, with the numbers from 0."""
@@ -102,23 +106,14 @@ class Region:
         return np.isnan(self.rows)
 
     @property
-    def disallowed(self) -> Mask:
-        """Which values are refused, ``(n, D)``."""
-        return np.zeros(self.rows.shape, bool) if self.refused is None else self.refused
-
-    @property
     def missing(self) -> Mask:
         """Which values are unknown and not refused, ``(n, D)``."""
-        return self.gaps & ~self.disallowed
+        return self.gaps & ~self.refused
 
     def of_gaps(self) -> Region:
         """Return the rows, which lack the same values, with the intervals of these values only."""
         intervals = {d: own for d, own in self.intervals.items() if self.gaps[:, d].any()}
         return replace(self, intervals=intervals)
-
-    def label(self, k: int) -> str:
-        """Return how messages call the row with the index k."""
-        return "given" if self.intervals else f"row {self.row_numbers[k] + 1}"
 
     @property
     def is_everything(self) -> bool:

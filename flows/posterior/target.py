@@ -10,8 +10,9 @@ its labels. Missing values are drawn from it given the known values x_o, and p(y
   all of them are effective. Each has few nodes: its own values of the noise, from intervals of
   equal probability.
 - *Several targets* are drawn from the flow, each given its own x_k.
-- *Constraints* A cut p(y | x) for each x: p(y | x, A) = p(y | x) / P(A | x), where y meets A. The
-  share of ``MASS_NODES`` values of the noise whose y meets A estimates P(A | x).
+- *Constraints* A cut p(y | x) for each x: p(y | x, A) = p(y | x) / P(A | x), where y meets A. For
+  labels, P(A | x) is a sum; for one number, the probability of the intervals of y that meet A; for
+  several targets, the share of ``MASS_NODES`` values of the noise whose y meet A.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import torch
 from scipy.special import ndtri, softmax
 from scipy.stats.qmc import Sobol
 
-from flows.core.arrays import Array, as_points, as_rows, choose
+from flows.core.arrays import Array, Mask, Whole, as_points, as_rows, choose
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.mixtures.truncated_mixture import (
@@ -34,6 +35,7 @@ from flows.mixtures.truncated_mixture import (
     restriction,
     truncated_normal,
 )
+from flows.posterior.cut import intervals_met
 from flows.posterior.posterior import Posterior
 from flows.posterior.region import Goal, Intervals, Region
 from flows.posterior.target_population import TargetPopulation
@@ -45,7 +47,7 @@ COMPLETIONS, MOST_COMPLETIONS = 256, 1_024
 DRAWS = 1_000  # of several targets, at least
 ROWS = 200  # complete rows whose nodes are computed at a time
 NODES, REACH = 101, 5.0  # nodes of a target, and the noise of the outer nodes
-CUT_NODES = 401  # nodes of a target with constraints, between whose values a constraint may end
+GRID, FAR = 65, 8.0  # values of the noise at which constraints are checked, and the outer ones
 MASS_NODES = 256  # values of the noise for the probability of constraints
 NUMBERS = 2_000_000  # numbers of the rows that are checked at a time: limits the memory
 
@@ -127,11 +129,12 @@ class TargetPosteriors:
                 log_p = population.log_factors(np.column_stack([x, y])).sum(axis=2)
             rows = np.column_stack([x, y])
             log_share = region.log_share(population.columns, rows)
-            return rows, self._cut(rows, (log_w + log_share)[:, None] + log_p)
+            log_p = log_p + (log_w + log_share)[:, None]
+            return rows, log_p if is_drawn and self._cuts_number else self._cut(rows, log_p)
 
         found = Posterior.doubled(draw, self._weights, goal)
-        if intervals and not np.isfinite(found.log_weights).any():
-            names = [population.columns[d].name for d in intervals if d >= context]
+        names = [population.columns[d].name for d in intervals if d >= context]
+        if names and not self.constraints and not np.isfinite(found.log_weights).any():
             raise UserError(
                 f"none of {len(found.values):,} draws of {', '.join(names)} is inside the ranges; "
                 "widen the ranges, or fit one target alone"
@@ -143,8 +146,9 @@ class TargetPosteriors:
     ) -> tuple[Array, Array]:
         """Return targets ``(n, D)`` given contexts ``(n, d)``, and log-weights ``(n, M)``."""
         population, context = self.population, self.population.flow.context
-        if population.target_count == 1 and context in intervals:
-            y, log_p = self._target_inside(x, intervals[context], generator)
+        if self._cuts_number or (population.target_count == 1 and context in intervals):
+            own = intervals.get(context, np.array([[-np.inf, np.inf]]))
+            y, log_p = self._target_inside(x, own, generator)
             return y[:, None], log_p
         y = population.flow.ensemble_sample(None, generator, x).double().numpy()
         log_p = np.zeros((len(x), population.members))
@@ -169,9 +173,10 @@ class TargetPosteriors:
         own = own.reshape(members * nodes, members)
         along = x.shape[1]
         return [
-            self._posterior(
+            Posterior.of(
                 np.column_stack([np.tile(given, (members * nodes, 1)), y.ravel()]),
-                own,
+                own if np.isfinite(y).all() else np.full_like(own, -np.inf),
+                self._weights,
                 is_exact=True,
                 along=along,
             )
@@ -188,7 +193,8 @@ class TargetPosteriors:
             log_weights = np.concatenate([each.log_weights for each in found]) - np.log(count)
         else:
             values, log_weights = self._strata(x, generator)
-        return self._posterior(values, log_weights, is_exact=True, completions=count)
+        how: Any = {"is_exact": True, "completions": count}
+        return Posterior.of(values, log_weights, self._weights, **how)
 
     def _strata(self, x: Array, generator: np.random.Generator) -> tuple[Array, Array]:
         """Return rows with one target given contexts ``(K, d)``, and their log-weights ``(N, M)``.
@@ -199,11 +205,12 @@ class TargetPosteriors:
         count, members = len(x), self.population.members
         each = MOST_COMPLETIONS // count
         places = np.arange(each)[:, None] * count + np.arange(count)
-        z = ndtri((places + generator.random(places.shape)) / places.size)
-        y = self.population.flow.decode(z[:, :, None, None], x)[..., 0].numpy()  # (each, K, M)
+        z = self._noise(x, (places + generator.random(places.shape)) / places.size)
+        y = self.population.flow.decode(z[..., None], x)[..., 0].numpy()  # (each, K, M)
         values = np.column_stack([np.tile(x.repeat(members, axis=0), (each, 1)), y.ravel()])
         own = np.where(np.eye(members, dtype=bool), -np.log(places.size), -np.inf)
-        return values, np.tile(own, (places.size, 1))
+        own = np.tile(own, (places.size, 1))
+        return values, np.where(np.isfinite(values[:, -1:]), own, -np.inf)
 
     @property
     def _weights(self) -> Array:
@@ -212,14 +219,84 @@ class TargetPosteriors:
     def _posterior(self, values: Array, log_weights: Array, **kind: Any) -> Posterior:
         return Posterior.of(values, self._cut(values, log_weights), self._weights, **kind)
 
+    @property
+    def _cuts_number(self) -> bool:
+        """Whether constraints cut the distribution of the only target, a number."""
+        [*_, last] = self.population.columns
+        is_one = self.population.target_count == 1 and not last.labels
+        return is_one and any(last.name in each.names for each in self.constraints.each)
+
+    def _noise(self, x: Array, levels: Array) -> Array:
+        """Return the noise of the only target, a number, ``(K, n, M or 1)``.
+
+        With constraints, the noise is inside the intervals of the target that meet them, and
+        ``NaN`` if there are none.
+
+        Args:
+            x: contexts ``(n, d)`` in the user's units.
+            levels: levels of probability from 0 to 1, ``(K, n)``.
+        """
+        if not self._cuts_number:
+            return np.asarray(ndtri(levels))[..., None]
+        ends, log_p = self._ends(x, self._met_by(x))
+        log_mass = np.logaddexp.reduce(log_p, axis=0)
+        with np.errstate(invalid="ignore"):
+            share = np.exp(log_p - log_mass)  # (I, n, M)
+        below = share.cumsum(axis=0)
+        which = (levels[:, None, :, None] > below).sum(axis=1).clip(0, len(share) - 1)  # (K, n, M)
+        row, member = np.indices(log_mass.shape)
+        low, high = (end[which, row, member] for end in ends)
+        own = share[which, row, member]
+        level = (levels[:, :, None] - below[which, row, member] + own) / own
+        z = truncated_normal(low, high, level.clip(0, 1))
+        return np.where(np.isfinite(log_mass), z, np.nan)
+
+    def _met_by(self, x: Array) -> Array:
+        """Return the intervals of the only target, a number, that meet the constraints.
+
+        The intervals are ``(n, I, 2)``. Rows with fewer intervals have empty ones.
+
+        Args:
+            x: contexts ``(n, d)`` in the user's units.
+        """
+        z = np.linspace(-FAR, FAR, GRID).reshape(-1, 1, 1, 1)
+        y = self.population.flow.decode(z, x)[..., 0].numpy()  # (G, n, M)
+        grid = np.sort(y.transpose(1, 0, 2).reshape(len(x), -1), axis=1)
+
+        def met(some: Whole, y: Array) -> Mask:
+            rows = np.column_stack([x[some].repeat(y.shape[1], axis=0), y.ravel()])
+            return self.constraints.met(rows).reshape(y.shape)
+
+        row, low, high = intervals_met(met, grid, (-np.inf, np.inf))
+        count = np.bincount(row, minlength=len(x))
+        found = np.tile(grid[:, :1, None], (1, max(1, count.max(initial=0)), 2))
+        found[row, np.arange(len(row)) - (count.cumsum() - count)[row]] = np.stack([low, high], 1)
+        return found
+
+    def _ends(self, x: Array, intervals: Array) -> tuple[Array, Array]:
+        """Return the noise at the ends of intervals ``(n, I, 2)`` of the only target.
+
+        The noise is ``(2, I, n, M)``. Also return the log-probabilities of the intervals,
+        ``(I, n, M)``.
+        """
+        any_value = np.full((len(x), 1), float(self.population.flow.middle()[0, -1]))
+        ends = [
+            [self.population.noise_of(x, any_value, 0, end) for end in own.T]
+            for own in intervals.transpose(1, 0, 2)
+        ]
+        found = np.array(ends).transpose(1, 0, 2, 3)
+        return found, log_interval(self.population.flow.base.log_cdf, *found)
+
     def _cut(self, rows: Array, log_weights: Array) -> Array:
         """Return the log-weights of complete rows under the constraints, ``(n, M)``."""
-        if not self.constraints:
+        if not (self.constraints and len(rows)):
             return log_weights
         contexts = rows[:, : self.population.flow.context]
         x, places = np.unique(contexts, axis=0, return_inverse=True)
         log_mass = self._log_mass(x)[places.ravel()]
-        return np.where(self.constraints.met(rows)[:, None], log_weights - log_mass, -np.inf)
+        with np.errstate(invalid="ignore"):  # if no target meets the constraints
+            cut = log_weights - log_mass
+        return np.where(self.constraints.met(rows)[:, None], cut, -np.inf)
 
     def _log_mass(self, x: Array) -> Array:
         """Return log P(A | x) of each member, ``(n, M)``, for contexts ``(n, d)``."""
@@ -232,6 +309,8 @@ class TargetPosteriors:
             log_p = population.log_factors(rows)[:, :, 0]
             log_p[~self.constraints.met(rows)] = -np.inf
             return np.logaddexp.reduce(log_p.reshape(len(x), len(labels), members), axis=1)
+        if self._cuts_number:
+            return np.asarray(np.logaddexp.reduce(self._ends(x, self._met_by(x))[1], axis=0))
         noise = ndtri(Sobol(len(names), rng=0).random(MASS_NODES))[:, None, None]
         size = max(1, NUMBERS // (MASS_NODES * members * len(columns)))
         found = np.empty((len(x), members))
@@ -257,36 +336,47 @@ class TargetPosteriors:
         Returns draws from the ensemble ``(n,)``, and the members' log-probabilities of the
         intervals, ``(n, M)``.
         """
-        n, rows, population = len(x), np.arange(len(x)), self.population
-        flow = population.flow
-        any_value = np.full((n, 1), float(flow.middle()[0, -1]))
-        ends = [
-            [population.noise_of(x, any_value, 0, np.full(n, end)) for end in own]
-            for own in intervals
-        ]
-        masses = [log_interval(flow.base.log_cdf, *own) for own in ends]
-        log_p = np.logaddexp.reduce(masses, axis=0)
-        shares = softmax(log_p + np.log(self._weights), axis=1)
+        n, rows, flow = len(x), np.arange(len(x)), self.population.flow
+        inside = np.broadcast_to(intervals, (n, *intervals.shape))
+        log_mass: Array | float = 0.0
+        if self._cuts_number:
+            allowed = self._met_by(x)
+            log_mass = np.logaddexp.reduce(self._ends(x, allowed)[1], axis=0)
+            low = np.maximum(allowed[:, :, None, 0], intervals[:, 0])
+            high = np.minimum(allowed[:, :, None, 1], intervals[:, 1])
+            both = np.stack([low, np.maximum(low, high)], axis=-1)  # empty if they do not overlap
+            inside = both.reshape(n, -1, 2)
+        ends, masses = self._ends(x, inside)
+        with np.errstate(invalid="ignore"):  # if no target meets the constraints
+            log_p = np.logaddexp.reduce(masses, axis=0) - log_mass
+        log_p = np.where(np.isnan(log_p), -np.inf, log_p)
+        possible: Mask = np.logical_or.reduce(np.isfinite(log_p), axis=1)
+        shares = softmax(np.where(possible[:, None], log_p, 0) + np.log(self._weights), axis=1)
         member = choose(shares, generator.random(n))
-        own_masses = np.stack(masses)[:, rows, member].T
+        own_masses = np.where(possible, masses[:, rows, member], 0).T
         which = choose(softmax(own_masses, axis=1), generator.random(n))
-        low, high = np.array(ends)[which, :, rows, member].T
+        low, high = ends[:, which, rows, member]
         z = truncated_normal(low, high, generator.random(n))
         y = flow.decode(np.tile(z[:, None, None], (1, flow.members, 1)), x)
         drawn = y[torch.arange(n), torch.from_numpy(member), 0].numpy()
-        own = intervals[which]
+        own = inside[rows, which]
         return np.clip(drawn, own[:, 0], own[:, 1]), log_p
 
     def _nodes(self, x: Array) -> tuple[Array, Array]:
         """Return values of the only target at equally spaced noise, and their log-weights.
 
         The values are ``(n, M, K)``, and the log-weights ``(K,)`` are of a trapezoidal rule, whose
-        weights sum to 1.
+        weights sum to 1. With constraints, the values have equal weights, and are ``NaN`` if no
+        value meets them.
 
         Args:
             x: contexts ``(n, d)`` in the user's units.
         """
-        z = np.linspace(-REACH, REACH, CUT_NODES if self.constraints else NODES)
+        if self._cuts_number:
+            levels = np.repeat((np.arange(NODES)[:, None] + 0.5) / NODES, len(x), axis=1)
+            y = self.population.flow.decode(self._noise(x, levels)[..., None], x)[..., 0]
+            return y.numpy().transpose(1, 2, 0), np.full(NODES, -np.log(NODES))
+        z = np.linspace(-REACH, REACH, NODES)
         log_weights = -0.5 * z**2
         log_weights -= np.logaddexp.reduce(log_weights)
         population = self.population

@@ -2,7 +2,7 @@
 
     q(x | A) = q(x) / P(A)    for a row x in A, the rows that meet all constraints
 
-P(A) is the share of draws that meet them. One half is added to the count, so that P(A) is not 0.
+P(A) is the share of draws that meet them; without such a draw, half a draw.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ def log_mass(population: Population, possible: Possible, seed: int) -> tuple[Arr
         possible: tells which rows meet the constraints.
         seed: the seed of the draws.
 
-    Raises ``UserError`` if nearly no draw meets the constraints.
     """
     rng = numpy_generator(seed, "constraint")
     counts = np.zeros(population.members)
@@ -42,11 +41,30 @@ def log_mass(population: Population, possible: Possible, seed: int) -> tuple[Arr
         drawn = population.sample((size,), rng).double().numpy()
         inside = possible(drawn.reshape(-1, drawn.shape[-1]))
         counts += inside.reshape(drawn.shape[:2]).sum(axis=0)
-    share = (counts + 0.5) / (DRAWS + 1)
-    if share.max() < LEAST:
-        raise UserError(
-            f"require: at most {share.max():.2%} of the draws of a member meet the constraints, so "
-            "they cannot be learned; an equation between columns, for example, leaves no density: "
-            "leave out the column that the others determine"
-        )
+    share = np.maximum(counts, 0.5) / DRAWS
     return np.log(share), np.sqrt((1 - share) / (share * DRAWS))
+
+
+def check_mass(log_mass: Array) -> None:
+    """Raise ``UserError`` if nearly no draw of any member meets the constraints.
+
+    Args:
+        log_mass: log P(A) of all members, ``(M,)``.
+    """
+    share = float(np.exp(log_mass.max()))
+    if share < LEAST:
+        raise UserError(
+            f"require: at most {share:.2%} of the draws of a member meet the constraints, so they "
+            "cannot be learned; an equation between columns, for example, leaves no density: leave "
+            "out the column that the others determine"
+        )
+
+
+def share_possible(population: Population, log_mass: Array) -> float:
+    """Return the share of the draws of an ensemble that meet the constraints.
+
+    Args:
+        population: the ensemble.
+        log_mass: log P(A) of its members, ``(M,)``.
+    """
+    return float(population.member_weights.numpy() @ np.exp(log_mass))

@@ -35,7 +35,7 @@ from flows.recipe.candidate import Candidate, Fitted, held_out_scores
 from flows.recipe.clock import Clock
 from flows.recipe.ensemble import Ensemble
 from flows.recipe.fold import Fold
-from flows.recipe.mass import Possible, log_mass
+from flows.recipe.mass import Possible, check_mass, log_mass
 from flows.recipe.record import MemberRecord, Record, RowScores, RowState
 
 REFERENCES = "independent Gaussians", "one Gaussian"
@@ -107,6 +107,7 @@ def learn(
     if learned.possible is not None:  # score the members given the constraints
         masses = [log_mass(part, learned.possible, learned.seed) for part in parts]
         log_p, error = (np.concatenate(each) for each in zip(*masses, strict=True))
+        check_mass(log_p)
         log_q -= log_p.reshape(-1, folds).T[fold_of]
         mass = {"log_mass": log_p.tolist(), "log_mass_se": error.tolist()}
     weights = stacking.weights(log_q[fold_of >= 0])

@@ -146,6 +146,7 @@ class Record:
         row_scores: the out-of-fold scores of the rows.
         scores: the log-density of each row under the member of each setting that did not learn from
             the row, ``(n, C)``, ``NaN`` for a row that is not held out; not in a file.
+        require: the constraints of the table, as the user writes them.
         log_mass: for each member, the log-probability that its draws meet the constraints of the
             table; empty without constraints. The members' log-densities given the constraints are
             larger by this number.
@@ -166,6 +167,7 @@ class Record:
     binned_scores: Sequence[BinnedScores] = ()
     row_scores: RowScores | None = None
     scores: Array | None = None
+    require: Sequence[str] = ()
     log_mass: Sequence[float] = ()
     log_mass_se: Sequence[float] = ()
     cuts: Mapping[str, Any] = field(default_factory=dict)

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from functools import partial
 from typing import NamedTuple
@@ -204,32 +205,47 @@ class Constraints:
         """Return whether there is a constraint."""
         return bool(self.each)
 
-    @property
-    def texts(self) -> str:
-        """The constraints in quotes, for messages."""
-        return " and ".join(repr(each.text) for each in self.each)
-
-    def met(self, rows: Array) -> Mask:
-        """Return which complete rows meet all constraints after rounding, ``(n,)``.
+    def met(self, rows: Array, *, is_rounded: bool = False) -> Mask:
+        """Return which complete rows meet all constraints, ``(n,)``.
 
         A row with an undefined number, such as 0 / 0, does not meet the constraint.
 
         Args:
             rows: the rows ``(n, D)``, with codes for labels.
+            is_rounded: whether the rows are rounded already; otherwise they are rounded first.
         """
-        found, rows = np.ones(len(rows), dtype=np.bool_), self._written(rows)
+        found = np.ones(len(rows), dtype=np.bool_)
+        rows = rows if is_rounded else self._written(rows)
         for each in self.each:
             found &= each.holds(rows) == 1
         return found
 
+    def met_beside(self, known: Array) -> Callable[[Array], Mask]:
+        """Return the function that tells which completions of a row meet all constraints.
+
+        Drawn values are rounded, and known values are taken as they are written.
+
+        Args:
+            known: the row ``(D,)``, ``NaN`` for unknown values.
+        """
+        return lambda rows: self.met(
+            np.where(np.isnan(known), self._written(rows), known), is_rounded=True
+        )
+
     def broken(self, rows: Array) -> Mask:
         """Return which constraints the known values of rows break, ``(n, constraints)``.
 
+        A complete row with an undefined number breaks the constraint.
+
         Args:
-            rows: the rows ``(n, D)``, with codes for labels and ``NaN`` for gaps.
+            rows: the rows ``(n, D)`` as they are written, with codes for labels and ``NaN`` for
+                gaps.
         """
-        rows = self._written(rows)
-        found = [each.holds(rows) == 0 for each in self.each]
+        found = []
+        for each in self.each:
+            holds = each.holds(rows)
+            is_complete = ~np.isnan(rows[:, list(each.places)]).any(axis=1)
+            found.append((holds == 0) | (np.isnan(holds) & is_complete))
         return np.stack(found, axis=1) if found else np.zeros((len(rows), 0), dtype=np.bool_)
 
     def _written(self, rows: Array) -> Array:
@@ -435,6 +451,8 @@ class _Reader:
         why = ""
         if np.isnan(x).any():
             why = "which counts as a missing value"
+        elif isinstance(column, Date) and not _is_date(str(value), column.form):
+            why = "which is neither a date in the format of the column nor like 2026-01-31"
         elif is_rare:
             why = "one of its rare labels, which share one code, so no row can be checked"
         elif column.labels and not column.holds(x).all():
@@ -549,6 +567,16 @@ def _is_deep(tree: ast.AST) -> bool:
     for _ in range(DEEPEST):
         level = [child for each in level for child in ast.iter_child_nodes(each)]
     return bool(level)
+
+
+def _is_date(text: str, form: str | None) -> bool:
+    """Return whether a text is a date in a format, or an ISO date; "now" is not."""
+    if re.fullmatch(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d)?)?", text.strip()):
+        return True
+    try:
+        return form is not None and bool(datetime.strptime(text.strip(), form))
+    except ValueError:
+        return False
 
 
 def _shown(text: str) -> str:

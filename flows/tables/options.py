@@ -61,9 +61,11 @@ def _marks(na: Sequence[Any]) -> list[str]:
 
 
 def _texts(require: Any) -> list[str]:
+    if require is None:
+        return []
     if isinstance(require, str):
         raise TypeError(f"require = {require!r}: must be a list, such as [{require!r}]")
-    return [*map(str, require)]
+    return [*dict.fromkeys(map(str, require))]
 
 
 Target = Annotated[

@@ -73,7 +73,9 @@ class Curve(Question):
         rows[:, d] = np.tile(x, len(rest))
         log_q = density.ensemble(density.log_density(rows))
         log_q = log_q.reshape(len(rest), -1) + np.log(np.gradient(x))
-        share = np.exp(log_q - np.logaddexp.reduce(log_q, axis=1, keepdims=True)).mean(axis=0)
+        with np.errstate(invalid="ignore"):  # of a row that breaks a constraint
+            share = np.exp(log_q - np.logaddexp.reduce(log_q, axis=1, keepdims=True))
+        share = share.mean(axis=0)
         return x, share / np.gradient(x), effective
 
 

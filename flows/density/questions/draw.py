@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.density.array_density import ArrayDensity
 from flows.density.question import Answer, Asked, Question
@@ -36,6 +37,11 @@ class Draw(Question):
     needs_all: ClassVar[bool] = False
     fills_gaps: ClassVar[bool] = True
 
+    def check(self, density: ArrayDensity) -> None:
+        super().check(density)
+        if self.count < 0:
+            raise UserError(f"count = {self.count}: must be 0 or more")
+
     def describes(self, density: ArrayDensity, region: Region) -> Sequence[str]:
         return density.names if region.is_everything else ()
 
@@ -45,11 +51,10 @@ class Draw(Question):
         effective = np.full(n, np.inf)
         places = np.flatnonzero(region.gaps.any(axis=1))
         goal = Goal(max(ENOUGH, PER_DRAW * self.count))
-        met = density.constraints.met if density.constraints else None
         for place, posterior in density.posteriors(region.take(places), self.seed, goal):
             k = places[place]
-            posterior.check(region.label(k))
             rng = numpy_generator(self.seed, "unknown", int(region.row_numbers[k]), 1)
+            met = density.constraints.met_beside(region.rows[k]) if density.constraints else None
             found[k] = posterior.pick(self.count, rng, met)
             effective[k] = posterior.effective
         drawn = round_rows(density.columns, found.reshape(-1, dim)).reshape(found.shape)

@@ -45,7 +45,6 @@ class Impute(Question):
 
     noun: ClassVar[str] = "imputed values"
     fills_gaps: ClassVar[bool] = True
-    because: ClassVar[str] = "has missing values and "
 
     def check(self, density: ArrayDensity) -> None:
         super().check(density)
@@ -62,15 +61,17 @@ class Impute(Question):
         places = np.flatnonzero(region.gaps.any(axis=1))
         for place, posterior in density.posteriors(region.take(places)):
             k, gaps = places[place], np.flatnonzero(region.gaps[places[place]]).tolist()
-            posterior.check(region.label(k))
+            posterior.possible()
             effective[k] = posterior.effective
             for d in gaps:
                 if density.columns[d].labels:
                     filled[k, d] = label_probabilities(density.columns[d], posterior, d).argmax()
                 else:
                     filled[k, d] = posterior.quantiles(d, np.array(0.5))
-            if density.constraints and not density.constraints.met(filled[k : k + 1])[0]:
-                filled[k] = posterior.nearest(filled[k], gaps)
+            if density.constraints:
+                met = density.constraints.met_beside(region.rows[k])
+                if not met(filled[k : k + 1])[0]:
+                    filled[k] = posterior.nearest(filled[k], gaps, met)
         filled = np.where(region.gaps, round_rows(density.columns, filled), region.rows)
         return Answer({"rows": filled[:, None]}, effective)
 
@@ -85,6 +86,8 @@ class Impute(Question):
             start = int(region.row_numbers[0]) * versions
         filled = answer["rows"].reshape(-1, len(density.columns))
         values = density.schema.frame(filled, seed=self.seed, start=start)
+        if not len(asked.frame.columns):  # conditions
+            return values
         gaps = np.concatenate([region.missing, asked.carried.isna().to_numpy(bool)], axis=1)[each]
         values = values[[*density.names, *asked.carried]]
         frame = _with_floats(density, asked.frame) if self.one_type else asked.frame

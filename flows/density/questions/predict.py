@@ -19,7 +19,7 @@ from flows.tables.lazy import pd
 
 QUANTILES = (0.05, 0.5, 0.95)
 DIGITS = 8  # significant digits of predictions in files
-DRAWS = "effective_draws"  # the last of the added columns
+EFFECTIVE = "effective_draws"  # the last of the added columns
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Predict(Question):
             raise UserError(f"columns = {self.columns!r}: must be a list of columns to predict")
         for name in self.columns:
             density.schema.find(name)
+            if [*self.columns].count(name) > 1:
+                raise UserError(f"column {name} is to be predicted twice")
         for level in self.levels:
             if not 0 < level < 1:
                 raise UserError(f"quantile {level:g}: must be between 0 and 1")
@@ -69,14 +71,14 @@ class Predict(Question):
         found = Answer(results, np.empty(n))
         goal = Goal(error=ERROR) if region.intervals else Goal()
         for k, posterior in density.posteriors(region.hiding(hidden), goal=goal):
-            posterior.check(region.label(k))
+            posterior.possible()
             found.effective[k] = posterior.effective
             for name, d in places.items():
                 found[name][k] = self._summary(density, posterior, d)
         return found
 
     def adds(self, density: ArrayDensity) -> list[str]:
-        own = {name: [*map(str, self._names(density, name)), DRAWS] for name in self.columns}
+        own = {name: [*map(str, self._names(density, name)), EFFECTIVE] for name in self.columns}
         if len(own) == 1:
             return own[self.columns[0]]
         return [f"{name}_{each}" for name, names in own.items() for each in names]
@@ -96,7 +98,7 @@ class Predict(Question):
             if not column.labels:
                 own = {each: column.points(x, is_distance=each == "sd") for each, x in own.items()}
             part = pd.DataFrame(own, index=pd.RangeIndex(len(index))).set_axis(index)
-            part.insert(len(names), DRAWS, draws, allow_duplicates=True)
+            part.insert(len(names), EFFECTIVE, draws, allow_duplicates=True)
             parts.append(part if len(self.columns) == 1 else part.add_prefix(f"{name}_"))
         return pd.concat(parts, axis=1)
 

@@ -68,7 +68,8 @@ class EventProbability(Question):
         log_p, error, draws = np.full(n, -np.inf), np.zeros(n), np.zeros(n)
         log_p[possible] = 0.0
         for number, (part, sign) in enumerate(((both, 1), (region, -1))):
-            if part.is_everything:  # its probability is 1
+            # The probability of everything is 1, also given the context of a target
+            if part.is_everything or (density.targets and not part.intervals):
                 continue
             # Both estimates have their own draws
             part = replace(part, row_numbers=2 * part.row_numbers + number).take(possible)
@@ -99,7 +100,9 @@ class EventProbability(Question):
 
     def roughness(self, rough: int, rows: int, least: float) -> str:
         which = "the probability is" if rows == 1 else f"{rough} of {rows} probabilities are"
-        error = f"{1 / np.sqrt(least):.0%}" if least else "unknown, because no draw is possible"
+        if not least:
+            return f"{which} rough: no draw lies inside of the event"
+        error = f"{1 / np.sqrt(least):.1%}"
         return f"{which} rough: the relative standard error is {error}, above 2%"
 
 

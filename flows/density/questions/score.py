@@ -59,10 +59,10 @@ class Score(Question):
         members = np.full((n, density.population.members), -np.inf)
         results = {"members": members, "log_density": np.full(n, -np.inf), "error": np.zeros(n)}
         found = Answer(results, np.full(n, np.inf))
-        impossible = region.disallowed[:, outputs].any(axis=1)
+        impossible = region.refused[:, outputs].any(axis=1)
         impossible |= density.constraints.broken(region.rows).any(axis=1)
         lacking = region.missing[:, outputs].any(axis=1) & bool(density.targets)
-        direct = ~region.gaps.any(axis=1) & (not is_given.any())
+        direct = ~impossible & ~region.gaps.any(axis=1) & (not is_given.any())
         if direct.any():
             members[direct] = density.log_density(region.rows[direct])
             found["log_density"][direct] = density.ensemble(members[direct])

@@ -45,7 +45,7 @@ class Surprise(Question):
             if len(known):
                 log_margin = _log_margin(density, d, region.rows[known, d])
                 found[known, d] = log_margin - log_q[known, d]
-        found[region.disallowed] = np.inf
+        found[region.refused] = np.inf
         return Answer({"surprise": found}, effective)
 
     def adds(self, density: ArrayDensity) -> list[str]:
