@@ -1,7 +1,6 @@
 """The verbs score, sample, impute, predict and plot, on rows with missing values.
 
-Training is short, because these tests do not depend on the quality of the fit. They compare the
-command line with Python, and check that the output does not depend on the size of the pieces.
+Training is short, because these tests do not depend on the quality of the fit.
 """
 
 from __future__ import annotations
@@ -61,63 +60,6 @@ def read(capsys, words):
     main(words.split())
     captured = capsys.readouterr()
     return pd.read_csv(StringIO(captured.out)), captured
-
-
-ASKED = """score m.flow gaps.csv
-score m.flow gaps.csv --given age,share
-score m.flow gaps.csv --anomalies 5
-sample m.flow --given age=50 --given ward=east -n 30
-sample m.flow --given-rows rows.csv --seed 3
-impute m.flow gaps.csv
-impute m.flow gaps.csv --draws 3 --seed 2
-predict m.flow rows.csv --column bmi
-predict m.flow gaps.csv --column ward"""
-
-
-@pytest.mark.parametrize("words", ASKED.splitlines())
-def test_output_bytes_repeat_and_do_not_depend_on_pieces(folder, capsys, small_pieces, words):
-    whole = read(capsys, words)[1]
-    small_pieces(rows=5, block=2)
-    assert read(capsys, words)[1] == whole
-
-
-def test_command_line_and_python_give_the_same_results(folder, density, gaps, capsys):
-    near = {"rtol": 1e-6, "atol": 1e-6}
-    for given in ([], ["age", "share"]):
-        option = f"--given {','.join(given)}" if given else ""
-        found = read(capsys, f"score m.flow gaps.csv {option}")[0]
-        log_q, error = density.log_prob_and_error(gaps, given)
-        np.testing.assert_allclose(found["log_density"], log_q, **near)
-        np.testing.assert_allclose(found["log_density_se"], error, **near)
-        assert (error > 0).any()
-    found = read(capsys, "predict m.flow gaps.csv --column bmi --quantiles 0.1,0.9")[0]
-    expected = density.predict(gaps, "bmi", (0.1, 0.9))
-    assert list(found) == [*gaps, *expected]
-    np.testing.assert_allclose(found[[*expected]], expected, **near)
-    found = read(capsys, "predict m.flow rows.csv --column ward")[0]
-    assert found[["east", "west"]].sum(axis=1).tolist() == pytest.approx([1.0] * 12)
-    drawn = read(capsys, "sample m.flow --given-rows rows.csv --seed 3")[0]
-    pd.testing.assert_frame_equal(drawn, density.sample(given=gaps.drop(columns="bmi"), seed=3))
-    drawn = read(capsys, "sample m.flow --given age=50 --given ward=east -n 30")[0]
-    pd.testing.assert_frame_equal(drawn, density.sample(30, given={"age": 50, "ward": "east"}))
-    assert set(drawn["age"]) == {50}
-
-
-@pytest.mark.parametrize("ending", ["csv", "parquet"])
-@pytest.mark.parametrize("draws", [0, 2])
-def test_impute_changes_only_missing_values(folder, density, gaps, ending, draws):
-    getattr(gaps.astype(NUMBERS), f"to_{ending}")(f"in.{ending}", index=False)
-    for out in ("csv", "parquet"):
-        option = f"--draws {draws} --seed 2" * bool(draws)
-        main(f"impute m.flow in.{ending} -o o.{out} {option}".split())
-    full = pd.read_csv("o.csv")
-    pd.testing.assert_frame_equal(pd.read_parquet("o.parquet"), full, check_dtype=False)
-    for number, version in enumerate(density.impute(gaps, draws, 2) if draws else [full], 1):
-        one = full[full["draw"] == number].drop(columns="draw") if draws else density.impute(gaps)
-        expected = version.reset_index(drop=True).astype(NUMBERS)
-        found = one.reset_index(drop=True).astype(NUMBERS)
-        pd.testing.assert_frame_equal(found, expected, check_dtype=False)
-        assert expected.where(gaps.notna().to_numpy()).compare(gaps.astype(NUMBERS)).empty
 
 
 def test_impute_keeps_other_fields_and_writes_numbers_in_the_format_of_the_file(folder, gaps):
