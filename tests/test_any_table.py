@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from frames import every_sort
 from helpers import SHORT_RECIPE, answered, field, learned
 
 import flows
@@ -51,41 +52,9 @@ def column(values, **others):
     return rows.columns[0] if rows.columns[0].name == "x" else None
 
 
-def mixed():
-    """A table with a column of every sort."""
-    r = rng()
-    a, b = r.normal(size=N).round(3), r.gamma(2, 1, N).round(2)
-    start = pd.Timestamp("2020-01-01")
-    days = pd.to_timedelta(r.integers(0, 400, N), "D")
-    shares = np.r_[[0.05] * 10, [0.01] * 50]
-    return pd.DataFrame(
-        {
-            "id": [f"p{k:04}" for k in range(N)],
-            "a": a,
-            "const": "x",
-            "b": b,
-            "total": (2 * a - b + 3).round(3),
-            "copy": a,
-            "city": r.choice([f"city{k}" for k in range(60)], N, p=shares),
-            "grade": r.choice(["1", "2", "3+"], N),
-            "when": start + days,
-            "day": (start + days[::-1]).strftime("%d.%m.%Y"),
-            "visits": r.integers(0, 9, N).astype("int32"),
-            "flag": r.integers(0, 2, N).astype(bool),
-            "smoker": r.integers(0, 2, N),
-            "number": np.arange(1001, 1001 + N),
-            "ward": pd.Categorical(r.choice(list("abc"), N), categories=list("abcd")),
-            "income": r.integers(1000, 99_999, N),
-            "empty": np.nan,
-            "stay": pd.to_timedelta(r.gamma(2, 100, N), "s"),
-            "single": r.normal(size=N).astype("float32"),
-        }
-    )
-
-
 @pytest.fixture(scope="module")
 def density():
-    return fit(mixed())
+    return fit(every_sort())
 
 
 # Kinds
@@ -158,7 +127,7 @@ def test_a_density_remembers_the_marks_of_missing_values(tmp_path):
 
 
 def test_every_column_of_a_table_comes_back_in_samples(density, tmp_path):
-    frame, drawn = mixed(), density.sample(500, seed=1)
+    frame, drawn = every_sort(), density.sample(500, seed=1)
     assert list(drawn) == list(frame)
     assert (drawn.dtypes == frame.dtypes).all()
     assert (drawn["const"] == "x").all()
@@ -216,7 +185,7 @@ def test_a_description_lists_learned_carried_and_excluded_columns(density):
 
 
 def test_carried_and_excluded_columns_get_notices():
-    _, said = taken(mixed())
+    _, said = taken(every_sort())
     assert "holds 'x' in every row, and in samples" in said["const"]
     assert "equals 2 a - b + 3, so samples compute it" in said["total"]
     assert "equals a, so samples compute it" in said["copy"]
@@ -229,20 +198,20 @@ def test_carried_and_excluded_columns_get_notices():
 
 def test_a_strict_fit_refuses_columns_that_would_be_carried_excluded_or_pooled():
     with pytest.raises(TableError) as caught:
-        fit(mixed(), strict=True)
+        fit(every_sort(), strict=True)
     refused = {fault.column for fault in caught.value.faults}
     assert refused == {"id", "const", "total", "copy", "city", "grade", "number", "empty"}
 
 
 def test_a_redundant_column_changes_no_score():
-    frame = mixed()[["a", "b", "visits"]]
+    frame = every_sort()[["a", "b", "visits"]]
     alone = fit(frame)
     beside = fit(frame.assign(sum=frame["a"] + frame["visits"], c=5, id=range(N)))
     np.testing.assert_array_equal(alone.log_prob(frame), beside.log_prob(frame))
 
 
 def test_a_carried_column_may_be_missing_or_wrong_in_rows_that_are_scored(density, capsys):
-    frame = mixed()[:30]
+    frame = every_sort()[:30]
     expected = density.log_prob(frame)
     capsys.readouterr()
     without = frame.drop(columns=["total", "const", "id", "number"])
@@ -256,7 +225,7 @@ def test_a_carried_column_may_be_missing_or_wrong_in_rows_that_are_scored(densit
 
 @pytest.mark.parametrize("missing", ["keep", "drop"])
 def test_rows_with_repeated_index_labels_are_scored_as_if_they_were_numbered(density, missing):
-    frame = mixed()[:6].copy()
+    frame = every_sort()[:6].copy()
     frame.loc[2, "a"] = np.nan
     repeated = frame.set_axis([0, 0, 1, 1, 2, 2])
     kept, expected = answered(density, Score(missing=missing), frame)
@@ -275,12 +244,12 @@ def test_rows_with_repeated_index_labels_are_scored_as_if_they_were_numbered(den
 
 
 def test_missing_values_of_carried_columns_are_imputed(density):
-    gaps = mixed()[:4].copy()
+    gaps = every_sort()[:4].copy()
     gaps.loc[0, ["total", "copy"]] = np.nan
     gaps.loc[1, "const"] = None
     gaps.loc[2, ["a", "total", "copy"]] = np.nan
     filled = density.impute(gaps)
-    assert filled.loc[0, "total"] == mixed().loc[0, "total"]
+    assert filled.loc[0, "total"] == every_sort().loc[0, "total"]
     assert filled.loc[1, "const"] == "x"
     expected = round(2 * filled.loc[2, "a"] - filled.loc[2, "b"] + 3, 3)
     assert filled.loc[2, "total"] == pytest.approx(expected)
@@ -299,7 +268,7 @@ def test_missing_values_of_carried_columns_are_imputed(density):
 )
 def test_a_question_about_a_carried_column_says_why_there_is_no_answer(density, ask):
     with pytest.raises(TableError, match=r"column total is not learned: it equals 2 a - b \+ 3"):
-        ask(density, mixed()[:2])
+        ask(density, every_sort()[:2])
 
 
 @pytest.mark.parametrize(
@@ -336,16 +305,16 @@ def test_a_reversed_label_is_computed_from_the_other_label():
 
 def test_rare_labels_are_pooled_drawn_by_frequency_and_given_as_they_are(density):
     city = next(each for each in density.columns if each.name == "city")
-    counts = mixed()["city"].value_counts()
+    counts = every_sort()["city"].value_counts()
     assert len(city.labels) == 20
     assert city.labels[-1] == f"{len(counts) - 19} others"
     assert sum(count for _, count in city.pooled) == counts.iloc[19:].sum()
     rare = city.pooled[0][0]
     assert (density.sample(3, given={"city": rare})["city"] == rare).all()
-    chunk = mixed()[:3].assign(city=["a new city", rare, None], a=np.nan)
+    chunk = every_sort()[:3].assign(city=["a new city", rare, None], a=np.nan)
     drawn = density.sample(given=chunk)["city"].tolist()
     assert drawn[:2] == ["a new city", rare]
-    rows = mixed()[:1]
+    rows = every_sort()[:1]
     one, other = (density.log_prob(rows.assign(city=name))[0] for name in (rare, "a new city"))
     assert one == other
     assert np.isfinite(one)
@@ -551,15 +520,15 @@ def test_groups_that_share_a_row_are_merged():
 
 
 def test_a_table_is_inspected_without_training_and_without_torch(tmp_path, capsys):
-    found = flows.inspect(mixed())
-    assert list(found.index) == list(mixed())
+    found = flows.inspect(every_sort())
+    assert list(found.index) == list(every_sort())
     assert found.loc["total"].tolist()[:2] == ["carried", "2 a - b + 3"]
     assert found.loc["visits"].tolist() == ["learned", "count", ""]
     assert found.loc["id", "use"] == "excluded"
     assert "samples compute it" in found.loc["copy", "notice"]
     with pytest.raises(TableError, match="column const holds 'x' in every row"):
-        flows.inspect(mixed(), strict=True)
-    mixed().drop(columns="stay").to_csv(tmp_path / "t.csv", index=False)
+        flows.inspect(every_sort(), strict=True)
+    every_sort().drop(columns="stay").to_csv(tmp_path / "t.csv", index=False)
     capsys.readouterr()
     main(["inspect", str(tmp_path / "t.csv"), "--column", "visits=integer:0:20"])
     out, err = capsys.readouterr()
@@ -572,7 +541,7 @@ def test_a_table_is_inspected_without_training_and_without_torch(tmp_path, capsy
 
 
 def test_a_file_is_fitted_and_sampled_with_all_of_its_columns(tmp_path, capsys):
-    table = mixed().drop(columns=["stay", "single", "flag"])
+    table = every_sort().drop(columns=["stay", "single", "flag"])
     table.to_csv(tmp_path / "t.csv", index=False)
     quick = ["--members=1", "-Srecipe=fixed", "-Sepochs=2"]
     main(["fit", str(tmp_path / "t.csv"), "-o", str(tmp_path / "m.flow"), *quick])
@@ -590,7 +559,7 @@ def test_a_table_is_read_from_standard_input(tmp_path, capsys, monkeypatch):
     def give(content: bytes) -> None:
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
 
-    give(mixed()[["a", "visits"]].to_csv(index=False).encode())
+    give(every_sort()[["a", "visits"]].to_csv(index=False).encode())
     main(["inspect", "-"])
     assert capsys.readouterr().out.splitlines()[0] == "learned   a       real"
     give(b"a,b\n1,2\n")
@@ -599,7 +568,7 @@ def test_a_table_is_read_from_standard_input(tmp_path, capsys, monkeypatch):
 
 
 def test_an_output_follows_a_symbolic_link(tmp_path):
-    mixed()[["a", "visits"]].to_csv(tmp_path / "t.csv", index=False)
+    every_sort()[["a", "visits"]].to_csv(tmp_path / "t.csv", index=False)
     (tmp_path / "link.flow").symlink_to(tmp_path / "real.flow")
     (tmp_path / "real.flow").write_text("")
     quick = ["--members=1", "-Srecipe=fixed", "-Sepochs=1"]
@@ -610,7 +579,7 @@ def test_an_output_follows_a_symbolic_link(tmp_path):
 
 
 def test_rows_are_counted_for_the_progress_bar(tmp_path):
-    frame = mixed()[["a", "visits"]]
+    frame = every_sort()[["a", "visits"]]
     for name, save in {"t.csv": frame.to_csv, "t.csv.gz": frame.to_csv}.items():
         save(tmp_path / name, index=False)
         assert files.count_rows(tmp_path / name) == N
@@ -632,7 +601,7 @@ def test_a_given_value_far_outside_of_the_data_gets_a_notice(density, capsys):
     density.sample(3, given={"a": 50})
     said = capsys.readouterr().err
     assert "column a is given as 50, far outside of its range, which is about " in said
-    density.predict(mixed()[:3].assign(a=[0.1, 70, 80]), "visits")
+    density.predict(every_sort()[:3].assign(a=[0.1, 70, 80]), "visits")
     assert "column a is given as 70 and 1 more, far outside" in capsys.readouterr().err
     density.sample(2, given={"day": "01.01.2050"})
     assert "column day is given as 01.01.2050, far outside" in capsys.readouterr().err
@@ -640,7 +609,7 @@ def test_a_given_value_far_outside_of_the_data_gets_a_notice(density, capsys):
 
 def test_samples_of_a_parquet_file_have_its_types(tmp_path):
     pq = pytest.importorskip("pyarrow.parquet")
-    table = mixed()
+    table = every_sort()
     table["born"] = table["when"].dt.date
     table.to_parquet(tmp_path / "t.parquet", index=False)
     quick = ["--members=1", "-Srecipe=fixed", "-Sepochs=1"]

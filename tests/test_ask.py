@@ -11,6 +11,7 @@ from io import StringIO
 import numpy as np
 import pandas as pd
 import pytest
+from frames import WARDS, gappy_wards, wards
 from helpers import SHORT, answered
 from matplotlib.figure import Figure
 
@@ -27,24 +28,12 @@ NUMBERS = {"age": "Int64", "bmi": float, "share": float}
 
 @pytest.fixture(scope="module")
 def density():
-    rng = np.random.default_rng(0)
-    age, ward = rng.integers(20, 80, 120), np.array(["west", "east"])[rng.integers(0, 2, 120)]
-    frame = pd.DataFrame({"age": age, "ward": ward, "bmi": age / 4 + rng.normal(10, 2, 120)})
-    frame["share"] = rng.beta(2, 3, 120)
-    kinds = {"age": "integer", "share": "interval:0:1"}
-    return flows.fit(frame, members=2, columns=kinds, settings=SHORT)
+    return flows.fit(wards(), members=2, columns=WARDS, settings=SHORT)
 
 
 @pytest.fixture
 def gaps():
-    """Return rows with various missing values, and with a column that the density does not have."""
-    rng = np.random.default_rng(1)
-    columns = {"who": [f"p{k}, jr" for k in range(12)], "age": rng.integers(20, 80, 12)}
-    frame = pd.DataFrame({**columns, "ward": "east", "bmi": rng.normal(25, 4, 12).round(1)})
-    frame = frame.assign(share=rng.beta(2, 3, 12)).astype(object)
-    for row, name in ((1, "age"), (3, "ward"), (4, "bmi"), (4, "share"), (8, "bmi")):
-        frame.loc[row, name] = np.nan
-    return frame
+    return gappy_wards()
 
 
 @pytest.fixture

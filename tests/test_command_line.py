@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from frames import PRICES, prices
 from helpers import SHORT, SHORT_RECIPE, error_message
 from safetensors.numpy import load_file
 
@@ -23,16 +24,8 @@ from flows.recipe.record import MemberRecord, Record, RowScores, RowState
 from flows.tables import files as table
 
 pytestmark = pytest.mark.usefixtures("few_samples")
-KINDS = {"age": "integer", "share": "interval:0:1", "price": "positive"}
-WORDS = [f"--column={name}={kind}" for name, kind in KINDS.items()]
+WORDS = [f"--column={name}={kind}" for name, kind in PRICES.items()]
 WORDS += [*(f"-S{key}={value}" for key, value in SHORT.items()), "--members=3"]
-
-
-def make(n=120, seed=0):
-    rng = np.random.default_rng(seed)
-    share = rng.beta(2, 3, n)
-    columns = {"age": rng.integers(20, 80, n), "bmi": rng.normal(25, 4, n)}
-    return pd.DataFrame({**columns, "share": share, "price": np.exp(rng.normal(3 * share))})
 
 
 def run(*words):
@@ -54,7 +47,7 @@ def folder(tmp_path_factory):
     The wider table has one more column, and its columns are in reverse order.
     """
     folder = tmp_path_factory.mktemp("tables")
-    frame = make()
+    frame = prices()
     frame.to_csv(folder / "t.csv", index=False)
     frame.to_parquet(folder / "t.parquet", index=False)
     more = frame[frame.columns[::-1]].assign(who=[f"p{i}, jr" for i in range(len(frame))])
@@ -82,8 +75,8 @@ def test_the_same_command_gives_the_same_bytes_for_both_formats(folder, tmp_path
 
 
 def test_python_and_the_command_line_give_the_same_fit_and_text(density):
-    fitted = flows.fit(make(), members=3, columns=KINDS, settings=SHORT)
-    assert (fitted.log_prob(make()) == density.log_prob(make())).all()
+    fitted = flows.fit(prices(), members=3, columns=PRICES, settings=SHORT)
+    assert (fitted.log_prob(prices()) == density.log_prob(prices())).all()
     assert fitted.sample(50).equals(density.sample(50))
     assert str(fitted) == str(density)
 
@@ -98,7 +91,7 @@ def test_an_array_and_one_column_can_be_fitted():
 @pytest.mark.parametrize("factor", [1000, 1 / 7])
 def test_another_unit_shifts_log_densities_by_the_logarithm_of_the_factor(factor):
     """One of the columns is rounded, and the step has the new unit, too."""
-    frame = make()[["bmi", "age"]].astype(float)
+    frame = prices()[["bmi", "age"]].astype(float)
     before, after = (
         flows.fit(each, members=2, columns={"age": "real"}, settings=SHORT).log_prob(each)
         for each in (frame, factor * frame)
@@ -167,7 +160,7 @@ def test_no_verb_overwrites_its_input(folder, tmp_path, capsys, monkeypatch, wor
 
 @pytest.mark.parametrize("word", ["ignore", "keep"])
 def test_an_unknown_policy_for_missing_values_is_an_error(word):
-    frame = make()
+    frame = prices()
     frame.loc[3, "bmi"] = np.nan
     with pytest.raises(ValueError, match=f"missing = '{word}': must be 'learn', 'drop' or"):
         flows.fit(frame, settings=SHORT, missing=word)
@@ -179,7 +172,7 @@ def test_an_unknown_policy_for_missing_values_is_an_error(word):
 def test_settings_that_the_automatic_recipe_does_not_use_are_rejected(key):
     value = flows.TrainingSettings.model_fields[key].default
     with pytest.raises(ValueError, match=f"^{key}: the automatic recipe does not use it"):
-        flows.fit(make(), settings={key: value})
+        flows.fit(prices(), settings={key: value})
 
 
 @pytest.mark.parametrize(
@@ -210,15 +203,15 @@ def test_arguments_that_are_wrong_for_any_table_are_refused_before_it_is_read(
 
 
 def test_the_fixed_recipe_takes_any_number_of_members():
-    density = flows.fit(make(), members=7, settings=SHORT)
+    density = flows.fit(prices(), members=7, settings=SHORT)
     assert density.population.members == 7
     with pytest.raises(ValueError, match=r"members = 2\.5: must be a whole number"):
-        flows.fit(make(), members=2.5)
+        flows.fit(prices(), members=2.5)
 
 
 def test_errors_come_without_notices_and_notices_before_training(tmp_path, capsys):
     """The table has a rounded column, a column of text and a column without a name."""
-    frame = make().assign(who=["a", "b"] * 60)
+    frame = prices().assign(who=["a", "b"] * 60)
     frame["age"] += 0.5
     frame.to_csv(tmp_path / "t.csv")
     words = ["fit", tmp_path / "t.csv", "-o", tmp_path / "m.flow", "--members=1", *WORDS[3:-1]]
@@ -246,7 +239,7 @@ def test_help_and_the_error_for_an_unknown_model_list_the_same_models(folder, tm
 
 
 def test_fit_and_score_accept_the_same_format_options(tmp_path):
-    frame = make().rename(columns={"bmi": "größe"}).assign(who="x", id=range(120))
+    frame = prices().rename(columns={"bmi": "größe"}).assign(who="x", id=range(120))
     frame.to_csv(tmp_path / "plain.csv", index=False)
     options = {"sep": ";", "decimal": ",", "encoding": "latin-1"}
     frame.to_csv(tmp_path / "other.csv", index=False, **options)
@@ -272,7 +265,7 @@ SIZES = pd.CategoricalDtype(["small", "mid", "tall"], ordered=True)
 def people(n=120):
     rng = np.random.default_rng(0)
     size = pd.Categorical(np.array(["tall", "small", "mid"])[rng.integers(0, 3, n)], dtype=SIZES)
-    return make(n)[["bmi"]].assign(
+    return prices(n)[["bmi"]].assign(
         ward=np.array(["west", "east"])[rng.integers(0, 2, n)],
         grade=rng.integers(1, 5, n),
         well=rng.uniform(size=n) < 0.5,
@@ -369,7 +362,7 @@ def test_samples_repeat_for_a_seed_and_survive_a_round_trip_through_files(
 
 def test_zero_samples_keep_the_columns(density):
     settings = {"recipe": "fixed", "epochs": 1, "hidden": 8}
-    for fitted in (density, flows.fit(make(), "vae", members=1, settings=settings)):
+    for fitted in (density, flows.fit(prices(), "vae", members=1, settings=settings)):
         none = fitted.sample(0)
         assert len(none) == 0
         assert (none.dtypes == fitted.sample(1).dtypes).all()
@@ -400,7 +393,7 @@ def test_columns_are_found_by_name_and_other_columns_are_unchanged(folder, tmp_p
 
 
 def test_a_row_with_a_disallowed_value_has_density_0_and_deviation_0(folder, tmp_path):
-    frame = make()[:4].astype(float)
+    frame = prices()[:4].astype(float)
     frame.loc[0, "age"], frame.loc[1, "share"], frame.loc[2, "price"] = 30.5, 1.0, -2.0
     frame.to_csv(tmp_path / "t.csv", index=False)
     found = scored(folder, tmp_path / "o.csv", tmp_path / "t.csv")
@@ -409,7 +402,7 @@ def test_a_row_with_a_disallowed_value_has_density_0_and_deviation_0(folder, tmp
 
 
 def test_a_bad_row_at_the_end_leaves_no_partial_file(folder, tmp_path, capsys):
-    frame = make().astype(object)
+    frame = prices().astype(object)
     frame.loc[119, "bmi"] = "oops"
     frame.to_csv(tmp_path / "t.csv", index=False)
     said = error(capsys, "score", folder / "m.flow", tmp_path / "t.csv", "-o", tmp_path / "o.csv")
@@ -428,7 +421,7 @@ def test_a_bad_row_at_the_end_leaves_no_partial_file(folder, tmp_path, capsys):
     ],
 )
 def test_a_table_with_other_columns_is_rejected(folder, tmp_path, capsys, change, words, said):
-    make().assign(**change).dropna(axis=1).to_csv(tmp_path / "t.csv", index=False)
+    prices().assign(**change).dropna(axis=1).to_csv(tmp_path / "t.csv", index=False)
     assert said in error(capsys, "score", folder / "m.flow", tmp_path / "t.csv", *words)
 
 
@@ -459,10 +452,10 @@ def folds(density, n=40):
 
 def test_the_tail_probability_follows_its_formula(density):
     density = folds(density)
-    log_q = density.log_prob_members(make())
+    log_q = density.log_prob_members(prices())
     held_out = density.record.row_scores.log_density
     first, second = np.log(0.4 * np.exp(log_q[:, 0]) + 0.6 * np.exp(log_q[:, 2])), log_q[:, 1]
-    for found, a, b in zip(density.tail_probability(make()), first, second, strict=True):
+    for found, a, b in zip(density.tail_probability(prices()), first, second, strict=True):
         assert found == (1 + sum(held_out[:15] <= a) + sum(held_out[15:30] <= b)) / 31
 
 
@@ -475,9 +468,9 @@ def test_an_export_without_record_keeps_tail_probabilities_but_no_row_scores(den
     assert {"history.held_out", "history.fold", "history.state"}.isdisjoint(
         load_file(tmp_path / "public.flow")
     )
-    np.testing.assert_array_equal(exported.log_prob(make()), density.log_prob(make()))
-    tail = density.tail_probability(make())
-    np.testing.assert_allclose(exported.tail_probability(make()), tail, rtol=0, atol=0.1)
+    np.testing.assert_array_equal(exported.log_prob(prices()), density.log_prob(prices()))
+    tail = density.tail_probability(prices())
+    np.testing.assert_allclose(exported.tail_probability(prices()), tail, rtol=0, atol=0.1)
     density.save(tmp_path / "again.flow", record=False)
     assert (tmp_path / "again.flow").read_bytes() == (tmp_path / "public.flow").read_bytes()
     run("export", tmp_path / "m.flow", "-o", tmp_path / "copy.flow")
@@ -490,11 +483,11 @@ def test_the_least_likely_rows_have_row_numbers_and_tail_probabilities(folder, d
     words = ["--anomalies", 5, "-o", tmp_path / "o.csv"]
     run("score", tmp_path / "m.flow", folder / "more.csv", *words)
     found = pd.read_csv(tmp_path / "o.csv")
-    log_q = density.log_prob(make())
+    log_q = density.log_prob(prices())
     assert found["row"].tolist() == (np.argsort(log_q)[:5] + 1).tolist()
     assert found["who"].tolist() == [f"p{row - 1}, jr" for row in found["row"]]
     assert found["log_density"].is_monotonic_increasing
-    expected = density.tail_probability(make())[found["row"] - 1]
+    expected = density.tail_probability(prices())[found["row"] - 1]
     np.testing.assert_allclose(found["tail_probability"], expected, rtol=0, atol=1e-6)
 
 
@@ -537,7 +530,7 @@ def test_info_prints_columns_kinds_members_and_training(folder, density, capsys)
     ("names", "labels"), [(["bmi"], {"bmi"}), (["bmi", "share"], {"bmi", "share"})]
 )
 def test_plots_show_pairs_of_columns_or_the_margin_of_one_column(names, labels):
-    figure = flows.fit(make()[names], members=1, settings=SHORT).plot(make())
+    figure = flows.fit(prices()[names], members=1, settings=SHORT).plot(prices())
     shown = {axis.get_xlabel() for axis in figure.axes}
     assert labels <= shown, shown
     assert len(figure.axes) == len(names) ** 2, figure.axes

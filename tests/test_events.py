@@ -8,6 +8,7 @@ import helpers
 import numpy as np
 import pandas as pd
 import pytest
+from frames import pressures
 from scipy.stats import multivariate_normal
 
 import flows
@@ -57,26 +58,18 @@ def question(number: int) -> tuple[flows.Density, dict[str, Any], dict[str, Any]
     return density, event, given, mass(truth, low, high) / of_given
 
 
-def table(n: int = 300) -> pd.DataFrame:
-    rng = np.random.default_rng(0)
-    ward = rng.choice(["north", "south", "west"], n)
-    age = rng.integers(20, 80, n)
-    pressure = 100 + age / 2 + 10 * (ward == "west") + rng.normal(0, 8, n)
-    return pd.DataFrame({"age": age, "ward": ward, "pressure": pressure})
-
-
 @pytest.fixture(scope="module")
 def density() -> flows.Density:
     settings = {"recipe": "fixed", "epochs": 200}
     small = flows.NSF(couplings=4, hidden=16)
-    return flows.fit(table(), small, members=2, settings=settings, columns={"age": "integer"})
+    return flows.fit(pressures(), small, members=2, settings=settings, columns={"age": "integer"})
 
 
 @pytest.fixture(scope="module")
 def of_target() -> flows.Density:
     settings = {"recipe": "fixed", "epochs": 100}
     kinds = {"age": "integer"}
-    return flows.fit(table(), target="pressure", members=2, settings=settings, columns=kinds)
+    return flows.fit(pressures(), target="pressure", members=2, settings=settings, columns=kinds)
 
 
 def test_draws_of_a_box_proposal_have_its_density():
@@ -167,7 +160,7 @@ def test_conditions_hold_exactly_in_samples(density):
 
 
 def test_a_rare_condition_is_sampled_without_rejection(density):
-    high = table()["pressure"].max() + 15
+    high = pressures()["pressure"].max() + 15
     drawn = density.sample(200, given={"pressure": (high, None)})
     assert (drawn["pressure"] >= high).all()
 
@@ -192,7 +185,7 @@ def test_targets_have_ranges_as_conditions_and_events(of_target):
     assert abs(found.probability - share) < 4 * np.hypot(found.error, 0.012)
     predicted = of_target.predict(given=given)
     assert predicted["mean"].item() == pytest.approx(drawn["pressure"].mean(), abs=1)
-    high = table()["pressure"].max() + 40
+    high = pressures()["pressure"].max() + 40
     rare = of_target.probability({"pressure": (high, None)}, given=given)
     assert 0 < rare.probability < 0.01
     assert (

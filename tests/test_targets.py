@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from frames import clinic
 from helpers import SHORT_RECIPE, answered, error_message, field, short_recipe
 from scipy.stats import norm
 from shaking import shake
@@ -42,32 +43,19 @@ def shaken(architecture: flows.Architecture, features: int, context: int = 2) ->
     return shake(flows.build(architecture, (features,), members=3, context=context), 0.1, seed=0)
 
 
-def table(n: int = 160, seed: int = 0) -> pd.DataFrame:
-    """Return a table in which the count `visits` and the label `state` depend on `age`, `ward`."""
-    rng = np.random.default_rng(seed)
-    age, dose = rng.uniform(20, 80, n), rng.normal(size=n)
-    ward = rng.choice(["a", "b"], n)
-    visits = rng.poisson(np.exp(age / 40 + 0.5 * (ward == "b")))
-    state = np.where(rng.logistic(size=n) < (age - 50) / 5, "ill", "well")
-    columns = {"state": state, "age": age, "visits": visits, "dose": dose, "ward": ward}
-    frame = pd.DataFrame(columns)
-    frame.loc[rng.random(n) < 0.1, "dose"] = np.nan
-    return frame
-
-
 ARCHITECTURES = [flows.Conditional(), flows.NSF(couplings=3), flows.RealNVP(couplings=3)]
 
 
 @pytest.fixture(scope="module")
 def of_number() -> flows.Density:
     settings = {"recipe": short_recipe(steps=200)}
-    return flows.fit(table(), target="visits", members=5, settings=settings)
+    return flows.fit(clinic(), target="visits", members=5, settings=settings)
 
 
 @pytest.fixture(scope="module")
 def of_label() -> flows.Density:
     settings = {"recipe": short_recipe(steps=50)}
-    return flows.fit(table(), target="state", members=5, settings=settings)
+    return flows.fit(clinic(), target="state", members=5, settings=settings)
 
 
 # Networks
@@ -225,7 +213,7 @@ def test_a_fit_is_better_than_its_references(of_number):
     assert of_number.targets == ["visits"]
     assert list(record.references) == ["a Gaussian without x", "a linear Gaussian"]
     assert record.held_out > max(record.references.values())
-    fresh = table(400, seed=1)
+    fresh = clinic(400, seed=1)
     visits = fresh["visits"].to_numpy()
     mean = np.exp(fresh["age"] / 40 + 0.5 * (fresh["ward"] == "b"))
     from scipy.stats import poisson
@@ -235,13 +223,13 @@ def test_a_fit_is_better_than_its_references(of_number):
 
 
 def test_probabilities_of_a_rounded_target_sum_to_1(of_number):
-    rows = table(1).drop(columns="visits").fillna(0.0)
+    rows = clinic(1).drop(columns="visits").fillna(0.0)
     repeated = rows.loc[rows.index.repeat(80)].assign(visits=np.arange(80))
     assert np.exp(of_number.log_prob(repeated)).sum() == pytest.approx(1, abs=2e-3)
 
 
 def test_a_prediction_agrees_with_the_density(of_number):
-    rows = table(3, seed=2).drop(columns="visits").fillna(0.0)
+    rows = clinic(3, seed=2).drop(columns="visits").fillna(0.0)
     predicted = of_number.predict(rows)
     for k in range(3):
         visits = np.arange(80)
@@ -255,7 +243,7 @@ def test_a_prediction_agrees_with_the_density(of_number):
 
 
 def test_label_probabilities_sum_to_1_and_are_those_of_log_prob(of_label):
-    rows = table(20, seed=2)
+    rows = clinic(20, seed=2)
     predicted = of_label.predict(rows)
     assert list(predicted) == ["ill", "well", "effective_draws"]
     np.testing.assert_allclose(predicted[["ill", "well"]].sum(axis=1), 1, atol=1e-6)
@@ -267,7 +255,7 @@ def test_label_probabilities_sum_to_1_and_are_those_of_log_prob(of_label):
 
 
 def test_missing_values_of_the_context_are_averaged_with_a_standard_error(of_number):
-    rows = table(60, seed=3)
+    rows = clinic(60, seed=3)
     log_q, error = of_number.log_prob_and_error(rows)
     gap = rows["dose"].isna().to_numpy()
     assert np.isfinite(log_q).all()
@@ -280,7 +268,7 @@ def test_missing_values_of_the_context_are_averaged_with_a_standard_error(of_num
 
 
 def test_an_unknown_label_of_the_context_is_treated_as_missing(of_number, capsys):
-    row = table(1).fillna(0.0)
+    row = clinic(1).fillna(0.0)
     log_q, error = of_number.log_prob_and_error(row.assign(ward="elsewhere"))
     assert np.isfinite(log_q).all()
     assert error > 0
@@ -290,7 +278,7 @@ def test_an_unknown_label_of_the_context_is_treated_as_missing(of_number, capsys
 
 
 def test_rows_without_a_target_are_left_out(capsys):
-    frame = table(80)
+    frame = clinic(80)
     frame.loc[:4, "visits"] = np.nan
     density = flows.fit(frame, target="visits", members=2, settings=QUICK, missing="drop")
     assert density.record.rows == len(frame.dropna()) < 75
@@ -307,15 +295,15 @@ def test_samples_keep_the_given_values(of_number):
     assert (drawn["age"] == 40).all()
     assert (drawn["ward"] == "a").all()
     assert drawn["visits"].mean() == pytest.approx(np.e, abs=0.7)
-    assert list(drawn) == list(table(1))
-    rows = table(30, seed=4)
+    assert list(drawn) == list(clinic(1))
+    rows = clinic(30, seed=4)
     per_row = of_number.sample(given=rows.drop(columns="visits"))
     pd.testing.assert_series_equal(per_row["age"], rows["age"])
     assert per_row["visits"].notna().all()
 
 
 def test_missing_targets_can_be_imputed(of_number):
-    rows = table(10, seed=5).fillna(0.0).astype({"visits": float})
+    rows = clinic(10, seed=5).fillna(0.0).astype({"visits": float})
     rows.loc[2, "visits"] = np.nan
     filled = of_number.impute(rows)
     assert filled["visits"].notna().all()
@@ -323,7 +311,7 @@ def test_missing_targets_can_be_imputed(of_number):
 
 
 def test_surprise_and_tail_probability_find_an_odd_target(of_number):
-    rows = table(5, seed=6).fillna(0.0)
+    rows = clinic(5, seed=6).fillna(0.0)
     rows["visits"] = [2, 3, 2, 90, 3]
     surprise = of_number.surprise(rows)
     assert surprise["visits"].idxmax() == 3
@@ -337,7 +325,7 @@ def test_a_file_holds_the_density_of_a_target(of_label, tmp_path):
     of_label.save(tmp_path / "t.flow")
     loaded = flows.load(tmp_path / "t.flow")
     assert isinstance(loaded, flows.Density)
-    rows = table(20, seed=7)
+    rows = clinic(20, seed=7)
     np.testing.assert_array_equal(loaded.log_prob(rows), of_label.log_prob(rows))
     assert repr(loaded) == repr(of_label)
     of_label.save(tmp_path / "again.flow")
@@ -345,7 +333,7 @@ def test_a_file_holds_the_density_of_a_target(of_label, tmp_path):
 
 
 def test_several_targets_have_a_joint_density():
-    frame = table(80)
+    frame = clinic(80)
     how = {"members": 2, "settings": QUICK, "missing": "drop"}
     density = flows.fit(frame, target=["visits", "state"], **how)
     assert density.targets == ["visits", "state"]
@@ -365,8 +353,8 @@ def test_several_targets_have_a_joint_density():
 
 def test_notices_and_progress_count_each_row_once_for_all_targets(monkeypatch, capsys):
     how = {"members": 1, "settings": QUICK, "missing": "drop"}
-    density = flows.fit(table(80), target=["visits", "state"], **how)
-    rows = table(3).fillna(0.0).assign(ward=["elsewhere", "a", "b"], age=[40.0, 1e6, 1e6])
+    density = flows.fit(clinic(80), target=["visits", "state"], **how)
+    rows = clinic(3).fillna(0.0).assign(ward=["elsewhere", "a", "b"], age=[40.0, 1e6, 1e6])
     capsys.readouterr()
     counted: list[int] = []
     collector, question = Collector(), Predict(density.targets)
@@ -385,7 +373,7 @@ def test_notices_and_progress_count_each_row_once_for_all_targets(monkeypatch, c
 
 
 def test_a_target_is_plotted_over_rows_with_a_new_label_in_another_column(of_number):
-    rows = table(4, seed=8).assign(age=[30.0, 40.0, 50.0, 60.0], visits=[1, 2, 3, 2.5])
+    rows = clinic(4, seed=8).assign(age=[30.0, 40.0, 50.0, 60.0], visits=[1, 2, 3, 2.5])
     new, unknown = (
         of_number.plot(rows.assign(ward=[label, "a", "b", "b"]), along="age")._repr_png_()
         for label in ("elsewhere", None)
@@ -406,13 +394,10 @@ def test_a_target_is_plotted_over_rows_with_a_new_label_in_another_column(of_num
     ("ask", "message"),
     [
         (lambda d: d.sample(3), "is conditional: give values of other columns"),
-        (
-            lambda d: d.impute(table(20)),
-            "column dose is not a target, so its values cannot",
-        ),
-        (lambda d: d.predict(table(3), "age"), "column age is not a target"),
-        (lambda d: d.log_prob(table(3), given=["age"]), "conditional on all other columns"),
-        (lambda d: d.sample(given=table(20)), "a known target has no value of dose; only visits"),
+        (lambda d: d.impute(clinic(20)), "column dose has missing values and is not a target"),
+        (lambda d: d.predict(clinic(3), "age"), "column age is not a target"),
+        (lambda d: d.log_prob(clinic(3), given=["age"]), "conditional on all other columns"),
+        (lambda d: d.sample(given=clinic(20)), "a known target has no value of dose; only visits"),
     ],
 )
 def test_questions_without_a_meaning_name_the_alternative(of_number, ask, message):
@@ -425,7 +410,7 @@ def test_questions_without_a_meaning_name_the_alternative(of_number, ask, messag
     [
         ({"target": "weight"}, TableError, "there is no column weight"),
         ({"target": ["age", "age"]}, TableError, "column age is named as a target more than once"),
-        ({"target": list(table(1))}, TableError, "every column is a target"),
+        ({"target": list(clinic(1))}, TableError, "every column is a target"),
         ({"target": "age", "model": "glow"}, ValueError, "a target needs one of conditional, nsf"),
         ({"target": ["age", "dose"], "model": "nsf"}, ValueError, "several targets need"),
         ({"model": "conditional"}, ValueError, "needs a target"),
@@ -434,17 +419,17 @@ def test_questions_without_a_meaning_name_the_alternative(of_number, ask, messag
 )
 def test_wrong_targets_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):
-        flows.fit(table(40), **arguments)
+        flows.fit(clinic(40), **arguments)
 
 
 def test_inspect_shows_what_a_target_is_learned_from():
-    found = flows.inspect(table(), target="visits")
+    found = flows.inspect(clinic(), target="visits")
     assert found.loc["visits", "use"] == "learned"
     assert set(found["use"].drop("visits")) == {"given"}
 
 
 def test_rounded_values_of_the_context_are_not_spread(capsys):
-    frame = table(80).assign(age=lambda f: f["age"].round())
+    frame = clinic(80).assign(age=lambda f: f["age"].round())
     flows.fit(frame, target="state", members=2, settings=QUICK, missing="drop")
     assert "age holds" not in capsys.readouterr().err
 
@@ -467,7 +452,7 @@ def refused(*words: str) -> str:
 
 def test_the_verbs_of_the_command_line_know_the_target(tmp_path, capsys):
     source, model, picture = (str(tmp_path / name) for name in ("t.csv", "t.flow", "p.png"))
-    table(80).dropna().to_csv(source, index=False)
+    clinic(80).dropna().to_csv(source, index=False)
     fit = ["fit", source, "--target", "visits", "-o", model, "--members", "2"]
     main([*fit, "-S", "recipe=fixed", "-S", "epochs=3"])
     for verb in (
@@ -501,7 +486,7 @@ def test_the_verbs_of_the_command_line_know_the_target(tmp_path, capsys):
 
 def test_predict_needs_a_column_without_a_target(tmp_path):
     source, model = str(tmp_path / "t.csv"), str(tmp_path / "t.flow")
-    table(60).dropna().to_csv(source, index=False)
+    clinic(60).dropna().to_csv(source, index=False)
     quick = ["-S", "recipe=fixed", "-S", "epochs=1", "--members", "1"]
     main(["fit", source, "-o", model, *quick])
     assert "--column is needed" in refused("predict", model, source)
@@ -552,8 +537,8 @@ def test_predictions_and_samples_given_a_row_with_a_gap_have_enough_draws(
     of_number, of_label, capsys
 ):
     how = {"members": 1, "settings": QUICK, "missing": "drop"}
-    several = flows.fit(table(80), target=["visits", "state"], **how)
-    gaps = table().query("dose.isna()").head(3)
+    several = flows.fit(clinic(80), target=["visits", "state"], **how)
+    gaps = clinic().query("dose.isna()").head(3)
     capsys.readouterr()
     for density in (of_number, of_label, several):
         predicted = density.predict(gaps).filter(like="effective_draws")
@@ -561,18 +546,15 @@ def test_predictions_and_samples_given_a_row_with_a_gap_have_enough_draws(
         drawn = density.sample(500, given={"age": 40.0})
         assert drawn["dose"].nunique() == 500
     assert capsys.readouterr().err == ""
-    complete = of_number.predict(table().dropna().head(3))
+    complete = of_number.predict(clinic().dropna().head(3))
     assert complete["effective_draws"].isna().all()
 
 
 def test_a_prediction_given_a_gap_is_the_average_over_the_missing_value(of_number, of_label):
     for density, name in ((of_number, "ward"), (of_label, "age")):
         array, d = density._array, len(density.columns) - 1
-        [target], frame = density.targets, table(4, seed=2).fillna(0.0).assign(**{name: None})
-        question, posteriors = (
-            Predict([target], [0.5]),
-            TargetPosteriors(array.population, array.constraints),
-        )
+        [target], frame = density.targets, clinic(4, seed=2).fillna(0.0).assign(**{name: None})
+        question, posteriors = Predict([target], [0.5]), TargetPosteriors(array.population)
         asked, answer = answered(density, question, frame)
         parts = zip(asked.region.rows, answer[target], answer.effective, strict=True)
         for row, own, draws in parts:
@@ -589,12 +571,14 @@ def test_a_prediction_given_a_gap_is_the_average_over_the_missing_value(of_numbe
 
 
 def test_the_surprise_of_a_target_has_the_effective_draws_of_its_log_density(of_number):
-    score, surprise = (answered(of_number, each, table()[:40])[1] for each in (Score(), Surprise()))
+    score, surprise = (
+        answered(of_number, each, clinic()[:40])[1] for each in (Score(), Surprise())
+    )
     assert np.isfinite(surprise.effective).any()
     np.testing.assert_array_equal(surprise.effective, score.effective)
 
 
 def test_complete_rows_are_scored_without_the_distribution_of_unknown_values(of_number):
     density = flows.Density(of_number.population)
-    density.log_prob(table().dropna())
+    density.log_prob(clinic().dropna())
     assert "distilled" not in vars(density._array)

@@ -1,0 +1,90 @@
+"""Small tables that several test modules share."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+WARDS = {"age": "integer", "share": "interval:0:1"}  # kinds of ``wards``
+PRICES = {"age": "integer", "share": "interval:0:1", "price": "positive"}  # kinds of ``prices``
+
+
+def wards() -> pd.DataFrame:
+    """Return a table of whole numbers, labels, numbers and shares."""
+    rng = np.random.default_rng(0)
+    age, ward = rng.integers(20, 80, 120), np.array(["west", "east"])[rng.integers(0, 2, 120)]
+    frame = pd.DataFrame({"age": age, "ward": ward, "bmi": age / 4 + rng.normal(10, 2, 120)})
+    return frame.assign(share=rng.beta(2, 3, 120))
+
+
+def gappy_wards() -> pd.DataFrame:
+    """Return 12 rows like ``wards`` with missing values, and with one more column."""
+    rng = np.random.default_rng(1)
+    columns = {"who": [f"p{k}, jr" for k in range(12)], "age": rng.integers(20, 80, 12)}
+    frame = pd.DataFrame({**columns, "ward": "east", "bmi": rng.normal(25, 4, 12).round(1)})
+    frame = frame.assign(share=rng.beta(2, 3, 12)).astype(object)
+    for row, name in ((1, "age"), (3, "ward"), (4, "bmi"), (4, "share"), (8, "bmi")):
+        frame.loc[row, name] = np.nan
+    return frame
+
+
+def prices(n: int = 120, seed: int = 0) -> pd.DataFrame:
+    """Return a table of whole numbers, numbers, shares and positive numbers."""
+    rng = np.random.default_rng(seed)
+    share = rng.beta(2, 3, n)
+    columns = {"age": rng.integers(20, 80, n), "bmi": rng.normal(25, 4, n)}
+    return pd.DataFrame({**columns, "share": share, "price": np.exp(rng.normal(3 * share))})
+
+
+def pressures(n: int = 300) -> pd.DataFrame:
+    """Return a table in which the pressure depends on the age and the ward."""
+    rng = np.random.default_rng(0)
+    ward = rng.choice(["north", "south", "west"], n)
+    age = rng.integers(20, 80, n)
+    pressure = 100 + age / 2 + 10 * (ward == "west") + rng.normal(0, 8, n)
+    return pd.DataFrame({"age": age, "ward": ward, "pressure": pressure})
+
+
+def clinic(n: int = 160, seed: int = 0) -> pd.DataFrame:
+    """Return a table in which the count `visits` and the label `state` depend on `age`, `ward`."""
+    rng = np.random.default_rng(seed)
+    age, dose = rng.uniform(20, 80, n), rng.normal(size=n)
+    ward = rng.choice(["a", "b"], n)
+    visits = rng.poisson(np.exp(age / 40 + 0.5 * (ward == "b")))
+    state = np.where(rng.logistic(size=n) < (age - 50) / 5, "ill", "well")
+    columns = {"state": state, "age": age, "visits": visits, "dose": dose, "ward": ward}
+    frame = pd.DataFrame(columns)
+    frame.loc[rng.random(n) < 0.1, "dose"] = np.nan
+    return frame
+
+
+def every_sort(n: int = 240) -> pd.DataFrame:
+    """Return a table with a column of every sort, learned or not."""
+    r = np.random.default_rng(0)
+    a, b = r.normal(size=n).round(3), r.gamma(2, 1, n).round(2)
+    start = pd.Timestamp("2020-01-01")
+    days = pd.to_timedelta(r.integers(0, 400, n), "D")
+    shares = np.r_[[0.05] * 10, [0.01] * 50]
+    return pd.DataFrame(
+        {
+            "id": [f"p{k:04}" for k in range(n)],
+            "a": a,
+            "const": "x",
+            "b": b,
+            "total": (2 * a - b + 3).round(3),
+            "copy": a,
+            "city": r.choice([f"city{k}" for k in range(60)], n, p=shares),
+            "grade": r.choice(["1", "2", "3+"], n),
+            "when": start + days,
+            "day": (start + days[::-1]).strftime("%d.%m.%Y"),
+            "visits": r.integers(0, 9, n).astype("int32"),
+            "flag": r.integers(0, 2, n).astype(bool),
+            "smoker": r.integers(0, 2, n),
+            "number": np.arange(1001, 1001 + n),
+            "ward": pd.Categorical(r.choice(list("abc"), n), categories=list("abcd")),
+            "income": r.integers(1000, 99_999, n),
+            "empty": np.nan,
+            "stay": pd.to_timedelta(r.gamma(2, 100, n), "s"),
+            "single": r.normal(size=n).astype("float32"),
+        }
+    )
