@@ -1,7 +1,7 @@
 """Fixtures that several test modules share.
 
-They set double precision, shorten the automatic recipe, draw fewer samples, make pieces of files
-small, and run the pipeline.
+They set double precision, shorten the automatic recipe, draw fewer samples, fit
+densities of a target, and run the pipeline.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import helpers
 import pytest
 import torch
+from frames import clinic
 from pipeline import IN_ONE_PROCESS, ROOT, Clone, make_clone
+
+import flows
+
+TESTS = Path(__file__).parent
 
 
 @pytest.fixture
@@ -65,17 +70,18 @@ def models_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
     return lambda folder: monkeypatch.setattr("flows.models.__path__", [str(folder)])
 
 
-@pytest.fixture
-def small_pieces(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Return a function that sets the rows per piece of a file, and per block of a question."""
-    from flows.density import asking
-    from flows.tables import files
+@pytest.fixture(scope="session")
+def of_number() -> flows.Density:
+    """Return the density of a count given the other columns, with the automatic recipe."""
+    settings = {"recipe": helpers.short_recipe(steps=200)}
+    return flows.fit(clinic(), target="visits", members=5, settings=settings)
 
-    def cut(rows: int, block: int = asking.BLOCK) -> None:
-        for module, name, few in ((files, "ROWS_PER_PIECE", rows), (asking, "BLOCK", block)):
-            monkeypatch.setattr(module, name, few)
 
-    return cut
+@pytest.fixture(scope="session")
+def of_label() -> flows.Density:
+    """Return the density of a label given the other columns, with the automatic recipe."""
+    settings = {"recipe": helpers.short_recipe(steps=50)}
+    return flows.fit(clinic(), target="state", members=5, settings=settings)
 
 
 @pytest.fixture(scope="session")
@@ -104,12 +110,14 @@ def clone(finished: Clone) -> Iterator[Clone]:
         finished.dvc("checkout", "--force")
 
 
-LONGEST = "pipeline workers table_pipeline ask command_line plotting images models auto questions"
+LONGEST = """stages/test_pipeline studies/test_workers stages/test_table_pipeline
+density/test_asking density/test_conditions tables/kinds/test_whole plotting/test_plotting
+networks/test_image_flow mixtures/test_labelled_population command_line/test_verbs"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the longest files first, because the last file keeps only one process busy."""
-    order = {f"test_{name}": place for place, name in enumerate(LONGEST.split())}
-    for name in order:
-        assert Path(__file__).with_name(f"{name}.py").is_file(), f"LONGEST: no file {name}.py"
-    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+    order = {TESTS / f"{name}.py": place for place, name in enumerate(LONGEST.split())}
+    for path in order:
+        assert path.is_file(), f"LONGEST: no file {path.relative_to(TESTS)}"
+    items.sort(key=lambda item: order.get(item.path, len(order)))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 WARDS = {"age": "integer", "share": "interval:0:1"}  # kinds of ``wards``
+PEOPLE = {"grade": "category", "visits": "count"}  # kinds of ``people``
 PRICES = {"age": "integer", "share": "interval:0:1", "price": "positive"}  # kinds of ``prices``
 
 
@@ -88,3 +91,47 @@ def every_sort(n: int = 240) -> pd.DataFrame:
             "single": r.normal(size=n).astype("float32"),
         }
     )
+
+
+HEIGHTS = pd.CategoricalDtype(["small", "mid", "tall"], ordered=True)
+
+
+def people(n: int = 120) -> pd.DataFrame:
+    """Return a table with labels of several types, one of them ordered."""
+    rng = np.random.default_rng(0)
+    size = pd.Categorical(np.array(["tall", "small", "mid"])[rng.integers(0, 3, n)], dtype=HEIGHTS)
+    return prices(n)[["bmi"]].assign(
+        ward=np.array(["west", "east"])[rng.integers(0, 2, n)],
+        grade=rng.integers(1, 5, n),
+        well=rng.uniform(size=n) < 0.5,
+        size=size,
+        visits=rng.poisson(0.5, n),
+    )
+
+
+def cities(n: int = 2_000) -> pd.DataFrame:
+    """Return a table with 19 frequent labels and 6 rare ones, whose shares are 1/6 to 6/6 of 1%."""
+    rng = np.random.default_rng(0)
+    shares = np.r_[np.full(19, 0.965 / 19), np.arange(1, 7) * 0.01 / 6]
+    names = [f"big {k}" for k in range(19)] + [f"small {k}" for k in range(6)]
+    city = rng.choice(names, n, p=shares / shares.sum())
+    return pd.DataFrame({"city": city, "x": rng.normal(size=n)})
+
+
+def patients(n: int = 300) -> pd.DataFrame:
+    """Return a table of positive numbers that depend on each other."""
+    rng = np.random.default_rng(0)
+    age = rng.uniform(20, 80, n)
+    price = np.exp(age / 40 + 0.2 * rng.standard_normal(n))
+    return pd.DataFrame({"age": age, "price": price, "size": price * rng.uniform(0.9, 1.1, n)})
+
+
+def rows_of(*columns: Any, n: int = 100) -> np.ndarray:
+    """Return rows with the given columns; a word stands for random values of this kind."""
+    rng = np.random.default_rng(0)
+    made = {
+        "normal": lambda: rng.normal(size=n),
+        "share": lambda: rng.uniform(size=n),
+        "count": lambda: rng.poisson(20, n).astype(float),
+    }
+    return np.stack([made[c]() if isinstance(c, str) else c for c in columns], axis=1)

@@ -1,4 +1,4 @@
-"""Small networks and tables, short settings and a check of error messages, for several modules."""
+"""A small network, short settings, and what a fit learns and an error says, for several modules."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from flows.core.settings import Recipe, TrainingSettings
 from flows.density.asking import run
 from flows.density.collector import Collector
 from flows.density.question import Answer, Asked, Question
+from flows.recipe.record import MemberRecord, Record, RowScores, RowState
 from flows.tables.field import Field
-from flows.tables.notices import Notice
+from flows.tables.notices import Notice, python_words
 from flows.tables.options import InspectOptions, resolve
-from flows.tables.parsing import Table
+from flows.tables.parsing import Table, from_user
 from flows.tables.rows import joined
 from flows.tables.schema import Schema
 
@@ -77,12 +78,48 @@ def learned(
     return Learned(fields, values, copies, notices, schema, groups, *others)
 
 
+def taken(
+    frame: pd.DataFrame, kinds: Any = None, missing: str = "learn", **others: Any
+) -> tuple[Learned, dict[str | None, str]]:
+    """Return what a fit learns from a frame, and the notice on each column."""
+    table = from_user(frame, kinds or {}, others.get("na", ()))
+    rows = learned(table, kinds or {}, missing, **others)
+    said = {notice.column: notice.text(python_words) for notice in rows.notices}
+    return rows, said
+
+
+def column(values: Any, **others: Any) -> Field | None:
+    """Return the column that a fit learns from values, beside a column of numbers."""
+    y = np.random.default_rng(0).normal(size=len(values))
+    rows, _ = taken(pd.DataFrame({"x": values, "y": y}), **others)
+    return rows.columns[0] if rows.columns[0].name == "x" else None
+
+
 def answered(
     density: flows.Density, question: Question, frame: pd.DataFrame
 ) -> tuple[Asked, Answer]:
     """Return the rows of a frame as a question sees them, and the answer as arrays."""
     [found] = run(question, density._array, [frame], Collector())
     return found
+
+
+def weigh(density: flows.Density, *weights: float) -> None:
+    """Give the members of a density other weights."""
+    density.population.weights[:] = density.population.weights.new_tensor(weights)
+
+
+def with_folds(density: flows.Density, n: int = 40) -> flows.Density:
+    """Return the density with other weights, and the record of a recipe with two folds.
+
+    The first fold was held out of members 0 and 2, and the second of member 1.
+    """
+    fold = np.repeat([0, 1, 0], [15, 15, n - 30])
+    state = np.repeat([RowState.SCORED, RowState.NOT_HELD_OUT], [30, n - 30])
+    scores = RowScores(fold, state, np.random.default_rng(0).normal(-8, 2, n))
+    members = [MemberRecord(k, {"preprocessing": "raw"}, 5) for k in (0, 1, 0)]
+    record = Record("auto", n, members=members, row_scores=scores)
+    weigh(density, 0.2, 0.5, 0.3)
+    return flows.Density(density.population, density.schema, record)
 
 
 def parabola(n: int = 80, seed: int = 0) -> pd.DataFrame:

@@ -7,10 +7,10 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
-import test_models
 import yaml
 from pipeline import ROOT, expand, text
 
@@ -24,7 +24,8 @@ BLOCKS: dict[str, str] = dict(
     re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", text("docs/extending.md"), flags=re.S)
 )
 CODE = "flows/models/nice.py"
-# The tests of every model in test_models.py: those whose only argument is a name
+test_models = import_module("models.test_models")  # tests/models/test_models.py
+# The tests of every model: those whose only argument is a name
 CHECKS = [
     test
     for test in vars(test_models).values()

@@ -17,8 +17,7 @@ from pipeline import text
 import flows
 from flows.__main__ import main
 from flows.tables.field import Field
-from flows.tables.kinds import Category, Integer
-from flows.tables.kinds.continuous import Number
+from flows.tables.kinds import Category
 from flows.tables.notices import TableError
 
 (CODE,) = re.findall(
@@ -110,45 +109,6 @@ def test_the_command_line_knows_the_kind(tmp_path, capsys):
     assert "share  percentage" in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"date or percentage$"):
         Field.parse("share", "percent")
-
-
-@pytest.fixture
-def angle() -> Iterator[type[Number]]:
-    """Define a kind of a user, without ``choose``, and forget it after the test."""
-
-    @dataclass(frozen=True)
-    class Angle(Number):
-        largest: float = 360.0
-
-        kind: ClassVar[str] = "angle"
-        words: ClassVar[tuple[str, ...]] = ("angle:LARGEST",)
-
-        @classmethod
-        def named(cls, name, texts):
-            return cls(name, largest=float(texts[0]))
-
-    yield Angle
-    del Field.kinds["angle"]
-
-
-def test_any_setting_of_a_kind_survives_a_file(angle):
-    field = Field.parse("way", "angle:400")
-    assert field == angle("way", largest=400.0)
-    assert Field.from_json(field.to_json()) == field
-
-
-def test_a_file_with_an_unknown_kind_names_the_column():
-    content = {"kind": "angle", "name": "way"}
-    with pytest.raises(ValueError, match=r"column way has the kind 'angle', .*import the module"):
-        Field.from_json(content)
-
-
-def test_a_subclass_without_a_word_does_not_replace_a_kind():
-    class Stars(Integer):
-        pass
-
-    assert type(Field.parse("x", "integer")) is Integer
-    assert Stars not in Field.kinds.values()
 
 
 def test_a_kind_that_is_named_only_does_not_choose():

@@ -1,0 +1,592 @@
+"""The verbs fit, sample, score, impute, predict, probability, plot, export and info.
+
+Training is short, because these tests do not depend on the quality of the fit.
+"""
+
+from __future__ import annotations
+
+import re
+from io import StringIO
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from frames import (
+    PEOPLE,
+    PRICES,
+    WARDS,
+    clinic,
+    every_sort,
+    gappy_wards,
+    people,
+    pressures,
+    prices,
+    wards,
+)
+from helpers import SHORT, error_message, with_folds
+from safetensors.numpy import load_file
+
+import flows
+from flows.__main__ import main
+from flows.core.errors import UserError
+from flows.tables import files as table
+
+pytestmark = pytest.mark.usefixtures("few_samples")
+WORDS = [f"--column={name}={kind}" for name, kind in PRICES.items()]
+WORDS += [*(f"-S{key}={value}" for key, value in SHORT.items()), "--members=3"]
+
+
+def run(*words):
+    main([str(word) for word in words])
+
+
+def error(capsys, *words):
+    """Return the error line of a command; check that the exit status is 1."""
+    message = error_message(run, *words, error=SystemExit)
+    assert message.startswith("flows: ")
+    assert capsys.readouterr().out == ""
+    return message
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return a folder with a table in both formats, a wider table, and a density of the table.
+
+    The wider table has one more column, and its columns are in reverse order.
+    """
+    folder = tmp_path_factory.mktemp("tables")
+    frame = prices()
+    frame.to_csv(folder / "t.csv", index=False)
+    frame.to_parquet(folder / "t.parquet", index=False)
+    more = frame[frame.columns[::-1]].assign(who=[f"p{i}, jr" for i in range(len(frame))])
+    more[["who", *frame.columns]].to_csv(folder / "more.csv", index=False)
+    run("fit", folder / "t.csv", "-o", folder / "m.flow", *WORDS)
+    return folder
+
+
+@pytest.fixture
+def density(folder):
+    return flows.load(folder / "m.flow")
+
+
+def scored(folder, out, table="t.csv", *words):
+    run("score", folder / "m.flow", folder / table, "-o", out, *words)
+    return pd.read_parquet(out) if out.suffix == ".parquet" else pd.read_csv(out)
+
+
+# Fit
+
+
+def test_the_same_command_gives_the_same_bytes_for_both_formats(folder, tmp_path):
+    run("fit", folder / "t.parquet", "-o", tmp_path / "m.flow", *WORDS)
+    assert (tmp_path / "m.flow").read_bytes() == (folder / "m.flow").read_bytes()
+
+
+def test_python_and_the_command_line_give_the_same_fit_and_text(density):
+    fitted = flows.fit(prices(), members=3, columns=PRICES, settings=SHORT)
+    assert (fitted.log_prob(prices()) == density.log_prob(prices())).all()
+    assert fitted.sample(50).equals(density.sample(50))
+    assert str(fitted) == str(density)
+
+
+def test_a_rounded_column_gets_a_notice_on_standard_error(folder, tmp_path, capsys):
+    words = [word for word in WORDS if "age" not in word]
+    run("fit", folder / "t.csv", "-o", tmp_path / "m.flow", *words, "--column=age=real")
+    assert capsys.readouterr().err.startswith("column age holds 5")
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("--column=agee=integer", "no column agee; the columns are: age, bmi, share, price"),
+        ("--column=bmi=whole", "column bmi: 'whole' is not a kind"),
+        ("--column=age=positive", "--column age=... is given 2 times"),
+        ("--drop=agee", "no column agee; the columns are: age, bmi, share, price"),
+        ("--only=bmi", "there is no column age; the columns are: bmi"),
+        ("--column=bmi=interval:0:1", "column bmi, row 1 holds"),
+        ("--members=0", "members = 0: must be a whole number of at least 1"),
+        ("--model=realnvp_image", "'realnvp_image' is not a model of tables; these are: "),
+        ("--model=gan", "'gan' is not a model of tables (it has no density); these are: "),
+        ("-Shiden=3", "hiden is not a known key; allowed in nsf: couplings, hidden, bins"),
+        ("-Sdevice=cuda", "device is not a known key; "),
+        ("-Sdevice=cuda", "; in training: recipe, epochs, batch_size, "),
+        ("-Slog_every=many", "log_every = 'many'"),
+        ("-Sepochs=4", "-S epochs=... is given 2 times"),
+        ("-Sseed=4", "seed is not a setting; it has its own argument"),
+        ("-Sbatch_size=121", "batch_size = 121: must be at most 120, the number of rows"),
+        ("--sep=ab", "sep = 'ab': must be one character, or"),
+        ("--thousands=.", "--thousands and --decimal are both '.'; name two marks"),
+        ("--encoding=nonsense", "unknown encoding: nonsense"),
+    ],
+)
+def test_invalid_commands_give_a_one_line_error(folder, tmp_path, capsys, word, said):
+    assert said in error(capsys, "fit", folder / "t.csv", "-o", tmp_path / "m.flow", *WORDS, word)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "output", "said"),
+    [
+        ("fit t.csv", "other.csv", "is a folder or a table"),
+        ("fit t.csv", "", "is a folder or a table"),
+        ("fit t.csv", "t.csv", "is read by this command"),
+        ("sample m.flow", "m.flow", "is read by this command"),
+        ("score m.flow t.csv", "t.csv", "is read by this command"),
+        ("score m.flow t.csv --anomalies 3", "link.csv", "is read by this command"),
+        ("plot m.flow t.csv", "m.flow", "is read by this command"),
+        ("plot m.flow t.csv", "page.csv", "a picture goes into a .png file"),
+    ],
+)
+def test_no_verb_overwrites_its_input(folder, tmp_path, capsys, monkeypatch, words, output, said):
+    for name in ("t.csv", "m.flow"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    (tmp_path / "link.csv").symlink_to(tmp_path / "t.csv")
+    monkeypatch.chdir(tmp_path)
+    assert said in error(capsys, *words.split(), "-o", tmp_path / output)
+    assert {path.name for path in tmp_path.iterdir()} == {"t.csv", "m.flow", "link.csv"}
+    for name in ("t.csv", "m.flow"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"members": 0}, "members = 0: must be a whole number of at least 1"),
+        ({"members": -1}, "members = -1: must be a whole number of at least 1"),
+        ({"members": 7}, "members = 7: the automatic recipe keeps at most 5 networks"),
+        ({"members": 100}, "members = 100: the automatic recipe keeps at most 5 networks"),
+        ({"mixtures": 3}, "mixtures = 3: must be 0, 1 or 2"),
+        ({"mixtures": -1}, "mixtures = -1: must be 0, 1 or 2"),
+        ({"seed": -1}, "seed = -1: input should be greater than or equal to 0"),
+        ({"minutes": -1.0}, "minutes = -1.0: must be a finite number above 0"),
+        ({"model": "nothing"}, "'nothing' is not a model of tables"),
+    ],
+)
+def test_arguments_that_are_wrong_for_any_table_are_refused_before_it_is_read(
+    tmp_path, capsys, arguments, said
+):
+    words = [f"--{name}={value}" for name, value in arguments.items()]
+    # A table that is read gives another error
+    (tmp_path / "t.csv").write_text("x\n1\n")
+    assert said in error(capsys, "fit", tmp_path / "t.csv", "-o", tmp_path / "m.flow", *words)
+    assert said in error(capsys, "fit", tmp_path / "none.csv", "-o", tmp_path / "m.flow", *words)
+    with pytest.raises((ValueError, LookupError)) as caught:
+        flows.fit(pd.DataFrame({"x": [1j]}), **arguments)
+    assert said in caught.value.args[0]
+
+
+def test_errors_come_without_notices_and_notices_before_training(tmp_path, capsys):
+    """The table has a rounded column, a column of text and a column without a name."""
+    frame = prices().assign(who=["a", "b"] * 60)
+    frame["age"] += 0.5
+    frame.to_csv(tmp_path / "t.csv")
+    words = ["fit", tmp_path / "t.csv", "-o", tmp_path / "m.flow", "--members=1", *WORDS[3:-1]]
+    for wrong in ("-Sbatch_size=121", "-Shidden=0", "-Sclip=0", "--column=share=positive:1"):
+        with pytest.raises(SystemExit):
+            run(*words, wrong)
+        assert capsys.readouterr().err == ""
+    run(*words)
+    notices = capsys.readouterr().err.splitlines()
+    assert notices[0].startswith("column 'Unnamed: 0' is left out: it has no name")
+    assert notices[1] == "column who is taken as a category of 2 labels"
+    assert notices[2].startswith("column age holds ")
+    assert len(notices) == 3
+
+
+def test_help_and_the_error_for_an_unknown_model_list_the_same_models(folder, tmp_path, capsys):
+    said = error(capsys, "fit", folder / "t.csv", "-o", tmp_path / "m", "--model=nothing")
+    names = said.partition("these are: ")[2].split(", ")
+    with pytest.raises(SystemExit):
+        run("fit", "--help")
+    assert sorted(names) == ["flow_matching", "glow", "nsf", "realnvp", "vae"]
+    assert "nsf (default), realnvp, glow, vae or flow_matching" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
+def test_fit_and_score_accept_the_same_format_options(tmp_path):
+    frame = prices().rename(columns={"bmi": "größe"}).assign(who="x", id=range(120))
+    frame.to_csv(tmp_path / "plain.csv", index=False)
+    options = {"sep": ";", "decimal": ",", "encoding": "latin-1"}
+    frame.to_csv(tmp_path / "other.csv", index=False, **options)
+    words = [f"--{key}={value}" for key, value in options.items()]
+    chosen = ["--only=age", "--only=share", "--only=price", "--only=größe"]
+    run("fit", tmp_path / "plain.csv", "-o", tmp_path / "a", "--drop=who", "--drop=id", *WORDS)
+    run("fit", tmp_path / "other.csv", "-o", tmp_path / "b", *chosen, *words, *WORDS)
+    a, b = flows.load(tmp_path / "a"), flows.load(tmp_path / "b")
+    assert [column.name for column in a.columns] == ["age", "größe", "share", "price"]
+    assert a.log_prob(frame).tolist() == b.log_prob(frame).tolist()
+    run("score", tmp_path / "a", tmp_path / "other.csv", *words, "-o", tmp_path / "o.csv.gz")
+    found = pd.read_csv(tmp_path / "o.csv.gz")
+    np.testing.assert_allclose(found["log_density"], a.log_prob(frame), rtol=0, atol=1e-6)
+    assert found["share"].str.contains(",").all()  # unchanged text
+    run("plot", tmp_path / "a", tmp_path / "other.csv", *words, "-o", tmp_path / "page.png")
+
+
+# Categories
+
+
+@pytest.fixture(scope="module")
+def of_people():
+    return flows.fit(people(), members=2, columns=PEOPLE, settings=SHORT)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet", "t.tsv.gz"])
+def test_labels_have_the_same_scores_in_frames_and_files_and_after_saving(
+    of_people, tmp_path, name
+):
+    of_people.save(tmp_path / "m.flow")
+    assert flows.load(tmp_path / "m.flow").columns == of_people.columns
+    frame = people()[list(people())[::-1]][:12]
+    table.write(tmp_path / name, [frame.astype({"grade": float})])  # 4.0 is 4
+    run("score", tmp_path / "m.flow", tmp_path / name, "-o", tmp_path / "o.parquet")
+    found = pd.read_parquet(tmp_path / "o.parquet")
+    np.testing.assert_allclose(found["log_density"], of_people.log_prob(frame), rtol=0, atol=1e-6)
+    assert found["ward"].tolist() == frame["ward"].tolist()
+    run("sample", tmp_path / "m.flow", "-n", 10, "-o", tmp_path / name)
+    run("score", tmp_path / "m.flow", tmp_path / name, "-o", tmp_path / "o.csv")
+    assert np.isfinite(pd.read_csv(tmp_path / "o.csv")["log_density"]).all()
+    if name == "t.tsv.gz":
+        run("plot", tmp_path / "m.flow", tmp_path / name, "-o", tmp_path / "page.png")
+
+
+def test_samples_repeat_for_a_seed_and_survive_a_round_trip_through_files(
+    folder, density, tmp_path, capsys
+):
+    for name, seed in (("a.csv", 0), ("b.csv", 0), ("c.csv", 1), ("d.parquet", 0)):
+        run("sample", folder / "m.flow", "-n", 100, "-o", tmp_path / name, "--seed", seed)
+    a, b, c = ((tmp_path / name).read_bytes() for name in ("a.csv", "b.csv", "c.csv"))
+    assert a == b != c
+    run("sample", folder / "m.flow", "-n", 100)
+    assert capsys.readouterr().out.encode() == a
+    for frame in (pd.read_csv(tmp_path / "a.csv"), pd.read_parquet(tmp_path / "d.parquet")):
+        pd.testing.assert_frame_equal(frame, density.sample(100), check_exact=True)
+
+
+# Score
+
+
+def test_columns_are_found_by_name_and_other_columns_are_unchanged(folder, tmp_path):
+    found = scored(folder, tmp_path / "a.csv", "more.csv")
+    assert found["log_density"].equals(scored(folder, tmp_path / "b.csv")["log_density"])
+    files = (folder / "more.csv", tmp_path / "a.csv")
+    lines = zip(*(file.read_text().splitlines() for file in files), strict=True)
+    assert all(after.startswith(before + ",") for before, after in lines)
+
+
+def test_a_row_with_a_disallowed_value_has_density_0_and_deviation_0(folder, tmp_path):
+    frame = prices()[:4].astype(float)
+    frame.loc[0, "age"], frame.loc[1, "share"], frame.loc[2, "price"] = 30.5, 1.0, -2.0
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    found = scored(folder, tmp_path / "o.csv", tmp_path / "t.csv")
+    assert np.isneginf(found["log_density"]).tolist() == [True, True, True, False]
+    assert (found["log_density_sd"] == 0).tolist() == [True, True, True, False]
+
+
+def test_a_bad_row_at_the_end_leaves_no_partial_file(folder, tmp_path, capsys):
+    frame = prices().astype(object)
+    frame.loc[119, "bmi"] = "oops"
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    said = error(capsys, "score", folder / "m.flow", tmp_path / "t.csv", "-o", tmp_path / "o.csv")
+    assert "column bmi, row 120 holds 'oops'" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "said"),
+    [
+        ({"log_density": 7}, [], "column log_density: `score` adds a column of this name"),
+        ({"log_density_sd": 7}, [], "column log_density_sd: `score` adds"),
+        ({"row": 7}, ["--anomalies=3"], "column row: `score` adds"),
+        ({"tail_probability": 7}, ["--anomalies=3"], "column tail_probability: `score` adds"),
+        ({"bmi": None}, [], "there is no column bmi; the columns are: age, share, price"),
+    ],
+)
+def test_a_table_with_other_columns_is_rejected(folder, tmp_path, capsys, change, words, said):
+    prices().assign(**change).dropna(axis=1).to_csv(tmp_path / "t.csv", index=False)
+    assert said in error(capsys, "score", folder / "m.flow", tmp_path / "t.csv", *words)
+
+
+@pytest.mark.parametrize("content", [b"", b"no such thing" * 20])
+@pytest.mark.parametrize("verb", ["info", "sample", "score"])
+def test_the_error_names_a_file_that_is_not_a_model(folder, tmp_path, capsys, verb, content):
+    (tmp_path / "bad.flow").write_bytes(content)
+    tables = [folder / "t.csv"] if verb == "score" else []
+    assert "bad.flow" in error(capsys, verb, tmp_path / "bad.flow", *tables)
+
+
+def test_an_export_without_record_keeps_tail_probabilities_but_no_row_scores(density, tmp_path):
+    density = with_folds(density, 4_000)
+    density.save(tmp_path / "m.flow")
+    run("export", tmp_path / "m.flow", "-o", tmp_path / "public.flow", "--without-record")
+    exported = flows.load(tmp_path / "public.flow")
+    assert exported.record.row_scores is None
+    assert {"history.held_out", "history.fold", "history.state"}.isdisjoint(
+        load_file(tmp_path / "public.flow")
+    )
+    np.testing.assert_array_equal(exported.log_prob(prices()), density.log_prob(prices()))
+    tail = density.tail_probability(prices())
+    np.testing.assert_allclose(exported.tail_probability(prices()), tail, rtol=0, atol=0.1)
+    density.save(tmp_path / "again.flow", record=False)
+    assert (tmp_path / "again.flow").read_bytes() == (tmp_path / "public.flow").read_bytes()
+    run("export", tmp_path / "m.flow", "-o", tmp_path / "copy.flow")
+    assert (tmp_path / "copy.flow").read_bytes() == (tmp_path / "m.flow").read_bytes()
+
+
+def test_the_least_likely_rows_have_row_numbers_and_tail_probabilities(folder, density, tmp_path):
+    density = with_folds(density)
+    density.save(tmp_path / "m.flow")
+    words = ["--anomalies", 5, "-o", tmp_path / "o.csv"]
+    run("score", tmp_path / "m.flow", folder / "more.csv", *words)
+    found = pd.read_csv(tmp_path / "o.csv")
+    log_q = density.log_prob(prices())
+    assert found["row"].tolist() == (np.argsort(log_q)[:5] + 1).tolist()
+    assert found["who"].tolist() == [f"p{row - 1}, jr" for row in found["row"]]
+    assert found["log_density"].is_monotonic_increasing
+    expected = density.tail_probability(prices())[found["row"] - 1]
+    np.testing.assert_allclose(found["tail_probability"], expected, rtol=0, atol=1e-6)
+
+
+def test_a_notice_explains_empty_tail_probabilities(folder, tmp_path, capsys):
+    found = scored(folder, tmp_path / "o.csv", "t.csv", "--anomalies", 3)
+    assert found["tail_probability"].isna().all()
+    assert capsys.readouterr().err.startswith("tail_probability is empty; it needs ")
+
+
+# Info and pictures
+
+
+def test_info_prints_columns_kinds_members_and_training(folder, density, capsys):
+    run("info", folder / "m.flow")
+    said = capsys.readouterr().out
+    assert said == f"{density}\n"
+    columns = ("column age: integer", "column share: interval:0:1", "column bmi: real")
+    for words in ("nsf of 3 networks", "couplings 2", *columns, "seed 0"):
+        assert words in said
+
+
+def test_a_plot_of_a_table_has_the_same_bytes_each_time(folder, tmp_path):
+    for name, source in (("a.png", "t.csv"), ("b.png", "t.parquet")):
+        run("plot", folder / "m.flow", folder / source, "-o", tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+# Rows with gaps, and wrong questions
+
+TYPES = {"age": "Int64", "bmi": float, "share": float}
+
+
+@pytest.fixture(scope="module")
+def of_wards():
+    return flows.fit(wards(), members=2, columns=WARDS, settings=SHORT)
+
+
+@pytest.fixture
+def gaps():
+    return gappy_wards()
+
+
+@pytest.fixture
+def folder_of_wards(of_wards, gaps, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    of_wards.save("m.flow")
+    gaps.to_csv("gaps.csv", index=False)
+    gaps.drop(columns="bmi").to_csv("rows.csv", index=False)
+    return tmp_path
+
+
+def read(capsys, words):
+    main(words.split())
+    captured = capsys.readouterr()
+    return pd.read_csv(StringIO(captured.out)), captured
+
+
+def test_impute_keeps_other_fields_and_writes_numbers_in_the_format_of_the_file(
+    folder_of_wards, gaps
+):
+    gaps.astype(TYPES).to_csv("in.csv", index=False, sep=";", decimal=",")
+    main(["impute", "m.flow", "in.csv", "-o", "o.tsv", "--sep=;", "--decimal=,"])
+    before, after = pd.read_csv("in.csv", sep=";", dtype=str), pd.read_table("o.tsv", dtype=str)
+    assert after.where(before.notna()).equals(before)
+    assert after["bmi"].str.fullmatch(r"\d+,\d+").all()
+
+
+def test_score_writes_standard_errors_and_counts_dropped_rows(folder_of_wards, capsys):
+    found, captured = read(capsys, "score m.flow gaps.csv --missing drop")
+    assert found["log_density_se"].tolist() == [0.0] * 8
+    assert captured.err == "4 rows with a missing value are left out\n"
+
+
+def test_anomalies_name_the_column_of_the_largest_surprise(folder_of_wards, of_wards, gaps, capsys):
+    gaps.loc[2, "bmi"], gaps.loc[5, "share"] = 400.0, 1.5
+    gaps.to_csv("odd.csv", index=False)
+    found, captured = read(capsys, "score m.flow odd.csv --anomalies 9")
+    assert "4 rows with a missing value are left out\n" in captured.err
+    assert found["row"][:2].tolist() == [6, 3]
+    assert found["oddest"][:2].tolist() == ["share", "bmi"]
+    surprise = of_wards.surprise(gaps).max(axis=1)[found["row"] - 1].to_numpy()
+    np.testing.assert_allclose(found["surprise"], surprise, atol=1e-6)
+    assert found["oddest"].isna().tolist() == (surprise <= 0).tolist()
+    found = read(capsys, "score m.flow odd.csv --anomalies 12 --given age,ward")[0]
+    assert (len(found), "tail_probability" in found) == (12, False)
+
+
+WRONG = """score m.flow gaps.csv --given age,bmj: there is no column bmj
+score m.flow gaps.csv --given age,ward,bmi,share: every column is given
+score m.flow gaps.csv --missing stop: column age, row 2 holds no value
+sample m.flow --given age=50.5: given: column age holds 50.5, which its kind, integer, does
+sample m.flow --given age=5 --given age=6: --given age=... is given 2 times
+sample m.flow --given-rows rows.csv -n 5: --given-rows draws a row for each
+sample m.flow --sep ;: --sep, --decimal, --thousands and --encoding need
+sample m.flow --given-rows other.csv: other.csv: there is no column of the density
+impute m.flow rows.csv: rows.csv: there is no column bmi
+predict m.flow rows.csv --column ward --quantiles 0.5: ward is a category
+predict m.flow taken.csv --column bmi: column mean: `predict` adds a column
+impute m.flow taken.csv --draws 2: column draw: `impute` adds a column
+predict m.flow rows.csv --column bmi --quantiles 1: quantile 1: must be between 0 and
+predict m.flow rows.csv --column bmi --quantiles 0.5,0.5: quantiles 0.5, 0.5: two are the
+sample m.flow --given-rows rows.csv --sep= : --sep is empty
+plot m.flow gaps.csv -o a.png --row 13: --row 13: gaps.csv holds 12 rows
+sample images --given a=1: images: is a model of images, which has no columns
+impute images gaps.csv: images: is a model of images, which has no columns"""
+
+
+@pytest.mark.parametrize("line", WRONG.splitlines())
+def test_invalid_questions_give_a_one_line_error(folder_of_wards, gaps, capsys, line):
+    gaps.assign(mean=1, draw=1).to_csv("taken.csv", index=False)
+    gaps[["who"]].to_csv("other.csv", index=False)
+    flows.save(flows.build(flows.RealNVPImage(), (1, 4, 4), members=1), "images")
+    words, said = line.split(": ", 1)
+    with pytest.raises(SystemExit) as caught:
+        main(words.split())
+    assert re.fullmatch(f"flows: .*{re.escape(said)}.*", str(caught.value), re.DOTALL)
+    assert capsys.readouterr() == ("", "")
+
+
+# All columns of a table, and outputs
+
+
+def test_a_file_is_fitted_and_sampled_with_all_of_its_columns(tmp_path, capsys):
+    table = every_sort().drop(columns=["stay", "single", "flag"])
+    table.to_csv(tmp_path / "t.csv", index=False)
+    quick = ["--members=1", "-Srecipe=fixed", "-Sepochs=2"]
+    main(["fit", str(tmp_path / "t.csv"), "-o", str(tmp_path / "m.flow"), *quick])
+    out = tmp_path / "s.csv"
+    main(["sample", str(tmp_path / "m.flow"), "-n", "40", "-o", str(out)])
+    drawn = pd.read_csv(out)
+    assert list(drawn) == list(table)
+    own = pd.read_csv(tmp_path / "t.csv").dtypes.drop("id")
+    assert (drawn.dtypes.drop("id") == own).all()
+    with pytest.raises(SystemExit, match="column total is a linear combination of a, b, so no"):
+        main(["fit", str(tmp_path / "t.csv"), "-o", str(tmp_path / "m"), "--strict", *quick])
+
+
+def test_an_output_follows_a_symbolic_link(tmp_path):
+    every_sort()[["a", "visits"]].to_csv(tmp_path / "t.csv", index=False)
+    (tmp_path / "link.flow").symlink_to(tmp_path / "real.flow")
+    (tmp_path / "real.flow").write_text("")
+    quick = ["--members=1", "-Srecipe=fixed", "-Sepochs=1"]
+    main(["fit", str(tmp_path / "t.csv"), "-o", str(tmp_path / "link.flow"), *quick])
+    assert (tmp_path / "link.flow").is_symlink()
+    assert not (tmp_path / "real.flow").is_symlink()
+    assert flows.load(tmp_path / "real.flow").columns[0].name == "a"
+
+
+NUMBERS = {"a": np.arange(20) % 7, "b": np.arange(20) % 5, "y": np.arange(20) % 3 + 0.5}
+
+
+def test_an_output_follows_a_symbolic_link_to_a_new_file(tmp_path):
+    pd.DataFrame(NUMBERS).to_csv(tmp_path / "t.csv", index=False)
+    (tmp_path / "link.flow").symlink_to(tmp_path / "new.flow")
+    words = ["-S", "recipe=fixed", "-S", "epochs=1", "--members", "1", "-o"]
+    main(["fit", str(tmp_path / "t.csv"), *words, str(tmp_path / "link.flow")])
+    assert (tmp_path / "link.flow").is_symlink()
+    assert (tmp_path / "new.flow").is_file()
+
+
+def test_an_output_of_a_dash_is_standard_output_or_an_error(tmp_path, capsys, monkeypatch):
+    pd.DataFrame(NUMBERS).to_csv(tmp_path / "t.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    main(["fit", "t.csv", "-S", "recipe=fixed", "-S", "epochs=1", "--members", "1", "-o", "m.flow"])
+    capsys.readouterr()
+    main(["score", "m.flow", "t.csv", "-o", "-"])
+    assert capsys.readouterr().out.startswith("a,b,y,log_density")
+    with pytest.raises(SystemExit):
+        main(["export", "m.flow", "-o", "-"])
+    assert "argument -o/--output: expected a file; got '-'" in capsys.readouterr().err
+
+
+# Targets and conditions
+
+
+def refused(*words: str) -> str:
+    """Return the error line of a command."""
+    return error_message(main, words, error=SystemExit)
+
+
+def test_the_verbs_of_the_command_line_know_the_target(tmp_path, capsys):
+    source, model, picture = (str(tmp_path / name) for name in ("t.csv", "t.flow", "p.png"))
+    clinic(80).dropna().to_csv(source, index=False)
+    fit = ["fit", source, "--target", "visits", "-o", model, "--members", "2"]
+    main([*fit, "-S", "recipe=fixed", "-S", "epochs=3"])
+    for verb in (
+        ["predict", model, source],
+        ["score", model, source, "--anomalies", "3"],
+        ["sample", model, "-n", "4", "--given", "age=30"],
+    ):
+        capsys.readouterr()
+        main(verb)
+        lines = capsys.readouterr().out.splitlines()
+        assert "visits" in lines[0]
+        assert len(lines) > 3
+    assert "fit the table without a target" in refused("sample", model)
+    plot = ["plot", model, source, "-o", picture]
+    density, frame = flows.load(model), pd.read_csv(source)
+    for extra, arguments in (
+        ([], {}),
+        (["--along", "ward"], {"along": "ward"}),
+        (["--row", "2"], {"row": 2}),
+    ):
+        main([*plot, *extra])
+        figure = density.plot(frame.set_axis(range(1, len(frame) + 1)), **arguments)
+        assert figure._repr_png_() == Path(picture).read_bytes()
+        height, width, _ = plt.imread(picture).shape
+        assert width > 600
+        assert height > 200
+    assert "is a target; name another column" in refused(*plot, "--along", "visits")
+    with pytest.raises(UserError, match=r"along = 'visits': is a target; name another column"):
+        density.plot(frame, along="visits")
+
+
+def test_predict_needs_a_column_without_a_target(tmp_path):
+    source, model = str(tmp_path / "t.csv"), str(tmp_path / "t.flow")
+    clinic(60).dropna().to_csv(source, index=False)
+    quick = ["-S", "recipe=fixed", "-S", "epochs=1", "--members", "1"]
+    main(["fit", source, "-o", model, *quick])
+    assert "--column is needed" in refused("predict", model, source)
+    picture = str(tmp_path / "p.png")
+    assert "the density has no target" in refused(
+        "plot", model, source, "-o", picture, "--along", "age"
+    )
+
+
+def test_the_command_line_takes_ranges_sets_and_events(tmp_path, capsys):
+    kinds, model = {"age": "integer"}, str(tmp_path / "m.flow")
+    density = flows.fit(pressures(), members=2, settings=SHORT, columns=kinds)
+    density.save(model)
+    given = ["--given", "age=60..70", "--given", "ward=north,west"]
+    main(["sample", model, "-n", "50", *given])
+    lines = [line.split(",") for line in capsys.readouterr().out.splitlines()[1:]]
+    assert {line[1] for line in lines} == {"north", "west"}
+    assert all(60 <= int(line[0]) <= 70 for line in lines)
+    main(["probability", model, "pressure=..140", "--given", "age=60.."])
+    head, line = capsys.readouterr().out.splitlines()
+    assert head == "probability,standard_error"
+    expected = density.probability({"pressure": (None, 140)}, given={"age": (60, None)})
+    assert float(line.split(",")[0]) == pytest.approx(expected.probability, rel=1e-5)
+    main(["predict", model, "--column", "pressure", *given])
+    assert capsys.readouterr().out.splitlines()[0] == "mean,sd,q0.05,q0.5,q0.95,effective_draws"
+    with pytest.raises(SystemExit, match="either a table or --given"):
+        main(["predict", model, "--column", "pressure"])

@@ -1,0 +1,36 @@
+"""The tail probability of a row."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from frames import prices
+from helpers import SHORT_RECIPE, with_folds
+
+import flows
+
+
+def test_the_tail_probability_follows_its_formula(of_prices):
+    of_prices = with_folds(of_prices)
+    log_q = of_prices.log_prob_members(prices())
+    held_out = of_prices.record.row_scores.log_density
+    first, second = np.log(0.4 * np.exp(log_q[:, 0]) + 0.6 * np.exp(log_q[:, 2])), log_q[:, 1]
+    for found, a, b in zip(of_prices.tail_probability(prices()), first, second, strict=True):
+        assert found == (1 + sum(held_out[:15] <= a) + sum(held_out[15:30] <= b)) / 31
+
+
+def test_tail_probabilities_are_calibrated_and_info_names_the_recipe():
+    """The share of fresh rows with a tail probability of at most p is p.
+
+    The tolerance is three standard deviations of a share of 100 held-out rows.
+    """
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 5_100))
+    frame = pd.DataFrame({"a": x, "b": x**2 + y})
+    settings = {**SHORT_RECIPE, "couplings": 2, "hidden": 8, "bins": 4}
+    density = flows.fit(frame[:100], members=5, settings=settings)
+    found = density.tail_probability(frame[100:])
+    for share in (0.05, 0.2, 0.5):
+        assert abs((found <= share).mean() - share) < 3 * np.sqrt(share * (1 - share) / 100)
+    assert "recipe on 100 rows" in repr(density)
+    assert "out-of-fold log-density per row" in repr(density)

@@ -1,0 +1,28 @@
+"""Questions that a density cannot answer."""
+
+from __future__ import annotations
+
+import pytest
+from frames import clinic
+
+from flows.core.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda d: d.sample(3), "is conditional: give values of other columns"),
+        (lambda d: d.impute(clinic(20)), "column dose has missing values and is not a target"),
+        (lambda d: d.predict(clinic(3), "age"), "column age is not a target"),
+        (lambda d: d.log_prob(clinic(3), given=["age"]), "conditional on all other columns"),
+        (lambda d: d.sample(given=clinic(20)), "a known target has no value of dose; only visits"),
+    ],
+)
+def test_questions_without_a_meaning_name_the_alternative(of_visits, ask, message):
+    with pytest.raises(UserError, match=message):
+        ask(of_visits)
+
+
+def test_a_known_value_of_the_predicted_column_is_refused(of_pressures):
+    with pytest.raises(UserError, match="given: age is predicted; leave it out, or give a range"):
+        of_pressures.predict(column="age", given={"age": 30.0})

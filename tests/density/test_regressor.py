@@ -1,0 +1,50 @@
+"""The regressor of scikit-learn."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.estimator_checks import check_estimator
+
+import flows
+from flows.core.errors import UserError
+
+
+def quick_regressor(**changes: Any) -> flows.DensityRegressor:
+    settings = {"hidden": 8, "bins": 3, "learning_rate": 0.02, "noise": 0}
+    how: dict[str, Any] = {"recipe": "fixed", "epochs": 100, "members": 1, "settings": settings}
+    return flows.DensityRegressor(**{**how, **changes})
+
+
+@pytest.mark.slow
+def test_the_regressor_follows_the_interface_of_scikit_learn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = check_estimator(quick_regressor(), on_skip=None)
+    assert {each["check_name"] for each in found if each["status"] != "passed"} == {
+        "check_array_api_input"  # skipped unless an option of SciPy is set
+    }
+
+
+def test_the_regressor_returns_means_quantiles_densities_and_samples():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"a": rng.normal(size=300), "target": rng.normal(size=300)})
+    y = 2 * X["a"] + 0.2 * rng.normal(size=300)
+    regressor = quick_regressor().fit(X, y)
+    assert regressor.score(X, y) > 0.95
+    quantiles = regressor.predict_quantiles(X, [0.1, 0.9])
+    inside = (quantiles[:, 0] <= y) & (y <= quantiles[:, 1])
+    assert inside.mean() == pytest.approx(0.8, abs=0.1)
+    assert regressor.log_prob(X, y).mean() > norm.logpdf(0.2, scale=0.2)
+    drawn = regressor.sample(X[:5], 100, random_state=0)
+    np.testing.assert_allclose(drawn.mean(axis=1), regressor.predict(X[:5]), atol=0.15)
+    with pytest.raises(NotFittedError):
+        quick_regressor().predict(X)
+    with pytest.raises(UserError, match="a regressor needs a target of numbers"):
+        quick_regressor(kind="category").fit(X, y)

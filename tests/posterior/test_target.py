@@ -1,0 +1,68 @@
+"""The distributions of a target, averaged over missing values of the context."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from frames import clinic
+from helpers import answered
+
+import flows
+from flows.density.questions.predict import Predict
+from flows.density.questions.score import Score
+from flows.density.questions.surprise import Surprise
+from flows.posterior.region import Region
+from flows.posterior.target import TargetPosteriors
+
+QUICK = {"recipe": "fixed", "epochs": 3}
+
+
+def test_predictions_and_samples_given_a_row_with_a_gap_have_enough_draws(
+    of_number, of_label, capsys
+):
+    how = {"members": 1, "settings": QUICK, "missing": "drop"}
+    several = flows.fit(clinic(80), target=["visits", "state"], **how)
+    gaps = clinic().query("dose.isna()").head(3)
+    capsys.readouterr()
+    for density in (of_number, of_label, several):
+        predicted = density.predict(gaps).filter(like="effective_draws")
+        assert (predicted >= 100).all(axis=None)
+        drawn = density.sample(500, given={"age": 40.0})
+        assert drawn["dose"].nunique() == 500
+    assert capsys.readouterr().err == ""
+    complete = of_number.predict(clinic().dropna().head(3))
+    assert complete["effective_draws"].isna().all()
+
+
+def test_a_prediction_given_a_gap_is_the_average_over_the_missing_value(of_number, of_label):
+    for density, name in ((of_number, "ward"), (of_label, "age")):
+        array, d = density._array, len(density.columns) - 1
+        [target], frame = density.targets, clinic(4, seed=2).fillna(0.0).assign(**{name: None})
+        question, posteriors = Predict([target], [0.5]), TargetPosteriors(array.population)
+        asked, answer = answered(density, question, frame)
+        parts = zip(asked.region.rows, answer[target], answer.effective, strict=True)
+        for row, own, draws in parts:
+            x, _ = posteriors._contexts(row[:d], {}, 2_000, np.random.default_rng(1))
+            complete = np.column_stack([x, np.full(len(x), np.nan)])
+            each = question.answer(array, Region.of_rows(complete))[target]
+            if density is of_number:  # means, deviations and medians
+                mean, second = each[:, 0], each[:, 0] ** 2 + each[:, 1] ** 2
+                sd = np.sqrt(second.mean() - mean.mean() ** 2)
+                assert own[1] == pytest.approx(sd, rel=0.1)
+            else:
+                mean = each[:, 0]
+            assert abs(own[0] - mean.mean()) < 5 * mean.std() / np.sqrt(draws) + 0.005 * own[0]
+
+
+def test_the_surprise_of_a_target_has_the_effective_draws_of_its_log_density(of_number):
+    score, surprise = (
+        answered(of_number, each, clinic()[:40])[1] for each in (Score(), Surprise())
+    )
+    assert np.isfinite(surprise.effective).any()
+    np.testing.assert_array_equal(surprise.effective, score.effective)
+
+
+def test_complete_rows_are_scored_without_the_distribution_of_unknown_values(of_number):
+    density = flows.Density(of_number.population)
+    density.log_prob(clinic().dropna())
+    assert "distilled" not in vars(density._array)

@@ -1,0 +1,179 @@
+"""Ensembles of networks and mixtures of Gaussians, and how the automatic recipe makes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers import SHORT_RECIPE, SMALL, short_recipe
+
+import flows
+from flows.core.arrays import Array
+from flows.core.seeds import numpy_generator
+from flows.density.frame_density import Density
+from flows.mixtures.mixture import Mixture
+from flows.recipe.ensemble import Ensemble
+from flows.recipe.record import RowState
+
+WEIGHTS = [0.1, 0.2, 0.1, 0.25, 0.35]
+
+
+def gaussian(mean: float, deviation: float) -> flows.GaussianMixture:
+    return flows.GaussianMixture.of(Mixture.isotropic(np.full((1, 2), mean), deviation))
+
+
+@pytest.fixture
+def ensemble() -> Ensemble:
+    population = flows.build(SMALL, (2,), members=3)
+    return Ensemble([population, gaussian(-1.0, 0.5), gaussian(2.0, 1.0)], WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def rows() -> Array:
+    """Two clusters, which one Gaussian does not describe."""
+    rng = np.random.default_rng(3)
+    return np.concatenate([rng.normal(-2, 0.5, (60, 2)), rng.normal(2, 1.0, (60, 2))])
+
+
+@pytest.fixture(scope="module")
+def density(rows: Array) -> flows.Density:
+    return flows.fit(rows, SMALL, settings=SHORT_RECIPE)
+
+
+def test_log_densities_are_those_of_networks_and_mixtures_side_by_side(ensemble: Ensemble):
+    points = np.random.default_rng(0).normal(size=(7, 2))
+    log_q = ensemble.log_prob(points)
+    assert log_q.shape == (7, 5)
+    torch.testing.assert_close(log_q[:, :3], ensemble.networks.log_prob(points).double())
+    for k, mixture in enumerate(ensemble.parts[1:]):
+        torch.testing.assert_close(log_q[:, 3 + k], mixture.log_prob(points)[:, 0])
+    by_hand = np.log(np.exp(log_q.numpy()) @ np.array(WEIGHTS))
+    np.testing.assert_allclose(ensemble.ensemble_log_prob(points), by_hand)
+    own = np.repeat(points[:, None], 5, axis=1)
+    own[:, 3] += 1.0  # one set of points per member
+    expected = log_q.clone()
+    expected[:, 3] = ensemble.parts[1].log_prob(points + 1.0)[:, 0]
+    torch.testing.assert_close(ensemble.log_prob(own), expected)
+
+
+def test_samples_come_from_each_member_with_its_weight(ensemble: Ensemble):
+    drawn = ensemble.sample((4000,), numpy_generator(0, "sample"))
+    assert drawn.shape == (4000, 5, 2)
+    np.testing.assert_allclose(drawn[:, 3].mean(0), -1.0, atol=0.05)
+    np.testing.assert_allclose(drawn[:, 4].std(0), 1.0, atol=0.05)
+    far = [gaussian(-100.0, 1.0), gaussian(100.0, 1.0)]
+    apart = Ensemble([ensemble.networks, *far], WEIGHTS)
+    points = apart.ensemble_sample(4000, numpy_generator(0, "sample"))[:, 0]
+    assert float((points < -50).double().mean()) == pytest.approx(0.25, abs=0.03)
+    assert float((points > 50).double().mean()) == pytest.approx(0.35, abs=0.03)
+
+
+def test_encode_exists_for_the_networks_only(ensemble: Ensemble):
+    assert not ensemble.supports("encode")
+    with pytest.raises(
+        NotImplementedError, match=r"a mixture has no noise; `ensemble\.networks\.encode`"
+    ):
+        ensemble.encode(np.zeros((1, 2)))
+    assert ensemble.networks.encode(np.zeros((1, 2))).shape == (1, 3, 2)
+
+
+def test_members_count_networks_and_the_batch_shape_counts_mixtures(density: flows.Density):
+    population = density.population
+    assert isinstance(population, Ensemble)
+    assert (population.network_count, population.members, len(density.record.members)) == (
+        10,
+        20,
+        20,
+    )
+    assert population.history["train_nll"].shape[1] == 10
+    steps = [member.steps is None for member in density.record.members]
+    assert steps == [False] * 10 + [True] * 10
+    assert str(density).startswith("nsf of 10 networks and 10 mixtures")
+    assert str(density).count("5 mixtures with preprocessing") == 2
+
+
+def test_mixtures_do_not_change_the_networks_and_raise_the_stacked_score(
+    density: flows.Density, rows: Array
+):
+    alone = flows.fit(rows, SMALL, mixtures=0, settings=SHORT_RECIPE)
+    networks = density.population.networks.state_dict()
+    for name, tensor in alone.population.networks.state_dict().items():
+        assert torch.equal(tensor, networks[name]), name
+    assert density.record.held_out > alone.record.held_out - 1e-6
+
+
+def test_out_of_fold_scores_use_networks_and_mixtures_of_the_fold(
+    density: flows.Density, rows: Array
+):
+    record, log_q = density.record, density.log_prob_members(rows)
+    scores = record.row_scores
+    for fold in range(5):
+        own = scores.fold == fold
+        members = record.out_of_fold_members(fold)
+        assert members.sum() == 4  # two networks, two mixtures
+        weights = density.population.member_weights.numpy()[members]
+        by_hand = np.log(np.exp(log_q[own][:, members]) @ (weights / weights.sum()))
+        np.testing.assert_allclose(scores.log_density[own], by_hand, rtol=1e-4, atol=1e-4)
+
+
+def test_a_file_keeps_the_ensemble_to_the_bit(density: flows.Density, rows: Array, tmp_path: Path):
+    density.save(tmp_path / "one.flow")
+    loaded = flows.load(tmp_path / "one.flow")
+    np.testing.assert_array_equal(loaded.log_prob(rows), density.log_prob(rows))
+    np.testing.assert_array_equal(loaded.tail_probability(rows), density.tail_probability(rows))
+    assert loaded.sample(50).equals(density.sample(50))
+    assert str(loaded) == str(density)
+    loaded.save(tmp_path / "two.flow")
+    assert (tmp_path / "one.flow").read_bytes() == (tmp_path / "two.flow").read_bytes()
+
+
+def test_labels_and_missing_values_work_with_mixtures():
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=150)
+    ward = np.where(x + rng.normal(0, 0.5, 150) > 0, "north", "south")
+    frame = pd.DataFrame({"x": x, "y": x + rng.normal(0, 0.3, 150), "ward": ward})
+    frame.loc[::7, "y"] = np.nan
+    settings = {"recipe": short_recipe(steps=50)}
+    density = flows.fit(frame, SMALL, members=5, settings=settings)
+    assert isinstance(density.population, Ensemble)
+    assert np.isfinite(density.log_prob(frame)).all()
+    assert (density.record.row_scores.state == RowState.MISSING_VALUES).sum() == 22
+    filled = density.impute(frame)
+    assert filled.notna().all(axis=None)
+    given = pd.DataFrame({"x": [2.0, -2.0], "y": [2.0, -2.0], "ward": [None, None]})
+    north = density.predict(given, "ward").filter(like="north").to_numpy().ravel()
+    assert north[0] > 0.8 > 0.2 > north[1]
+
+
+def test_an_ensemble_without_networks_is_saved(tmp_path: Path):
+    ensemble = Ensemble([gaussian(0.0, 1.0), gaussian(2.0, 1.0)], [0.25, 0.75])
+    flows.save(ensemble, tmp_path / "mixtures.flow")
+    loaded = flows.load(tmp_path / "mixtures.flow")
+    rows = np.random.default_rng(0).normal(size=(5, 2))
+    np.testing.assert_array_equal(loaded.log_prob(rows), ensemble.log_prob(rows))
+    np.testing.assert_array_equal(loaded.member_weights, [0.25, 0.75])
+
+
+@pytest.mark.parametrize("mixtures", [-1, 3, 1.5])
+def test_an_invalid_number_of_mixtures_is_rejected(mixtures: float, rows: Array):
+    with pytest.raises(ValueError, match=r"^mixtures = .*: must be 0, 1 or 2$"):
+        flows.fit(rows, SMALL, mixtures=mixtures)
+
+
+def test_one_mixture_per_fold_is_the_better_candidate(density: flows.Density, rows: Array):
+    one = flows.fit(rows, SMALL, mixtures=1, settings=SHORT_RECIPE)
+    both = [str(member) for member in density.record.members[10:]]
+    assert [str(member) for member in one.record.members[10:]] == both[:5]
+
+
+def test_the_density_given_a_column_is_that_of_the_ensemble_and_not_a_mean_of_the_members():
+    """Members that disagree on the given column have other weights given the column."""
+    near, far = gaussian(0.0, 1.0), gaussian(3.0, 0.5)
+    density = Density(Ensemble([near, far], [0.5, 0.5]))
+    row = pd.DataFrame({"x0": [0.2], "x1": [1.0]})
+    parts = [(part.log_prob([[0.2, 1.0]]), part.log_prob([[0.2, np.nan]])) for part in (near, far)]
+    joint, margin = (np.logaddexp(*(float(part[k]) for part in parts)) for k in (0, 1))
+    assert density.log_prob(row, given=["x0"])[0] == pytest.approx(joint - margin, abs=0.01)

@@ -1,0 +1,96 @@
+"""Mixtures as candidates of the recipe, for rows with labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers import field
+
+from flows.core.rows import Rows
+from flows.mixtures import expectation
+from flows.mixtures.gaussian_mixture import GaussianMixture
+from flows.recipe.candidate import score_unseen
+from flows.recipe.clock import Clock
+from flows.recipe.fold import Fold
+from flows.recipe.mixture_candidate import NAMES, MixtureCandidate
+from flows.tables.column_maps import ColumnMaps
+from flows.tables.field import Field
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    """Two classes, which differ in a number and in two labels."""
+    rng = np.random.default_rng(5)
+    which = rng.random(70) < 0.4
+    ward = np.where(rng.random(70) < np.where(which, 0.9, 0.2), "north", "south")
+    stay = np.where(which, rng.choice(["a", "b"], 70), rng.choice(["b", "c"], 70))
+    return pd.DataFrame({"ward": ward, "x": rng.normal(3.0 * which, 1.0), "stay": stay})
+
+
+COLUMNS = [
+    field("ward", "category", step=1.0, labels=("north", "south")),
+    field("stay", "category", step=1.0, labels=("a", "b", "c")),
+    field("x"),
+]
+
+
+def fold_of(frame: pd.DataFrame, columns: list[Field]) -> Fold:
+    """Return the first of five folds of the ``columns``, of which those of labels come first."""
+    rows = np.column_stack(
+        [
+            frame[each.name].map({label: k for k, label in enumerate(each.labels)})
+            if each.labels
+            else frame[each.name]
+            for each in columns
+        ]
+    ).astype(float)
+    count = sum(bool(each.labels) for each in columns)
+    to_real = ColumnMaps(columns).with_context(count)
+    return Fold(rows, np.arange(len(rows)) % 5, 0, to_real, labels=count)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_score_of_a_row_without_its_label_is_the_sum_over_the_labels(
+    frame: pd.DataFrame, name: str
+):
+    frame.loc[::2, "stay"] = None
+    fold = fold_of(frame, COLUMNS)
+    model = MixtureCandidate().fit_fold(fold, name, {"components": 2, "ridge": 1e-3}, is_last=False)
+    [scores] = score_unseen(model, [fold], [np.arange(14)])
+    asked = fold.unseen.repeat(3, axis=0)
+    unknown = np.isnan(asked[:, 1])
+    asked[unknown, 1] = np.tile([0.0, 1.0, 2.0], 14)[unknown]
+    log_q = model.score(asked).numpy().reshape(14, 3)
+    expected = np.logaddexp.reduce(log_q, axis=1) - np.log(np.where(unknown[::3], 1, 3))
+    np.testing.assert_allclose(scores, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_candidate_fits_folds_of_other_rows_that_have_the_same_number(frame: pd.DataFrame):
+    setting = {"components": 2, "ridge": 1e-3}
+    whole, half = fold_of(frame, COLUMNS), fold_of(frame[: len(frame) // 2], COLUMNS)
+    used = MixtureCandidate()
+    used.fit_fold(whole, "raw", setting, is_last=False)
+    again = used.fit_fold(half, "raw", setting, is_last=False)
+    new = MixtureCandidate().fit_fold(half, "raw", setting, is_last=False)
+    points = torch.from_numpy(half.unseen)
+    torch.testing.assert_close(again.score(points), new.score(points), rtol=0, atol=0)
+
+
+def test_a_table_without_labels_has_gaussians_of_the_points_of_the_fold():
+    rng = np.random.default_rng(0)
+    columns = [field("x"), field("y")]
+    table = pd.DataFrame(rng.normal(size=(60, 2)), columns=["x", "y"])
+    fold, clock = fold_of(table, columns), Clock()
+    fitted = MixtureCandidate().fit([fold], clock)
+    assert min(clock.ended["searches"]) > 4
+    margins, raw = fitted.settings
+    assert (margins["preprocessing"], raw["preprocessing"]) == NAMES
+    points = fold.prepared("raw").by_column.map_known(fold.learned)[0]
+    own = Rows.of_numbers(points), raw["components"], raw["ridge"], 3
+    by_hand = expectation.fit(*own).to_nine_digits()
+    model = fitted.parts[1]
+    assert isinstance(model, GaussianMixture)
+    np.testing.assert_array_equal(model.means, by_hand.means)
+    np.testing.assert_array_equal(model.covariances, by_hand.covariances)

@@ -1,0 +1,29 @@
+"""The weights of a stacked mixture of densities."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import logsumexp, softmax
+
+import flows
+from flows.recipe import stacking
+
+
+def test_stacking_finds_the_weights_of_the_highest_likelihood():
+    log_q = np.random.default_rng(0).normal(size=(200, 4)) - [0.0, 0.5, 1.0, 3.0]
+    best = -minimize(lambda a: -logsumexp(log_q, axis=1, b=softmax(a)).mean(), np.zeros(4)).fun
+    weights = stacking.weights(log_q)
+    assert abs(weights.sum() - 1) < 1e-12
+    assert best - 0.002 < flows.ensemble_log_prob(log_q, weights).mean() < best + 1e-6
+
+
+def test_stacking_selects_the_pair_with_the_best_mixture():
+    """The second-best density is a copy of the best and adds nothing.
+
+    The worst density is good for rows where the best is bad.
+    """
+    best = np.where(np.arange(100) < 80, 0.0, -5.0)
+    log_q = np.stack([best, best - 0.01, np.where(np.arange(100) < 80, -8.0, 0.0)], axis=1)
+    assert log_q.mean(axis=0).argmin() == 2
+    assert stacking.chosen(log_q, 2) == [0, 2]

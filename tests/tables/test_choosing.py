@@ -1,0 +1,50 @@
+"""The kinds that columns have by default."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import column, taken
+
+N = 240
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        (rng().normal(size=N), "real"),
+        (np.exp(rng().normal(size=N)), "positive"),
+        (rng().uniform(1, 5, N), "real"),
+        (rng().integers(0, 2, N), "category"),
+        (np.where(rng().random(N) < 0.5, -1.5, 2.5), "category"),
+        (rng().poisson(3, N), "count"),
+        (rng().integers(20, 80, N), "count"),
+        (5 * rng().poisson(3, N), "count"),
+        (rng().poisson(3, N) - 3, "integer"),
+        (rng().integers(-(10**9), 10**9, N), "real"),
+        (pd.array(rng().poisson(3, N), "Int64"), "count"),
+    ],
+)
+def test_kinds_follow_the_rules(values, word):
+    assert column(values).word == word
+
+
+def test_whole_numbers_get_no_notice():
+    _, said = taken(pd.DataFrame({"x": rng().poisson(3, N), "y": rng().normal(size=N)}))
+    assert said == {}
+
+
+def test_the_kind_that_a_user_names_wins_over_the_rules():
+    frame = pd.DataFrame({"id": np.arange(N), "sex": rng().integers(0, 2, N)})
+    rows, _ = taken(frame, {"id": "real", "sex": "integer:0:1"})
+    assert [each.word for each in rows.columns] == ["real", "integer:0:1"]
+
+
+@pytest.mark.parametrize("words", [["May", "June"], ["12:30", "13:40"], ["2020Q1", "2020Q2"]])
+def test_texts_without_a_whole_date_are_labels(words):
+    assert column(words * 60).kind == "category"

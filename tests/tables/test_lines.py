@@ -1,0 +1,34 @@
+"""The maps of values that many rows hold."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers import field
+from torch.autograd.functional import jacobian
+from torch.testing import assert_close
+
+from flows.tables.column_maps import ColumnMaps
+from flows.tables.rounding import Peak
+
+PEAKS = [
+    field("at a bound", "count", step=0.01, farthest=700.0, peak=Peak(0.0, 4.2, 30.0)),
+    field("at an end", "integer", high=300.0, step=1.0, farthest=-5.0, peak=Peak(300.0, 3.0, 9.0)),
+    field("in the middle", "integer", step=0.01, peak=Peak(1.0, 4.2, 30.0)),
+]
+
+
+@pytest.mark.parametrize("column", PEAKS, ids=lambda column: column.name)
+def test_the_map_of_a_peak_is_an_exact_bijection(column):
+    bijection, sign = ColumnMaps([column]), -1 if column.high else 1
+    away = torch.tensor([0.0, 0.003, 0.3, 2.0, 4.3, 60.0, 1500.0], dtype=torch.float64)
+    x = (column.peak.value + sign * away)[None, None]
+    if column.name == "in the middle":
+        x = torch.cat([x, 2 * column.peak.value - x[..., 1:]], dim=2)
+    z, log_det = bijection(x)
+    again, log_back = bijection.inverse(z)
+    assert_close(again, x, rtol=1e-9, atol=1e-9)
+    assert_close(log_back, -log_det)
+    slopes = torch.diagonal(jacobian(lambda x: bijection(x)[0].sum((0, 1)), x)[:, 0, 0])
+    assert_close(slopes.log()[None], log_det)
+    assert (z.ravel()[x.ravel().argsort()].diff() > 0).all()

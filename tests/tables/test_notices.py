@@ -1,0 +1,77 @@
+"""Notices and faults, in the words of each front end."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import learned
+
+from flows.__main__ import main
+from flows.command_line.wording import shell_words
+from flows.tables import parsing
+from flows.tables.notices import TableError, python_words
+from stages.pipeline.runner import pipeline_words
+
+FAULTY = """column b holds 7 in every row; to leave the column out, {drop}
+column c, row 1 holds 'p0', which is text; the column holds 30 different texts; \
+to learn them as labels, {label_c}; to leave the column out, {drop_c}
+column d, row 3 holds 'x', which is not a number; to learn labels, {label}
+column e, row 2 holds -1.0; positive values must be finite and strictly between 0 and inf; \
+to learn any number, {real}"""
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (
+            python_words,
+            {
+                "drop": "call frame.drop(columns='b')",
+                "drop_c": "call frame.drop(columns='c')",
+                "label": "pass columns={'d': 'category'}",
+                "label_c": "pass columns={'c': 'category'}",
+                "real": "pass columns={'e': 'real'}",
+            },
+        ),
+        (
+            shell_words,
+            {
+                "drop": "pass --drop b",
+                "drop_c": "pass --drop c",
+                "label": "pass --column d=category",
+                "label_c": "pass --column c=category",
+                "real": "pass --column e=real",
+            },
+        ),
+        (
+            pipeline_words,
+            {
+                "drop": "remove the column b from the file",
+                "drop_c": "remove the column c from the file",
+                "label": "set data.columns.d: category in params.yaml",
+                "label_c": "set data.columns.c: category in params.yaml",
+                "real": "set data.columns.e: real in params.yaml",
+            },
+        ),
+    ],
+)
+def test_all_faulty_columns_are_reported_at_once_with_advice_for_each_front_end(words, expected):
+    x = np.random.default_rng(0).normal(size=30)
+    ids = [f"p{k}" for k in range(30)]
+    frame = pd.DataFrame({"a": x, "b": 7, "c": ids, "d": x, "e": np.abs(x)}, range(1, 31))
+    frame = frame.astype({"d": object})
+    frame.loc[3, "d"], frame.loc[2, "e"] = "x", -1.0
+    kinds = {"e": "positive"}
+    parsed = parsing.parse(frame, {name: kinds.get(name, "") for name in frame})
+    with pytest.raises(TableError) as caught:
+        learned(parsed, kinds, strict=True)
+    said = sorted(caught.value.text(words).splitlines())
+    assert said == sorted(FAULTY.format(**expected).splitlines())
+
+
+def test_a_user_error_with_several_faults_has_one_line_each_in_the_shell(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n" + 20 * "1,2\n2,3\n" + "inf,3\n1,inf\n")
+    two = r"^flows: .*column a, row 41 holds [^\n]*\n.*column b, row 42 holds [^\n]*$"
+    with pytest.raises(SystemExit, match=two):
+        main(["fit", f"{tmp_path}/t.csv", "-o", f"{tmp_path}/t.flow"])
