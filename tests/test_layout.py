@@ -17,7 +17,9 @@ TOP = {
     "test_layout.py": "the tests themselves",
     "test_main.py": "flows/__main__.py",
     "test_new_kind.py": "the kind of docs/extending.md",
+    "test_new_question.py": "the question of docs/extending.md",
     "test_package.py": "the wheel",
+    "test_require.py": "constraints in fits, files and all questions",
     "test_types.py": "the exports of flows/__init__.py",
 }
 

@@ -58,7 +58,7 @@ def write(
 
     In a Parquet file, numbers of the density's ``columns`` that are text become numbers.
     """
-    names = [column.name for column in columns if not column.labels]
+    names = [column.name for column in columns if column.is_numeric]
 
     def with_numbers(frame: pd.DataFrame) -> pd.DataFrame:
         texts = frame.select_dtypes("string").columns.intersection(names)

@@ -406,9 +406,6 @@ DIVISIONS = {"pieces of 1": (1, 4), "pieces of 7": (7, 4), "large blocks": (ROWS
 FILES = ["csv", "parquet to parquet"]
 MORE_FILES = ["csv to parquet", "parquet to csv"]
 ESTIMATED = [(numbers, "score"), (target, "score"), (target, "predict"), (target, "complete")]
-LOST = pytest.mark.xfail(
-    strict=True, reason="flows.command_line.streams.write makes numbers of dates, which are lost"
-)
 
 
 def front_ends(table: Callable[[], Table], name: str) -> list[str]:
@@ -434,9 +431,9 @@ def every(own: Callable[[Callable[[], Table], str], list[Any]]) -> pytest.MarkDe
     for table, named in CASES.items():
         for name, case in named.items():
             for value in own(table, name):
-                is_lost = table is kinds and name != "complete" and value == "csv to parquet"
-                how: Any = {"id": f"{table.__name__}-{name}-{value}", "marks": [LOST] * is_lost}
-                cases.append(pytest.param(table, case, value, **how))
+                cases.append(
+                    pytest.param(table, case, value, id=f"{table.__name__}-{name}-{value}")
+                )
     return pytest.mark.parametrize(("table", "case", "own"), cases)
 
 
@@ -534,9 +531,6 @@ def test_the_least_likely_rows_do_not_depend_on_the_pieces_of_a_file(
     assert found[1] == found[2] == found[0]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Schema.frame draws the rare labels of all rows from one random stream"
-)
 def test_a_rare_label_that_is_drawn_does_not_depend_on_other_rows():
     density, rows = kinds().density, of_kinds(60, 2).assign(city=None)
     known = rows.assign(city=["city 1"] * 30 + [None] * 30)

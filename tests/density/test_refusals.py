@@ -12,7 +12,7 @@ from flows.core.errors import UserError
     ("ask", "message"),
     [
         (lambda d: d.sample(3), "is conditional: give values of other columns"),
-        (lambda d: d.impute(clinic(20)), "column dose has missing values and is not a target"),
+        (lambda d: d.impute(clinic(20)), "column dose is not a target, so its values cannot"),
         (lambda d: d.predict(clinic(3), "age"), "column age is not a target"),
         (lambda d: d.log_prob(clinic(3), given=["age"]), "conditional on all other columns"),
         (lambda d: d.sample(given=clinic(20)), "a known target has no value of dose; only visits"),

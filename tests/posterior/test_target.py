@@ -38,7 +38,8 @@ def test_a_prediction_given_a_gap_is_the_average_over_the_missing_value(of_numbe
     for density, name in ((of_number, "ward"), (of_label, "age")):
         array, d = density._array, len(density.columns) - 1
         [target], frame = density.targets, clinic(4, seed=2).fillna(0.0).assign(**{name: None})
-        question, posteriors = Predict([target], [0.5]), TargetPosteriors(array.population)
+        question = Predict([target], [0.5])
+        posteriors = TargetPosteriors(array.population, array.constraints)
         asked, answer = answered(density, question, frame)
         parts = zip(asked.region.rows, answer[target], answer.effective, strict=True)
         for row, own, draws in parts:

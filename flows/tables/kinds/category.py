@@ -141,9 +141,11 @@ class Category(Field):
         if self.pooled:
             pool = [each for each in self.pooled if rare is None or each[0] in rare]
             names, counts = zip(*pool, strict=True)
-            pooled, shares = codes == self.pool, np.array(counts) / sum(counts)
+            pooled, ends = codes == self.pool, np.cumsum(counts) / sum(counts)
+            # A number for each row, so that a label does not depend on the other rows
+            places = np.searchsorted(ends, generator.random(len(codes)), side="right")
             found = found.astype(object)
-            found[pooled] = generator.choice(np.array(names, dtype=object), pooled.sum(), p=shares)
+            found[pooled] = np.array(names, dtype=object)[places.clip(0, len(names) - 1)][pooled]
         return cast(found, self.dtype)
 
     def text(self, x: float) -> str:
