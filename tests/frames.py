@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from closed_forms import gappy
 
 WARDS = {"age": "integer", "share": "interval:0:1"}  # kinds of ``wards``
 PEOPLE = {"grade": "category", "visits": "count"}  # kinds of ``people``
@@ -135,3 +136,39 @@ def rows_of(*columns: Any, n: int = 100) -> np.ndarray:
         "count": lambda: rng.poisson(20, n).astype(float),
     }
     return np.stack([made[c]() if isinstance(c, str) else c for c in columns], axis=1)
+
+
+def amounts(rows, zeros, step, seed=0, *, signs=False):
+    """Return a table of amounts, of which a share are ``zeros``, and of a related column."""
+    r = np.random.default_rng(seed)
+    decimals = {1: 0, 0.1: 1, 0.01: 2}[step]
+    is_zero, other = r.random(rows) < zeros, r.normal(size=rows)
+    paid = np.exp(r.normal(4, 1, rows) + 0.3 * other)
+    paid = np.maximum(np.round(paid, decimals), step)
+    if signs:
+        paid *= r.choice([-1, 1], rows)
+    return pd.DataFrame({"paid": np.where(is_zero, 0.0, paid), "other": other})
+
+
+def gappy_labels(n: int = 60) -> pd.DataFrame:
+    """Return numbers, labels and counts with missing values, and a row without values."""
+    table = pd.DataFrame(gappy(n)[1], columns=list("abc"))
+    table["label"] = pd.Series(np.where(table["c"] > 0, "up", "down"))
+    table["count"] = np.random.default_rng(1).poisson(3, n)
+    table.loc[[2, 5, 7], "label"] = None
+    table.loc[9] = np.nan
+    return table
+
+
+def cloud(n, dim=2, seed=0):
+    """Return normal rows ``(n, dim)``."""
+    return np.random.default_rng(seed).normal(size=(n, dim))
+
+
+def two_moons(n, seed=0):
+    """Two thin arcs, which no single Gaussian describes."""
+    rng = np.random.default_rng(seed)
+    angle, side = rng.uniform(0, np.pi, n), rng.choice([-1, 1], n)
+    x = np.stack([np.cos(angle) + side / 2, side * np.sin(angle)], axis=1)
+    x += 0.1 * rng.normal(size=(n, 2))
+    return (x - x.mean(0)) / x.std(0)

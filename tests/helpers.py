@@ -11,17 +11,19 @@ import pandas as pd
 import pytest
 
 import flows
+from flows.command_line.wording import shell_words
 from flows.core.errors import UserError
 from flows.core.settings import Recipe, TrainingSettings
 from flows.density.asking import run
 from flows.density.collector import Collector
 from flows.density.question import Answer, Asked, Question
 from flows.recipe.record import MemberRecord, Record, RowScores, RowState
+from flows.tables import checking, files, parsing
 from flows.tables.field import Field
-from flows.tables.notices import Notice, python_words
+from flows.tables.notices import Notice, TableError, python_words
 from flows.tables.options import InspectOptions, resolve
 from flows.tables.parsing import Table, from_user
-from flows.tables.rows import joined
+from flows.tables.rows import joined, numbers_of
 from flows.tables.schema import Schema
 
 SMALL = flows.NSF(couplings=2, hidden=4, bins=3)
@@ -171,3 +173,39 @@ def error_message(
     message = str(caught.value)
     assert "\n" not in message
     return message
+
+
+def inspected(values, kind=None):
+    """Return the column that a fit learns from ``values``, and the text of its notices."""
+    frame = pd.DataFrame({"x": values, "y": np.random.default_rng(0).normal(size=len(values))})
+    found = learned(from_user(frame, {}), {} if kind is None else {"x": kind})
+    said = [notice.text(python_words) for notice in found.notices if notice.column == "x"]
+    return found.columns[0] if found.schema.learned[0] == "x" else None, "\n".join(said)
+
+
+def write(path, content):
+    """Write text or bytes to a file, and return its path."""
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def file_error(path, missing="stop"):
+    """Return the error about a file, in the words of the command line."""
+    with pytest.raises(TableError) as caught:
+        learned(files.read(path), {}, missing, strict=True)
+    message = caught.value.text(shell_words)
+    assert all(line.startswith(f"{path}: ") for line in message.splitlines())
+    return message
+
+
+def real_numbers(frame, *names):
+    """Return columns of a frame as numbers, parsed as real."""
+    parsed = parsing.parse(frame, dict.fromkeys(names, "real"))
+    complete = parsing.apply_missing_policy(parsed)
+    return numbers_of([field(name) for name in names], complete)
+
+
+def checked(columns, values):
+    """Return the columns, and the notices in the words of the command line."""
+    found = checking.check(columns, values)
+    return found.fields, [notice.text(shell_words) for notice in found.notices]

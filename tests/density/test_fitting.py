@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from closed_forms import MIXTURE, gappy
-from frames import prices
+from frames import gappy_labels, prices
 from helpers import SHORT, SHORT_RECIPE, short_recipe
 
 import flows
@@ -91,18 +91,9 @@ def test_samples_of_hospital_rows_are_believable(kinds):
     assert (drawn["cost"] > 0).all()
 
 
-def frame(n: int = 60) -> pd.DataFrame:
-    table = pd.DataFrame(gappy(n)[1], columns=list("abc"))
-    table["label"] = pd.Series(np.where(table["c"] > 0, "up", "down"))
-    table["count"] = np.random.default_rng(1).poisson(3, n)
-    table.loc[[2, 5, 7], "label"] = None
-    table.loc[9] = np.nan
-    return table
-
-
 def test_a_fit_keeps_all_rows_and_reports_missing_values(capsys):
     options = {"columns": {"count": "count"}, "settings": SHORT_RECIPE}
-    density = flows.fit(frame(), members=1, **options)
+    density = flows.fit(gappy_labels(), members=1, **options)
     assert "on 59 rows" in str(density)
     assert "column label: category of 2 labels: down, up, missing in 3 rows" in str(density)
     assert "values are missing" in capsys.readouterr().err
@@ -110,7 +101,7 @@ def test_a_fit_keeps_all_rows_and_reports_missing_values(capsys):
     kept = scores.state == RowState.SCORED
     assert (np.isfinite(scores.log_density) == kept).all()
     assert np.isfinite(list(density.record.references.values())).all()
-    rows = frame().dropna()
+    rows = gappy_labels().dropna()
     # Tail probabilities use scores of complete rows only
     assert 0 < kept.sum() <= len(rows)
     tail = density.tail_probability(rows)
@@ -124,7 +115,7 @@ def test_the_fixed_recipe_rejects_gaps(model, settings):
         UserError,
         match="holds no value; to leave out rows with a missing value, pass missing='drop'",
     ):
-        flows.fit(frame(), model, settings=settings)
+        flows.fit(gappy_labels(), model, settings=settings)
 
 
 @pytest.mark.slow

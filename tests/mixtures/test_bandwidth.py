@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from frames import cloud, two_moons
 from scipy.special import logsumexp
 from scipy.stats import norm
 from sklearn.model_selection import GridSearchCV, KFold
@@ -35,19 +36,6 @@ def test_the_bandwidth_of_a_subsample_is_scaled_to_the_number_of_rows():
     expected = cross_validated_bandwidth(x, bandwidths=bandwidths(60), folds=5, seed=0)
     found = cross_validated_bandwidth(x, bandwidths=bandwidths(60), folds=5, seed=0, most=150)
     assert found == pytest.approx(expected, rel=0.25)
-
-
-def cloud(n, dim=2, seed=0):
-    return np.random.default_rng(seed).normal(size=(n, dim))
-
-
-def two_moons(n, seed=0):
-    """Two thin arcs, which no single Gaussian describes."""
-    rng = np.random.default_rng(seed)
-    angle, side = rng.uniform(0, np.pi, n), rng.choice([-1, 1], n)
-    x = np.stack([np.cos(angle) + side / 2, side * np.sin(angle)], axis=1)
-    x += 0.1 * rng.normal(size=(n, 2))
-    return (x - x.mean(0)) / x.std(0)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from images import FLOWS, MEMBERS, SHAPE, build, whole
 from shaking import shake
 from torch.testing import assert_close
 
@@ -19,14 +20,6 @@ from flows.bijections import Chain
 from flows.evaluation.bits import bits_per_dimension, spread_log_density
 from flows.networks import registry
 
-MEMBERS, SHAPE = 2, (3, 4, 6)  # channels, height, width: three different numbers
-FLOWS = {
-    "realnvp": ("realnvp_image", {}),
-    "realnvp-affine": ("realnvp_image", {"transform": "affine"}),
-    "glow": ("glow_image", {}),
-    "glow-published": ("glow_image", {"transform": "affine", "mixing": "learned"}),
-    "glow-splines": ("glow_image", {"mixing": "learned"}),
-}
 every_flow = pytest.mark.parametrize("flow", FLOWS)
 
 
@@ -35,16 +28,6 @@ def inside(n=5, shape=SHAPE, seed=3):
     return torch.from_numpy(np.random.default_rng(seed).uniform(-5, 5, (MEMBERS, *shape, n))).to(
         torch.get_default_dtype()
     )
-
-
-def build(flow, shape=(1, 8, 8), members=MEMBERS, **others):
-    name, settings = FLOWS[flow]
-    settings = {"steps": [2, 2], "hidden": 8, **settings, **others}
-    return flows.build(registry.architecture(name, settings), shape, members=members)
-
-
-def whole(n=12, shape=(1, 8, 8), levels=17, seed=0):
-    return np.random.default_rng(seed).integers(0, levels, (n, *shape))
 
 
 def spread(images, seed=1):

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 from frames import rows_of
-from helpers import field, learned
+from helpers import checked, field, inspected
 
 from flows.command_line.wording import shell_words
 from flows.tables.checking import check
 from flows.tables.field import Field
-from flows.tables.notices import TableError, python_words
-from flows.tables.parsing import from_user
+from flows.tables.notices import TableError
 
 ROWS = 100
 WARDS = field("ward", "category", step=1.0, labels=("east", "north", "west"))
@@ -29,18 +27,12 @@ def error(columns, values, **others):
     return caught.value.text(shell_words)
 
 
-def inspected(columns, values):
-    """Return the columns, and the notices in the words of the command line."""
-    found = check(columns, values)
-    return found.fields, [notice.text(shell_words) for notice in found.notices]
-
-
 # Faults of a table
 
 
 def test_a_sound_table_is_unchanged_and_has_no_notice():
     columns = [field("a"), Field.parse("b", "interval:0:1"), Field.parse("n", "integer")]
-    assert inspected(columns, rows_of("normal", "share", "count")) == (columns, [])
+    assert checked(columns, rows_of("normal", "share", "count")) == (columns, [])
 
 
 def test_a_fit_needs_ten_rows():
@@ -126,7 +118,7 @@ def test_nearly_collinear_columns_large_offsets_and_few_rows_are_accepted():
     ],
 )
 def test_a_rounded_column_gets_its_step_and_a_notice_with_advice(start, step, said):
-    (column,), (notice,) = inspected([field("age")], start + step * rows_of("count"))
+    (column,), (notice,) = checked([field("age")], start + step * rows_of("count"))
     assert column.kind == "real"
     assert column.step == pytest.approx(step)
     assert "column age holds" in notice
@@ -135,13 +127,13 @@ def test_a_rounded_column_gets_its_step_and_a_notice_with_advice(start, step, sa
 
 
 def test_a_whole_column_with_minimum_0_is_advised_to_be_a_count():
-    _, (notice,) = inspected([field("visits")], np.abs(rows_of("count") - 20))
+    _, (notice,) = checked([field("visits")], np.abs(rows_of("count") - 20))
     assert notice.endswith("--column visits=count")
 
 
 def test_a_column_with_many_zeros_gets_a_notice():
     x = rows_of("normal")[:, 0]
-    (column,), (notice,) = inspected([field("rain")], rows_of(np.where(x < 0, 0, x)))
+    (column,), (notice,) = checked([field("rain")], rows_of(np.where(x < 0, 0, x)))
     assert 0 < column.step < 1
     assert "distinct values" in notice
 
@@ -159,14 +151,6 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
-def inspected_values(values, kind=None):
-    """Return the column that a fit learns from ``values``, and what is said about it."""
-    frame = pd.DataFrame({"x": values, "y": rng().normal(size=len(values))})
-    found = learned(from_user(frame, {}), {} if kind is None else {"x": kind})
-    said = [notice.text(python_words) for notice in found.notices if notice.column == "x"]
-    return found.columns[0] if found.schema.learned[0] == "x" else None, "\n".join(said)
-
-
 @pytest.mark.parametrize(
     ("values", "kind"),
     [
@@ -177,6 +161,5 @@ def inspected_values(values, kind=None):
 )
 def test_a_rounded_column_is_advised_a_kind_that_keeps_its_sign(values, kind):
     assert (
-        f"to draw samples in steps of 0.1, pass columns={{'x': '{kind}'}}"
-        in inspected_values(values)[1]
+        f"to draw samples in steps of 0.1, pass columns={{'x': '{kind}'}}" in inspected(values)[1]
     )

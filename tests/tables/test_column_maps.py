@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 import torch
 from frames import rows_of
-from helpers import field
+from helpers import checked, field
 from torch.autograd.functional import jacobian
 from torch.testing import assert_close
 
 import flows
-from flows.command_line.wording import shell_words
-from flows.tables.checking import check
 from flows.tables.column_maps import ColumnMaps
 from flows.tables.field import Field
 
@@ -25,12 +23,6 @@ MIXED = [
 COUNT = Field.parse("n", "count")
 RATING = Field.parse("r", "integer:1:5")
 WARDS = field("ward", "category", step=1.0, labels=("east", "north", "west"))
-
-
-def inspected(columns, values):
-    """Return the columns, and the notices in the words of the command line."""
-    found = check(columns, values)
-    return found.fields, [notice.text(shell_words) for notice in found.notices]
 
 
 BENT = [
@@ -85,7 +77,7 @@ def test_a_bounded_integer_has_its_two_bounds_and_draws_nothing_else():
     assert RATING.bounds == (0.5, 5.5)
     values = rows_of(np.repeat([1.0, 2.0, 3.0, 5.0], 25))
     assert RATING.holds(np.array([0.0, 1.0, 2.5, 5.0, 6.0])).tolist() == [0, 1, 0, 1, 0]
-    assert inspected([RATING], values) == ([RATING], [])
+    assert checked([RATING], values) == ([RATING], [])
     z = noise(scale=30).reshape(1, 1, -1)
     bijection = ColumnMaps([RATING])
     drawn = bijection.round(bijection.inverse(z)[0])

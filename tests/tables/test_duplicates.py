@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import field
+from helpers import checked, field
 
-from flows.command_line.wording import shell_words
 from flows.tables.checking import check
 from flows.tables.duplicates import first_copies, merged_groups
 from flows.tables.spreading import dequantise
-
-
-def inspected(columns, values):
-    """Return the columns, and the notices in the words of the command line."""
-    found = check(columns, values)
-    return found.fields, [notice.text(shell_words) for notice in found.notices]
 
 
 def dequantised(columns, values, seed=0):
@@ -41,7 +34,7 @@ def patients(n: int = 300) -> np.ndarray:
 def test_copies_of_rows_are_found_and_get_the_same_noise(rows: np.ndarray):
     tripled = np.concatenate([rows, rows, rows])
     np.testing.assert_array_equal(first_copies(tripled), np.tile(first_copies(rows), 3))
-    columns, notices = inspected([field(f"x{d}") for d in range(rows.shape[1])], tripled)
+    columns, notices = checked([field(f"x{d}") for d in range(rows.shape[1])], tripled)
     once = check(columns, rows).fields
     assert columns == once
     assert any("600 of 900 rows are copies of other rows" in notice for notice in notices)

@@ -8,37 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from frames import every_sort
-from helpers import field, learned
+from helpers import file_error, learned, real_numbers, write
 
 from flows.command_line.wording import shell_words
 from flows.core.errors import UserError
 from flows.tables import files, parsing
 from flows.tables import files as table
-from flows.tables.notices import TableError
-from flows.tables.rows import numbers_of
 from flows.tables.values import Format
 
 pq = pytest.importorskip("pyarrow.parquet")
-
-
-def write(path, content):
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
-
-
-def error(path, missing="stop"):
-    """Return the error about a file, in the words of the command line."""
-    with pytest.raises(TableError) as caught:
-        learned(table.read(path), {}, missing, strict=True)
-    message = caught.value.text(shell_words)
-    assert all(line.startswith(f"{path}: ") for line in message.splitlines())
-    return message
-
-
-def numbers(frame, *names):
-    parsed = parsing.parse(frame, dict.fromkeys(names, "real"))
-    complete = parsing.apply_missing_policy(parsed)
-    return numbers_of([field(name) for name in names], complete)
 
 
 @pytest.fixture
@@ -156,7 +134,7 @@ THOUSANDS = lines(["a,b"], a='"{i},234"')
     ],
 )
 def test_errors_in_a_csv_file_are_one_line_with_a_remedy(tmp_path, content, said):
-    assert said in error(write(tmp_path / "t.csv", content))
+    assert said in file_error(write(tmp_path / "t.csv", content))
 
 
 @pytest.mark.parametrize(
@@ -233,7 +211,7 @@ def test_columns_are_selected_by_name_and_unknown_names_are_rejected(path):
 def test_errors_in_a_parquet_file_are_one_line(tmp_path, column, said):
     path = tmp_path / "t.parquet"
     pd.DataFrame({"a": np.arange(30.0), "b": column}).to_parquet(path)
-    assert said in error(path)
+    assert said in file_error(path)
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.txt", "missing.csv", "t", "cut.parquet"])
@@ -244,7 +222,7 @@ def test_the_error_names_a_file_that_is_not_a_table(tmp_path, frame, name):
         write(path, path.read_bytes()[: path.stat().st_size // 2])
     elif name != "missing.csv":
         write(path, "a,b\n1,2\n")
-    error(path)
+    file_error(path)
 
 
 # Writing
@@ -254,7 +232,7 @@ def test_the_error_names_a_file_that_is_not_a_table(tmp_path, frame, name):
 def test_added_columns_leave_the_others_unchanged_in_files(path, frame, target, tmp_path):
     out = tmp_path / f"out.{target}"
     pieces = table.stream(path, rows=10)
-    table.write(out, (piece.assign(twice=2 * numbers(piece, "a")[:, 0]) for piece in pieces))
+    table.write(out, (piece.assign(twice=2 * real_numbers(piece, "a")[:, 0]) for piece in pieces))
     names, values = table.read_numbers(out)
     assert names == ["a", "n", "c", "twice"]
     assert (values == frame.assign(twice=2 * frame["a"]).to_numpy(float)).all()
@@ -291,7 +269,7 @@ def test_fields_of_a_csv_file_are_copied_unchanged(tmp_path):
 def test_a_failed_write_leaves_no_file(tmp_path, name):
     path = write(tmp_path / "t.csv", "a\n1\nred\n")
     pieces = table.stream(path, rows=1)
-    changed = (piece.assign(b=numbers(piece, "a")[:, 0]) for piece in pieces)
+    changed = (piece.assign(b=real_numbers(piece, "a")[:, 0]) for piece in pieces)
     with pytest.raises(UserError, match="row 2"):
         table.write(tmp_path / name, changed)
     assert [each.name for each in tmp_path.iterdir()] == ["t.csv"]

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from closed_forms import gappy
+from frames import gappy_labels
 from helpers import field, learned
 
 import flows
@@ -50,18 +51,9 @@ def test_a_column_with_values_only_in_rows_without_a_target_is_carried(value, ki
     assert "holds a value in 0 rows" in found["notice"]
 
 
-def frame(n: int = 60) -> pd.DataFrame:
-    table = pd.DataFrame(gappy(n)[1], columns=list("abc"))
-    table["label"] = pd.Series(np.where(table["c"] > 0, "up", "down"))
-    table["count"] = np.random.default_rng(1).poisson(3, n)
-    table.loc[[2, 5, 7], "label"] = None
-    table.loc[9] = np.nan
-    return table
-
-
 def test_gaps_are_kept_and_counted(capsys):
     columns, values, _, found, *_ = learned(
-        parsing.parse(frame(), dict.fromkeys(frame(), "")), {}, "learn"
+        parsing.parse(gappy_labels(), dict.fromkeys(gappy_labels(), "")), {}, "learn"
     )
     notices = [notice.text(python_words) for notice in found]
     assert len(values) == 59

@@ -5,34 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import field, learned
+from helpers import file_error, learned, real_numbers, write
 
-from flows.command_line.wording import shell_words
 from flows.core.errors import UserError
 from flows.tables import files as table
 from flows.tables import parsing
-from flows.tables.notices import TableError
-from flows.tables.rows import numbers_of
-
-
-def write(path, content):
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
-
-
-def error(path, missing="stop"):
-    """Return the error about a file, in the words of the command line."""
-    with pytest.raises(TableError) as caught:
-        learned(table.read(path), {}, missing, strict=True)
-    message = caught.value.text(shell_words)
-    assert all(line.startswith(f"{path}: ") for line in message.splitlines())
-    return message
-
-
-def numbers(frame, *names):
-    parsed = parsing.parse(frame, dict.fromkeys(names, "real"))
-    complete = parsing.apply_missing_policy(parsed)
-    return numbers_of([field(name) for name in names], complete)
 
 
 @pytest.fixture
@@ -50,19 +27,20 @@ def test_rows_that_are_not_dropped_keep_their_numbers_and_infinite_values_are_er
         save(tmp_path / name, index=False)
         kept = parsing.apply_missing_policy(table.read(tmp_path / name), "drop").frame
         assert list(kept.index) == [row for row in range(1, 26) if row not in (4, 8)]
-        assert "row 4" in error(tmp_path / name)
-    assert "inf" in error(write(tmp_path / "t.csv", "a,b\n1,\n3,inf\n"), "drop")  # never dropped
+        assert "row 4" in file_error(tmp_path / name)
+    infinite = write(tmp_path / "t.csv", "a,b\n1,\n3,inf\n")
+    assert "inf" in file_error(infinite, "drop")  # never dropped
 
 
 def test_errors_in_a_data_frame_are_one_line(frame):
     with pytest.raises(UserError, match="column a, row 0 holds 'red'"):
-        numbers(frame.assign(a="red"), "a")
+        real_numbers(frame.assign(a="red"), "a")
     with pytest.raises(UserError, match=r"with a missing value, pass missing='drop'"):
-        numbers(frame.assign(a=[np.nan] + [1.0] * 24), "a")
+        real_numbers(frame.assign(a=[np.nan] + [1.0] * 24), "a")
     with pytest.raises(UserError, match="there is no column b; the columns are: a, n, c"):
-        numbers(frame, "a", "b")
+        real_numbers(frame, "a", "b")
     with pytest.raises(UserError, match="2 columns are called a; rename them"):
-        numbers(pd.concat([frame, frame], axis=1), "a")
+        real_numbers(pd.concat([frame, frame], axis=1), "a")
 
 
 @pytest.mark.parametrize("label", ["none", "None", "-"])

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from frames import rows_of
-from helpers import field
+from helpers import checked, field
 
-from flows.command_line.wording import shell_words
 from flows.tables.checking import check
 from flows.tables.duplicates import first_copies
 from flows.tables.field import Field
@@ -15,12 +14,6 @@ from flows.tables.spreading import dequantise
 
 ROWS = 100
 WARDS = field("ward", "category", step=1.0, labels=("east", "north", "west"))
-
-
-def inspected(columns, values):
-    """Return the columns, and the notices in the words of the command line."""
-    found = check(columns, values)
-    return found.fields, [notice.text(shell_words) for notice in found.notices]
 
 
 def dequantised(columns, values, seed=0):
@@ -50,7 +43,7 @@ def test_dequantised_values_stay_within_their_bounds(word):
 
 def test_a_category_gets_no_rounding_notice_and_its_noise_fills_its_cells():
     codes = rows_of(np.repeat([0.0, 1, 2, 2], ROWS // 4))
-    assert inspected([WARDS], codes) == ([WARDS], [])
+    assert checked([WARDS], codes) == ([WARDS], [])
     spread = dequantised([WARDS], codes)
     assert WARDS.bounds == (-0.5, 2.5)
     assert (np.round(spread) == codes).all()

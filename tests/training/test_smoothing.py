@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from frames import cloud, two_moons
 from scipy.spatial.distance import cdist
 from scipy.stats import norm
 
@@ -19,19 +20,6 @@ from flows.mixtures.fitting import fit_kde
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.training.smoothing import MANY, fit_sharpened_kde, sharpen
 from flows.training.trainer import Trainer
-
-
-def cloud(n, dim=2, seed=0):
-    return np.random.default_rng(seed).normal(size=(n, dim))
-
-
-def two_moons(n, seed=0):
-    """Two thin arcs, which no single Gaussian describes."""
-    rng = np.random.default_rng(seed)
-    angle, side = rng.uniform(0, np.pi, n), rng.choice([-1, 1], n)
-    x = np.stack([np.cos(angle) + side / 2, side * np.sin(angle)], axis=1)
-    x += 0.1 * rng.normal(size=(n, 2))
-    return (x - x.mean(0)) / x.std(0)
 
 
 def local_means(points, bandwidth):
