@@ -158,7 +158,7 @@ def test_the_answer_is_the_probability_of_the_event(exceedance, density) -> None
         assert list(found) == ["age", "pressure", "above"]
         for value, above in zip(frame[other], found["above"], strict=True):
             event = density.probability({name: (low, None)}, given={other: value})
-            assert above == pytest.approx(event.probability, abs=0.02 + 3 * event.error)
+            assert above == pytest.approx(event.probability, abs=0.02 + 3 * event.integration_error)
 
 
 def test_conditions_are_ranges_too(exceedance, density) -> None:
@@ -166,7 +166,9 @@ def test_conditions_are_ranges_too(exceedance, density) -> None:
     event = density.probability({"age": (61, None)}, given=given)
     answer = asked(question, density, given)
     error = 0.5 / np.sqrt(answer.effective[0])
-    assert answer["above"][0] == pytest.approx(event.probability, abs=3 * (error + event.error))
+    assert answer["above"][0] == pytest.approx(
+        event.probability, abs=3 * (error + event.integration_error)
+    )
     assert list(density.ask(question, given=given)) == ["above"]
     # A range of the column itself
     over = density.ask(question, given={"pressure": 110.0, "age": (50, 60)})
@@ -209,7 +211,7 @@ def test_a_density_of_a_target_answers_about_its_target_alone(exceedance, of_tar
     found = of_target.ask(exceedance("pressure", 110.0), frame)["above"]
     for age, above in zip(frame["age"], found, strict=True):
         event = of_target.probability({"pressure": (110, None)}, given={"age": age})
-        assert above == pytest.approx(event.probability, abs=0.02 + 3 * event.error)
+        assert above == pytest.approx(event.probability, abs=0.02 + 3 * event.integration_error)
     message = r"^column age is not a target, so its values cannot be predicted or filled"
     for how in ({"frame": frame}, {"given": {"pressure": (110, None)}}):
         with pytest.raises(UserError, match=message):

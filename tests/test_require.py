@@ -102,7 +102,7 @@ def test_probabilities_of_events_are_those_of_the_cut_gaussian(cut: Density) -> 
     found = cut.probability({"a": (0, None)})
     # P(0 < a < b) is half of P(a > 0, b > 0), which is a quarter and asin(r) / (2 pi)
     expected = 0.25 + np.arcsin(CORRELATION) / (2 * np.pi)
-    assert abs(found.probability - expected) < 3 * (found.error + 0.01 * expected)
+    assert abs(found.probability - expected) < 3 * (found.integration_error + 0.01 * expected)
     assert cut.probability({"b": (None, -1)}, given={"a": 0.0}).probability == 0
 
 

@@ -298,7 +298,8 @@ VERBS: dict[str, tuple[Any, ...]] = {
         ),
     ),
     "probability": (
-        "Print the probability of an event, such as age=60.. or ward=A,B, with its standard error.",
+        "Print the probability of an event, such as age=60.. or ward=A,B, with the error of the "
+        "integration.",
         MODEL,
         SEED,
         argument(

@@ -298,9 +298,9 @@ class Density:
     def probability(
         self, event: Mapping[str, Any], *, given: Mapping[str, Any] | None = None, seed: int = 0
     ) -> Probability:
-        """Return the probability of an event, with its standard error and number of draws.
+        """Return the probability of an event, with the error of the integration.
 
-        The draws end when the standard error is below 2% of the probability, or after 200,000
+        The draws end when this error is below 2% of the probability, or after 200,000
         draws for an event, and as many for the conditions; a notice says so.
 
         Args:

@@ -583,7 +583,7 @@ def test_the_command_line_takes_ranges_sets_and_events(tmp_path, capsys):
     assert all(60 <= int(line[0]) <= 70 for line in lines)
     main(["probability", model, "pressure=..140", "--given", "age=60.."])
     head, line = capsys.readouterr().out.splitlines()
-    assert head == "probability,standard_error"
+    assert head == "probability,integration_error"
     expected = density.probability({"pressure": (None, 140)}, given={"age": (60, None)})
     assert float(line.split(",")[0]) == pytest.approx(expected.probability, rel=1e-5)
     main(["predict", model, "--column", "pressure", *given])

@@ -219,7 +219,9 @@ def probability(event: Mapping[str, Any], words: str, **given: Any) -> Case:
 
     def found(density: flows.Density, _: Any) -> pd.DataFrame:
         p, error, _ = density.probability(event, given=given)
-        return pd.DataFrame({"probability": [rounded(p, 6)], "standard_error": [rounded(error, 2)]})
+        return pd.DataFrame(
+            {"probability": [rounded(p, 6)], "integration_error": [rounded(error, 2)]}
+        )
 
     return Case(question, f"probability model.flow {words}", found, given=given)
 

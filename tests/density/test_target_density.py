@@ -209,7 +209,7 @@ def test_targets_have_ranges_as_conditions_and_events(of_pressure_target):
     assert (drawn["ward"] == "west").all()
     found = of_pressure_target.probability({"pressure": (140, None)}, given=given)
     share = (drawn["pressure"] >= 140).mean()
-    assert abs(found.probability - share) < 4 * np.hypot(found.error, 0.012)
+    assert abs(found.probability - share) < 4 * np.hypot(found.integration_error, 0.012)
     predicted = of_pressure_target.predict(given=given)
     assert predicted["mean"].item() == pytest.approx(drawn["pressure"].mean(), abs=1)
     high = pressures()["pressure"].max() + 40

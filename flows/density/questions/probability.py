@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
+from warnings import warn
 
 import numpy as np
 from scipy.special import logsumexp
@@ -16,7 +17,7 @@ from flows.posterior.region import ERROR, Goal, Region
 from flows.tables.lazy import pd
 
 MOST_OF_AN_EVENT = 200_000  # draws for a probability, at most
-DIGITS = {"probability": 6, "standard_error": 2}  # significant digits of the added columns
+DIGITS = {"probability": 6, "integration_error": 2}  # significant digits of the added columns
 ROUGH = 0.021  # standard error of a probability, relative, above which a notice says so
 
 
@@ -25,13 +26,30 @@ class Probability(NamedTuple):
 
     Args:
         probability: the estimate, from 0 to 1.
-        error: the standard error of the estimate.
+        integration_error: the standard error of the integration, from random draws. The uncertainty
+            of a fit to few rows is not part of this error.
         draws: the number of draws behind the estimate.
     """
 
     probability: float
-    error: float
+    integration_error: float
     draws: int
+
+    @property
+    def error(self) -> float:
+        """The name of ``integration_error`` until version 0.3."""
+        warn(
+            "Probability.error is Probability.integration_error since version 0.4, and goes with "
+            "version 0.5",
+            FutureWarning,
+            stacklevel=2,
+        )
+        return self.integration_error
+
+    @property
+    def standard_error(self) -> float:
+        """The name of ``integration_error`` in files until version 0.3; warns as ``error``."""
+        return self.error
 
 
 @dataclass(frozen=True)
@@ -43,8 +61,8 @@ class EventProbability(Question):
     Known values have a density in place of a probability. Both terms are estimated by importance
     sampling, until the standard error is below 2% of the probability, or with ``MOST_OF_AN_EVENT``
     draws. If no draw has a weight above 0, the standard error is infinite; if no draw for C has,
-    the probability is ``NaN``. The results are ``probability``, ``standard_error`` and ``draws``,
-    ``(n,)`` each.
+    the probability is ``NaN``. The results are ``probability``, ``integration_error`` and
+    ``draws``, ``(n,)`` each.
 
     Args:
         event: the event, intervals only.
@@ -85,7 +103,7 @@ class EventProbability(Question):
         with np.errstate(divide="ignore", invalid="ignore"):
             absolute = np.where(np.isfinite(error), p * error, error)
             effective = np.where(absolute > 0, 1 / error**2, np.inf)
-        return Answer({"probability": p, "standard_error": absolute, "draws": draws}, effective)
+        return Answer({"probability": p, "integration_error": absolute, "draws": draws}, effective)
 
     def adds(self, density: ArrayDensity) -> list[str]:
         return [*DIGITS]
@@ -103,7 +121,7 @@ class EventProbability(Question):
         if not least:
             return f"{which} rough: no draw lies inside of the event"
         error = f"{1 / np.sqrt(least):.1%}"
-        return f"{which} rough: the relative standard error is {error}, above 2%"
+        return f"{which} rough: the relative error of the integration is {error}, above 2%"
 
 
 def probability_of(answer: Answer) -> Probability:

@@ -13,6 +13,7 @@ from helpers import few_samples
 
 import flows
 from flows.density.frame_density import Density
+from flows.density.questions.probability import Probability
 from flows.posterior.posterior import Posterior
 
 INF = np.inf
@@ -44,8 +45,8 @@ def share_of_covered(questions):
     for number in range(questions):
         density, event, given, expected = question(number)
         found = density.probability(event, given=given, seed=number)
-        assert found.error <= 0.021 * found.probability
-        inside.append(abs(found.probability - expected) <= 1.645 * found.error)
+        assert found.integration_error <= 0.021 * found.probability
+        inside.append(abs(found.probability - expected) <= 1.645 * found.integration_error)
     return np.mean(inside)
 
 
@@ -82,7 +83,7 @@ def test_probabilities_agree_with_samples(of_pressures):
         ),
     ):
         found = of_pressures.probability(event)
-        error = np.hypot(found.error, np.sqrt(own.mean() / len(drawn)))
+        error = np.hypot(found.integration_error, np.sqrt(own.mean() / len(drawn)))
         assert abs(found.probability - own.mean()) < 4 * error
     young = drawn[drawn["age"] <= 40]
     found = of_pressures.probability({"pressure": (None, 120)}, given={"age": (None, 40)})
@@ -132,7 +133,7 @@ def test_a_rare_label_has_its_share_of_the_pool(of_cities):
 @pytest.mark.filterwarnings("error")
 def test_sets_of_rare_and_frequent_labels_need_few_draws_and_may_share_no_rare_one(of_cities):
     found = of_cities.probability({"city": ["big 3", "small 0"]})
-    assert found.error <= 0.021 * found.probability
+    assert found.integration_error <= 0.021 * found.probability
     given = {"city": ["big 3", "small 1"]}
     share = of_cities.probability({"city": ["big 3", "small 0"]}, given=given).probability
     assert 0.8 < share < 1
@@ -141,7 +142,7 @@ def test_sets_of_rare_and_frequent_labels_need_few_draws_and_may_share_no_rare_o
 def test_an_event_that_contradicts_the_conditions_has_probability_0(of_pressures):
     for given in ({"age": 50}, {"age": (20, 55)}):
         found = of_pressures.probability({"age": (60, None)}, given=given)
-        assert (found.probability, found.error) == (0.0, 0.0)
+        assert (found.probability, found.integration_error) == (0.0, 0.0)
 
 
 def test_a_probability_without_a_draw_of_positive_weight_is_rough(
@@ -152,7 +153,7 @@ def test_a_probability_without_a_draw_of_positive_weight_is_rough(
     assert (impossible.effective, impossible.error) == (0, INF)
     monkeypatch.setattr(array, "posteriors", lambda *_: [(0, impossible)])
     found = of_pressures.probability({"age": (30, 40)})
-    assert found.error == INF
+    assert found.integration_error == INF
     assert "the probability is rough" in capsys.readouterr().err
 
 
@@ -172,4 +173,11 @@ def test_probabilities_of_sets_and_ranges_are_those_of_the_closed_form(
 ) -> None:
     found = with_labels.probability(event, given=given)
     expected = mass_of({**given, **event}) / mass_of(given)
-    assert abs(found.probability - expected) < 3 * found.error + 1e-9
+    assert abs(found.probability - expected) < 3 * found.integration_error + 1e-9
+
+
+@pytest.mark.parametrize("name", ["error", "standard_error"])
+def test_the_old_names_of_the_error_of_the_integration_warn(name):
+    found = Probability(0.5, 0.01, 100)
+    with pytest.warns(FutureWarning, match=r"is Probability\.integration_error since"):
+        assert getattr(found, name) == 0.01
