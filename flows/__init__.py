@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # for type checkers and editors
     from flows.networks.population import ensemble_log_prob as ensemble_log_prob
     from flows.recipe.train import train as train
     from flows.tables.field import Field as Field
+    from flows.tables.notices import TableNotice as TableNotice
     from flows.tables.old_column import Column as Column
     from flows.tables.overview import inspect as inspect
 
@@ -65,6 +66,7 @@ _MODULES = {  # the same names at run time; a test compares the two lists
     "RealNVP": "flows.models.realnvp",
     "RealNVPImage": "flows.models.realnvp_image",
     "StandardNormal": "flows.networks.base_distribution",
+    "TableNotice": "flows.tables.notices",
     "TrainingSettings": "flows.core.settings",
     "VAE": "flows.models.vae",
     "build": "flows.networks.building",

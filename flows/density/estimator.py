@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
 from numbers import Integral
 from typing import Any, Unpack
 
@@ -14,17 +16,20 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from flows.core.arrays import Array, plain
 from flows.core.errors import UserError
-from flows.density.fitting import fit
+from flows.density.fitting import fit_table
 from flows.density.frame_density import Density
 from flows.networks.architecture import Architecture
+from flows.tables.notices import Notice, warn
 from flows.tables.options import (
     DensityOptions,
     FitOptions,
     Missing,
     complete,
     options_of,
+    resolve,
     spelled_out,
 )
+from flows.tables.parsing import from_user
 
 
 class TableEstimator(BaseEstimator):
@@ -39,16 +44,39 @@ class TableEstimator(BaseEstimator):
     random_state: Any
     missing: Missing
     settings: Mapping[str, Any] | None
+    _of_frame: bool  # whether the fit was to a data frame
 
     def _fit(self, rows: Any, **others: Any) -> Density:
         """Return the fit of ``flows.fit`` with these parameters and ``others``."""
         known, own = options_of(FitOptions), self.get_params(deep=False)
         options = {name: plain(value) for name, value in own.items() if name in known}
         options |= {"settings": self._training(), "seed": seed_of(self.random_state), **others}
+        resolved = resolve(FitOptions, options, "fit")
+        read = partial(from_user, rows, resolved["columns"] or {}, resolved["na"])
         try:
-            return fit(rows, self.model, **options)
+            density = fit_table(read, self.model, resolved, on_notices=self._say)
         except LookupError as error:  # no such model
             raise UserError(error.args[0]) from None
+        density._on_notices = self._say
+        return density
+
+    def _say(self, notices: Sequence[Notice]) -> None:
+        """Warn of the notices that neither this estimator nor its clones have said.
+
+        Notices that differ only in numbers, as those of other folds do, are the same.
+        """
+        said = self.__dict__.setdefault("_said", set())
+        for notice in notices:
+            key = notice.column, re.sub(r"[\d.,]*\d", "#", notice.problem)
+            if key not in said:
+                said.add(key)
+                warn([notice])
+
+    def __sklearn_clone__(self) -> Any:
+        """Return a clone, which shares with this estimator what was said."""
+        clone = super().__sklearn_clone__()
+        clone.__dict__["_said"] = self.__dict__.setdefault("_said", set())
+        return clone
 
     def _training(self) -> dict[str, Any]:
         """Return the ``settings`` for ``flows.fit``."""
@@ -179,7 +207,9 @@ class DensityEstimator(DensityMixin, TableEstimator):
 
         With ``reset``, store the number and the names of the columns.
         """
-        if isinstance(X, pd.DataFrame):
+        if reset:
+            self._of_frame = isinstance(X, pd.DataFrame)
+        if isinstance(X, pd.DataFrame) and self._of_frame:  # after a fit to an array, by position
             if reset:
                 validate_data(self, X, skip_check_array=True)
             return X

@@ -43,7 +43,8 @@ from flows.recipe.regularisation import COLUMN_REGULARISATIONS, LABEL_REGULARISA
 from flows.recipe.train import train
 from flows.tables.column_maps import ColumnMaps
 from flows.tables.constraint import Constraints
-from flows.tables.notices import Notice, TableError, show
+from flows.tables.files import ENDINGS
+from flows.tables.notices import Notice, TableError, warn
 from flows.tables.options import FitOptions, resolve, spelled_out, target_names
 from flows.tables.parsing import Table, apply_missing_policy, from_user
 from flows.tables.rows import joined
@@ -81,9 +82,11 @@ def fit(
     different values are pooled. Samples have all columns of the table, in order. Log-densities are
     those of the learned columns, ``Density.columns``.
 
-    Notices, for example on rounded columns, are printed on standard error. Raises ``UserError`` for
-    a table that cannot be fitted (``TableError``, with the faults of all columns), ``LookupError``
-    for an unknown model or an architecture of images or without a density, ``ValueError`` for wrong
+    Notices, for example on rounded columns, are warnings of the class ``flows.TableNotice``.
+
+    Raises ``UserError`` for a table that cannot be fitted (``TableError``, with the faults of all
+    columns), ``LookupError`` for an unknown model or an architecture of images or without a
+    density, ``ValueError`` for wrong
     settings, and ``TypeError`` for other types of arguments.
 
     Examples:
@@ -114,7 +117,7 @@ def fit_table(
     read: Callable[[], Table],
     model: str | Architecture | None,
     options: FitOptions,
-    on_notices: Callable[[Sequence[Notice]], None] = show,
+    on_notices: Callable[[Sequence[Notice]], None] = warn,
 ) -> Density:
     """Fit the density of a table that ``read`` returns, with all options, as ``resolve`` has them.
 
@@ -561,6 +564,11 @@ def load_array_density(path: str | Path) -> ArrayDensity:
 
 def _load(path: str | Path) -> tuple[Population, Schema | None, Record | None]:
     """Return a population, the schema of its table if it has columns, and its record."""
+    if str(path).lower().endswith(ENDINGS):
+        raise CheckpointError(
+            f"{path}: is a table and no density; `flows inspect` describes a table, and "
+            "`flows fit` learns its density"
+        )
     population, record, table = saving.load(path)
     if not isinstance(population.to_real, ColumnMaps):
         return population, None, record

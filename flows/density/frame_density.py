@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from warnings import warn
@@ -36,7 +36,8 @@ from flows.networks.population import Population
 from flows.posterior.region import Region
 from flows.recipe.record import Record
 from flows.tables.field import Field
-from flows.tables.notices import show
+from flows.tables.notices import Notice
+from flows.tables.notices import warn as warn_of
 from flows.tables.parsing import as_frame
 from flows.tables.schema import Schema
 
@@ -48,7 +49,7 @@ class Density:
     """A fitted population as the density of its table.
 
     Columns of a data frame are found by name, in any order, and other columns are ignored. Columns
-    of an array are found by position. Notices are printed on standard error.
+    of an array are found by position. Notices are warnings of the class ``flows.TableNotice``.
 
     After a fit with a target, this is the density of the target given the other columns:
     ``log_prob`` is log p(target | others), ``predict`` needs no column, and ``sample`` needs given
@@ -83,6 +84,7 @@ class Density:
         self, population: Population, schema: Schema | None = None, record: Record | None = None
     ) -> None:
         self._array = density_of(population, schema, record)
+        self._on_notices: Callable[[Sequence[Notice]], None] = warn_of
 
     @property
     def population(self) -> Population:
@@ -252,7 +254,7 @@ class Density:
             raise UserError(f"n = {n}: must be 0 or more")
         collector, region = Collector(), conditions(self._array, given)
         frames = [*sample(self._array, n, seed, region, collector)]
-        show(collector.notices())
+        self._on_notices(collector.notices())
         return pd.concat(frames, ignore_index=True)
 
     def impute(self, frame: Any, draws: int = 0, seed: int = 0) -> Any:
@@ -470,7 +472,7 @@ class Density:
         figure, notices = pictures.plot(
             self._array, self._frame(frame), row=row, anomalies=anomalies, along=along
         )
-        show(notices)
+        self._on_notices(notices)
         return figure
 
     def _either(self, caller: str, frame: Any, given: Mapping[str, Any] | None) -> Any:
@@ -484,7 +486,7 @@ class Density:
         collector = Collector()
         pieces = rows if isinstance(rows, Region) else [self._frame(rows)]
         found = [*run(question, self._array, pieces, collector)]
-        show(collector.notices())
+        self._on_notices(collector.notices())
         return found
 
     def _answer(self, question: Question, rows: Any) -> Answer:

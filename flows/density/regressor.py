@@ -158,7 +158,9 @@ class DensityRegressor(RegressorMixin, TableEstimator):
     def _frame(self, X: Any, y: Any = None) -> tuple[pd.DataFrame, Any]:
         """Return X as a data frame whose rows are numbered, and the checked ``y`` of a fit."""
         finite = "allow-nan" if self._takes_gaps() else True
-        if isinstance(X, pd.DataFrame):
+        if y is not None:
+            self._of_frame = isinstance(X, pd.DataFrame)
+        if isinstance(X, pd.DataFrame) and self._of_frame:  # after a fit to an array, by position
             if y is None:
                 return X.reset_index(drop=True), None
             validate_data(self, X, skip_check_array=True)

@@ -73,6 +73,11 @@ def build(
     to_real = ToReal() if to_real is None else to_real
     if not isinstance(to_real, ToReal):
         raise TypeError(f"to_real = {to_real!r}: must be a map, such as ColumnMaps(fields)")
+    if not isinstance(event_shape, Sequence) or not all(isinstance(n, int) for n in event_shape):
+        raise TypeError(
+            f"event_shape = {event_shape!r}: must be the shape of a point, such as (2,) for two "
+            "numbers"
+        )
     own = member_range(members)
     description = {
         "model": registry.name_of(architecture),

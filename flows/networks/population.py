@@ -301,10 +301,10 @@ class Population(nn.Module, Distribution):
         fits = len(leading) > 1 and leading[-1] in (1, self.members)
         if not fits or tensor.shape[-len(event) :] != event:
             numbers = ", ".join(map(str, event))
-            raise ValueError(
-                f"{what}: expected rows of shape (n, {numbers}), or (..., {self.members} or 1, "
-                f"{numbers}); got {tuple(tensor.shape)}"
-            )
+            allowed = f"rows of shape (n, {numbers})"
+            if self.members > 1:
+                allowed += f", or (n, {self.members}, {numbers}) with own rows for each member"
+            raise ValueError(f"{what}: expected {allowed}; got {tuple(tensor.shape)}")
         return tensor
 
 

@@ -214,8 +214,15 @@ class _Learner:
         return choices
 
     def _accepted(self, choices: dict[str, Choice]) -> dict[str, Choice]:
-        """Return the choices that a strict fit accepts; the others are faults."""
-        self.faults += [each.refusal for each in choices.values() if each.refusal]
+        """Return the choices that a strict fit accepts; the others are faults.
+
+        A fault has the remedies of the notice that a plain fit gives.
+        """
+        for each in choices.values():
+            if each.refusal:
+                plain = each.notice.advice if each.notice else ()
+                others = [own for own in each.refusal.advice if own not in plain]
+                self.faults.append(replace(each.refusal, advice=(*plain, *others)))
         return {name: each for name, each in choices.items() if not each.refusal}
 
     def _selected(self, choices: dict[str, Choice]) -> tuple[pd.DataFrame, dict[str, Choice]]:

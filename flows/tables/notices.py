@@ -7,13 +7,18 @@ shell users an option, and users of the pipeline edit a key.
 
 from __future__ import annotations
 
+import inspect
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from flows.core.errors import UserError
+
+PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,20 @@ def collecting(faults: list[Notice]) -> Iterator[None]:
         faults += error.faults
 
 
-def show(notices: Iterable[Notice], words: Words = python_words) -> None:
-    """Print notices on standard error, a line for each."""
+class TableNotice(UserWarning):
+    """A notice on a table, or on answers about its rows, for filters of ``warnings``."""
+
+
+def warn(notices: Iterable[Notice]) -> None:
+    """Warn of notices, each as a ``TableNotice`` at the line that called the library."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and Path(frame.f_code.co_filename).is_relative_to(PACKAGE):
+        frame, level = frame.f_back, level + 1
+    for notice in notices:
+        warnings.warn(notice.text(python_words), TableNotice, stacklevel=level)
+
+
+def show(notices: Iterable[Notice], words: Words) -> None:
+    """Print notices on standard error, a line for each, with remedies in the ``words``."""
     for notice in notices:
         print(notice.text(words), file=sys.stderr)

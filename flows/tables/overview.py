@@ -7,7 +7,7 @@ from typing import Any, Unpack
 
 import pandas as pd
 
-from flows.tables.notices import Notice, Words, python_words, show
+from flows.tables.notices import Notice, Words, python_words, warn
 from flows.tables.options import InspectOptions, resolve, spelled_out
 from flows.tables.parsing import from_user
 from flows.tables.schema import Schema
@@ -42,7 +42,7 @@ def inspect(frame: Any, **options: Unpack[InspectOptions]) -> pd.DataFrame:
     resolved = resolve(InspectOptions, options, "inspect")
     table = from_user(frame, resolved["columns"] or {}, resolved["na"])
     schema, sample, notices = Schema.fit(table, resolved)
-    show(notice for notice in notices if notice.column not in schema.names)
+    warn(notice for notice in notices if notice.column not in schema.names)
     return overview(schema, sample.target_count, notices)
 
 
