@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from flows.core.errors import UserError
 from flows.tables import files
 from flows.tables.options import FitOptions, InspectOptions, Options, options_of, resolve
 from flows.tables.parsing import Table
-from flows.tables.values import Format
+from flows.tables.values import PLAIN, Format
 
 
 def options_in(arguments: argparse.Namespace, kind: type[Options]) -> Options:
@@ -31,13 +32,30 @@ def read_table(arguments: argparse.Namespace, options: InspectOptions | FitOptio
     return files.read(arguments.table, options["columns"] or {}, format_of(arguments), **which)
 
 
-def format_of(arguments: argparse.Namespace) -> Format:
-    """Return how the CSV files of a command are written. Raises ``UserError``."""
-    if arguments.sep == "":
+def format_of(arguments: argparse.Namespace, fitted: Format = PLAIN) -> Format:
+    """Return the format of the CSV files that a command reads and writes.
+
+    Args:
+        arguments: the arguments of the command, whose options name parts of the format.
+        fitted: the format of the table that the density was fitted to, for all other parts.
+
+    Raises ``UserError`` for an empty mark, and for two equal marks.
+    """
+    named = {name: getattr(arguments, name, None) for name in Format._fields}
+    if named["sep"] == "":
         raise UserError("--sep is empty; name the mark between fields, or leave the option out")
-    if arguments.thousands == arguments.decimal:
-        raise UserError(f"--thousands and --decimal are both {arguments.decimal!r}; name two marks")
-    return Format(*(getattr(arguments, name) for name in Format._fields))
+    found = fitted._replace(**{name: own for name, own in named.items() if own is not None})
+    if found.thousands == found.decimal:
+        raise UserError(f"--thousands and --decimal are both {found.decimal!r}; name two marks")
+    return found
+
+
+def format_in(arguments: argparse.Namespace, path: Path, fitted: Format) -> Format:
+    """Return the format of a file that a command reads: a Parquet file has none."""
+    if not files.is_csv(path):
+        return format_of(arguments)  # an option that is named is refused
+    is_tab = fitted.sep is not None and ".tsv" in path.name.lower()
+    return format_of(arguments, fitted._replace(sep=None) if is_tab else fitted)
 
 
 def once(option: str, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -165,20 +165,29 @@ OUTPUT = argument(
     metavar="FILE",
     type=_file_or_standard_output,
 )
-FORMAT = together(
-    argument(
-        "--sep", r"the mark between fields: ';', '\t', '\s+' (a comma; a tab in .tsv)", **MARK
-    ),
-    argument("--decimal", "the mark before decimals (.)", choices=[".", ","], default=".", **MARK),
-    argument(
-        "--thousands", "the mark between thousands (none)", choices=[",", ".", " ", "'"], **MARK
-    ),
-    argument(
-        "--encoding",
-        "the encoding of the text: latin-1, utf-16, ... (utf-8)",
-        metavar="NAME",
-        default="utf-8",
-    ),
+
+
+def csv_format(what: str, default: str) -> Argument:
+    """Return the options of the format of CSV files.
+
+    Args:
+        what: the files on which the options act.
+        default: the format without the options.
+    """
+    group = f"the format of {what}; by default, {default}"
+    marks = [
+        argument("--sep", r"the mark between fields: ';', '\t', '\s+'", **MARK),
+        argument("--decimal", "the mark before decimals", choices=[".", ","], **MARK),
+        argument("--thousands", "the mark between thousands", choices=[",", ".", " ", "'"], **MARK),
+        argument("--encoding", "the encoding of the text: latin-1, utf-16, ...", metavar="NAME"),
+    ]
+    return lambda verb: [add(verb.add_argument_group(group)) for add in [together(*marks)]]
+
+
+USUAL = "commas (tabs in .tsv), decimal points and UTF-8"
+TABLE_FORMAT = csv_format("the table, if it is a CSV file", USUAL)
+FORMAT = csv_format(
+    "CSV files that are read and written", f"that of the table of the fit, mostly {USUAL}"
 )
 SEED = argument("--seed", "the seed of all random numbers (0)", type=_whole(0), default=0)
 MISSING = argument(
@@ -205,14 +214,14 @@ VERBS: dict[str, tuple[Any, ...]] = {
     "inspect": (
         "Print what a fit would learn, carry along and exclude, column by column.",
         TABLE,
-        FORMAT,
+        TABLE_FORMAT,
         options(InspectOptions),
     ),
     "fit": (
         "Fit a density to a table, and write the density to a file.",
         TABLE,
         FILE,
-        FORMAT,
+        TABLE_FORMAT,
         argument(
             "--model",
             "nsf (default), realnvp, glow, vae or flow_matching; with --target: conditional "

@@ -65,4 +65,4 @@ def write(
         return frame.assign(**{name: as_numbers(frame[name], written) for name in texts})
 
     is_csv = output is None or files.is_csv(output)
-    files.write(output, frames if is_csv else map(with_numbers, frames))
+    files.write(output, frames if is_csv else map(with_numbers, frames), written)

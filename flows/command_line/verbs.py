@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import pandas as pd
 
 from flows import saving
 from flows.command_line import image_files
-from flows.command_line.arguments import format_of, once, options_in, read_table
+from flows.command_line.arguments import format_in, format_of, once, options_in, read_table
 from flows.command_line.streams import answers, pieces_of, write
 from flows.command_line.wording import shell_words
 from flows.core.arrays import Array
@@ -29,6 +30,7 @@ from flows.density.collector import Collector
 from flows.density.conditions import conditions, event_conditions, parse_conditions
 from flows.density.description import describe
 from flows.density.fitting import fit_table, load_array_density
+from flows.density.frame_density import Density
 from flows.density.question import Question
 from flows.density.questions.draw import Draw
 from flows.density.questions.impute import Impute
@@ -41,7 +43,7 @@ from flows.tables import files
 from flows.tables.notices import Notice, show
 from flows.tables.options import FitOptions
 from flows.tables.parsing import apply_missing_policy, rows_left_out
-from flows.tables.values import PLAIN
+from flows.tables.values import Format
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,6 +67,9 @@ def fit(arguments: argparse.Namespace) -> None:
     options = options_in(arguments, FitOptions)
     read, say = partial(read_table, arguments, options), partial(show, words=shell_words)
     density = fit_table(read, arguments.model, options, on_notices=say)
+    if files.is_csv(arguments.table):  # samples are written in the same format
+        schema = replace(density.schema, written=format_of(arguments))
+        density = Density(density.population, schema, density.record)
     density.save(arguments.output)
     print(density)
 
@@ -75,19 +80,20 @@ def sample(arguments: argparse.Namespace) -> None:
     rows, output = arguments.given_rows, arguments.output
     if rows is not None and (n is not None or given):
         raise UserError("--given-rows draws a row for each row of its table; leave out -n, --given")
-    if rows is None and format_of(arguments) != PLAIN:
-        raise UserError("--sep, --decimal, --thousands and --encoding need --given-rows")
+    format_of(arguments)  # raises the error for wrong marks before the density is loaded
     density = _load(arguments, needs_columns=bool(given) or rows is not None)
     n, seed = n or ROWS, arguments.seed
     if isinstance(density.population, ImageFlow):
         images = density.population.ensemble_sample(n, numpy_generator(seed, "sample"))
         return image_files.write(output, images.double().numpy(), density.population.levels)
     if rows is not None:
-        written = format_of(arguments)
-        return files.write(output, answers(Draw(1, seed), density, rows, written, "sample"))
+        source = format_in(arguments, rows, density.schema.written)
+        found = answers(Draw(1, seed), density, rows, source, "sample")
+        return files.write(output, found, _written(arguments, density))
     collector, region = Collector(), conditions(density, parse_conditions(density, given))
     with progress("sample", n, "row") as bar:
-        files.write(output, rows_of(density, n, seed, region, collector, bar.update))
+        found = rows_of(density, n, seed, region, collector, bar.update)
+        files.write(output, found, _written(arguments, density))
     show(collector.notices(), shell_words)
 
 
@@ -107,15 +113,17 @@ def score(arguments: argparse.Namespace) -> None:
 
 def ask(arguments: argparse.Namespace) -> None:
     """Ask the question of a verb about the rows of a table, or about conditions."""
-    density, there = _load(arguments), vars(arguments)
-    question = QUESTIONS[arguments.verb](arguments, density)
+    there = vars(arguments)
     if {"table", "given"} <= there.keys() and (there["table"] is None) == (not there["given"]):
         raise UserError(f"{arguments.verb} needs either a table or --given")
+    format_of(arguments)  # raises the error for wrong marks before the density is loaded
+    density = _load(arguments)
+    question = QUESTIONS[arguments.verb](arguments, density)
     _ask(arguments, density, question)
 
 
 def _impute(arguments: argparse.Namespace, density: ArrayDensity) -> Question:
-    decimal = format_of(arguments).decimal
+    decimal = _written(arguments, density).decimal
     return Impute(arguments.draws, arguments.seed, decimal, one_type=True)
 
 
@@ -177,7 +185,8 @@ def _figure(arguments: argparse.Namespace, density: ArrayDensity) -> Figure:
         frame, surprise = _least_likely(arguments, density, [])
         return draw_odd_cells(density.names, frame, frame["log_density"].to_numpy(), surprise)
     kinds, na = {column.name: column for column in density.columns}, density.schema.na
-    table = files.read(arguments.table, kinds, format_of(arguments), only=list(kinds), na=na)
+    written = format_in(arguments, arguments.table, density.schema.written)
+    table = files.read(arguments.table, kinds, written, only=list(kinds), na=na)
     if number is not None and arguments.missing != "keep":
         raise UserError(f"--missing {arguments.missing} is for pictures of all rows, not for --row")
     if number is not None and number > len(table.frame):
@@ -211,21 +220,25 @@ def _ask(arguments: argparse.Namespace, density: ArrayDensity, question: Questio
     """Ask a question about the rows of a table, or about conditions, and write the answers."""
     table, given = getattr(arguments, "table", None), getattr(arguments, "given", [])
     if table is not None:
-        written = format_of(arguments)
-        found = answers(question, density, table, written, arguments.verb)
-        return write(arguments.output, density.columns, written, found)
+        source = format_in(arguments, table, density.schema.written)
+        return _write(arguments, density, answers(question, density, table, source, arguments.verb))
     collector = Collector()
     region = conditions(density, parse_conditions(density, once("--given", given)))
     found = run(question, density, region, collector)
     frames = [question.rows(density, *each) for each in found]
     show(collector.notices(), shell_words)
-    files.write(getattr(arguments, "output", None), frames)
+    files.write(getattr(arguments, "output", None), frames, _written(arguments, density))
 
 
 def _write(
     arguments: argparse.Namespace, density: ArrayDensity, frames: Iterator[pd.DataFrame] | list[Any]
 ) -> None:
-    write(arguments.output, density.columns, format_of(arguments), frames)
+    write(arguments.output, density.columns, _written(arguments, density), frames)
+
+
+def _written(arguments: argparse.Namespace, density: ArrayDensity) -> Format:
+    """Return the format of the CSV file that a command writes."""
+    return format_of(arguments, density.schema.written)
 
 
 def _least_likely(
@@ -237,7 +250,8 @@ def _least_likely(
     probabilities, and rows with missing values are left out and counted, because log-densities of
     fewer values are not comparable.
     """
-    path, written = arguments.table, format_of(arguments)
+    path = arguments.table
+    written = format_in(arguments, path, density.schema.written)
     missing = "drop" if arguments.missing == "keep" and not given else arguments.missing
     question, collector = Score(given, missing, tails=not given), Collector()
     with progress("score", files.count_rows(path), "row") as bar:

@@ -79,7 +79,8 @@ def train(
     auto = _is_automatic(population, settings)
     if device == "cuda" and (auto or not isinstance(population, Flow)):
         raise ValueError("device = 'cuda': only flows with the fixed recipe can be trained there")
-    if "batch_size" in settings.model_fields_set and settings.batch_size > len(rows):
+    is_default = settings.batch_size == TrainingSettings.model_fields["batch_size"].default
+    if not is_default and settings.batch_size > len(rows):
         raise ValueError(
             f"batch_size = {settings.batch_size}: must be at most {len(rows)}, the number of rows"
         )

@@ -268,25 +268,33 @@ def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
             yield batch.to_pandas(types_mapper=pandas_type, ignore_metadata=True)
 
 
-def write(path: Path | None, pieces: Iterable[pd.DataFrame]) -> None:
+def write(path: Path | None, pieces: Iterable[pd.DataFrame], written: Format = PLAIN) -> None:
     """Write the ``pieces`` of a table to ``path``, whole or not at all.
 
-    Without a path, write CSV to standard output. Raises ``TableError`` for a name without an ending
-    of a table, and ``OSError`` if the file cannot be written.
+    Without a path, write CSV to standard output. ``written`` is the format of a CSV file; numbers
+    have no mark between thousands, and standard output keeps its encoding.
+
+    Raises ``TableError`` for a name without an ending of a table, and ``OSError`` if the file
+    cannot be written.
     """
     if path is None:
-        _write_csv(sys.stdout, pieces, ".csv")
+        _write_csv(sys.stdout, pieces, ".csv", written)
         return
     ending = _ending(path)
     with atomic.replacing(path) as unfinished:
         if ending == ".parquet":
             _write_parquet(unfinished, pieces)
         else:
-            _write_csv(unfinished, pieces, ending)
+            _write_csv(unfinished, pieces, ending, written)
 
 
-def _write_csv(out: Any, pieces: Iterable[pd.DataFrame], ending: str) -> None:
-    options: Any = {"sep": SEPARATORS[ending], "index": False, "lineterminator": "\n"}
+def _write_csv(out: Any, pieces: Iterable[pd.DataFrame], ending: str, written: Format) -> None:
+    own = SEPARATORS[ending] if "tsv" in ending else written.sep or SEPARATORS[ending]
+    sep = " " if own == SPACES else own.replace(r"\t", "\t")
+    options: Any = {"sep": sep, "index": False, "lineterminator": "\n"}
+    options["decimal"] = written.decimal
+    if out is not sys.stdout:
+        options["encoding"] = written.encoding
     if ending.endswith(".gz"):
         options["compression"] = {"method": "gzip", "mtime": 0}  # the same bytes each time
     for number, frame in enumerate(pieces):

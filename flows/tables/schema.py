@@ -24,6 +24,7 @@ from flows.tables.notices import Notice, TableError
 from flows.tables.options import FitOptions, InspectOptions
 from flows.tables.parsing import Table, position
 from flows.tables.rows import numbers_of, refused, separated
+from flows.tables.values import PLAIN, Format
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Schema:
         unlearned: the other columns.
         na: marks of missing values that the user named.
         require: the constraints that all rows meet, as the user writes them.
+        written: the format of the CSV file that was fitted.
     """
 
     fields: tuple[Field, ...]
@@ -43,6 +45,7 @@ class Schema:
     unlearned: tuple[Unlearned, ...] = ()
     na: tuple[str, ...] = ()
     require: tuple[str, ...] = ()
+    written: Format = PLAIN
 
     @classmethod
     def fit(
@@ -78,14 +81,19 @@ class Schema:
         if "carried" in table:  # version 0.3
             return _of_version_0_3(fields, table)
         unlearned = tuple(map(Unlearned.from_json, table.get("unlearned", ())))
-        others = (tuple(table.get(key, ())) for key in ("na", "require"))
-        return cls(fields, tuple(table["names"]), unlearned, *others)
+        na, require = (tuple(table.get(key, ())) for key in ("na", "require"))
+        written = Format(**table.get("written", {}))
+        return cls(fields, tuple(table["names"]), unlearned, na, require, written)
 
     def to_json(self) -> dict[str, Any]:
         """Return the schema as JSON, without the fields; ``from_json`` reads it."""
         unlearned = [each.to_json() for each in self.unlearned]
         found = {"names": list(self.names), "unlearned": unlearned, "na": list(self.na)}
-        return {**found, "require": list(self.require)} if self.require else found
+        if self.require:
+            found["require"] = list(self.require)
+        if self.written != PLAIN:
+            found["written"] = self.written._asdict()
+        return found
 
     @cached_property
     def learned(self) -> list[str]:
