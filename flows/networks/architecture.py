@@ -75,7 +75,7 @@ class Architecture(Section, ABC):
 
 
 class FlowArchitecture(Architecture):
-    """A flow over vectors: a ``chain`` of bijections over the base ``TailedNormal``."""
+    """A flow over vectors: a ``chain`` of bijections over a base, by default ``TailedNormal``."""
 
     recipes: ClassVar[tuple[RecipeName, ...]] = ("fixed", "auto")
 
@@ -107,10 +107,13 @@ class FlowArchitecture(Architecture):
     def build(
         self, event_shape: Shape, generators: Generators, description: Description
     ) -> NetworkPopulation:
-        from flows.networks.base_distribution import TailedNormal
+        from flows.networks.base_distribution import Base, TailedNormal
         from flows.networks.flow import Flow
 
-        base = TailedNormal(len(generators), event_shape)
+        name = description.get("base", TailedNormal.__name__)
+        if name not in Base.known:
+            raise LookupError(f"base {name!r} is not defined; import the module of its class first")
+        base = Base.known[name](len(generators), event_shape)
         if context := description.get("context", 0):
             chain = self.conditional_chain(event_shape, context, generators)
         else:

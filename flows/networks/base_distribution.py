@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,7 +20,17 @@ class Base(nn.Module, ABC):
     Args:
         members: the number of members M.
         event_shape: the shape of a point, ``(D,)`` or ``(C, H, W)``.
+
+    A subclass is known by its name: a file holds the name, and the module of the class is imported
+    before the file is loaded.
     """
+
+    known: ClassVar[dict[str, type["Base"]]] = {}
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Register the class, so that files can name it."""
+        super().__init_subclass__(**arguments)
+        Base.known[cls.__name__] = cls
 
     def __init__(self, members: int, event_shape: Shape) -> None:
         super().__init__()

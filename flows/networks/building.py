@@ -12,7 +12,8 @@ from torch import Tensor
 
 from flows.core.seeds import numpy_generators
 from flows.networks import registry
-from flows.networks.architecture import Architecture
+from flows.networks.architecture import Architecture, FlowArchitecture
+from flows.networks.base_distribution import Base
 from flows.networks.network_population import NetworkPopulation
 from flows.networks.population import Description
 from flows.networks.to_real import ToReal
@@ -26,6 +27,7 @@ def build(
     seed: int = 0,
     to_real: ToReal | None = None,
     context: int = 0,
+    base: type[Base] | None = None,
     columns: Sequence[Any] = (),
 ) -> NetworkPopulation:
     """Return an untrained population of networks.
@@ -42,6 +44,9 @@ def build(
             first; by default the identity.
         context: the number of features d that the density is given: the population then learns
             p(y | x), for points y of ``event_shape`` ``(D,)`` and contexts x ``(d,)``.
+        base: the class of the base distribution of a flow over vectors, such as
+            ``flows.StandardNormal`` or a subclass of your own, which takes ``members`` and
+            ``event_shape``; by default ``TailedNormal``. A file holds the name of the class.
         columns: the fields of a table; deprecated, give ``to_real``.
 
     Raises ``ValueError`` for an event shape or a context that the architecture does not support,
@@ -88,6 +93,12 @@ def build(
     }
     if context:
         description["context"] = context
+    if base is not None:
+        if not (isinstance(base, type) and issubclass(base, Base)):
+            raise TypeError(f"base = {base!r}: must be a class, such as flows.StandardNormal")
+        if not isinstance(architecture, FlowArchitecture):
+            raise ValueError(f"base: {type(architecture).__name__} is not a flow over vectors")
+        description["base"] = base.__name__
     return _build(architecture, description, to_real)
 
 
