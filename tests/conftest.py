@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 # Small computations are faster with one thread, especially if other processes use the cores, since
 # waiting threads spin.
@@ -22,6 +24,7 @@ from frames import clinic
 from pipeline import IN_ONE_PROCESS, ROOT, Clone, make_clone
 
 import flows
+from flows.tables.notices import TableNotice
 
 TESTS = Path(__file__).parent
 
@@ -41,6 +44,21 @@ def set_threads() -> Iterator[Callable[[int], None]]:
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def notices_on_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Print each ``TableNotice`` like the command line, for tests that read standard error."""
+    shown = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *others: Any) -> None:
+        if issubclass(category, TableNotice):
+            print(message, file=sys.stderr)
+        else:
+            shown(message, category, *others)
+
+    warnings.simplefilter("always", TableNotice)
+    monkeypatch.setattr(warnings, "showwarning", show)
 
 
 @pytest.fixture

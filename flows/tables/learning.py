@@ -220,9 +220,10 @@ class _Learner:
         """
         for each in choices.values():
             if each.refusal:
+                own = [remedy for _, remedy in each.refusal.advice]
                 plain = each.notice.advice if each.notice else ()
-                others = [own for own in each.refusal.advice if own not in plain]
-                self.faults.append(replace(each.refusal, advice=(*plain, *others)))
+                more = [advice for advice in plain if advice[1] not in own]
+                self.faults.append(replace(each.refusal, advice=(*more, *each.refusal.advice)))
         return {name: each for name, each in choices.items() if not each.refusal}
 
     def _selected(self, choices: dict[str, Choice]) -> tuple[pd.DataFrame, dict[str, Choice]]:

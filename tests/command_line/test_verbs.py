@@ -219,9 +219,9 @@ def test_fit_and_score_accept_the_same_format_options(tmp_path):
     assert [column.name for column in a.columns] == ["age", "größe", "share", "price"]
     assert a.log_prob(frame).tolist() == b.log_prob(frame).tolist()
     run("score", tmp_path / "a", tmp_path / "other.csv", *words, "-o", tmp_path / "o.csv.gz")
-    found = pd.read_csv(tmp_path / "o.csv.gz")
+    found = pd.read_csv(tmp_path / "o.csv.gz", **options)
     np.testing.assert_allclose(found["log_density"], a.log_prob(frame), rtol=0, atol=1e-6)
-    assert found["share"].str.contains(",").all()  # unchanged text
+    assert found["share"].dtype == float
     run("plot", tmp_path / "a", tmp_path / "other.csv", *words, "-o", tmp_path / "page.png")
 
 
@@ -439,7 +439,6 @@ score m.flow gaps.csv --missing stop: column age, row 2 holds no value
 sample m.flow --given age=50.5: given: column age holds 50.5, which its kind, integer, does
 sample m.flow --given age=5 --given age=6: --given age=... is given 2 times
 sample m.flow --given-rows rows.csv -n 5: --given-rows draws a row for each
-sample m.flow --sep ;: --sep, --decimal, --thousands and --encoding need
 sample m.flow --given-rows other.csv: other.csv: there is no column of the density
 impute m.flow rows.csv: rows.csv: there is no column bmi
 predict m.flow rows.csv --column ward --quantiles 0.5: ward is a category
@@ -590,3 +589,91 @@ def test_the_command_line_takes_ranges_sets_and_events(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[0] == "mean,sd,q0.05,q0.5,q0.95,effective_draws"
     with pytest.raises(SystemExit, match="either a table or --given"):
         main(["predict", model, "--column", "pressure"])
+
+
+# The format of files
+
+
+@pytest.fixture(scope="module")
+def european(tmp_path_factory):
+    """Return a folder with a European table and its density."""
+    folder, rng = tmp_path_factory.mktemp("european"), np.random.default_rng(0)
+    columns = {"größe": rng.normal(170, 9, 80).round(1), "gewicht": rng.normal(70, 9, 80).round(2)}
+    frame = pd.DataFrame({**columns, "ort": rng.choice(["Köln", "Bonn"], 80)})
+    frame.to_csv(folder / "t.csv", index=False, **EUROPEAN)
+    gaps = frame.assign(gewicht=frame["gewicht"].mask(frame.index % 3 == 0))
+    gaps.to_csv(folder / "gaps.csv", index=False, **EUROPEAN)
+    frame.to_parquet(folder / "t.parquet", index=False)
+    words = [f"--{name}={value}" for name, value in EUROPEAN.items()]
+    main(["fit", f"{folder}/t.csv", "-o", f"{folder}/m.flow", *words, "--members=1", *QUICK_WORDS])
+    return folder
+
+
+EUROPEAN = {"sep": ";", "decimal": ",", "encoding": "latin-1"}
+QUICK_WORDS = ["-Srecipe=fixed", "-Sepochs=1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers"),
+    [
+        ("sample m.flow -n 9", ["größe", "gewicht"]),
+        ("score m.flow t.csv", ["größe", "log_density"]),
+        ("score m.flow t.parquet", ["größe", "log_density"]),
+        ("score m.flow t.csv --anomalies 3", ["größe", "surprise"]),
+        ("predict m.flow t.csv --column gewicht", ["mean", "q0.95"]),
+        ("predict m.flow --given größe=180 --column gewicht", ["mean"]),
+        ("impute m.flow gaps.csv", ["größe", "gewicht"]),
+        ("sample m.flow --given-rows gaps.csv", ["größe", "gewicht"]),
+    ],
+)
+def test_files_have_the_format_of_the_table_of_the_fit(european, monkeypatch, words, numbers):
+    monkeypatch.chdir(european)
+    main([*words.split(), "-o", "out.csv"])
+    found = pd.read_csv("out.csv", **EUROPEAN)
+    assert found[numbers].dtypes.map(lambda kind: kind.kind == "f").all()
+    if "ort" in found:
+        assert set(found["ort"]) <= {"Köln", "Bonn"}
+
+
+def test_options_name_another_format(european, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(european)
+    words = [
+        "sample",
+        "m.flow",
+        "-n",
+        "4",
+        "--sep",
+        ",",
+        "--decimal",
+        ".",
+        "--encoding",
+        "utf-8",
+        "-o",
+    ]
+    main([*words, f"{tmp_path}/s.csv"])
+    assert pd.read_csv(tmp_path / "s.csv")["gewicht"].dtype == float
+    main(["score", "m.flow", "t.csv", "-o", f"{tmp_path}/s.tsv"])  # the ending names the tab
+    assert pd.read_csv(tmp_path / "s.tsv", sep="\t", decimal=",", encoding="latin-1").shape[1] == 6
+    with pytest.raises(SystemExit, match="has another separator; to read the file, pass --sep ,"):
+        main(["score", "m.flow", f"{tmp_path}/s.csv"])
+    capsys.readouterr()
+    main(["probability", "m.flow", "gewicht=70.."])
+    assert capsys.readouterr().out.startswith("probability;integration_error\n0,")
+
+
+def test_wrong_combinations_are_refused_before_the_density_is_loaded(tmp_path):
+    none = str(tmp_path / "none.flow")
+    for words, said in (
+        (["predict", none, "--column", "a"], "predict needs either a table or --given"),
+        (["sample", none, "--given-rows", "t.csv", "-n", "3"], "leave out -n, --given"),
+        (["sample", none, "--sep="], "--sep is empty"),
+        (["impute", none, "t.csv", "--thousands", ",", "--decimal", ","], "are both ','"),
+    ):
+        with pytest.raises(SystemExit, match=said):
+            main(words)
+
+
+def test_a_table_in_place_of_a_density_is_named(european, monkeypatch):
+    monkeypatch.chdir(european)
+    with pytest.raises(SystemExit, match=r"t\.csv: is a table and no density; `flows inspect`"):
+        main(["info", "t.csv"])

@@ -62,8 +62,6 @@ def test_samples_after_an_array_are_arrays_and_differ_between_calls_without_a_se
     assert first.shape == (5, 3)
     assert (first[:, :2] != second[:, :2]).all()  # the third column holds whole numbers
     np.testing.assert_array_equal(fitted.sample(5, random_state=1), fitted.sample(5, 1))
-    with pytest.raises(ValueError, match="there is no column x0; the columns are: height, "):
-        fitted.score_samples(frame())
 
 
 def test_a_pipeline_and_a_search_over_two_settings_run():
@@ -139,3 +137,27 @@ def test_an_architecture_equals_its_name_with_settings():
         flows.fit(frame(), flows.GAN())
     with pytest.raises(TypeError, match="must be an architecture"):
         flows.fit(frame(), flows.NSF)
+
+
+def test_a_search_says_each_notice_once():
+    rng = np.random.default_rng(0)
+    columns = {"a": rng.integers(0, 9, 90) + 0.5, "b": rng.normal(size=90).round(1)}
+    frame = pd.DataFrame({**columns, "ward": rng.choice(["east", "west"], 90)})
+    search = GridSearchCV(estimator(members=1), {"epochs": [1, 2]}, cv=3)
+    with pytest.warns(flows.TableNotice) as caught:
+        search.fit(frame)
+    own = [str(each.message) for each in caught if each.category is flows.TableNotice]
+    assert sorted(text.split()[1] for text in own) == ["a", "b", "ward"]
+    with pytest.warns(flows.TableNotice):  # another estimator says them again
+        estimator(members=1, epochs=1).fit(frame)
+
+
+def test_an_estimator_that_was_fitted_to_an_array_reads_a_frame_by_position():
+    rows = np.random.default_rng(0).normal(size=(60, 2))
+    fitted = estimator(epochs=1).fit(rows)
+    frame = pd.DataFrame(rows, columns=["a", "b"])
+    with pytest.warns(UserWarning, match="was fitted without feature names"):
+        found = fitted.score_samples(frame)
+    np.testing.assert_array_equal(found, fitted.score_samples(rows))
+    with pytest.raises(ValueError, match="X has 1 features, but DensityEstimator is expecting 2"):
+        fitted.score_samples(frame[["a"]])

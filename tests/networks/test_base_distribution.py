@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
 
-from flows.networks.base_distribution import StandardNormal, TailedNormal
+import flows
+from flows.core.checkpoint import CheckpointError
+from flows.networks.base_distribution import Base, StandardNormal, TailedNormal
 
 
 def test_no_point_is_impossible_and_near_the_rows_nothing_changes():
@@ -45,3 +49,47 @@ def test_the_distribution_function_of_the_base_is_the_integral_of_its_density(z)
     density = base.log_prob(torch.from_numpy(grid)[None, None]).exp()[0].numpy()
     expected = np.trapezoid(density, grid)
     assert base.log_cdf(np.array(z)) == pytest.approx(np.log(expected), abs=2e-3)
+
+
+class Laplace(Base):
+    """The Laplace distribution, as a user may define it."""
+
+    def log_prob(self, z: torch.Tensor) -> torch.Tensor:
+        return (-z.flatten(1, -2).abs() - math.log(2)).sum(1)
+
+    def sample(self, n: int, generator: np.random.Generator, dtype: torch.dtype) -> torch.Tensor:
+        drawn = torch.from_numpy(generator.laplace(size=(n, self.members, *self.event_shape)))
+        return drawn.to(dtype).movedim(0, -1).contiguous()
+
+
+def test_a_flow_with_a_base_of_a_user_is_trained_saved_and_loaded(tmp_path):
+    rows = np.random.default_rng(0).laplace(size=(200, 2))
+    flow = flows.build(flows.NSF(couplings=2, hidden=4), (2,), members=2, base=Laplace)
+    flows.train(flow, rows, settings=flows.TrainingSettings(epochs=2))
+    flows.save(flow, tmp_path / "laplace.flow")
+    loaded = flows.load(tmp_path / "laplace.flow")
+    assert isinstance(loaded.base, Laplace)
+    assert torch.equal(loaded.log_prob(rows), flow.log_prob(rows))
+    plain = flows.build(flows.NSF(couplings=2, hidden=4), (2,), members=2)
+    assert not torch.equal(plain.log_prob(rows), flow.log_prob(rows))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "shape", "base", "error", "message"),
+    [
+        (flows.NSF(), (2,), "normal", TypeError, "base = 'normal': must be a class, such as"),
+        (flows.RealNVPImage(), (1, 4, 4), Laplace, ValueError, "is not a flow over vectors"),
+        (flows.NSF(), 2, None, TypeError, r"event_shape = 2: must be the shape of a point, such"),
+    ],
+)
+def test_a_wrong_base_or_shape_is_one_clear_error(architecture, shape, base, error, message):
+    with pytest.raises(error, match=message):
+        flows.build(architecture, shape, base=base)
+
+
+def test_a_file_with_an_unknown_base_names_it(tmp_path):
+    flow = flows.build(flows.NSF(couplings=2, hidden=4), (2,), base=Laplace)
+    flow.description["base"] = "Unheard"
+    flows.save(flow, tmp_path / "t.flow")
+    with pytest.raises(CheckpointError, match="base 'Unheard' is not defined; import the module"):
+        flows.load(tmp_path / "t.flow")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import learned
+from helpers import SMALL, learned
 
+import flows
 from flows.__main__ import main
 from flows.command_line.wording import shell_words
 from flows.tables import parsing
@@ -16,7 +19,7 @@ from stages.pipeline.runner import pipeline_words
 FAULTY = """column b holds 7 in every row; to leave the column out, {drop}
 column c, row 1 holds 'p0', which is text; the column holds 30 different texts; \
 to learn them as labels, {label_c}; to leave the column out, {drop_c}
-column d, row 3 holds 'x', which is not a number; to learn labels, {label}
+column d, row 3 holds 'x', which is not a number; to mark missing values, {na}; to learn labels, {label}
 column e, row 2 holds -1.0; positive values must be finite and strictly between 0 and inf; \
 to learn any number, {real}"""
 
@@ -29,6 +32,7 @@ to learn any number, {real}"""
             {
                 "drop": "call frame.drop(columns='b')",
                 "drop_c": "call frame.drop(columns='c')",
+                "na": "pass na=['x']",
                 "label": "pass columns={'d': 'category'}",
                 "label_c": "pass columns={'c': 'category'}",
                 "real": "pass columns={'e': 'real'}",
@@ -39,6 +43,7 @@ to learn any number, {real}"""
             {
                 "drop": "pass --drop b",
                 "drop_c": "pass --drop c",
+                "na": "pass --na x",
                 "label": "pass --column d=category",
                 "label_c": "pass --column c=category",
                 "real": "pass --column e=real",
@@ -49,6 +54,7 @@ to learn any number, {real}"""
             {
                 "drop": "remove the column b from the file",
                 "drop_c": "remove the column c from the file",
+                "na": "leave the fields that hold x empty",
                 "label": "set data.columns.d: category in params.yaml",
                 "label_c": "set data.columns.c: category in params.yaml",
                 "real": "set data.columns.e: real in params.yaml",
@@ -75,3 +81,20 @@ def test_a_user_error_with_several_faults_has_one_line_each_in_the_shell(tmp_pat
     two = r"^flows: .*column a, row 41 holds [^\n]*\n.*column b, row 42 holds [^\n]*$"
     with pytest.raises(SystemExit, match=two):
         main(["fit", f"{tmp_path}/t.csv", "-o", f"{tmp_path}/t.flow"])
+
+
+def test_notices_are_warnings_of_a_class_at_the_line_of_the_caller():
+    frame = pd.DataFrame(
+        {"a": np.arange(60) % 7 + 0.5, "b": np.random.default_rng(0).normal(size=60)}
+    )
+    quick = {"recipe": "fixed", "epochs": 1}
+    with pytest.warns(flows.TableNotice, match="column a holds 7 distinct values") as caught:
+        density = flows.fit(frame, SMALL, members=1, settings=quick)
+    assert {each.filename for each in caught} == {__file__}
+    with pytest.warns(flows.TableNotice, match="column a is given as 10000, far") as caught:
+        density.sample(2, given={"a": 1e4})
+    assert [each.filename for each in caught] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", flows.TableNotice)
+        flows.fit(frame, SMALL, members=1, settings=quick)
