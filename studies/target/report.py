@@ -21,7 +21,7 @@ from studies.target import truths
 from tools import markdown
 
 OURS = ("ours", "joint")  # our densities; the first that is scored is compared with all others
-PUBLISHED = ("TabPFN", "TabICL")  # rows of published.csv in the figure
+PUBLISHED = ("TabPFN-2.5", "TabICL")  # rows of published.csv in the figure
 RATIO = truths.TEST / (1 - truths.TEST)  # test rows per training row of a set
 EXCESS = {  # scores that are given as differences from the truth on the same splits
     "grid_log_likelihood": "log-likelihood",
@@ -38,7 +38,7 @@ STYLES = {
     "boosting": ("#0077BB", "D"),
     "process": ("#999999", "v"),
     "flexcode": ("#EE7733", "X"),
-    "TabPFN": ("#332288", "o"),
+    "TabPFN-2.5": ("#332288", "o"),
     "TabICL": ("#33BBEE", "s"),
 }
 
@@ -228,7 +228,7 @@ def published_gap(scores: pd.DataFrame, place: str, method: str) -> float:
 
 
 def against_published(study: Study, scores: pd.DataFrame, first: str) -> str:
-    """Return the comparison of ours with the published numbers of TabPFN, one line per set.
+    """Return the comparison of ours with the published numbers of TabPFN-2.5, one line per set.
 
     The difference is between the gaps to the truth. Each is over the first splits of the set: as
     many as were published, or as are scored.
@@ -242,7 +242,7 @@ def against_published(study: Study, scores: pd.DataFrame, first: str) -> str:
         gap = published_gap(largest, place, PUBLISHED[0])
         difference, half = gaps.mean() - gap, np.nan
         if len(gaps) > 1:
-            # The gaps of TabPFN are not published by split. If they vary between splits as ours do,
+            # The gaps of TabPFN-2.5 are not published by split. If they vary between splits as ours do,
             # the deviation of the difference is at most twice the deviation of ours.
             error = 2 * gaps.std(ddof=1) / np.sqrt(len(gaps))
             half = stats.t.ppf(0.975, len(gaps) - 1) * error
@@ -252,7 +252,7 @@ def against_published(study: Study, scores: pd.DataFrame, first: str) -> str:
         rows.append([name_of(place), f"{len(gaps)} of {splits}", *cells])
     mean, half = np.mean(differences), np.sqrt(np.square(halves).sum()) / len(halves)
     rows.append(["*mean*", "", "", "", *difference_cells(study, float(mean), float(half))])
-    head = ["set", "splits", "TabPFN (published)", study.params["names"][first]]
+    head = ["set", "splits", f"{PUBLISHED[0]} (published)", study.params["names"][first]]
     return markdown.table([*head, "difference", ""], rows, "lr")
 
 

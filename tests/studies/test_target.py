@@ -289,7 +289,7 @@ def test_the_report_has_gaps_intervals_and_losses(tmp_path: Path) -> None:
             gap = gaps[method] + noise * (method != "truth")
             known = own["dataset"] in KNOWN
             # The truth is 0.045 nat above the published TabPFN
-            tabpfn = report.published()["log_likelihood"].get((own["dataset"], "TabPFN"), -1.0)
+            tabpfn = report.published()["log_likelihood"].get((own["dataset"], "TabPFN-2.5"), -1.0)
             value = tabpfn + 0.045 - gap if known else -1 - gap
             line = dict.fromkeys([*report.SCORES, *report.EXCESS], 0.9)
             line |= {"gap": gap, "log_likelihood": value}
@@ -306,7 +306,7 @@ def test_the_report_has_gaps_intervals_and_losses(tmp_path: Path) -> None:
         study.report()
     text = (tmp_path / "tables.md").read_text(encoding="utf-8")
     assert re.search(r"\| bimodal 5 \| \S+ \| 0\.300 ± 0\.00. \| \*\*0\.045 ± 0\.00.\*\* \|", text)
-    assert re.search(r"\| TabPFN \(published\) \| \u22120\.045 \|", text)
+    assert re.search(r"\| TabPFN-2\.5 \(published\) \| \u22120\.045 \|", text)
     assert len(re.findall(r"4 of (?:20|4) \| 0\.045 \| 0\.045 .* \*\*level\*\*", text)) == 6
     assert "interval, with ours, joint (nat): linear Gaussian on wine (1.00)." in text
     assert text.count("logistic regression on") == len(tables.LABELS)

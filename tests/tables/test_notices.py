@@ -19,7 +19,8 @@ from stages.pipeline.runner import pipeline_words
 FAULTY = """column b holds 7 in every row; to leave the column out, {drop}
 column c, row 1 holds 'p0', which is text; the column holds 30 different texts; \
 to learn them as labels, {label_c}; to leave the column out, {drop_c}
-column d, row 3 holds 'x', which is not a number; to mark missing values, {na}; to learn labels, {label}
+column d, row 3 holds 'x', which is not a number; to mark missing values, {na}; \
+to learn labels, {label}
 column e, row 2 holds -1.0; positive values must be finite and strictly between 0 and inf; \
 to learn any number, {real}"""
 
