@@ -37,7 +37,7 @@ compare: .venv/ready  ## compare the results of two branches: make compare A=mai
 	@$(RUN) python -m tools.compare $(A) $(B) --format $(or $(FORMAT),html)
 
 bench: .venv-bench/ready  ## time this library and five others (over an hour; run nothing else meanwhile)
-	PATH="$(CURDIR)/.venv-bench/bin:$$PATH" dvc repro benchmarks/dvc.yaml
+	PATH="$(CURDIR)/.venv-bench/bin:$$PATH" dvc repro --force benchmarks/dvc.yaml
 
 # FLOWS_WORKERS names the workers of a study; the default is one process per core.
 claims tables target digits: .venv/ready-studies
