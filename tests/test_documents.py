@@ -221,8 +221,8 @@ def test_the_page_of_settings_has_the_defaults_of_the_library() -> None:
             of_images[key] = cells[2]
         elif cells[3] != "\u2013":
             of_vectors[key.removeprefix("models.")] = yaml.safe_load(cells[3])
-    architectures = ("realnvp", "glow", "nsf", "flow_matching", "vae", "gan")
-    defaults = {name: registry.find(name)().model_dump() for name in architectures}
+    models = read_yaml(ROOT / "params.yaml")["models"]
+    defaults = {name: registry.find(name)().model_dump() for name in models}
     assert of_vectors == flat(defaults)
     images = flows.GlowImage().model_dump()
     assert of_images == {key: str(value) for key, value in images.items()}

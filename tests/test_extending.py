@@ -53,8 +53,8 @@ def inserted(path: str, heading: str) -> str:
     return head + line + BLOCKS[path] + rest
 
 
-def test_the_page_adds_one_file_one_section_and_one_line() -> None:
-    assert BLOCKS.keys() == {CODE, "params.yaml", "dvc.yaml"}
+def test_the_page_adds_one_file_one_section_its_rows_and_one_line() -> None:
+    assert BLOCKS.keys() == {CODE, "params.yaml", "docs/settings.md", "dvc.yaml"}
     params = yaml.safe_load(inserted("params.yaml", "models:"))
     assert schema.check_all(params).architecture("nice") == registry.architecture("nice")
     stages = expand(yaml.safe_load(inserted("dvc.yaml", "  - code:")), params)

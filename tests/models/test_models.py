@@ -22,7 +22,7 @@ from flows.core.settings import TrainingSettings
 from flows.evaluation.cost import flops_per_epoch
 from flows.kernels.build import library
 from flows.networks import registry
-from flows.networks.architecture import Architecture
+from flows.networks.architecture import Architecture, FlowArchitecture
 from flows.networks.flow import Flow
 
 # networks/test_image_flow.py tests models of images, and test_conditional.py conditional flows
@@ -517,7 +517,8 @@ def test_an_architecture_outside_flows_models_is_rejected():
 @pytest.mark.parametrize("name", registry.names())
 def test_an_architecture_declares_the_recipes_that_train_it(name: str):
     kind, auto = registry.find(name), TrainingSettings(recipe="auto")
-    assert kind.is_automatic(auto) == (name in ("conditional", "glow", "nsf", "realnvp"))
+    is_flow = issubclass(kind, FlowArchitecture)
+    assert kind.is_automatic(auto) == (is_flow and not kind.of_images)
     assert not kind.is_automatic(TrainingSettings())
     assert kind.of_images == name.endswith("_image")
     assert kind.has_density == (name != "gan")

@@ -45,8 +45,8 @@ def test_an_unknown_name_on_the_command_line_lists_the_known_names(
     written(tmp_path, TINY)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=known) as caught:
-        stage.main("nice")
-    assert "nice" in str(caught.value)
+        stage.main("nothing")
+    assert "nothing" in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
