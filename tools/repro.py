@@ -22,6 +22,7 @@ from contextlib import suppress
 from graphlib import TopologicalSorter
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -36,6 +37,20 @@ OUTCOMES = {command.RAN: "ran", command.UNCHANGED: "unchanged", command.CACHED: 
 LOST = {"failed", "not run"}
 BAR = "{n}/{total} {elapsed} {desc}{bar:0}"
 GROUPS: set[int] = set()  # process groups, one per running stage
+
+
+class Ended(NamedTuple):
+    """What a stage did.
+
+    Attributes:
+        outcome: one of ``OUTCOMES``, or ``LOST``.
+        output: the lines of standard output.
+        progress: the lines of standard error.
+    """
+
+    outcome: str
+    output: Sequence[str] = ()
+    progress: Sequence[str] = ()
 
 
 def main(file: str = MAIN) -> int:
@@ -73,7 +88,7 @@ def look(file: str) -> tuple[dict[str, list[str]], set[str]]:
 def side_by_side(
     needs: Mapping[str, Sequence[str]],
     changed: Container[str],
-    run: Callable[[str, int], tuple[str, list[str]]] | None = None,
+    run: Callable[[str, int], Ended] | None = None,
     cores: int | None = None,
 ) -> bool:
     """Run the stages in parallel, at most one per core, and return whether no stage failed.
@@ -90,19 +105,20 @@ def side_by_side(
     cores, width = cores or os.cpu_count() or 1, max(map(len, needs))
     ready: list[str] = []
     outcomes: dict[str, str] = {}
-    running: dict[Future[tuple[str, list[str]]], tuple[str, float]] = {}  # name and start time
+    running: dict[Future[Ended], tuple[str, float]] = {}  # name and start time
     sorter = TopologicalSorter(needs)
     sorter.prepare()
 
-    def finish(stage: str, outcome: str, lines: Sequence[str] = (), more: str = "") -> None:
-        """Print the outcome and the stage's last line, which is its result, then other lines.
+    def finish(stage: str, ended: Ended, more: str = "") -> None:
+        """Print the outcome and the last line of the output, which is the result, then other lines.
 
         A failed stage has no result.
         """
+        outcome, output, progress = ended
         outcomes[stage] = outcome
         sorter.done(stage)
-        result = lines[-1] if lines and outcome != "failed" else ""
-        others = lines[:-1] if result else lines
+        result = output[-1] if output and outcome != "failed" else ""
+        others = [*progress, *(output[:-1] if result else output)]
         with bar.external_write_mode():
             print(f"{stage:{width}}  {outcome + more:14}  {result}".rstrip())
             print(*(f"  {line}\n" for line in others), sep="", end="", flush=True)
@@ -117,11 +133,11 @@ def side_by_side(
                 for stage in fresh:
                     before = {outcomes[each] for each in needs[stage]}
                     if before & LOST:
-                        finish(stage, "not run")
+                        finish(stage, Ended("not run"))
                     elif stage in changed or before - {"unchanged"}:
                         ready.append(stage)
                     else:
-                        finish(stage, "unchanged")
+                        finish(stage, Ended("unchanged"))
             at_once = min(cores, len(running) + len(ready))
             while len(running) < at_once:
                 stage = ready.pop(0)
@@ -131,12 +147,12 @@ def side_by_side(
             for future in wait(running, None if bar.disable else 1, FIRST_COMPLETED).done:
                 stage, since = running.pop(future)
                 seconds = "" if bar.disable else f" ({time.monotonic() - since:.0f} s)"
-                finish(stage, *future.result(), seconds)
+                finish(stage, future.result(), seconds)
     return not LOST.intersection(outcomes.values())
 
 
-def reproduce(stage: str, at_once: int) -> tuple[str, list[str]]:
-    """Run a stage beside ``at_once - 1`` others; return its outcome and the printed lines."""
+def reproduce(stage: str, at_once: int) -> Ended:
+    """Run a stage beside ``at_once - 1`` others."""
     name = stage if ":" in stage or stage.endswith(".dvc") else f"{MAIN}:{stage}"
     threads = str((os.cpu_count() or 1) // at_once)
     variables = {"OMP_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1", **command.environment()}
@@ -146,14 +162,15 @@ def reproduce(stage: str, at_once: int) -> tuple[str, list[str]]:
         process_group=0,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.PIPE,
         text=True,
         errors="replace",
     ) as process:
         GROUPS.add(process.pid)
-        printed, _ = process.communicate()
+        texts = process.communicate()
         GROUPS.discard(process.pid)
-    return OUTCOMES.get(process.returncode, "failed"), [*filter(str.strip, printed.splitlines())]
+    lines = [[*filter(str.strip, text.splitlines())] for text in texts]
+    return Ended(OUTCOMES.get(process.returncode, "failed"), *lines)
 
 
 def end(number: int, frame: FrameType | None) -> None:

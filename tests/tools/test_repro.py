@@ -34,13 +34,14 @@ class Simulated:
     def run(self, needs: dict[str, list[str]], changed: Container[str]) -> bool:
         return repro.side_by_side(needs, changed, self.stage, cores=2)
 
-    def stage(self, name: str, at_once: int) -> tuple[str, list[str]]:
+    def stage(self, name: str, at_once: int) -> repro.Ended:
         self.log.append(f"start {name} {at_once}")
         time.sleep(0.1)
         self.log.append(f"end {name}")
         if "broken" in name:
-            return "failed", ["first words", "no such luck"]
-        return ("unchanged" if "idle" in name else "ran"), ["first words", f"kl of {name}"]
+            return repro.Ended("failed", ["first words", "no such luck"])
+        outcome = "unchanged" if "idle" in name else "ran"
+        return repro.Ended(outcome, ["first words", f"kl of {name}"], ["10 of 20 epochs"])
 
 
 def test_two_stages_run_in_parallel_after_their_dependencies():
@@ -65,8 +66,10 @@ def test_unchanged_stages_start_only_if_a_dependency_changed(
         "a      unchanged",
         "other  unchanged",
         "b      ran             kl of b",
+        "  10 of 20 epochs",
         "  first words",
         "c      ran             kl of c",
+        "  10 of 20 epochs",
         "  first words",
     ]
     stages = Simulated()
@@ -92,7 +95,7 @@ import time
 from tools import repro
 def run(stage, at_once):
     time.sleep(1.5)
-    return "ran", ["kl 0.07"]
+    return repro.Ended("ran", ["kl 0.07"])
 repro.side_by_side({"talks": [], "quiet": ["talks"]}, {"talks"}, run)
 """
 
