@@ -10,7 +10,7 @@ import pandas as pd
 
 from flows.command_line.wording import shell_words
 from flows.core.errors import UserError
-from flows.core.progress import progress
+from flows.core.progress import progress, timed
 from flows.density.array_density import ArrayDensity
 from flows.density.asking import run
 from flows.density.collector import Collector
@@ -32,7 +32,7 @@ def answers(
     collector = Collector()
     with progress(verb, files.count_rows(path), "row") as bar:
         pieces = pieces_of(path, written, question.adds(density), verb)
-        how: Any = {"source": str(path), "written": written, "on_rows": bar.update}
+        how: Any = {"source": str(path), "written": written, "on_rows": timed(bar)}
         for asked, answer in run(question, density, pieces, collector, **how):
             yield question.rows(density, asked, answer)
     show(collector.notices(), shell_words)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from flows.command_line.streams import answers, pieces_of, write
 from flows.command_line.wording import shell_words
 from flows.core.arrays import Array
 from flows.core.errors import UserError
-from flows.core.progress import progress
+from flows.core.progress import progress, timed
 from flows.core.seeds import numpy_generator
 from flows.density import pictures
 from flows.density.array_density import ArrayDensity
@@ -30,7 +29,6 @@ from flows.density.collector import Collector
 from flows.density.conditions import conditions, event_conditions, parse_conditions
 from flows.density.description import describe
 from flows.density.fitting import fit_table, load_array_density
-from flows.density.frame_density import Density
 from flows.density.question import Question
 from flows.density.questions.draw import Draw
 from flows.density.questions.impute import Impute
@@ -67,9 +65,6 @@ def fit(arguments: argparse.Namespace) -> None:
     options = options_in(arguments, FitOptions)
     read, say = partial(read_table, arguments, options), partial(show, words=shell_words)
     density = fit_table(read, arguments.model, options, on_notices=say)
-    if files.is_csv(arguments.table):  # samples are written in the same format
-        schema = replace(density.schema, written=format_of(arguments))
-        density = Density(density.population, schema, density.record)
     density.save(arguments.output)
     print(density)
 
@@ -92,7 +87,7 @@ def sample(arguments: argparse.Namespace) -> None:
         return files.write(output, found, _written(arguments, density))
     collector, region = Collector(), conditions(density, parse_conditions(density, given))
     with progress("sample", n, "row") as bar:
-        found = rows_of(density, n, seed, region, collector, bar.update)
+        found = rows_of(density, n, seed, region, collector, timed(bar))
         files.write(output, found, _written(arguments, density))
     show(collector.notices(), shell_words)
 
@@ -256,7 +251,7 @@ def _least_likely(
     question, collector = Score(given, missing, tails=not given), Collector()
     with progress("score", files.count_rows(path), "row") as bar:
         pieces = pieces_of(path, written, [*question.adds(density), *ODDITY], "score")
-        how: Any = {"source": str(path), "written": written, "on_rows": bar.update, "first": 1}
+        how: Any = {"source": str(path), "written": written, "on_rows": timed(bar), "first": 1}
         count = arguments.anomalies
         found = pictures.least_likely(density, pieces, question, count, collector, **how)
     if found[0].empty:

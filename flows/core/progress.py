@@ -3,10 +3,14 @@
 import io
 import math
 import sys
+import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
 from tqdm import tqdm
+
+SHORT = 10  # seconds of work that is not announced
 
 
 def progress(name: str | None, total: int | None, unit: str) -> tqdm:
@@ -54,6 +58,26 @@ def announce(bar: tqdm, line: str) -> None:
         print(line, file=sys.stderr)
     else:
         bar.write(line, file=sys.stderr)
+
+
+def timed(bar: tqdm) -> Callable[[int], None]:
+    """Return a function that moves the bar by a number of steps and announces the expected time.
+
+    The time is announced once, after the second call and if it is above ``SHORT``. The steps of the
+    second call are timed, because the first ones may include preparations.
+    """
+    times = [time.monotonic()]
+
+    def update(count: int) -> None:
+        bar.update(count)
+        times.append(time.monotonic())
+        if len(times) == 3 and bar.total is not None:
+            left = (bar.total - bar.n) * (times[2] - times[1]) / max(count, 1)
+            if (expected := times[2] - times[0] + left) > SHORT:
+                line = f"{bar.desc}: {bar.total:,} {bar.unit}s will take about {expected:.0f} s"
+                announce(bar, line)
+
+    return update
 
 
 def show_state(bar: tqdm, text: str) -> None:

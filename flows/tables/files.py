@@ -99,7 +99,7 @@ def read(
         digits = frame[name].dropna().astype(str).str.fullmatch(r"-?(0|[1-9]\d{0,14})")
         if digits.all():
             frame[name] = pd.to_numeric(frame[name])
-    return Table(frame, str(path), types)
+    return Table(frame, str(path), types, written)
 
 
 def count_rows(path: str | Path) -> int | None:

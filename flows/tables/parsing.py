@@ -23,11 +23,13 @@ class Table(NamedTuple):
         frame: the parsed values.
         source: the name of the file; empty for a data frame.
         types: the types of the columns of a data frame, as ``types.type_of`` returns them.
+        written: the format of the file, if it is CSV.
     """
 
     frame: pd.DataFrame
     source: str = ""
     types: Mapping[str, Any] = {}
+    written: Format = PLAIN
 
 
 def default_names(count: int) -> list[str]:
@@ -111,13 +113,12 @@ def apply_missing_policy(table: Table, missing: str = "stop") -> Table:
     ``"stop"`` raises ``TableError`` for a missing value, ``"drop"`` drops rows with a missing
     value, and ``"keep"`` keeps all rows, with ``NaN`` for missing values.
     """
-    frame, source, _ = table
-    is_missing = missing_mask(frame)
+    is_missing = missing_mask(table.frame)
     if missing == "keep":
-        return Table(frame.mask(is_missing), source)
-    if missing == "stop" and (faults := missing_faults(frame, is_missing)):
-        raise TableError(faults, source)
-    return Table(frame[complete_rows(frame)], source)
+        return Table(table.frame.mask(is_missing), table.source)
+    if missing == "stop" and (faults := missing_faults(table.frame, is_missing)):
+        raise TableError(faults, table.source)
+    return Table(table.frame[complete_rows(table.frame)], table.source)
 
 
 def complete_rows(frame: pd.DataFrame) -> Mask:

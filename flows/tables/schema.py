@@ -62,7 +62,8 @@ class Schema:
         kind.
         """
         fields, names, unlearned, sample, notices = learn(table, options)
-        return cls(fields, names, unlearned, tuple(options["na"])), sample, notices
+        na = tuple(options["na"])
+        return cls(fields, names, unlearned, na, written=table.written), sample, notices
 
     @classmethod
     def of(cls, fields: Sequence[Field]) -> Schema:

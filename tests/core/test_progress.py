@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from tqdm import tqdm
 
-from flows.core.progress import progress, show_state
+from flows.core.progress import progress, show_state, timed
 
 
 class ZMQInteractiveShell:
@@ -63,3 +63,17 @@ def test_without_a_terminal_progress_is_one_line_per_minute(capfd, monkeypatch):
     lines = [line for line in capfd.readouterr().err.replace("\r", "").split("\n") if line.strip()]
     assert len(lines) in (2, 3)
     assert re.match(r"fit: \d+ of 1000 steps after 0[123]:\d\d, at work", lines[0])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [((3, 5), "score: 10,000 rows will take about 41 s\n"), ((3, 3.1), "")],
+)
+def test_the_time_of_long_work_is_expected_from_its_second_part(capfd, monkeypatch, seconds, said):
+    now = iter([0, *seconds, 60])
+    monkeypatch.setattr("flows.core.progress.time.monotonic", lambda: next(now))
+    with progress("score", 10_000, "row") as bar:
+        update = timed(bar)
+        for _ in range(3):
+            update(500)
+    assert capfd.readouterr().err == said

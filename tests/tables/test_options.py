@@ -37,7 +37,7 @@ from sklearn.base import clone
 import flows
 from flows.__main__ import main
 from flows.command_line import verbs
-from flows.density import fitting
+from flows.density import estimator as estimators, fitting
 
 for each in (flows.fit, flows.inspect, flows.DensityEstimator, flows.DensityRegressor):
     assert inspect.signature(each).parameters["colour"].default is None
@@ -51,7 +51,8 @@ class Fitted(dict):
     save = lambda self, path: fits.append(self)
 
 fits, rows = [], np.eye(3)
-fitting.fit_table = verbs.fit_table = lambda read, model, options, **_: Fitted(options)
+for module in (fitting, verbs, estimators):
+    module.fit_table = lambda read, model, options, **_: Fitted(options)
 fits.append(flows.fit(rows, colour="red"))
 estimator = clone(flows.DensityEstimator().set_params(colour="red"))
 assert estimator.get_params()["colour"] == "red"
