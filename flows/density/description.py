@@ -25,11 +25,14 @@ def describe(population: Population, schema: Schema, record: Record | None) -> s
     about = population.description
     settings = sorted(about.get("settings", {}).items())  # in the order of a file
     model = about.get("model", type(population).__name__)
-    count = _count(population.network_count, "network" if model in registry.names() else "member")
-    if mixtures := population.members - population.network_count:
-        of_mixtures = _count(mixtures, "member" if model == "mixture" else "mixture")
-        count = f"{count} and {of_mixtures}" if population.network_count else of_mixtures
-    lines = [f"{model} of {', '.join([count, *(f'{key} {value}' for key, value in settings)])}"]
+    networks, mixtures = population.network_count, population.members - population.network_count
+    words = [f"{key} {value}" for key, value in settings]
+    if networks and mixtures:
+        both = f"{_count(networks, 'network')} and {_count(mixtures, 'mixture')}"
+        lines = [f"{both}; {model} with {', '.join(words)}" if words else both]
+    else:
+        noun = "network" if networks and model in registry.names() else "member"
+        lines = [f"{model} of {', '.join([_count(population.members, noun), *words])}"]
     gaps = [0] * len(schema.fields) if record is None else record.gaps or [0] * len(schema.fields)
     lines += [_column(*pair) for pair in zip(schema.fields, gaps, strict=True)]
     lines += [f"column {each.name}: {each.details}" for each in schema.unlearned]

@@ -92,8 +92,9 @@ def _of_samples(density: ArrayDensity, rows: Array, model: str) -> Figure:
     if name not in registry.names():
         raise UserError(f"{model} is a reference; only models can be drawn")
     samples = {"samples": np.concatenate([*density.draw(max(len(rows), SAMPLES))])}
-    cls = registry.find(name)
-    row = Row(name, cls.label, cls.color, {}, pd.DataFrame(), samples, is_model=True)
+    row = Row(
+        name, "the fit", registry.find(name).color, {}, pd.DataFrame(), samples, is_model=True
+    )
     scene = Scene(rows=[row], columns=drawn(density.columns), data=rows, test=rows)
     figure: Any = draw("pairs.png" if len(density.columns) > 1 else "margins.png", scene)
     return figure

@@ -91,7 +91,7 @@ def test_members_count_networks_and_the_batch_shape_counts_mixtures(density: flo
     assert population.history["train_nll"].shape[1] == 10
     steps = [member.steps is None for member in density.record.members]
     assert steps == [False] * 10 + [True] * 10
-    assert str(density).startswith("nsf of 10 networks and 10 mixtures")
+    assert str(density).startswith("10 networks and 10 mixtures; nsf with bins")
     assert str(density).count("5 mixtures with preprocessing") == 2
 
 
