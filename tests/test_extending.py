@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from pipeline import ROOT, expand, text
+from pipeline import ROOT, expand, make_clone, text
 
 from flows.bijections.check import check_bijection
 from flows.core.errors import UserError
@@ -24,6 +24,13 @@ BLOCKS: dict[str, str] = dict(
     re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", text("docs/extending.md"), flags=re.S)
 )
 CODE = "flows/models/nice.py"
+# The line of each file below which the page puts a block
+HEADINGS = {
+    "params.yaml": "models:",
+    "tests/tiny.yaml": "models:",
+    "docs/settings.md": r"\| key .* \| class \|\n",
+    "dvc.yaml": "  - code:",
+}
 test_models = import_module("models.test_models")  # tests/models/test_models.py
 # The tests of every model: those whose only argument is a name
 CHECKS = [
@@ -47,17 +54,17 @@ def models(tmp_path: Path, models_of: Callable[[Path], None]) -> Iterator[Path]:
     sys.modules.pop("flows.models.nice", None)
 
 
-def inserted(path: str, heading: str) -> str:
-    """Return a file of the pipeline with its block of the page inserted below a heading."""
-    head, line, rest = re.split(rf"^({heading}.*\n)", text(path), flags=re.M)
+def inserted(path: str) -> str:
+    """Return a file with its block of the page inserted below its heading."""
+    head, line, rest = re.split(rf"^({HEADINGS[path]}.*\n)", text(path), flags=re.M)
     return head + line + BLOCKS[path] + rest
 
 
-def test_the_page_adds_one_file_one_section_its_rows_and_one_line() -> None:
-    assert BLOCKS.keys() == {CODE, "params.yaml", "docs/settings.md", "dvc.yaml"}
-    params = yaml.safe_load(inserted("params.yaml", "models:"))
+def test_the_page_adds_one_file_its_settings_and_one_line() -> None:
+    assert BLOCKS.keys() == {CODE, *HEADINGS}
+    params = yaml.safe_load(inserted("params.yaml"))
     assert schema.check_all(params).architecture("nice") == registry.architecture("nice")
-    stages = expand(yaml.safe_load(inserted("dvc.yaml", "  - code:")), params)
+    stages = expand(yaml.safe_load(inserted("dvc.yaml")), params)
     assert CODE in stages["train@nice"]["deps"]
     assert CODE in stages["evaluate@nice"]["deps"]
 
@@ -77,6 +84,18 @@ def test_the_coupling_of_the_page_is_a_bijection() -> None:
 def test_two_models_with_one_label_are_refused(models: Path) -> None:
     same = BLOCKS[CODE].replace('"NICE"', '"RealNVP"')
     (models / "nice.py").write_text(same, encoding="utf-8")
-    params = yaml.safe_load(inserted("params.yaml", "models:"))
+    params = yaml.safe_load(inserted("params.yaml"))
     with pytest.raises(UserError, match=r"models\.\w+: its label, RealNVP, is also that of models"):
         schema.check_all(params)
+
+
+@pytest.mark.slow
+def test_the_tests_pass_in_a_checkout_that_follows_the_page(tmp_path: Path) -> None:
+    clone = make_clone(tmp_path, text("params.yaml"))
+    for name, block in BLOCKS.items():
+        changed = inserted(name) if name in HEADINGS else block
+        (clone.folder / name).write_text(changed, encoding="utf-8")
+    words = ["-p", "no:xdist", "-m", "not slow", "tests/models", "tests/stages/pipeline"]
+    words += ["tests/test_documents.py", "-k", "nice or pipeline or settings or known"]
+    done = clone.run(sys.executable, "-m", "pytest", *words, check=False, merge=True)
+    assert done.returncode == 0, done.stdout
