@@ -80,9 +80,10 @@ def train(
     if device == "cuda" and (auto or not isinstance(population, Flow)):
         raise ValueError("device = 'cuda': only flows with the fixed recipe can be trained there")
     is_default = settings.batch_size == TrainingSettings.model_fields["batch_size"].default
-    if not is_default and settings.batch_size > len(rows):
+    count = len(population.rows(rows, "train", may_have_gaps=auto))
+    if not is_default and settings.batch_size > count:
         raise ValueError(
-            f"batch_size = {settings.batch_size}: must be at most {len(rows)}, the number of rows"
+            f"batch_size = {settings.batch_size}: must be at most {count}, the number of rows"
         )
     task = Task(rows, test, settings, on_log, name)
     if auto:

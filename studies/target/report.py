@@ -242,8 +242,8 @@ def against_published(study: Study, scores: pd.DataFrame, first: str) -> str:
         gap = published_gap(largest, place, PUBLISHED[0])
         difference, half = gaps.mean() - gap, np.nan
         if len(gaps) > 1:
-            # The gaps of TabPFN-2.5 are not published by split. If they vary between splits as ours do,
-            # the deviation of the difference is at most twice the deviation of ours.
+            # The gaps of TabPFN-2.5 are not published by split. If they vary between splits as ours
+            # do, the deviation of the difference is at most twice the deviation of ours.
             error = 2 * gaps.std(ddof=1) / np.sqrt(len(gaps))
             half = stats.t.ppf(0.975, len(gaps) - 1) * error
         differences.append(difference)

@@ -195,7 +195,9 @@ def test_errors_come_without_notices_and_notices_before_training(tmp_path, capsy
     assert len(notices) == 3
 
 
-def test_help_and_the_error_for_an_unknown_model_list_the_models_of_the_library(folder, tmp_path, capsys):
+def test_help_and_the_error_for_an_unknown_model_list_the_models_of_the_library(
+    folder, tmp_path, capsys
+):
     said = error(capsys, "fit", folder / "t.csv", "-o", tmp_path / "m", "--model=nothing")
     names = said.partition("these are: ")[2].split(", ")
     assert {"flow_matching", "glow", "nsf", "realnvp", "vae"} <= set(names)

@@ -286,7 +286,7 @@ INVALID_ROWS = {  # fault: (train, test), the error and its message
     "rows for other members": (
         (np.zeros((60, 2, 2)), None),
         ValueError,
-        r"^train: expected rows of shape \(n, 2\), or \(\.\.\., 3 or 1, 2\); got \(60, 2, 2\)$",
+        r"^train: expected rows of shape \(n, 2\), or \(n, 3, 2\) .* member; got \(60, 2, 2\)$",
     ),
     "two axes of rows": (
         (np.zeros((4, 15, 1, 2)), None),
@@ -369,7 +369,8 @@ def test_train_rejects_a_reference():
         (
             rows(dim=3),
             ValueError,
-            r"^points: expected rows of shape \(n, 2\), or \(\.\.\., 3 or 1, 2\); got \(60, 3\)$",
+            r"^points: expected rows of shape \(n, 2\), or \(n, 3, 2\) with own rows for each "
+            r"member; got \(60, 3\)$",
         ),
         (np.zeros(2), ValueError, r"got \(2,\)$"),
         (np.zeros((5, 4, 2)), ValueError, r"got \(5, 4, 2\)$"),

@@ -69,7 +69,8 @@ THOUSANDS = lines(["a,b"], a='"{i},234"')
         ("a,b\n", "holds no rows"),
         (
             PLAIN + "red,2\n",
-            "'red', which is not a number; to learn labels, pass --column a=category",
+            "'red', which is not a number; to mark missing values, pass --na red; to learn labels, "
+            "pass --column a=category",
         ),
         (PLAIN + "inf,2\n", "column a, row 31 holds inf"),
         (
