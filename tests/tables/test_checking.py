@@ -114,7 +114,7 @@ def test_nearly_collinear_columns_large_offsets_and_few_rows_are_accepted():
         (0, 0.1, "--column age=count:0.1"),
         (0, 25.0, "--column age=count:25"),
         (-20, 1.0, "--column age=integer"),
-        (0.5, 1.0, "; samples lie between the steps"),
+        (0.5, 1.0, "; samples are not rounded to the steps"),
     ],
 )
 def test_a_rounded_column_gets_its_step_and_a_notice_with_advice(start, step, said):

@@ -71,7 +71,7 @@ class Number(Field):
         if self.may_be_whole and whole.holds(x).all():
             advice = ((f"draw samples in steps of {step:g}", SetKind(self.name, whole.word)),)
             return [Notice(problem, self.name, advice=advice)]
-        return [Notice(f"{problem}; samples lie between the steps", self.name)]
+        return [Notice(f"{problem}; samples are not rounded to the steps", self.name)]
 
     @property
     def cell(self) -> float:
