@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,18 +116,9 @@ def _number(value: float | None, spread: float | None, digits: int) -> str:
     return f"{value:.{digits}f}\u00b1{spread:.{digits}f}" if value or spread else "0"
 
 
-def section(file: str, heading: str = "") -> str:
-    """Return the content of a file, or its section with the given heading, without pictures.
-
-    Raises ``UserError`` if the file has no such section.
-    """
-    text = Path(file).read_text(encoding="utf-8")
-    if heading:
-        _, found, rest = text.partition(f"\n### {heading}\n")
-        if not found:
-            raise UserError(f"{file}: the section {heading!r} is missing")
-        text = rest.partition("\n#")[0]
-    return "\n".join(line for line in text.splitlines() if not line.startswith("![")).strip()
+def scale() -> str:
+    """Return the tables of time and memory of ``benchmarks/``."""
+    return Path("benchmarks/scale.md").read_text(encoding="utf-8").strip()
 
 
 def speed() -> str:
@@ -196,8 +186,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "results": table,
     "data sets": data_sets,
     "data sets in short": data_sets_in_short,
-    "claims": partial(section, "studies/claims/claims.md", "Verdicts"),
-    "scale": partial(section, "benchmarks/scale.md"),
+    "scale": scale,
     "speed": speed,
     "seconds": seconds,
 }

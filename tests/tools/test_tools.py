@@ -79,18 +79,10 @@ def test_a_repository_without_a_commit_cannot_be_verified(folder: Path):
 @pytest.mark.parametrize("after", ["", "text\n<!-- other: a comment -->\n<!-- end -->\n"])
 def test_a_document_without_an_end_mark_is_rejected(tmp_path: Path, after: str):
     path = tmp_path / "page.md"
-    mark = table.MARK.format("claims")
+    mark = table.MARK.format("scale")
     path.write_text(f"before\n{mark}\nold\n{after}", encoding="utf-8")
-    with pytest.raises(UserError, match=r"page\.md: <!-- end --> is missing after <!-- claims: "):
+    with pytest.raises(UserError, match=r"page\.md: <!-- end --> is missing after <!-- scale: "):
         table.updated(path)
-
-
-def test_a_missing_section_of_a_file_is_rejected(tmp_path: Path):
-    path = tmp_path / "page.md"
-    path.write_text("# Page\n\n### Old\n\nText\n\n### New\n", encoding="utf-8")
-    assert table.section(str(path), "Old") == "Text"
-    with pytest.raises(UserError, match=r"page\.md: the section 'Other' is missing"):
-        table.section(str(path), "Other")
 
 
 def test_make_prints_help_with_all_targets():
