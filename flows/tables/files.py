@@ -5,7 +5,7 @@ data frame whose index holds row numbers: 1 is the first row below the names. Pi
 hold the text of the file. Every error of reading is a ``TableError`` that names the file.
 """
 
-import csv
+import codecs
 import gzip
 import re
 import sys
@@ -32,16 +32,7 @@ SPACES = r"\s+"  # the only separator of several characters
 ROWS_PER_PIECE = 50_000  # limits the memory
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".csv.gz": ",", ".tsv.gz": "\t"}
 ENDINGS = (*SEPARATORS, ".parquet")
-OTHER_ENCODING = "is text in another encoding"
-# Files that are not text in the expected encoding: first bytes, problem, and encoding to advise
-FOREIGN = (
-    (b"PK", "is a spreadsheet or an archive; save it as a CSV file", ""),
-    (b"\x1f\x8b", "is compressed by gzip; rename it to .csv.gz", ""),
-    (b"PAR1", "is a Parquet file; rename it to .parquet", ""),
-    (b"\xff\xfe", OTHER_ENCODING, "utf-16"),
-    (b"\xfe\xff", OTHER_ENCODING, "utf-16"),
-    (b"", f"{OTHER_ENCODING}; find out which one it was saved in", "cp1252"),
-)
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read(
@@ -150,24 +141,33 @@ def stream(
     except TableError:
         raise
     except UnicodeError:
-        with _open(path, "rb") as file:
-            start = file.read(4)
-        problem, encoding = next(each[1:] for each in FOREIGN if start.startswith(each[0]))
-        raise _fault(path, problem, **({"encoding": encoding} if encoding else {})) from None
-    except LookupError as error:  # of an unknown encoding
-        raise _fault(path, one_line(error)) from None
-    except (OSError, EOFError, ValueError, csv.Error, zlib.error) as error:
-        # Pandas and Arrow raise a ValueError for a damaged file, too
-        cause = getattr(error, "strerror", None) or f"is not a table: {one_line(error)}"
+        raise _wrong_encoding(path, written.encoding) from None
+    except (OSError, EOFError, ValueError, LookupError, zlib.error) as error:
+        # Pandas and Arrow raise a ValueError for a damaged file; a LookupError names an encoding
+        reader = "pandas.read_csv" if is_csv(path) else "pyarrow.parquet"
+        cause = getattr(error, "strerror", None) or f"{reader}: {one_line(error)}"
         raise _fault(path, cause) from None
     if first == 1:
         raise _fault(path, "holds no rows")
 
 
-def _fault(path: str | Path, problem: str, **options: str) -> TableError:
+def _fault(
+    path: str | Path, problem: str, aim: str = "read the file", **options: str
+) -> TableError:
     """Return an error about a file, with the advice to use ``options`` of ``Format``, if any."""
-    advice = (("read the file", SetFormat.of(**options)),) if options else ()
+    advice = ((aim, SetFormat.of(**options)),) if options else ()
     return TableError([Notice(problem, advice=advice)], str(path))
+
+
+def _wrong_encoding(path: Path, encoding: str) -> TableError:
+    """Return the error about a file that is not text in the ``encoding``."""
+    problem = f"is not {encoding.upper()} text"
+    with _open(path, "rb") as file:
+        if file.read(2) in UTF_16:
+            return _fault(path, problem, encoding="utf-16")
+    advice = {"encoding": "cp1252"} if encoding == PLAIN.encoding else {}
+    aim = "read a file that Excel saved in Western Europe"
+    return _fault(path, problem, aim, **advice)
 
 
 def is_csv(path: str | Path) -> bool:
@@ -195,36 +195,33 @@ def _csv(path: Path, written: Format, rows: int) -> Iterator[pd.DataFrame]:
         raise _fault(path, rf"sep = {separator!r}: must be one character, or '\s+' for spaces")
     # With or without a byte-order mark
     encoding = re.sub("^utf-?8$", "utf-8-sig", written.encoding, flags=re.IGNORECASE)
-    above, separator, names = _heading(path, separator, encoding)
+    above, separator, lines = _start(path, separator, encoding)
+    how: Any = {"encoding": encoding, "sep": separator, "skiprows": above, "dtype": object}
+    how |= {"na_filter": False, "skipinitialspace": True}
+    # The names as the file has them: pandas would change empty and repeated ones
+    first = pd.read_csv(path, header=None, nrows=1, **how).iloc[0].str.strip()
+    if len(first) == 1:
+        _check_separator(path, lines)
+    names = [name or f"Unnamed: {place}" for place, name in enumerate(first)]
     for name in names:
         position(names, name, str(path))  # raises TableError for a repeated name
-    as_written: Any = {"dtype": object, "na_filter": False, "skipinitialspace": True}
-    where: Any = {"encoding": encoding, "sep": separator, "skiprows": above, "names": names}
-    with pd.read_csv(path, header=0, chunksize=rows, **where, **as_written) as pieces:
-        try:
-            for piece in pieces:
-                if not isinstance(piece.index, pd.RangeIndex):
-                    raise ValueError(
-                        "its rows have more fields than its first line has names; "
-                        "name every column there, and end no line with a separator"
-                    )
-                yield piece
-        except pd.errors.ParserError as error:
-            ragged = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
-            if not ragged:
-                raise
-            columns, line, fields = ragged.groups()
-            raise ValueError(
-                f"line {line} holds {fields} fields, and the first line names {columns} columns"
-            ) from None
+    with pd.read_csv(path, header=0, names=names, chunksize=rows, **how) as pieces:
+        for piece in pieces:
+            if not isinstance(piece.index, pd.RangeIndex):  # pandas took columns as the index
+                problem = "its rows have more fields than its first line has names"
+                advice = "name every column, and end no line with a separator"
+                raise _fault(path, f"{problem}; {advice}")
+            yield piece
 
 
-def _heading(path: Path, separator: str, encoding: str) -> tuple[int, str, list[str]]:
-    """Return the number of lines above the names of a CSV file, its separator, and the names.
+def _start(path: Path, separator: str, encoding: str) -> tuple[int, str, tuple[str, str]]:
+    """Return the number of lines above the names of a CSV file, its separator, and two lines.
 
-    The lines above may be comments, empty lines, and ``sep=;``, which spreadsheets write.
+    The lines above may be comments, empty lines, and ``sep=;``, which spreadsheets write. The two
+    lines are the line of the names and the next one. Raises ``UnicodeError`` for text in another
+    encoding.
     """
-    with _open(path, "rt", encoding=encoding, newline="") as file:
+    with _open(path, "rt", encoding=encoding) as file:
         above, line = 0, ""
         for line in file:
             declared = re.fullmatch(r"sep=(.)\s*", line)
@@ -232,25 +229,19 @@ def _heading(path: Path, separator: str, encoding: str) -> tuple[int, str, list[
             if line.strip() and not declared and not line.startswith("#"):
                 break
             above += 1
-        names = line.split()
-        if separator != SPACES:
-            reader = csv.reader(chain([line], file), delimiter=separator, skipinitialspace=True)
-            names = [name.strip() for name in next(reader, [])]
-        below = next(file, "")
-    if "\0" in line:
-        raise _fault(path, OTHER_ENCODING, encoding="utf-16-le")
-    for other in ";\t|," if len(names) == 1 else ";\t|" if separator == "," else "":
-        if other != separator and 0 < line.count(other) <= below.count(other):
-            has_comma = other != "," and re.search(r"\d,\d", below)
+        if "\0" in line:
+            raise UnicodeError("UTF-16 or a binary file")
+        return above, separator, (line, next(file, ""))
+
+
+def _check_separator(path: Path, lines: tuple[str, str]) -> None:
+    """Raise ``TableError`` if another separator splits the ``lines`` of a file with one column."""
+    for other in (";", "\t", "|", ",", SPACES):
+        names, fields = (len(line.split(None if other == SPACES else other)) for line in lines)
+        if 1 < names == fields:
+            has_comma = other != "," and re.search(r"\d,\d", lines[1])
             options = {"sep": other} | ({"decimal": ","} if has_comma else {})
             raise _fault(path, "has another separator", **options)
-    if len(names) == 1 and len(line.split()) == len(below.split()) > 1:
-        raise _fault(path, "has another separator", sep=SPACES)
-    are_numbers = all(re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", name.lower()) for name in names)
-    if names and are_numbers and (above or "." in line or len({*names}) < len(names)):
-        called = f"its columns are called {', '.join(names)}"
-        raise _fault(path, f"{called}; write a line of names above that does not begin with #")
-    return above, separator, [name or f"Unnamed: {place}" for place, name in enumerate(names)]
 
 
 def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:

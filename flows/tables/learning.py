@@ -134,7 +134,8 @@ class _Learner:
         sample = Sample(rows, checked.copies, checked.copies, len(self.targets))
         sample = self._with_roles(sample, kept)
         self.notices += checked.notices
-        if self.source and all(re.fullmatch(r"-?\d+", name) for name in self.frame):
+        number = r"[-+]?[\d.]+(e[-+]?\d+)?"
+        if self.source and all(re.fullmatch(number, name.lower()) for name in self.frame):
             problem = (
                 f"the columns are called {', '.join(self.frame)}; if this is a row of the file"
             )

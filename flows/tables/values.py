@@ -47,12 +47,8 @@ FORMATS: tuple[dict[str, str], ...] = (
     {"decimal": ",", "thousands": " "},
     {"thousands": "'"},
 )
-# Signs in a number that is written as text: a pattern, its replacement, and the problem
-SIGNS = (
-    ("%", "", "which is a number with a percent sign; remove the sign"),
-    ("[$€£¥]", "", "which is a number with a currency sign; remove the sign"),
-    ("[\u2212\u2013]", "-", "which is a number with a long minus sign; write -"),
-)
+# Signs around a number that no format allows, as in 12% and $5
+SIGNS = "^[-+\u2212\u2013$€£¥ ]+|[%$€£¥ ]+$"
 
 
 def parse_values(
@@ -138,9 +134,9 @@ def as_numbers(column: pd.Series, written: Format = PLAIN) -> Array:
     """
     if column.dtype.kind not in "iuf":
         column = column.astype(object)
-    if written.thousands:  # three digits must follow: 1,5 is not 15
+    if written.thousands:  # not in 1,5 and 0,040
         mark = r"\s" if written.thousands.isspace() else re.escape(written.thousands)
-        groups = rf"(?<=\d){mark}(?=\d{{3}}(?!\d))"
+        groups = rf"(?<=\d)(?<!\b0){mark}(?=\d{{3}}(?!\d))"
         column = column.astype(str).str.replace(groups, "", regex=True)
     if written.decimal != ".":  # 1.5 is not a number then
         swapped = {ord(written.decimal): ".", ord("."): written.decimal}
@@ -171,14 +167,16 @@ def to_floats(values: pd.Series, name: str, *, is_fit: bool) -> Array:
     if isinstance(value, float):
         raise TableError([Notice(f"holds {value}, which is not finite", name, row)])
     texts = values[np.isnan(found) & ~is_missing].astype(str).head(SOME)
-    problem: str = "which is not a number"
+    problem = "which is not a number"
     advice: Advice = (("learn labels", SetKind(name, "category")),) if is_fit else ()
-    readings = _readings(texts)
-    best = max(readings, key=lambda reading: readings[reading].sum())
-    if readings[best].any():
-        problem, advice = best
-        first = int(readings[best].argmax())
-        value, row = texts.iloc[first], texts.index[first]
+    numbers = texts[are_numbers(texts)]
+    if len(numbers):  # in another format
+        best = max(FORMATS, key=lambda options: _are_finite(numbers, options).sum())
+        if (reads := _are_finite(numbers, best)).any():
+            numbers, advice = numbers[reads], (("read it as a number", SetFormat.of(**best)),)
+        else:
+            problem, advice = "which is not a number such as -12", ()
+        value, row = numbers.iloc[0], numbers.index[0]
     raise TableError([Notice(f"holds {value!r}, {problem}", name, row, advice)])
 
 
@@ -191,24 +189,11 @@ def label_text(label: Any) -> str:
 
 
 def are_numbers(words: pd.Series) -> Mask:
-    """Return which words are numbers in any of the ``FORMATS``, ``(n,)``."""
-    return np.any([*_readings(words).values()], axis=0)
+    """Return which words are numbers in any of the ``FORMATS``, ``(n,)``, also with ``SIGNS``."""
+    bare = words.str.replace(SIGNS, "", regex=True)
+    return np.any([_are_finite(bare, options) for options in FORMATS], axis=0)
 
 
-def _readings(words: pd.Series) -> Mapping[tuple[str, Advice], Mask]:
-    """Return which words are numbers, ``(n,)``, for each of several ways to write numbers.
-
-    The keys are the problem with such words, and the advice.
-    """
-    readings: dict[tuple[str, Advice], Mask] = {}
-    for options in FORMATS:
-        advice: Advice = (("read it as a number", SetFormat.of(**options)),)
-        found = np.isfinite(as_numbers(words, Format(**options)))
-        if "thousands" in options:  # 0,040 is not 40
-            found &= ~words.str.match(rf"[-+]?0{re.escape(options['thousands'])}").to_numpy(bool)
-        readings["which is not a number", advice] = found
-    for sign, plain, problem in SIGNS:
-        bare = words.str.replace(sign, plain, regex=True)
-        each = [np.isfinite(as_numbers(bare, Format(**options))) for options in FORMATS]
-        readings[problem, ()] = np.any(each, axis=0)
-    return readings
+def _are_finite(words: pd.Series, options: Mapping[str, str]) -> Mask:
+    """Return which words are finite numbers in the format of the ``options``, ``(n,)``."""
+    return np.isfinite(as_numbers(words, Format(**options)))

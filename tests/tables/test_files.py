@@ -65,7 +65,7 @@ THOUSANDS = lines(["a,b"], a='"{i},234"')
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("", "is not a table"),
+        ("", "pandas.read_csv: No columns to parse from file"),
         ("a,b\n", "holds no rows"),
         (
             PLAIN + "red,2\n",
@@ -85,15 +85,15 @@ THOUSANDS = lines(["a,b"], a='"{i},234"')
             lines(["a,b"], b=""),
             "b holds no value in any row; to leave the column out, pass --drop b",
         ),
-        (PLAIN + "12%,3\n", "'12%', which is a number with a percent sign; remove the sign"),
-        (lines(["a,b"], a='"{i},5 %"'), "which is a number with a percent sign"),
-        (lines(["a,b"], a="${i}"), "which is a number with a currency sign; remove the sign"),
-        (lines(["a,b"], a="\u2212{i}"), "which is a number with a long minus sign; write -"),
-        (PLAIN + "3,4,5\n", "line 32 holds 3 fields, and the first line names 2 columns"),
+        (PLAIN + "12%,3\n", "column a, row 31 holds '12%', which is not a number such as -12"),
+        (lines(["a,b"], a='"{i},5 %"'), "holds '1,5 %', which is not a number"),
+        (lines(["a,b"], a="-${i}"), "holds '-$1', which is not a number"),
+        (lines(["a,b"], a="\u2212{i}"), "holds '\u22121', which is not a number"),
+        (PLAIN + "3,4,5\n", "Error tokenizing data. C error: Expected 2 fields in line 32, saw 3"),
         (lines(["a,b"], b="1,"), "more fields than its first line has names; name every"),
         (lines(["A title", "a,b"]), "more fields than its first line has names; name every"),
         (SEMICOLONS, "has another separator; to read the file, pass --sep ';' --decimal ,"),
-        (lines(["width, mm;b"], a="{i},5", apart=";"), "--sep ';' --decimal ,"),
+        (lines(["a|b"], apart="|"), "has another separator; to read the file, pass --sep '|'"),
         (lines(["a\tb"], apart="\t"), r"has another separator; to read the file, pass --sep '\t'"),
         (lines(["a  b"], apart="  "), r"has another separator; to read the file, pass --sep '\s+'"),
         (
@@ -107,8 +107,6 @@ THOUSANDS = lines(["a,b"], a='"{i},234"')
         (lines(["a,b"], a='"{i}.234,5"'), "pass --decimal , --thousands ."),
         (lines(["a,b"], a="{i} 234"), "pass --thousands ' '"),
         (lines(["a,b"], a='"0,{square:03}"'), "to read it as a number, pass --decimal ,"),
-        (lines([]), "its columns are called 1.5, 1; write a line of names above"),
-        (lines(["#a,b"], a="1"), "a line of names above that does not begin with #"),
         ("age,age\n1,2\n", "2 columns are called age; rename them"),
         (
             lines([",b"], a="p{i}"),
@@ -126,12 +124,15 @@ THOUSANDS = lines(["a,b"], a='"{i},234"')
             lines(["a,b"], b="x"),
             "b holds 'x' in every row; to leave the column out, pass --drop b",
         ),
-        ('a,b\n"1,2\n', "is not a table"),
-        (lines(["gr\u00f6\u00dfe,b"]).encode("latin-1"), "--encoding cp1252"),
-        (PLAIN.encode("utf-16"), "--encoding utf-16"),
-        (PLAIN.encode("utf-16-le"), "--encoding utf-16-le"),
-        (b"PK\x03\x04\xff", "is a spreadsheet or an archive; save it as a CSV file"),
-        (gzip.compress(PLAIN.encode()), "is compressed by gzip; rename it to .csv.gz"),
+        ('a,b\n"1,2\n', "pandas.read_csv: Error tokenizing data. C error: EOF inside string"),
+        (
+            lines(["gr\u00f6\u00dfe,b"]).encode("latin-1"),
+            "is not UTF-8 text; to read a file that Excel saved in Western Europe, pass "
+            "--encoding cp1252",
+        ),
+        (PLAIN.encode("utf-16"), "is not UTF-8 text; to read the file, pass --encoding utf-16"),
+        (PLAIN.encode("utf-16-le"), "is not UTF-8 text"),
+        (gzip.compress(PLAIN.encode()), "is not UTF-8 text"),
     ],
 )
 def test_errors_in_a_csv_file_are_one_line_with_a_remedy(tmp_path, content, said):
@@ -152,7 +153,7 @@ def test_errors_in_a_csv_file_are_one_line_with_a_remedy(tmp_path, content, said
         (lines(["a b"], apart="   "), {"sep": r"\s+"}),
         (lines(["a\tb"], apart="\t"), {"sep": r"\t"}),
         (
-            lines(["a;b"], a="{i},5", b="0.{square:03}", apart=";"),
+            lines(["a;b"], a="{i},5", b="{square}", apart=";"),
             {"sep": ";", "decimal": ",", "thousands": "."},
         ),
         (PLAIN.encode("utf-16"), {"encoding": "utf-16"}),
@@ -165,6 +166,24 @@ def test_irregular_csv_files_are_read_correctly(tmp_path, content, options):
     columns, values, *_ = learned(table.read(path, {}, Format(**options)), {})
     assert [column.name for column in columns] == ["a", "b"]
     assert (values == [[i + 0.5, i * i] for i in range(1, 31)]).all()
+
+
+def test_three_digits_follow_a_mark_between_thousands(tmp_path):
+    content = lines(["a;b"], a="1.{square:03},5", apart=";")
+    path = write(tmp_path / "t.csv", content)
+    written = Format(sep=";", decimal=",", thousands=".")
+    found = table.read(path, {}, written).frame["a"]
+    assert found.tolist() == [1000.5 + i * i for i in range(1, 31)]
+    write(path, content.replace("1.001,5", "0.125"))  # is not 125
+    with pytest.raises(UserError, match=r"column a, row 1 holds '0.125', which is not a number"):
+        learned(table.read(path, {}, written), {})
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "klingon"])
+def test_a_wrong_encoding_is_named(tmp_path, encoding):
+    path = write(tmp_path / "t.csv", b"PK\x03\x04,\x00\n1,2\n")
+    with pytest.raises(UserError, match=r"(is not CP1252 text|unknown encoding: klingon)$"):
+        table.read(path, {}, Format(encoding=encoding))
 
 
 @pytest.mark.parametrize("written", [Format(decimal=","), Format(thousands=",")])
@@ -276,13 +295,16 @@ def test_a_failed_write_leaves_no_file(tmp_path, name):
     assert [each.name for each in tmp_path.iterdir()] == ["t.csv"]
 
 
-def test_integer_column_names_of_a_file_get_a_notice(tmp_path):
-    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(30, 2)), columns=["17", "-3"])
+@pytest.mark.parametrize("names", [("17", "-3"), ("1.5", "2E-7")])
+def test_numbers_as_column_names_of_a_file_get_a_notice(tmp_path, names):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(30, 2)), columns=names)
     frame.to_csv(tmp_path / "t.csv", index=False)
     (notice,) = learned(table.read(tmp_path / "t.csv"), {}).notices
-    said = "the columns are called 17, -3; if this is a row of the file, write a line of names"
-    assert notice.text(shell_words).startswith(said)
-    assert learned(parsing.parse(frame, {"17": "", "-3": ""}), {}).notices == []
+    called = (
+        f"the columns are called {', '.join(names)}; if this is a row of the file, write a line"
+    )
+    assert notice.text(shell_words).startswith(called)
+    assert learned(parsing.parse(frame, dict.fromkeys(names, "")), {}).notices == []
 
 
 def test_rows_are_counted_for_the_progress_bar(tmp_path):

@@ -35,9 +35,9 @@ def test_complex_numbers_are_refused_and_lose_no_part(kind):
     assert density.log_prob(real.assign(other=1j)).shape == (60,)  # other columns are ignored
 
 
-def test_a_message_on_a_format_names_a_value_in_this_format():
+def test_a_message_names_a_number_in_another_format_before_other_text():
     values = pd.Series(["-", "45.5%", "46%"], dtype=object)
-    with pytest.raises(TableError, match=r"row 1 holds '45.5%', which is a number with a percent"):
+    with pytest.raises(TableError, match=r"row 1 holds '45.5%', which is not a number such as -12"):
         to_floats(values, "share", is_fit=True)
 
 

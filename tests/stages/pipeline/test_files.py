@@ -67,13 +67,13 @@ def table(last: object) -> str:
     ("content", "word"),
     [
         (None, "No such file"),
-        ("", "is not a table"),
+        ("", "pandas.read_csv: No columns"),
         ("x,y\n", "holds no rows"),
         (table("many"), "'many'"),
         (table(""), "holds no value"),
         (table("inf"), "inf"),
         ("x,y\n" + "7,1\n" * 200, "column x"),
-        ("x,y\n1,2\n3,4,5,6\n", "is not a table"),
+        ("x,y\n1,2\n3,4,5,6\n", "pandas.read_csv: Error tokenizing data"),
     ],
 )
 def test_the_error_names_a_damaged_table_of_raw_rows(folder: Path, content: str | None, word: str):
