@@ -17,7 +17,7 @@ repro: .venv/ready  ## run the stages that are not up to date, then print the ta
 test: .venv/ready-tests  ## mathematics, units, and one small run of the pipeline
 	$(RUN) $(PYTEST) -m "not slow" --ignore tests/published
 
-test-all: .venv/ready-tests  ## all tests: also DVC itself, faults, compilers, a browser, the studies, and the published numbers
+test-all: .venv/ready-tests  ## all tests: also DVC itself, faults, compilers, the studies, and the published numbers
 	$(RUN) $(PYTEST)
 
 lint: .venv/ready-tests  ## check style, types, and imports between packages
@@ -33,8 +33,8 @@ format: .venv/ready-tests  ## format the code, and fix what `ruff` can fix autom
 verify: .venv/ready  ## run the committed pipeline with the settings of three machines, and compare the results [SAME=yes: to the byte; MACHINES=2: only the first two]
 	@$(RUN) python -m tools.verify $(if $(SAME),--same) $(if $(MACHINES),--machines $(MACHINES))
 
-compare: .venv/ready  ## compare the results of two branches: make compare A=main B=deeper [FORMAT=md]
-	@$(RUN) python -m tools.compare $(A) $(B) --format $(or $(FORMAT),html)
+compare: .venv/ready  ## compare the results of two branches by rank tests: make compare A=main B=deeper
+	@$(RUN) python -m tools.compare $(A) $(B)
 
 bench: .venv-bench/ready  ## time this library and five others (over an hour; run nothing else meanwhile)
 	PATH="$(CURDIR)/.venv-bench/bin:$$PATH" dvc repro --force benchmarks/dvc.yaml

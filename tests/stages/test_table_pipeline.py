@@ -215,7 +215,7 @@ def test_the_table_of_results_and_compare_support_tables(
     assert "\u00b1" in realnvp.split("|")[3]
     clone.commit("Results")
     a, b = compare.read("main"), compare.read("main")
-    said = compare.text(a, b, compare.numbers(a, b))
+    said = "\n".join(compare.report(a, b, compare.numbers(a, b)))
     assert "Models with the same numbers for each member: independent Gaussians, " in said
 
 
