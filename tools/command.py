@@ -12,8 +12,6 @@ from pathlib import Path
 
 from flows.core.errors import UserError, errors_in_one_line
 
-RAN, FAILED, UNCHANGED, CACHED = 0, 1, 10, 11  # exit statuses of tools.stage
-
 
 def run(name: str, main: Callable[[], int | None], stopped: str = "stopped") -> None:
     """Run a command and exit with its status.
@@ -47,20 +45,17 @@ def environment() -> dict[str, str]:
 
 
 def output(*arguments: str, cwd: Path | None = None, **variables: str) -> str:
-    """Return the output of a command as text, as ``content`` does."""
-    return content(*arguments, cwd=cwd, **variables).decode()
-
-
-def content(*arguments: str, cwd: Path | None = None, **variables: str) -> bytes:
     """Return the output of a command that runs with these environment ``variables``.
 
     Raises ``UserError`` with the last line of its errors if it fails.
     """
     # Without optional locks of Git, because a lock file left by a full disk blocks later commands
     own = {**environment(), "GIT_OPTIONAL_LOCKS": "0", **variables}
-    done = subprocess.run(arguments, cwd=cwd, env=own, capture_output=True, check=False)
+    done = subprocess.run(
+        arguments, cwd=cwd, env=own, capture_output=True, check=False, text=True, errors="replace"
+    )
     if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        lines = done.stderr.strip().splitlines()
         last = lines[-1].removeprefix("fatal: ") if lines else f"exit status {done.returncode}"
         raise UserError(f"{arguments[0]} {arguments[1]}: {last}")
     return done.stdout

@@ -22,35 +22,23 @@ from contextlib import suppress
 from graphlib import TopologicalSorter
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
 
 from tqdm import tqdm
 
 from flows.core.errors import UserError
 from stages.pipeline import schema
 from tools import command
+from tools.stage import UNCHANGED
 
 MAIN = "dvc.yaml"
 LOCK = Path(".dvc/tmp/make-repro")
 BUSY = "another `make repro` is running in this checkout; wait until it ends"
-OUTCOMES = {command.RAN: "ran", command.UNCHANGED: "unchanged", command.CACHED: "from the cache"}
+OUTCOMES = {0: "updated", UNCHANGED: "unchanged"}  # updated: run, or restored from the cache of DVC
 LOST = {"failed", "not run"}
 BAR = "{n}/{total} {elapsed} {desc}{bar:0}"
+CORES = os.cpu_count() or 1
 GROUPS: set[int] = set()  # process groups, one per running stage
-
-
-class Ended(NamedTuple):
-    """What a stage did.
-
-    Attributes:
-        outcome: one of ``OUTCOMES``, or ``LOST``.
-        output: the lines of standard output.
-        progress: the lines of standard error.
-    """
-
-    outcome: str
-    output: Sequence[str] = ()
-    progress: Sequence[str] = ()
+Ended = tuple[str, list[str]]  # the outcome of a stage, and the lines that it printed
 
 
 def main(file: str = MAIN) -> int:
@@ -85,11 +73,31 @@ def look(file: str) -> tuple[dict[str, list[str]], set[str]]:
     return needs, changed
 
 
+def reproduce(stage: str, at_once: int) -> Ended:
+    """Run a stage beside ``at_once - 1`` others; return its outcome and the lines of its output."""
+    name = stage if ":" in stage or stage.endswith(".dvc") else f"{MAIN}:{stage}"
+    threads = str(CORES // at_once)
+    with subprocess.Popen(
+        [sys.executable, "-m", "tools.stage", name],
+        env={"OMP_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1", **command.environment()},
+        process_group=0,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        GROUPS.add(process.pid)
+        text, _ = process.communicate()
+        GROUPS.discard(process.pid)
+    return OUTCOMES.get(process.returncode, "failed"), [*filter(str.strip, text.splitlines())]
+
+
 def side_by_side(
     needs: Mapping[str, Sequence[str]],
     changed: Container[str],
-    run: Callable[[str, int], Ended] | None = None,
-    cores: int | None = None,
+    run: Callable[[str, int], Ended] = reproduce,
+    cores: int = CORES,
 ) -> bool:
     """Run the stages in parallel, at most one per core, and return whether no stage failed.
 
@@ -99,29 +107,27 @@ def side_by_side(
     Args:
         needs: the stages that each stage depends on.
         changed: the stages that are not up to date.
-        run: runs a stage beside others, by default ``reproduce``.
-        cores: the number of stages at a time, by default that of the cores.
+        run: runs a stage beside others, as ``reproduce`` does.
+        cores: the number of stages at a time.
     """
-    cores, width = cores or os.cpu_count() or 1, max(map(len, needs))
+    width = max(map(len, needs))
     ready: list[str] = []
     outcomes: dict[str, str] = {}
     running: dict[Future[Ended], tuple[str, float]] = {}  # name and start time
     sorter = TopologicalSorter(needs)
     sorter.prepare()
 
-    def finish(stage: str, ended: Ended, more: str = "") -> None:
+    def finish(stage: str, outcome: str, lines: list[str], more: str = "") -> None:
         """Print the outcome and the last line of the output, which is the result, then other lines.
 
         A failed stage has no result.
         """
-        outcome, output, progress = ended
         outcomes[stage] = outcome
         sorter.done(stage)
-        result = output[-1] if output and outcome != "failed" else ""
-        others = [*progress, *(output[:-1] if result else output)]
+        result = lines.pop() if lines and outcome != "failed" else ""
         with bar.external_write_mode():
             print(f"{stage:{width}}  {outcome + more:14}  {result}".rstrip())
-            print(*(f"  {line}\n" for line in others), sep="", end="", flush=True)
+            print(*(f"  {line}\n" for line in lines), sep="", end="", flush=True)
         bar.update()
 
     with (
@@ -133,44 +139,22 @@ def side_by_side(
                 for stage in fresh:
                     before = {outcomes[each] for each in needs[stage]}
                     if before & LOST:
-                        finish(stage, Ended("not run"))
+                        finish(stage, "not run", [])
                     elif stage in changed or before - {"unchanged"}:
                         ready.append(stage)
                     else:
-                        finish(stage, Ended("unchanged"))
+                        finish(stage, "unchanged", [])
             at_once = min(cores, len(running) + len(ready))
             while len(running) < at_once:
                 stage = ready.pop(0)
-                future = threads.submit(run or reproduce, stage, at_once)
+                future = threads.submit(run, stage, at_once)
                 running[future] = stage, time.monotonic()
             bar.set_description(", ".join(stage for stage, _ in running.values()))
             for future in wait(running, None if bar.disable else 1, FIRST_COMPLETED).done:
                 stage, since = running.pop(future)
                 seconds = "" if bar.disable else f" ({time.monotonic() - since:.0f} s)"
-                finish(stage, future.result(), seconds)
+                finish(stage, *future.result(), seconds)
     return not LOST.intersection(outcomes.values())
-
-
-def reproduce(stage: str, at_once: int) -> Ended:
-    """Run a stage beside ``at_once - 1`` others."""
-    name = stage if ":" in stage or stage.endswith(".dvc") else f"{MAIN}:{stage}"
-    threads = str((os.cpu_count() or 1) // at_once)
-    variables = {"OMP_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1", **command.environment()}
-    with subprocess.Popen(
-        [sys.executable, "-m", "tools.stage", name],
-        env=variables,
-        process_group=0,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-    ) as process:
-        GROUPS.add(process.pid)
-        texts = process.communicate()
-        GROUPS.discard(process.pid)
-    lines = [[*filter(str.strip, text.splitlines())] for text in texts]
-    return Ended(OUTCOMES.get(process.returncode, "failed"), *lines)
 
 
 def end(number: int, frame: FrameType | None) -> None:

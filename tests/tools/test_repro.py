@@ -39,9 +39,9 @@ class Simulated:
         time.sleep(0.1)
         self.log.append(f"end {name}")
         if "broken" in name:
-            return repro.Ended("failed", ["first words", "no such luck"])
-        outcome = "unchanged" if "idle" in name else "ran"
-        return repro.Ended(outcome, ["first words", f"kl of {name}"], ["10 of 20 epochs"])
+            return "failed", ["first words", "no such luck"]
+        outcome = "unchanged" if "idle" in name else "updated"
+        return outcome, ["10 of 20 epochs", f"kl of {name}"]
 
 
 def test_two_stages_run_in_parallel_after_their_dependencies():
@@ -65,12 +65,10 @@ def test_unchanged_stages_start_only_if_a_dependency_changed(
     assert said.out.splitlines() == [
         "a      unchanged",
         "other  unchanged",
-        "b      ran             kl of b",
+        "b      updated         kl of b",
         "  10 of 20 epochs",
-        "  first words",
-        "c      ran             kl of c",
+        "c      updated         kl of c",
         "  10 of 20 epochs",
-        "  first words",
     ]
     stages = Simulated()
     assert stages.run({"idle": [], "next": ["idle"]}, {"idle"})
@@ -87,7 +85,7 @@ def test_a_failed_stage_shows_its_output_and_independent_stages_still_run(
     said = capsys.readouterr().out
     assert "broken    failed\n  first words\n  no such luck\n" in said
     assert "needs-it  not run\nlast      not run\n" in said
-    assert "other     ran" in said
+    assert "other     updated" in said
 
 
 TALK = """\
@@ -95,7 +93,7 @@ import time
 from tools import repro
 def run(stage, at_once):
     time.sleep(1.5)
-    return repro.Ended("ran", ["kl 0.07"])
+    return "updated", ["kl 0.07"]
 repro.side_by_side({"talks": [], "quiet": ["talks"]}, {"talks"}, run)
 """
 
@@ -114,7 +112,7 @@ def test_progress_is_shown_on_a_terminal():
     assert process.wait() == 0
     assert re.search(rb"0/2 00:0[12] talks", said)
     # 1.5 s, which may be rounded up or down
-    assert re.search(rb"talks  ran \([12] s\)       kl 0.07", said)
+    assert re.search(rb"talks  updated \([12] s\)   kl 0.07", said)
 
 
 HOLD = """\
@@ -185,14 +183,14 @@ def test_outcomes_are_printed_with_only_the_output_of_the_stages(
         return {stage: said for stage, *said in map(str.split, parts[1:])}
 
     assert told("good") == {
-        "first": ["ran", "first", "done"],
-        "second": ["ran"],
-        "side": ["ran", "good"],
+        "first": ["updated", "first", "done"],
+        "second": ["updated"],
+        "side": ["updated", "good"],
     }
     assert told("good") == {stage: ["unchanged"] for stage in STUDY}
     side = told("bad", status=1)["side"]
     assert side[:5] == ["failed", "bad", "failed", "to", "reproduce"]
-    assert told("good")["first"] == ["from", "the", "cache"]
+    assert told("good")["first"] == ["updated"]  # from the cache
 
 
 @pytest.mark.slow
