@@ -6,13 +6,11 @@ import json
 import math
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tools import command, verify
 
@@ -30,9 +28,6 @@ def edit(name, **values):
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 exec(os.environ["CHANGE"])
 """
-
-
-HERE: dict[str, dict[str, str]] = {"this machine": {}}
 
 
 def commit(folder: Path, files: dict[str, str]) -> None:
@@ -59,7 +54,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         files[f"metrics/{name}/members.csv"] = "member\n" + "0\n" * (MEMBERS if sd else 1)
     commit(tmp_path, files)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(verify, "is_stale", lambda clone: False)
+    monkeypatch.setattr(verify, "machines", lambda: {name: {} for name in "abc"})
     return tmp_path
 
 
@@ -91,7 +86,7 @@ def test_the_last_line_and_the_exit_status_give_the_case(
     last: str,
 ):
     monkeypatch.setenv("CHANGE", change)
-    assert verify.main((), HERE) == status
+    assert verify.main(["--machines", "1"]) == status
     assert capfd.readouterr().out.splitlines()[-1].startswith(f"verify: {last}")
     assert command.git("status", "--porcelain") == ""  # the run was in a clone
 
@@ -101,7 +96,7 @@ def test_changes_are_shown_and_fail_if_the_bytes_must_be_the_same(
 ):
     (repository / "figures/density.png").write_text("not committed", encoding="utf-8")
     monkeypatch.setenv("CHANGE", f"edit('glow', kl={KL + 0.001})")
-    assert verify.main(["--same"], HERE) == 1
+    assert verify.main(["--same", "--machines", "1"]) == 1
     first, *said, last = capfd.readouterr().out.splitlines()
     assert first.endswith("only the last commit is verified")
     assert [line.split()[0] for line in said if " | " in line] == ["metrics/glow.json"]
@@ -113,7 +108,7 @@ def test_only_the_first_machines_are_simulated(
     repository: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     monkeypatch.setenv("CHANGE", "")
-    assert verify.main(["--machines", "2"], {name: {} for name in "abc"}) == 0
+    assert verify.main(["--machines", "2"]) == 0
     said = capfd.readouterr().out.splitlines()
     assert [line for line in said if " as " in line] == ["verify: as a", "verify: as b"]
 
@@ -122,35 +117,7 @@ def test_sigterm_ends_the_run(repository: Path, monkeypatch: pytest.MonkeyPatch)
     stop = "signal.signal(15, lambda *_: sys.exit(130)); os.kill(os.getppid(), 15)"
     monkeypatch.setenv("CHANGE", f"import signal, sys, time; {stop}; time.sleep(60)")
     with pytest.raises(KeyboardInterrupt):
-        verify.main((), HERE)
-
-
-@pytest.mark.slow
-def test_a_stale_lock_is_distinguished_from_missing_outputs(
-    tmp_path: Path,
-):
-    stage = {"cmd": "cp code out", "deps": ["code"], "params": ["seed"], "outs": ["out"]}
-    good = {
-        ".dvc/config": "",
-        ".gitignore": ".dvc/tmp\n.dvc/cache\nout\n",
-        "code": "1",
-        "params.yaml": "seed: 0\n",
-        "dvc.yaml": yaml.safe_dump({"stages": {"copy": stage}}),
-    }
-    commit(tmp_path, good)
-    command.output("dvc", "repro", cwd=tmp_path)
-    commit(tmp_path, {})
-    (tmp_path / "out").unlink()
-    shutil.rmtree(tmp_path / ".dvc/cache")
-    assert not verify.is_stale(tmp_path)
-    for name, content in (
-        ("code", "2"),
-        ("params.yaml", "seed: 1\n"),
-        ("dvc.yaml", good["dvc.yaml"].replace("cp", "mv")),
-    ):
-        (tmp_path / name).write_text(content, encoding="utf-8")
-        assert verify.is_stale(tmp_path)
-        (tmp_path / name).write_text(good[name], encoding="utf-8")
+        verify.main(["--machines", "1"])
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="no other machine is stood in for")
