@@ -104,6 +104,11 @@ def test_names_at_the_top_of_a_file_and_in_its_classes_are_defined(
     assert defines(path, name) is there
 
 
+def test_the_api_reference_has_every_public_name_once() -> None:
+    pages = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("docs/api/*.md"))
+    assert sorted(re.findall(r"^::: flows\.(\w+)$", pages, flags=re.M)) == sorted(flows.__all__)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_link_leads_to_a_file_that_defines_its_name(name: str) -> None:
     """A link may lead to a heading. Words in backticks must be the name of the file or the code.

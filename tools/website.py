@@ -8,13 +8,11 @@ file leads to a page that shows the file.
 from __future__ import annotations
 
 import inspect
-import json
 import os
 import re
 from collections.abc import Iterator
 from functools import cache
 from html import escape
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,46 +36,34 @@ FROM_NETWORK = re.compile(
     r"""<(?:img|link|script|source)\b[^>]*\b(?:href|src)="?(?:https?:)?//[^>]*"""
     r"""|url\(["']?(?:https?:)?//[^)]*|class="mermaid\b"""
 )
-
-REFERENCE = {  # the public names; the strict build fails for a name that is missing
-    "Densities of tables": (
-        *("inspect", "fit", "load", "save"),
-        *("Density", "DensityEstimator", "DensityRegressor", "Field", "Column"),
-    ),
-    "Architectures": (
-        *("RealNVP", "Glow", "NSF", "Conditional", "FlowMatching", "VAE", "GAN"),
-        *("RealNVPImage", "GlowImage", "Architecture"),
-    ),
-    "Building and training": ("build", "train", "TrainingSettings", "check_bijection"),
-    "Populations": ("Population", "ensemble_log_prob", "Flow", "GaussianMixture", "StandardNormal"),
-    "Truths and evaluation": ("Mixture", "Problem"),
+MODULES = {  # by path
+    path: re.sub(r"(/__init__)?\.py$", "", path).replace("/", ".")
+    for path in sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("flows/**/*.py"))
 }
+del MODULES["flows/__init__.py"]  # the public names, which the pages in docs/api describe
 
 
 # Hooks
 
 
 def on_config(config: MkDocsConfig) -> None:
-    """Add the API reference to the navigation."""
-
-    def entries(package: griffe.Module) -> list[Any]:
-        return [page_of(package)] + [
-            {each.name: entries(each) if each.is_init_module else page_of(each)}
-            for each in inside(package)
-        ]
-
-    groups = [page_of_group(title) for title in REFERENCE]
-    config["nav"].append({"API": ["api/index.md", *groups, {"Modules": entries(library())}]})
+    """Add the pages of the modules to the navigation, by package."""
+    packages: dict[str, list[str]] = {}
+    for module in MODULES.values():
+        packages.setdefault(module.split(".")[1], []).append(f"modules/{module}.md")
+    config["nav"].append({"Modules": [{name: pages} for name, pages in packages.items()]})
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Return the pages of the navigation, the files that they link to, and the API reference."""
-    pages = [name for name in leaves(config["nav"]) if not name.startswith("api/")]
+    """Return the pages of the navigation, the files that they link to, and pages of modules."""
+    pages = [name for name in leaves(config["nav"]) if not name.startswith("modules/")]
     links = {target(page, link[2]) for page in pages for link in LINK.finditer(text_of(page))}
     copied = {link for link in links if link.endswith(COPIED)}
-    shown = {link for link in links - copied if (ROOT / link).exists() and not identifier(link)}
-    written = {f"source/{link}.md": source_page(link) for link in shown.difference(pages)}
-    written |= dict(reference())
+    shown = {link for link in links - copied - {*pages, *MODULES} if (ROOT / link).exists()}
+    written = {f"source/{link}.md": source_page(link) for link in shown}
+    for module in MODULES.values():
+        options = "    options: {show_root_heading: false, show_root_toc_entry: true}"
+        written[f"modules/{module}.md"] = f"# {module}\n\n::: {module}\n{options}"
     found = [file for file in files if file.src_dir != config.docs_dir]  # of the theme
     for name in (*pages, *sorted(copied), STYLE):
         found.append(File(name, str(ROOT), config.site_dir, config.use_directory_urls))
@@ -91,14 +77,24 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     def moved(link: re.Match[str]) -> str:
         words, path = link[1], target(page.file.src_uri, link[2])
-        if name := identifier(path, words.strip("`")):
-            return f"[{words}][{name}]"
+        if module := MODULES.get(path):
+            # A word in backticks is the name of the file, or a name in it: here a public one
+            name = re.fullmatch(r"`([A-Za-z]\w*(\.[A-Za-z]\w*)*)(?<!\.py)`", words)
+            return f"[{words}][{module}.{name[1]}]" if name else f"[{words}][{module}]"
         if files.get_file_from_path(f"source/{path}.md"):
             folder = os.path.dirname(page.file.src_uri)
             return f"[{words}]({os.path.relpath(f'source/{path}.md', folder)})"
         return link[0]
 
     return LINK.sub(moved, markdown)
+
+
+def on_env(env: Any, config: MkDocsConfig, files: Files) -> None:
+    """Warn of each argument of a public name that its docstring leaves out."""
+    python = config.plugins["mkdocstrings"].get_handler("python")
+    for member in python.collect("flows", python.get_options({})).members.values():
+        if member.is_alias and member.target_path.startswith("flows."):
+            warn_of_arguments(member.final_target, member.path)
 
 
 def on_post_build(config: MkDocsConfig) -> None:
@@ -132,23 +128,6 @@ def target(page: str, link: str) -> str:
     return os.path.normpath(os.path.join(os.path.dirname(page), link))
 
 
-def identifier(path: str, name: str = "") -> str:
-    """Return the entry of the API reference for a name in a file, or ``""`` if there is no entry.
-
-    A word that is not a public name of the file has the entry of the module.
-    """
-    if not re.fullmatch(r"flows/.*\.py", path):
-        return ""
-    module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-    if not re.fullmatch(r"[A-Za-z]\w*(\.[A-Za-z]\w*)*", name):
-        return module
-    try:
-        library()[f"{module}.{name}".removeprefix("flows.")]
-    except KeyError:
-        return module
-    return f"{module}.{name}"
-
-
 def source_page(path: str) -> str:
     """Return a page with the lines of a file, or the names of the files in a folder."""
     place = ROOT / path
@@ -162,83 +141,6 @@ def source_page(path: str) -> str:
 
 
 # The API reference
-
-
-@cache
-def library() -> griffe.Module:
-    """Return the package ``flows``; griffe reads the package and does not import it."""
-    found = griffe.load(
-        "flows",
-        search_paths=[ROOT],
-        extensions=griffe.load_extensions(Docstrings, "griffe_inherited_docstrings"),
-        docstring_parser="google",
-        resolve_aliases=True,
-        allow_inspection=False,
-    )
-    assert isinstance(found, griffe.Module)
-    return found
-
-
-def inside(package: griffe.Module) -> list[griffe.Module]:
-    """Return the modules in a package, without modules that the package only imports."""
-    return [module for _, module in sorted(package.modules.items()) if not module.is_alias]
-
-
-def modules(top: griffe.Module) -> Iterator[griffe.Module]:
-    """Yield a module and all modules in it."""
-    yield top
-    for each in inside(top):
-        yield from modules(each)
-
-
-def page_of(module: griffe.Module) -> str:
-    path = "api/" + module.path.replace(".", "/")
-    return f"{path}/index.md" if module.is_init_module else f"{path}.md"
-
-
-def page_of_group(title: str) -> str:
-    return f"api/{title.lower().replace(' ', '-')}.md"
-
-
-def reference() -> Iterator[tuple[str, str]]:
-    """Yield the pages of the API reference: the groups of public names, and the modules.
-
-    A public name is on the page of its group only.
-    """
-    exported = [each for each in library().members.values() if each.is_alias]
-    public = {each.name: each.target_path for each in exported if "flows." in each.target_path}
-    for name in sorted(set(public) ^ set(chain(*REFERENCE.values()))):
-        LOG.warning("flows.%s: in one of REFERENCE and flows.__all__, but not in both", name)
-    for name, path in public.items():
-        warn_of_arguments(library()[path.removeprefix("flows.")], f"flows.{name}")
-    overview = ["# API reference", "The public names of `flows`, by purpose."]
-    for title, group in REFERENCE.items():
-        file = page_of_group(title).removeprefix("api/")
-        overview += [f"## [{title}]({file})", summary({name: public[name] for name in group})]
-        options = "    options: {heading_level: 2, show_root_full_path: false}"
-        entries = [f"::: flows.{name}\n{options}" for name in group]
-        yield page_of_group(title), "\n\n".join([f"# {title}", *entries])
-    overview.append("All other classes and functions are on the pages of their [modules][flows].")
-    yield "api/index.md", "\n\n".join(overview)
-    for module in modules(library()):
-        moved = {name: path for name, path in public.items() if path == f"{module.path}.{name}"}
-        filters = ["!^_", *(f"!^{name}$" for name in (public if module is library() else moved))]
-        lines = [f"---\ntitle: {module.name}\n---", f"::: {module.path}"]
-        lines[-1] += f"\n    options: {{filters: {json.dumps(filters)}}}"
-        if moved:
-            lines += ["Public names, which have pages of their own:", summary(moved)]
-        yield page_of(module), "\n\n".join(lines)
-
-
-def summary(names: dict[str, str]) -> str:
-    """Return a table of public names, with the first sentences of their docstrings."""
-    lines = ["| name | content |", "|---|---|"]
-    for name, path in names.items():
-        found = library()[path.removeprefix("flows.")]
-        text = found.docstring.value if found.docstring else ""
-        first = text.split("\n\n")[0].replace("\n", " ").rstrip(":")
-        lines.append(f"| [`flows.{name}`][{path}] | {first} |")
-    return "\n".join(lines)
 
 
 def warn_of_arguments(found: Any, name: str) -> None:
@@ -267,8 +169,7 @@ class Docstrings(griffe.Extension):
     """
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
-        for module in modules(pkg):
-            self._visit(module)
+        self._visit(pkg)
 
     def _visit(self, found: Any) -> None:
         if found.docstring:
@@ -282,7 +183,7 @@ class Docstrings(griffe.Extension):
                 self._describe(found)
         if found.is_function or "__init__" in found.functions:
             self._spell_out(found)
-        for member in (*found.functions.values(), *found.classes.values()):
+        for member in (*found.functions.values(), *found.classes.values(), *found.modules.values()):
             if not member.is_alias:
                 self._visit(member)
 
