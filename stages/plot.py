@@ -13,7 +13,7 @@ from stages.pipeline import files, runner, schema
 
 def main() -> None:
     params = schema.load()
-    truth, entropy, fields = files.read_target()
+    truth, entropy, fields, _ = files.read_target()
     names, data = read_numbers(files.RAW)
     columns = drawn(fields) if fields else [plotting.Column(name) for name in names]
     # The truth of a table is unknown; beside a truth, the simplest references would only stretch

@@ -14,7 +14,7 @@ from stages.pipeline.preparation import learnable, scorable
 def main() -> None:
     prepare = schema.load().prepare
     names, rows = read_numbers(files.RAW)
-    columns = files.read_columns()
+    columns = files.read_target(with_truth=False).columns
     count = prepare.test_rows(len(rows))
     train, _ = holdout(learnable(columns, rows, prepare.seed), count, prepare.seed)
     _, test = holdout(scorable(columns, rows, prepare.seed), count, prepare.seed)

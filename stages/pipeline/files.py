@@ -95,39 +95,38 @@ def write_target(
     storage.write_json(TARGET, content)
 
 
-def read_target() -> tuple[Truth | None, float | None, list[Field]]:
-    """Return the true density, its entropy in nats, and the columns of the user's table.
+class Target(NamedTuple):
+    """The content of ``data/target.json``.
 
-    For a table, the density and its entropy are ``None``.
+    Attributes:
+        truth: the true density; ``None`` for a table.
+        entropy: its entropy in nats; ``None`` for a table.
+        columns: the columns of the user's table; none for drawn data.
+        name: the name of a truth that is no mixture; else empty.
     """
-    content, columns = _read_target()
-    return *_truth_and_entropy(content), columns
+
+    truth: Truth | None
+    entropy: float | None
+    columns: list[Field]
+    name: str
 
 
-def read_columns() -> list[Field]:
-    """Return the columns of the user's table; none for drawn data."""
-    return _read_target()[1]
-
-
-def _read_target() -> tuple[dict[str, Any], list[Field]]:
+def read_target(*, with_truth: bool = True) -> Target:
+    """Return the content of ``data/target.json``, with the truth only if ``with_truth``."""
     content = storage.read_json(TARGET)
     with storage.reading(TARGET, WRONG_TARGET):
-        if content["kind"] not in ("mixture", "target", None):
-            raise ValueError(f"its kind is {content['kind']!r}")
-        described = content["columns"] if content["kind"] is None else []
-        return content, [Field.from_json(column) for column in described]
-
-
-def _truth_and_entropy(content: dict[str, Any]) -> tuple[Truth | None, float | None]:
-    """Return the true density that ``TARGET`` describes, and its entropy in nats."""
-    if content["kind"] is None:
-        return None, None
-    with storage.reading(TARGET, WRONG_TARGET):
-        entropy = float(content["entropy"])
-        if content["kind"] == "target":
-            return truths.make(content["name"], **content["settings"]), entropy
-        weights, means, covariances = (np.asarray(content[key], float) for key in MIXTURE)
-        return Mixture(weights, means, covariances), entropy
+        kind = content["kind"]
+        truth: Truth | None = None
+        if kind is None:
+            return Target(None, None, [Field.from_json(each) for each in content["columns"]], "")
+        if kind not in ("mixture", "target"):
+            raise ValueError(f"its kind is {kind!r}")
+        if with_truth and kind == "mixture":
+            weights, means, covariances = (np.asarray(content[key], float) for key in MIXTURE)
+            truth = Mixture(weights, means, covariances)
+        elif with_truth:
+            truth = truths.make(content["name"], **content["settings"])
+        return Target(truth, float(content["entropy"]), [], content.get("name", ""))
 
 
 class Prepared(NamedTuple):
@@ -151,16 +150,9 @@ def read_prepared(*, with_truth: bool = True) -> Prepared:
 
     Raises ``UserError``, which names the file, for a file that is missing or damaged.
     """
-    content, columns = _read_target()
-    truth = _truth_and_entropy(content)[0] if with_truth else None
+    truth, _, columns, name = read_target(with_truth=with_truth)
     names, scaler = read_scaler()
     train, test = storage.read_npy(TRAIN), storage.read_npy(TEST)
-    for path, rows in ((TRAIN, train), (TEST, test)):
-        if rows.shape[1:] != (len(names),) or rows.dtype.kind != "f":
-            raise UserError(
-                f"{path}: holds {rows.dtype} of shape {rows.shape}; "
-                f"it must hold rows of {len(names)} numbers"
-            )
     train, test = scaler.restore(train), scaler.restore(test)
     to_real = None
     if columns:
@@ -168,7 +160,7 @@ def read_prepared(*, with_truth: bool = True) -> Prepared:
 
         to_real = ColumnMaps(columns)
         train, test = from_real(columns, train), from_real(columns, test, whole=True)
-    return Prepared(Problem(train, test, truth, to_real), names, content.get("name", ""))
+    return Prepared(Problem(train, test, truth, to_real), names, name)
 
 
 def read_scaler() -> tuple[list[str], Scaler]:
@@ -176,6 +168,4 @@ def read_scaler() -> tuple[list[str], Scaler]:
     content = storage.read_json(SCALER)
     with storage.reading(SCALER, "does not hold mean and std"):
         mean, std = (np.asarray(content[key], dtype=np.float64) for key in ("mean", "std"))
-        if not mean.shape == std.shape == (len(content["columns"]),):
-            raise ValueError("it needs one number for each column")
         return content["columns"], Scaler(mean, std)

@@ -36,7 +36,7 @@ def heavy(module: str) -> list[str]:
 # Imports that count for a stage only if its script contains one of these words. The imports are
 # inside functions, or check a name in the settings, which changes no byte of a result.
 BUILDS = "build|read_model"
-READS_TRUTH = r"read_prepared\(\)|read_target"
+READS_TRUTH = r"read_prepared\(\)|read_target\(\)"
 COUNT_FOR = (
     {(SCHEMA, "flows.truths"): "make_truth"}
     | {(SCHEMA, each): r"\.architecture\(" for each in (ARCHITECTURE, REGISTRY)}

@@ -101,7 +101,6 @@ def without(content: dict[str, Any], key: str) -> str:
         (files.SCALER, "", "cannot be read"),
         (files.SCALER, without(SCALER, "std"), "std"),
         (files.SCALER, without(SCALER, "mean"), "mean"),
-        (files.SCALER, json.dumps({**SCALER, "mean": [0, 0, 0], "std": [1, 1, 1]}), "mean"),
     ],
 )
 def test_the_error_names_a_damaged_json_file(folder: Path, path: Path, content: str, word: str):
@@ -119,11 +118,8 @@ def test_the_error_names_a_damaged_json_file(folder: Path, path: Path, content: 
         Path.unlink,
         truncate,
         lambda path: path.write_text("rows", encoding="utf-8"),
-        lambda path: storage.write_npy(path, np.zeros(160)),
-        lambda path: storage.write_npy(path, np.zeros((160, 3))),
-        lambda path: storage.write_npy(path, np.full((160, 2), "a")),
     ],
-    ids=["missing", "truncated", "no array", "one axis", "three columns", "text"],
+    ids=["missing", "truncated", "no array"],
 )
 @pytest.mark.parametrize(
     ("stage", "name"),
@@ -177,13 +173,13 @@ def test_the_error_names_a_checkpoint_of_another_dimension(folder: Path):
 
 def test_the_truth_survives_a_round_trip_through_its_file(folder: Path):
     files.write_target(RING, (3.51234567, 0.001))
-    truth, entropy, _ = files.read_target()
+    truth, entropy, *_ = files.read_target()
     assert isinstance(truth, Mixture)
     assert entropy == 3.512346
     for key in ("weights", "means", "covariances"):
         np.testing.assert_array_equal(getattr(truth, key), getattr(RING, key))
     files.write_target(None, None)
-    assert files.read_target() == (None, None, [])
+    assert files.read_target() == (None, None, [], "")
 
 
 def test_a_problem_has_the_units_of_the_raw_rows(folder: Path):
