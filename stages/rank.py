@@ -28,18 +28,24 @@ def main() -> None:
 
     ordered = sorted(scores, key=mean, reverse=True)
     best = next(name for name in ordered if name in schema.TABLE_REFERENCES)
+    print("log-likelihood per test row (nat), and the ensemble's gain over the best reference:")
     ranking: dict[str, dict[str, Any]] = {}
+    words: dict[str, str] = {}  # of the gains
     for name in ordered:
+        text = "  the best reference" if name == best else ""
         if name in params.models:
             gains = scores[name] - scores[best]  # paired differences, on the same rows
             gain = gains.mean()
             half = mean_ci95(gains, seeds.numpy_generator(params.evaluate.seed, "metric", 3))
-            if not ranking:
-                words = f"{gain:+.3g} \u00b1 {half:.2g} nat relative to {best}"
-                print(f"best model: {name}, {words}, the best reference")
             numbers = {"gain": files.number(gain), "gain_ci95": files.number(half)}
             ranking[name] = {**numbers, "gain_over": best}
+            words[name] = f"{gain:+.3g} \u00b1 {half:.2g}"
+            text = f"  {words[name]}"
+        print(f"{name:12} {scores[name].mean():10.4g}{text}")
     storage.write_json(files.RANKING, ranking)
+    if words:
+        name, text = next(iter(words.items()))
+        print(f"best model: {name}, {text} nat relative to {best}, the best reference")
 
 
 if __name__ == "__main__":

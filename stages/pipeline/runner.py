@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from flows.core.errors import UserError, errors_in_one_line
@@ -33,8 +35,11 @@ def run(stage: Callable[..., None], words: Sequence[str] = sys.argv) -> None:
     with errors_in_one_line(name):
         try:
             stage(*arguments)
-        except TableError as error:
-            raise UserError(error.text(pipeline_words)) from None
+        except BaseException as error:  # also KeyboardInterrupt
+            restore()
+            if isinstance(error, TableError):
+                raise UserError(error.text(pipeline_words)) from None
+            raise
 
 
 def pipeline_words(remedy: Remedy) -> str:
@@ -50,3 +55,27 @@ def pipeline_words(remedy: Remedy) -> str:
             return f"leave the fields that hold {mark} empty"
         case SetFormat():
             return "save it as UTF-8 text with commas between fields and points before decimals"
+
+
+def restore() -> None:
+    """Restore the files of ``metrics`` and ``figures`` that DVC removed before the stage.
+
+    Only missing files that Git tracks are restored; a file that exists is never changed. Without
+    Git, and outside of a Git repository, nothing happens.
+    """
+    with suppress(FileNotFoundError):  # Git is not installed
+        deleted = git("ls-files", "-z", "--deleted", "metrics", "figures")
+        if deleted:
+            git("checkout-index", "-z", "--stdin", given=deleted)  # no --force: overwrites nothing
+
+
+def git(*arguments: str, given: bytes = b"") -> bytes:
+    """Return the output of a Git command that reads ``given``; no output if it fails."""
+    done = subprocess.run(
+        ["git", *arguments],
+        input=given,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    return b"" if done.returncode else done.stdout
