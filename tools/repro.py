@@ -22,6 +22,7 @@ from contextlib import suppress
 from graphlib import TopologicalSorter
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -38,7 +39,20 @@ LOST = {"failed", "not run"}
 BAR = "{n}/{total} {elapsed} {desc}{bar:0}"
 CORES = os.cpu_count() or 1
 GROUPS: set[int] = set()  # process groups, one per running stage
-Ended = tuple[str, list[str]]  # the outcome of a stage, and the lines that it printed
+
+
+class Ended(NamedTuple):
+    """What a stage did.
+
+    Attributes:
+        outcome: one of ``OUTCOMES``, or ``LOST``.
+        output: the lines of standard output.
+        progress: the lines of standard error.
+    """
+
+    outcome: str
+    output: Sequence[str] = ()
+    progress: Sequence[str] = ()
 
 
 def main(file: str = MAIN) -> int:
@@ -74,7 +88,7 @@ def look(file: str) -> tuple[dict[str, list[str]], set[str]]:
 
 
 def reproduce(stage: str, at_once: int) -> Ended:
-    """Run a stage beside ``at_once - 1`` others; return its outcome and the lines of its output."""
+    """Run a stage beside ``at_once - 1`` others."""
     name = stage if ":" in stage or stage.endswith(".dvc") else f"{MAIN}:{stage}"
     threads = str(CORES // at_once)
     with subprocess.Popen(
@@ -83,14 +97,15 @@ def reproduce(stage: str, at_once: int) -> Ended:
         process_group=0,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.PIPE,
         text=True,
         errors="replace",
     ) as process:
         GROUPS.add(process.pid)
-        text, _ = process.communicate()
+        texts = process.communicate()
         GROUPS.discard(process.pid)
-    return OUTCOMES.get(process.returncode, "failed"), [*filter(str.strip, text.splitlines())]
+    lines = [[*filter(str.strip, text.splitlines())] for text in texts]
+    return Ended(OUTCOMES.get(process.returncode, "failed"), *lines)
 
 
 def side_by_side(
@@ -117,17 +132,19 @@ def side_by_side(
     sorter = TopologicalSorter(needs)
     sorter.prepare()
 
-    def finish(stage: str, outcome: str, lines: list[str], more: str = "") -> None:
+    def finish(stage: str, ended: Ended, more: str = "") -> None:
         """Print the outcome and the last line of the output, which is the result, then other lines.
 
         A failed stage has no result.
         """
+        outcome, output, progress = ended
         outcomes[stage] = outcome
         sorter.done(stage)
-        result = lines.pop() if lines and outcome != "failed" else ""
+        result = output[-1] if output and outcome != "failed" else ""
+        others = [*progress, *(output[:-1] if result else output)]
         with bar.external_write_mode():
             print(f"{stage:{width}}  {outcome + more:14}  {result}".rstrip())
-            print(*(f"  {line}\n" for line in lines), sep="", end="", flush=True)
+            print(*(f"  {line}\n" for line in others), sep="", end="", flush=True)
         bar.update()
 
     with (
@@ -139,11 +156,11 @@ def side_by_side(
                 for stage in fresh:
                     before = {outcomes[each] for each in needs[stage]}
                     if before & LOST:
-                        finish(stage, "not run", [])
+                        finish(stage, Ended("not run"))
                     elif stage in changed or before - {"unchanged"}:
                         ready.append(stage)
                     else:
-                        finish(stage, "unchanged", [])
+                        finish(stage, Ended("unchanged"))
             at_once = min(cores, len(running) + len(ready))
             while len(running) < at_once:
                 stage = ready.pop(0)
@@ -153,7 +170,7 @@ def side_by_side(
             for future in wait(running, None if bar.disable else 1, FIRST_COMPLETED).done:
                 stage, since = running.pop(future)
                 seconds = "" if bar.disable else f" ({time.monotonic() - since:.0f} s)"
-                finish(stage, *future.result(), seconds)
+                finish(stage, future.result(), seconds)
     return not LOST.intersection(outcomes.values())
 
 

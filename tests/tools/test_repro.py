@@ -39,9 +39,9 @@ class Simulated:
         time.sleep(0.1)
         self.log.append(f"end {name}")
         if "broken" in name:
-            return "failed", ["first words", "no such luck"]
+            return repro.Ended("failed", ["first words", "no such luck"])
         outcome = "unchanged" if "idle" in name else "updated"
-        return outcome, ["10 of 20 epochs", f"kl of {name}"]
+        return repro.Ended(outcome, ["first words", f"kl of {name}"], ["10 of 20 epochs"])
 
 
 def test_two_stages_run_in_parallel_after_their_dependencies():
@@ -67,8 +67,10 @@ def test_unchanged_stages_start_only_if_a_dependency_changed(
         "other  unchanged",
         "b      updated         kl of b",
         "  10 of 20 epochs",
+        "  first words",
         "c      updated         kl of c",
         "  10 of 20 epochs",
+        "  first words",
     ]
     stages = Simulated()
     assert stages.run({"idle": [], "next": ["idle"]}, {"idle"})
@@ -93,7 +95,7 @@ import time
 from tools import repro
 def run(stage, at_once):
     time.sleep(1.5)
-    return "updated", ["kl 0.07"]
+    return repro.Ended("updated", ["kl 0.07"])
 repro.side_by_side({"talks": [], "quiet": ["talks"]}, {"talks"}, run)
 """
 
