@@ -129,11 +129,14 @@ def test_every_link_leads_to_a_file_that_defines_its_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "```python" in text(name)])
-def test_the_python_of_a_document_runs(name: str) -> None:
+def test_the_python_of_a_document_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A block with ``>>>`` must print its shown output; any other block must be valid Python.
 
     The blocks of a document share their names.
     """
+    monkeypatch.chdir(tmp_path)  # an example may write a file
     shared: dict[str, object] = {}
     for block in BLOCK.finditer(text(name)):
         language, content = block.groups()

@@ -230,12 +230,12 @@ VERBS: dict[str, tuple[Any, ...]] = {
         options(FitOptions),
     ),
     "sample": (
-        "Draw rows, or images, from a density. Values of some columns may be given.",
+        "Draw rows from a density. Values of some columns may be given.",
         MODEL,
         OUTPUT,
         FORMAT,
         SEED,
-        argument("-n", "the number of rows or images (1000)", type=_whole(1)),
+        argument("-n", "the number of rows (1000)", type=_whole(1)),
         given("a condition that all rows meet"),
         argument(
             "--given-rows",
@@ -245,15 +245,9 @@ VERBS: dict[str, tuple[Any, ...]] = {
         ),
     ),
     "score": (
-        "Write the rows of a table with their log-densities, or only the least likely rows. "
-        "Images are scored by their log-probabilities.",
+        "Write the rows of a table with their log-densities, or only the least likely rows.",
         MODEL,
-        argument(
-            "table",
-            TABLE_TEXT + "; for a model of images, an .npy file",
-            metavar="TABLE",
-            type=Path,
-        ),
+        TABLE,
         OUTPUT,
         FORMAT,
         MISSING,

@@ -14,14 +14,12 @@ import numpy as np
 import pandas as pd
 
 from flows import saving
-from flows.command_line import image_files
 from flows.command_line.arguments import format_in, format_of, once, options_in, read_table
 from flows.command_line.streams import answers, pieces_of, write
 from flows.command_line.wording import shell_words
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.core.progress import progress, timed
-from flows.core.seeds import numpy_generator
 from flows.density import pictures
 from flows.density.array_density import ArrayDensity
 from flows.density.asking import run
@@ -36,7 +34,6 @@ from flows.density.questions.predict import QUANTILES, Predict
 from flows.density.questions.probability import EventProbability
 from flows.density.questions.score import Score
 from flows.density.sampling import sample as rows_of
-from flows.networks.image_flow import ImageFlow
 from flows.tables import files
 from flows.tables.notices import Notice, show
 from flows.tables.options import FitOptions
@@ -70,17 +67,14 @@ def fit(arguments: argparse.Namespace) -> None:
 
 
 def sample(arguments: argparse.Namespace) -> None:
-    """Draw rows or images from a density."""
+    """Draw rows from a density."""
     n, given = arguments.n, once("--given", arguments.given)
     rows, output = arguments.given_rows, arguments.output
     if rows is not None and (n is not None or given):
         raise UserError("--given-rows draws a row for each row of its table; leave out -n, --given")
     format_of(arguments)  # raises the error for wrong marks before the density is loaded
-    density = _load(arguments, needs_columns=bool(given) or rows is not None)
+    density = _load(arguments)
     n, seed = n or ROWS, arguments.seed
-    if isinstance(density.population, ImageFlow):
-        images = density.population.ensemble_sample(n, numpy_generator(seed, "sample"))
-        return image_files.write(output, images.double().numpy(), density.population.levels)
     if rows is not None:
         source = format_in(arguments, rows, density.schema.written)
         found = answers(Draw(1, seed), density, rows, source, "sample")
@@ -95,10 +89,8 @@ def sample(arguments: argparse.Namespace) -> None:
 def score(arguments: argparse.Namespace) -> None:
     """Write the rows of a table with their log-densities, or only the least likely rows."""
     given = arguments.given
-    density, count = _load(arguments, needs_columns=bool(given)), arguments.anomalies
-    if isinstance(density.population, ImageFlow):
-        return image_files.score(density.population, arguments.table, arguments.output, count)
-    if count is None:
+    density = _load(arguments)
+    if arguments.anomalies is None:
         return _ask(arguments, density, Score(given, arguments.missing))
     if arguments.output is not None:
         files.is_csv(arguments.output)  # raise the error for an unknown ending before scoring
@@ -156,7 +148,7 @@ def export(arguments: argparse.Namespace) -> None:
 
 def info(arguments: argparse.Namespace) -> None:
     """Print the columns, the networks, their training and their out-of-fold score."""
-    density = _load(arguments, needs_columns=False)
+    density = load_array_density(arguments.model)
     print(describe(density.population, density.schema, density.record))
 
 
@@ -200,13 +192,12 @@ def _figure(arguments: argparse.Namespace, density: ArrayDensity) -> Figure:
     return figure
 
 
-def _load(arguments: argparse.Namespace, *, needs_columns: bool = True) -> ArrayDensity:
-    """Return the density in a file. Raises ``UserError`` if ``needs_columns`` and it has none."""
+def _load(arguments: argparse.Namespace) -> ArrayDensity:
+    """Return the density of a table in a file. Raises ``UserError`` for a model of images."""
     density = load_array_density(arguments.model)
-    if needs_columns and not density.columns:
+    if not density.columns:
         raise UserError(
-            f"{arguments.model}: is a model of images, which has no columns; `flows sample` draws "
-            "images to a .png file"
+            f"{arguments.model}: is a model of images; load it in Python with flows.load"
         )
     return density
 

@@ -450,8 +450,9 @@ predict m.flow rows.csv --column bmi --quantiles 1: quantile 1: must be between 
 predict m.flow rows.csv --column bmi --quantiles 0.5,0.5: quantiles 0.5, 0.5: two are the
 sample m.flow --given-rows rows.csv --sep= : --sep is empty
 plot m.flow gaps.csv -o a.png --row 13: --row 13: gaps.csv holds 12 rows
-sample images --given a=1: images: is a model of images, which has no columns
-impute images gaps.csv: images: is a model of images, which has no columns"""
+sample images: images: is a model of images; load it in Python with flows.load
+score images gaps.csv: images: is a model of images; load it in Python with flows.load
+plot images gaps.csv -o a.png: images: is a model of images; load it in Python with flows.load"""
 
 
 @pytest.mark.parametrize("line", WRONG.splitlines())
@@ -464,6 +465,13 @@ def test_invalid_questions_give_a_one_line_error(folder_of_wards, gaps, capsys, 
         main(words.split())
     assert re.fullmatch(f"flows: .*{re.escape(said)}.*", str(caught.value), re.DOTALL)
     assert capsys.readouterr() == ("", "")
+
+
+def test_info_describes_a_model_of_images(tmp_path, capsys):
+    model = flows.build(flows.RealNVPImage(), (1, 4, 4), members=1)
+    flows.save(model, tmp_path / "images.flow")
+    run("info", tmp_path / "images.flow")
+    assert capsys.readouterr().out.startswith("realnvp_image of 1 network, ")
 
 
 # All columns of a table, and outputs

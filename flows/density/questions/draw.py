@@ -38,7 +38,6 @@ class Draw(Question):
     fills_gaps: ClassVar[bool] = True
 
     def check(self, density: ArrayDensity) -> None:
-        super().check(density)
         if self.count < 0:
             raise UserError(f"count = {self.count}: must be 0 or more")
 

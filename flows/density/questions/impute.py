@@ -47,7 +47,6 @@ class Impute(Question):
     fills_gaps: ClassVar[bool] = True
 
     def check(self, density: ArrayDensity) -> None:
-        super().check(density)
         if self.draws < 0:
             raise UserError(f"draws = {self.draws}: must be 0 or more")
 

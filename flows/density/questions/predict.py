@@ -44,7 +44,6 @@ class Predict(Question):
     needs_all: ClassVar[bool] = False
 
     def check(self, density: ArrayDensity) -> None:
-        super().check(density)
         if isinstance(self.columns, str) or not self.columns:
             raise UserError(f"columns = {self.columns!r}: must be a list of columns to predict")
         for name in self.columns:

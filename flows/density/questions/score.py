@@ -48,7 +48,6 @@ class Score(Question):
     scores: ClassVar[bool] = True
 
     def check(self, density: ArrayDensity) -> None:
-        super().check(density)
         self._is_given(density)
 
     def given_rows(self, density: ArrayDensity, rows: Array) -> Array | None:
