@@ -175,13 +175,13 @@ def csv_format(what: str, default: str) -> Argument:
         default: the format without the options.
     """
     group = f"the format of {what}; by default, {default}"
-    marks = [
+    marks = together(
         argument("--sep", r"the mark between fields: ';', '\t', '\s+'", **MARK),
         argument("--decimal", "the mark before decimals", choices=[".", ","], **MARK),
         argument("--thousands", "the mark between thousands", choices=[",", ".", " ", "'"], **MARK),
         argument("--encoding", "the encoding of the text: latin-1, utf-16, ...", metavar="NAME"),
-    ]
-    return lambda verb: [add(verb.add_argument_group(group)) for add in [together(*marks)]]
+    )
+    return lambda verb: marks(verb.add_argument_group(group))
 
 
 USUAL = "commas (tabs in .tsv), decimal points and UTF-8"

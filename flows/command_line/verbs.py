@@ -6,7 +6,7 @@ A function does the work of a verb, and ``QUESTIONS`` has the verbs that only as
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ from flows.tables.parsing import apply_missing_policy, rows_left_out
 from flows.tables.values import Format
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 ROWS = 1_000  # default number of rows to draw
 ODDITY = ["row", "oddest", "surprise"]  # added to the least likely rows
@@ -69,44 +69,33 @@ def fit(arguments: argparse.Namespace) -> None:
 def sample(arguments: argparse.Namespace) -> None:
     """Draw rows from a density."""
     n, given = arguments.n, once("--given", arguments.given)
-    rows, output = arguments.given_rows, arguments.output
+    rows = arguments.given_rows
     if rows is not None and (n is not None or given):
         raise UserError("--given-rows draws a row for each row of its table; leave out -n, --given")
-    format_of(arguments)  # raises the error for wrong marks before the density is loaded
     density = _load(arguments)
     n, seed = n or ROWS, arguments.seed
     if rows is not None:
         source = format_in(arguments, rows, density.schema.written)
-        found = answers(Draw(1, seed), density, rows, source, "sample")
-        return files.write(output, found, _written(arguments, density))
+        return _write(arguments, density, answers(Draw(1, seed), density, rows, source, "sample"))
     collector, region = Collector(), conditions(density, parse_conditions(density, given))
     with progress("sample", n, "row") as bar:
         found = rows_of(density, n, seed, region, collector, timed(bar))
-        files.write(output, found, _written(arguments, density))
+        _write(arguments, density, found)
     show(collector.notices(), shell_words)
 
 
 def score(arguments: argparse.Namespace) -> None:
     """Write the rows of a table with their log-densities, or only the least likely rows."""
-    given = arguments.given
     density = _load(arguments)
     if arguments.anomalies is None:
-        return _ask(arguments, density, Score(given, arguments.missing))
-    if arguments.output is not None:
-        files.is_csv(arguments.output)  # raise the error for an unknown ending before scoring
-    frame, surprise = _least_likely(arguments, density, given)
-    _write(arguments, density, [_anomalies(density, frame, surprise)])
+        return _ask(arguments, density, Score(arguments.given, arguments.missing))
+    _write(arguments, density, _anomalies(arguments, density))
 
 
 def ask(arguments: argparse.Namespace) -> None:
     """Ask the question of a verb about the rows of a table, or about conditions."""
-    there = vars(arguments)
-    if {"table", "given"} <= there.keys() and (there["table"] is None) == (not there["given"]):
-        raise UserError(f"{arguments.verb} needs either a table or --given")
-    format_of(arguments)  # raises the error for wrong marks before the density is loaded
     density = _load(arguments)
-    question = QUESTIONS[arguments.verb](arguments, density)
-    _ask(arguments, density, question)
+    _ask(arguments, density, QUESTIONS[arguments.verb](arguments, density))
 
 
 def _impute(arguments: argparse.Namespace, density: ArrayDensity) -> Question:
@@ -115,6 +104,8 @@ def _impute(arguments: argparse.Namespace, density: ArrayDensity) -> Question:
 
 
 def _predict(arguments: argparse.Namespace, density: ArrayDensity) -> Question:
+    if (arguments.table is None) == (not arguments.given):
+        raise UserError("predict needs either a table or --given")
     names = density.targets if arguments.column is None else [arguments.column]
     if not names:
         raise UserError("--column is needed: the density has no target")
@@ -159,37 +150,21 @@ def plot(arguments: argparse.Namespace) -> None:
     output = arguments.output
     if output.suffix.lower() != ".png":
         raise UserError(f"{output}: a picture goes into a .png file")
-    density = _load(arguments)
-    save(_figure(arguments, density), output)
-
-
-def _figure(arguments: argparse.Namespace, density: ArrayDensity) -> Figure:
-    """Return the picture that the options of ``plot`` ask for."""
-    number, source = arguments.row, str(arguments.table)
+    density, path = _load(arguments), arguments.table
     if arguments.anomalies is not None:
         from flows.plotting.single_rows import draw_odd_cells
 
         frame, surprise = _least_likely(arguments, density, [])
-        return draw_odd_cells(density.names, frame, frame["log_density"].to_numpy(), surprise)
+        log_density = frame["log_density"].to_numpy()
+        return save(draw_odd_cells(density.names, frame, log_density, surprise), output)
     kinds, na = {column.name: column for column in density.columns}, density.schema.na
-    written = format_in(arguments, arguments.table, density.schema.written)
-    table = files.read(arguments.table, kinds, written, only=list(kinds), na=na)
-    if number is not None and arguments.missing != "keep":
-        raise UserError(f"--missing {arguments.missing} is for pictures of all rows, not for --row")
-    if number is not None and number > len(table.frame):
-        raise UserError(f"--row {number}: {source} holds {len(table.frame)} rows")
+    written = format_in(arguments, path, density.schema.written)
+    table = files.read(path, kinds, written, only=list(kinds), na=na)
     kept = apply_missing_policy(table, arguments.missing).frame
-    figure, notices = pictures.plot(
-        density,
-        kept,
-        row=number,
-        along=arguments.along,
-        source=source,
-        model=f"{arguments.model}:",
-        argument=lambda name, value: f"--{name} {value}",
-    )
+    which = {"row": arguments.row, "along": arguments.along, "source": str(path)}
+    figure, notices = pictures.plot(density, kept, **which)
     show([*rows_left_out(len(table.frame) - len(kept)), *notices], shell_words)
-    return figure
+    save(figure, output)
 
 
 def _load(arguments: argparse.Namespace) -> ArrayDensity:
@@ -213,18 +188,32 @@ def _ask(arguments: argparse.Namespace, density: ArrayDensity, question: Questio
     found = run(question, density, region, collector)
     frames = [question.rows(density, *each) for each in found]
     show(collector.notices(), shell_words)
-    files.write(getattr(arguments, "output", None), frames, _written(arguments, density))
+    _write(arguments, density, frames)
 
 
 def _write(
-    arguments: argparse.Namespace, density: ArrayDensity, frames: Iterator[pd.DataFrame] | list[Any]
+    arguments: argparse.Namespace, density: ArrayDensity, frames: Iterable[pd.DataFrame]
 ) -> None:
-    write(arguments.output, density.columns, _written(arguments, density), frames)
+    output = getattr(arguments, "output", None)
+    write(output, density.columns, _written(arguments, density), frames)
 
 
 def _written(arguments: argparse.Namespace, density: ArrayDensity) -> Format:
     """Return the format of the CSV file that a command writes."""
     return format_of(arguments, density.schema.written)
+
+
+def _anomalies(arguments: argparse.Namespace, density: ArrayDensity) -> Iterator[pd.DataFrame]:
+    """Yield the least likely rows, with their number and the column of the largest surprise."""
+    frame, surprise = _least_likely(arguments, density, arguments.given)
+    frame = frame.reset_index(names="row")
+    if not arguments.given and frame["tail_probability"].isna().all():
+        show([NO_TAIL], shell_words)
+    most = np.nan_to_num(surprise, nan=-np.inf, posinf=np.inf)
+    names = np.array(density.names)[most.argmax(axis=1)]
+    most = most.max(axis=1)
+    most = np.where(np.isneginf(most), np.nan, most)  # a row without known values
+    yield frame.assign(oddest=np.where(most > 0, names, ""), surprise=most.round(6))
 
 
 def _least_likely(
@@ -245,22 +234,5 @@ def _least_likely(
         how: Any = {"source": str(path), "written": written, "on_rows": timed(bar), "first": 1}
         count = arguments.anomalies
         found = pictures.least_likely(density, pieces, question, count, collector, **how)
-    if found[0].empty:
-        raise UserError(
-            f"{path}: no row is complete, so no row can be ranked; --given ranks "
-            "rows with missing values, too"
-        )
     show(collector.notices(), shell_words)
     return found
-
-
-def _anomalies(density: ArrayDensity, frame: pd.DataFrame, surprise: Array) -> pd.DataFrame:
-    """Return the least likely rows with the column of the largest surprise, if it is above 0."""
-    frame = frame.reset_index(names="row")
-    if "tail_probability" in frame and frame["tail_probability"].isna().all():
-        show([NO_TAIL], shell_words)
-    most = np.nan_to_num(surprise, nan=-np.inf, posinf=np.inf)
-    names = np.array(density.names)[most.argmax(axis=1)]
-    most = most.max(axis=1)
-    most = np.where(np.isneginf(most), np.nan, most)  # a row without known values
-    return frame.assign(oddest=np.where(most > 0, names, ""), surprise=most.round(6))

@@ -5,7 +5,7 @@ matplotlib is imported when a picture is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from flows.networks import registry
 from flows.posterior.region import Region
 from flows.tables.drawing import drawn
 from flows.tables.field import Field
-from flows.tables.notices import Notice
+from flows.tables.notices import Notice, TableError
 from flows.tables.parsing import parse_fields
 from flows.tables.rows import numbers_of, refused
 
@@ -37,11 +37,6 @@ ALONG = 80  # values of a column along which the targets are drawn
 BANDS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-def python_argument(name: str, value: Any) -> str:
-    """Return an argument as a user of Python writes it."""
-    return f"{name} = {value!r}"
-
-
 def plot(
     density: ArrayDensity,
     frame: pd.DataFrame,
@@ -50,13 +45,10 @@ def plot(
     anomalies: int | None = None,
     along: str | None = None,
     source: str = "",
-    model: str = "the density",
-    argument: Callable[[str, Any], str] = python_argument,
 ) -> tuple[Figure, list[Notice]]:
     """Return the picture of ``Density.plot``, and notices on the rows of the frame.
 
-    In messages, ``source`` is the file that holds the frame, ``model`` is the density, and
-    ``argument`` returns an argument with its value.
+    ``source`` is the file that holds the frame, for messages.
     """
     chosen = {"row": row, "anomalies": anomalies, "along": along}
     named = [name for name, value in chosen.items() if value is not None]
@@ -68,29 +60,28 @@ def plot(
         return _of_row(density, frame, _position(frame, row), row, source)
     if along is not None and not density.targets:
         raise UserError(
-            f"{argument('along', along)}: the density has no target; leave out along, or fit with "
-            "a target"
+            f"along = {along!r}: the density has no target; leave out along, or fit with a target"
         )
     if frame.empty:
-        raise UserError("the frame has no rows; a picture shows rows of the table")
+        raise UserError("there is no row to draw")
     rows = _rows(density, frame, source)
     if not density.targets:
-        return _of_samples(density, rows, model), []
+        return _of_samples(density, rows), []
     d = None if along is None else density.schema.find(along)
     if d is not None and density.columns[d].name in density.targets:
-        raise UserError(f"{argument('along', along)}: is a target; name another column")
+        raise UserError(f"along = {along!r}: is a target; name another column")
     from flows.plotting.along import draw_along
 
     return draw_along(drawn(density.columns), rows, *target_along(density, rows, d)), []
 
 
-def _of_samples(density: ArrayDensity, rows: Array, model: str) -> Figure:
-    """Draw samples over rows ``(n, D)``. Raises ``UserError`` if the ``model`` is a reference."""
+def _of_samples(density: ArrayDensity, rows: Array) -> Figure:
+    """Draw samples over rows ``(n, D)``. Raises ``UserError`` if the density is a reference."""
     from flows.plotting import Row, Scene, draw
 
     name = density.population.description.get("model")
     if name not in registry.names():
-        raise UserError(f"{model} is a reference; only models can be drawn")
+        raise UserError("the density is a reference; only models can be drawn")
     samples = {"samples": np.concatenate([*density.draw(max(len(rows), SAMPLES))])}
     row = Row(
         name, "the fit", registry.find(name).color, {}, pd.DataFrame(), samples, is_model=True
@@ -137,11 +128,6 @@ def _of_least_likely(
     collector = Collector()
     numbered = [frame.set_axis(pd.RangeIndex(len(frame)))]
     found, surprise = least_likely(density, numbered, Score(missing="drop"), count, collector)
-    if found.empty:
-        raise UserError(
-            "no row of the frame is complete, so no row can be ranked; density.log_prob also "
-            "scores rows with missing values"
-        )
     shown = frame.iloc[found.index].set_axis(frame.columns.map(str), axis=1)
     figure = draw_odd_cells(density.names, shown, found["log_density"].to_numpy(), surprise)
     return figure, collector.notices()
@@ -154,6 +140,7 @@ def least_likely(
     count: int,
     collector: Collector,
     *,
+    source: str = "",
     first: int = 0,
     **how: Any,
 ) -> tuple[pd.DataFrame, Array]:
@@ -165,15 +152,19 @@ def least_likely(
         question: the score that ranks the rows.
         count: the number of rows to return.
         collector: counts what users should know.
+        source: the file that holds the rows; empty for a data frame.
         first: the label of the first row in the index.
-        how: the ``source``, the format and ``on_rows`` of ``run``.
+        how: the format and ``on_rows`` of ``run``.
+
+    Raises ``TableError`` if no row is complete and the question leaves out other rows.
     """
     least = pd.DataFrame()
+    how["source"] = source
     for asked, answer in run(question, density, pieces, collector, **how):
         scored = question.rows(density, asked, answer)
         least = pd.concat([least, scored]).nsmallest(count, "log_density")
     if least.empty:
-        return least, np.empty((0, len(density.columns)))
+        raise TableError([Notice("no row is complete, so no row can be ranked")], source)
     how = {**how, "on_rows": lambda count: None}
     numbers, again = least.index.to_numpy() - first, Collector()  # the rows are counted already
     [(_, found)] = run(Surprise(), density, [least], again, row_numbers=numbers, **how)
@@ -196,9 +187,7 @@ def _position(frame: pd.DataFrame, row: Any) -> int:
         )
     if not len(places) or places[0] < 0:
         labels = ", ".join(map(repr, frame.index[:3].tolist()))
-        raise UserError(
-            f"row = {row!r}: is not in the index of the frame; its labels are {labels}, ..."
-        )
+        raise UserError(f"row = {row!r}: no row has this label; the labels are {labels}, ...")
     return int(places[0])
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from flows.core.arrays import Array, Mask, Whole
@@ -11,7 +9,6 @@ from flows.density.array_density import ArrayDensity
 from flows.density.collector import Collector
 from flows.density.question import Asked, Question
 from flows.posterior.region import Region
-from flows.tables.field import Field
 from flows.tables.lazy import pd
 from flows.tables.notices import Notice, TableError, collecting
 from flows.tables.parsing import (
@@ -115,10 +112,7 @@ class Reader:
         """Return the carried columns that a frame holds, parsed; ``NaN`` is a missing value."""
         there = {*map(str, frame.columns)}
         carried = [each.field for each in self.schema.carried if each.name in there]
-        return self._parsed(frame, carried)
-
-    def _parsed(self, frame: pd.DataFrame, fields: Sequence[Field]) -> pd.DataFrame:
-        return parse_fields(frame, fields, self.source, self.written, self.schema.na).frame
+        return parse_fields(frame, carried, self.source, self.written, self.schema.na).frame
 
     def _compare_carried(self, carried: pd.DataFrame, rows: Array) -> None:
         """Count the values of carried columns that differ from what the ``rows`` give."""

@@ -83,7 +83,7 @@ def test_plots_name_rows_by_their_labels_and_take_dates_and_numbered_columns(of_
     ("error", "change", "arguments", "message"),
     [
         (TypeError, {}, {"row": 1, "anomalies": 2}, "plot takes one of .* got row and anomalies"),
-        (UserError, {}, {"row": 12}, "row = 12: is not in the index .* labels are 0, 1, 2, ..."),
+        (UserError, {}, {"row": 12}, "row = 12: no row has this label; .* are 0, 1, 2, ..."),
         (
             UserError,
             {"index": [0] * 12},
@@ -92,8 +92,8 @@ def test_plots_name_rows_by_their_labels_and_take_dates_and_numbered_columns(of_
         ),
         (UserError, {}, {"anomalies": 0}, "anomalies = 0: must be at least 1"),
         (UserError, {}, {"along": "age"}, "along = 'age': .* no target; leave out along, or fit"),
-        (UserError, {"index": []}, {}, "the frame has no rows"),
-        (UserError, {"bmi": np.nan}, {"anomalies": 2}, "no row of the frame is complete"),
+        (UserError, {"index": []}, {}, "there is no row to draw"),
+        (TableError, {"bmi": np.nan}, {"anomalies": 2}, "no row is complete"),
         (TableError, {"drop": "bmi"}, {}, "there is no column bmi"),
     ],
 )
