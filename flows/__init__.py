@@ -3,11 +3,13 @@
 ``import flows`` is light: torch is imported when a name that needs it is first used.
 """
 
+import ast
 import os
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # for type checkers and editors
+if TYPE_CHECKING:  # for type checkers and editors; at run time, ``__getattr__`` imports the names
     from flows.bijections.check import check_bijection as check_bijection
     from flows.core.settings import TrainingSettings as TrainingSettings
     from flows.density.estimator import DensityEstimator as DensityEstimator
@@ -45,38 +47,12 @@ if TYPE_CHECKING:  # for type checkers and editors
 # result depends on it.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-_MODULES = {  # the same names at run time; a test compares the two lists
-    "Architecture": "flows.networks.architecture",
-    "Column": "flows.tables.old_column",
-    "Conditional": "flows.models.conditional",
-    "Density": "flows.density.frame_density",
-    "DensityEstimator": "flows.density.estimator",
-    "DensityRegressor": "flows.density.regressor",
-    "Field": "flows.tables.field",
-    "Flow": "flows.networks.flow",
-    "FlowMatching": "flows.models.flow_matching",
-    "GAN": "flows.models.gan",
-    "GaussianMixture": "flows.mixtures.gaussian_mixture",
-    "Glow": "flows.models.glow",
-    "GlowImage": "flows.models.glow_image",
-    "Mixture": "flows.mixtures.mixture",
-    "NSF": "flows.models.nsf",
-    "Population": "flows.networks.population",
-    "Problem": "flows.evaluation.problem",
-    "RealNVP": "flows.models.realnvp",
-    "RealNVPImage": "flows.models.realnvp_image",
-    "StandardNormal": "flows.networks.base_distribution",
-    "TableNotice": "flows.tables.notices",
-    "TrainingSettings": "flows.core.settings",
-    "VAE": "flows.models.vae",
-    "build": "flows.networks.building",
-    "check_bijection": "flows.bijections.check",
-    "ensemble_log_prob": "flows.networks.population",
-    "fit": "flows.density.fitting",
-    "inspect": "flows.tables.overview",
-    "load": "flows.density.fitting",
-    "save": "flows.density.fitting",
-    "train": "flows.recipe.train",
+# The names above and their modules, read from this file, so that each name is listed once
+_MODULES = {
+    alias.name: node.module
+    for node in ast.walk(ast.parse(Path(__file__).read_text(encoding="utf-8")))
+    if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("flows.")
+    for alias in node.names
 }
 
 __all__ = list(_MODULES)
