@@ -25,7 +25,7 @@ History = Mapping[str, Array]  # the arrays of the history and of the record, by
 
 # A single key: with two or more, safetensors writes them in a random order and the bytes differ
 METADATA_KEY = "flows"
-HISTORY = "history."  # prefix of the names of all arrays of ``History``, as in version 0.2.0
+HISTORY = "history."  # prefix of the names of all arrays of ``History``
 
 
 class CheckpointError(ValueError):

@@ -60,7 +60,6 @@ class Flow(DensityPopulation):
         super().__init__(base.members, base.event_shape, description)
         self.base = base
         self.chain = Chain(bijections)
-        self.register_load_state_dict_pre_hook(_rename_bijections)
 
     @torch.no_grad()
     def initialize(self, z: Tensor) -> None:
@@ -271,10 +270,3 @@ class Flow(DensityPopulation):
         for bijection in reversed(self.chain):
             states.append(backend.map(bijection, states[-1], inverse=True)[0])
         return [self.rows_first(z, shape) for z in (*states, self.restore(states[-1]))]
-
-
-def _rename_bijections(flow: Flow, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Rename the tensors of a file of version 0.2.0, whose chain was called ``bijections``."""
-    old = f"{prefix}bijections."
-    for name in [name for name in state if name.startswith(old)]:
-        state[f"{prefix}chain.bijections.{name.removeprefix(old)}"] = state.pop(name)

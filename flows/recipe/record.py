@@ -200,19 +200,14 @@ class Record:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], arrays: Mapping[str, Array]) -> Record:
-        """Return the record of a checkpoint.
-
-        A file of version 0.2.0 has no states: its rows without a fold count as not held out.
-        """
+        """Return the record of a checkpoint."""
         content = {key: content[key] for key in cls.__dataclass_fields__ if key in content}
         content["members"] = [_member(**member) for member in content.get("members", ())]
         binned = content.get("binned_scores", ())
         content["binned_scores"] = [BinnedScores(**each) for each in binned]
         if "held_out" in arrays:
-            fold, scores = arrays["fold"].astype(np.int64), arrays["held_out"]
-            states = np.where(fold < 0, RowState.NOT_HELD_OUT, RowState.SCORED)
-            state = arrays.get("state", states).astype(np.int64)
-            content["row_scores"] = RowScores(fold, state, scores)
+            fold, state = (arrays[name].astype(np.int64) for name in ("fold", "state"))
+            content["row_scores"] = RowScores(fold, state, arrays["held_out"])
         return cls(**content)
 
 

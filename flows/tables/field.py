@@ -375,7 +375,7 @@ class Field:
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Field:
-        """Return the field that ``to_json`` wrote, or version 0.2 or 0.3.
+        """Return the field that ``to_json`` wrote, or version 0.3.
 
         Args:
             content: the dict.

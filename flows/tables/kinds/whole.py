@@ -108,7 +108,7 @@ class Whole(Number):
         if math.isfinite(low) and math.isfinite(high):
             return Between(low, high)
         bound, is_upper = (high, True) if math.isinf(low) else (low, False)
-        if self.farthest is None:  # a file of version 0.2
+        if self.farthest is None:  # not fitted to a table
             return HalfLine(Logarithm(), bound, is_upper)
         rise: Rise = SquareRoot(cell) if self.peak is None else FromPeak(self.peak, cell)
         top = bound - self.farthest if is_upper else self.farthest - bound
