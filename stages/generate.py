@@ -12,7 +12,6 @@ from flows.core.truth import entropy
 from flows.tables.field import Field
 from flows.tables.files import read
 from flows.tables.options import InspectOptions, resolve
-from flows.tables.rows import joined
 from flows.tables.schema import Schema
 from stages.pipeline import files, runner, schema
 from stages.pipeline.runner import pipeline_words
@@ -58,7 +57,7 @@ def take(params: schema.Settings) -> tuple[list[Field], Array]:
     schema.check_rows(params, len(sample.copies))
     for notice in notices:
         print(notice.text(pipeline_words))
-    return list(table.fields), joined(table.fields, sample.rows)
+    return list(table.fields), sample.values
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from flows.tables.field import Field
 from flows.tables.notices import Notice, TableError, python_words
 from flows.tables.options import InspectOptions, resolve
 from flows.tables.parsing import Table, from_user
-from flows.tables.rows import joined, numbers_of
+from flows.tables.rows import numbers_of
 from flows.tables.schema import Schema
 
 SMALL = flows.NSF(couplings=2, hidden=4, bins=3)
@@ -75,8 +75,7 @@ def learned(
     """Return what a fit learns from a parsed table."""
     own = {"columns": dict(columns), "missing": missing, "target": targets, **options}
     schema, sample, notices = Schema.fit(table, resolve(InspectOptions, own, "learned"))
-    fields, (rows, copies, groups, *others) = list(schema.fields), sample
-    values = joined(fields, rows)
+    fields, (values, copies, groups, *others) = list(schema.fields), sample
     return Learned(fields, values, copies, notices, schema, groups, *others)
 
 

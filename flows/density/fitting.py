@@ -47,7 +47,7 @@ from flows.tables.files import ENDINGS
 from flows.tables.notices import Notice, TableError, warn
 from flows.tables.options import FitOptions, resolve, spelled_out, target_names
 from flows.tables.parsing import Table, apply_missing_policy, from_user
-from flows.tables.rows import joined
+from flows.tables.rows import numbers_of, refused
 from flows.tables.schema import Schema
 from flows.tables.spreading import dequantise
 from flows.tables.weights import weights_of
@@ -131,7 +131,7 @@ def fit_table(
     schema = replace(schema, require=tuple(options["require"]))
     constraints = _checked(table, schema, options)
     fields, copies = schema.fields, sample.copies if sample.is_weighted else None
-    values = joined(fields, sample.rows)
+    values = sample.values
     asked.check_batch_size(len(values))
     on_notices(notices)
     context = len(fields) - sample.target_count if sample.target_count else 0
@@ -203,8 +203,9 @@ def _checked(table: Table, schema: Schema, options: FitOptions) -> Constraints:
     known = apply_missing_policy(table, "drop" if options["missing"] == "drop" else "keep")
     if (name := options["weights"]) is not None:
         known = known._replace(frame=known.frame[weights_of(known.frame[name]) > 0])
-    rows, _ = schema.rows(known)
-    broken = constraints.broken(joined(schema.fields, rows))
+    rows = numbers_of(schema.fields, known)
+    rows[refused(schema.fields, rows)] = np.nan  # labels of rows that are not learned
+    broken = constraints.broken(rows)
     faults = []
     for each, own in zip(constraints.each, broken.T, strict=True):
         if (count := own.sum()) > 0:

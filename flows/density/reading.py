@@ -18,7 +18,7 @@ from flows.tables.parsing import (
     parse,
     parse_fields,
 )
-from flows.tables.rows import joined, numbers_of
+from flows.tables.rows import numbers_of, refused
 from flows.tables.values import Format
 
 
@@ -65,10 +65,10 @@ class Reader:
             is_kept = complete_rows(table.frame)
             frame, row_numbers = frame[is_kept], row_numbers[is_kept]
             self.collector.add("left out", count=int((~is_kept).sum()))
-        rows, refused = self.schema.rows(kept)
-        values = joined(self.columns, rows, refused)
-        self._note_refused(kept.frame, values, refused)
-        region = Region(np.where(refused, np.nan, values), row_numbers, refused=refused)
+        values = numbers_of(self.columns, kept)
+        is_refused = refused(self.columns, values)
+        self._note_refused(kept.frame, values, is_refused)
+        region = Region(np.where(is_refused, np.nan, values), row_numbers, refused=is_refused)
         asked = Asked(frame, region, kept.frame, self._carried_in(frame))
         if self.question.scores:
             self._compare_carried(asked.carried, values)

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 
 from flows.core.arrays import Array, Whole
-from flows.core.rows import Rows
 from flows.tables.checking import check
 from flows.tables.choosing import choose
 from flows.tables.duplicates import merged_groups
@@ -32,7 +31,6 @@ from flows.tables.parsing import (
     rows_left_out,
 )
 from flows.tables.rounding import count_decimals
-from flows.tables.rows import separated
 from flows.tables.values import label_text
 from flows.tables.weights import counts, weights_of
 
@@ -43,7 +41,7 @@ class Sample(NamedTuple):
     """The rows that a density is to learn.
 
     Args:
-        rows: the n rows, numbers and labels apart.
+        values: the n rows, ``(n, D)``, with codes for labels and ``NaN`` for gaps.
         copies: the index of the first copy of each row, ``(n,)``.
         groups: the number of the group of each row, ``(n,)``: a row is in one group with its copies
             and with the rows of the same subject.
@@ -52,7 +50,7 @@ class Sample(NamedTuple):
         is_weighted: whether the rows are repeated by their weights. Repeated rows are copies.
     """
 
-    rows: Rows
+    values: Array
     copies: Whole
     groups: Whole
     target_count: int = 0
@@ -130,8 +128,8 @@ class _Learner:
         ]
         order = self._order(checked.fields, unlearned)
         learned = [checked.fields[k] for k in order]
-        rows = separated(learned, values[:, checked.places[order]])
-        sample = Sample(rows, checked.copies, checked.copies, len(self.targets))
+        values = values.take(checked.places[order], axis=1)
+        sample = Sample(values, checked.copies, checked.copies, len(self.targets))
         sample = self._with_roles(sample, kept)
         self.notices += checked.notices
         number = r"[-+]?[\d.]+(e[-+]?\d+)?"
@@ -316,7 +314,7 @@ def _repeated(sample: Sample, count: Whole) -> Sample:
     place = np.repeat(np.arange(len(count)), count)
     first = np.unique(sample.copies[place], return_index=True, return_inverse=True)
     return sample._replace(
-        rows=sample.rows.take(place),
+        values=sample.values[place],
         copies=first[1][first[2]],
         groups=sample.groups[place],
         is_weighted=True,

@@ -1,7 +1,7 @@
-"""The schema of a table: its columns in order, learned or not, and its rows.
+"""The schema of a table: its columns in order, learned or not.
 
-``Schema.fit`` returns the schema of a table with the rows to learn, ``rows`` converts a table to
-numbers and labels, and ``frame`` converts samples to a data frame.
+``Schema.fit`` returns the schema of a table with the rows to learn, and ``frame`` converts samples
+to a data frame.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.core.arrays import Array, Mask
-from flows.core.rows import Rows
+from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
 from flows.tables.field import Field, Label, Sampled, Unlearned
 from flows.tables.kinds.unlearned import Carried, Identifier, Weights
@@ -23,7 +22,6 @@ from flows.tables.learning import Sample, learn
 from flows.tables.notices import Notice, TableError
 from flows.tables.options import FitOptions, InspectOptions
 from flows.tables.parsing import Table, position
-from flows.tables.rows import numbers_of, refused, separated
 from flows.tables.values import PLAIN, Format
 
 
@@ -121,19 +119,6 @@ class Schema:
                 why = f"{each.why}; the learned columns are: {', '.join(self.learned)}"
                 raise TableError([Notice(why, name)])
         return position(self.learned, name, "the density")
-
-    # Rows
-
-    def rows(self, table: Table) -> tuple[Rows, Mask]:
-        """Return the learned columns of a parsed table, and which values they refuse.
-
-        The mask is ``(n, D)``. A refused label has the code of a gap.
-
-        Raises ``TableError``, with the faults of all columns, for values that are not numbers.
-        """
-        values = numbers_of(self.fields, table)
-        rows = separated(self.fields, values)
-        return rows, refused(self.fields, values)
 
     def frame(
         self,
