@@ -94,6 +94,9 @@ def score(arguments: argparse.Namespace) -> None:
 
 def ask(arguments: argparse.Namespace) -> None:
     """Ask the question of a verb about the rows of a table, or about conditions."""
+    there = vars(arguments)
+    if {"table", "given"} <= there.keys() and (there["table"] is None) == (not there["given"]):
+        raise UserError(f"{arguments.verb} needs either a table or --given")
     density = _load(arguments)
     _ask(arguments, density, QUESTIONS[arguments.verb](arguments, density))
 
@@ -104,8 +107,6 @@ def _impute(arguments: argparse.Namespace, density: ArrayDensity) -> Question:
 
 
 def _predict(arguments: argparse.Namespace, density: ArrayDensity) -> Question:
-    if (arguments.table is None) == (not arguments.given):
-        raise UserError("predict needs either a table or --given")
     names = density.targets if arguments.column is None else [arguments.column]
     if not names:
         raise UserError("--column is needed: the density has no target")
@@ -168,7 +169,12 @@ def plot(arguments: argparse.Namespace) -> None:
 
 
 def _load(arguments: argparse.Namespace) -> ArrayDensity:
-    """Return the density of a table in a file. Raises ``UserError`` for a model of images."""
+    """Return the density of a table in a file.
+
+    Raises ``UserError`` for a model of images and, before the file is read, for wrong marks of a
+    CSV file.
+    """
+    format_of(arguments)
     density = load_array_density(arguments.model)
     if not density.columns:
         raise UserError(

@@ -449,8 +449,6 @@ impute m.flow taken.csv --draws 2: column draw: `impute` adds a column
 predict m.flow rows.csv --column bmi --quantiles 1: quantile 1: must be between 0 and
 predict m.flow rows.csv --column bmi --quantiles 0.5,0.5: quantiles 0.5, 0.5: two are the
 sample m.flow --given-rows rows.csv --sep= : --sep is empty
-impute m.flow gaps.csv --thousands , --decimal ,: --thousands and --decimal are both ','
-predict m.flow --column bmi: predict needs either a table or --given
 plot m.flow gaps.csv -o a.png --row 13: row = 13: no row has this label
 sample images: images: is a model of images; load it in Python with flows.load
 score images gaps.csv: images: is a model of images; load it in Python with flows.load
@@ -671,6 +669,18 @@ def test_options_name_another_format(european, monkeypatch, tmp_path, capsys):
     capsys.readouterr()
     main(["probability", "m.flow", "gewicht=70.."])
     assert capsys.readouterr().out.startswith("probability;integration_error\n0,")
+
+
+def test_wrong_combinations_are_refused_before_the_density_is_loaded(tmp_path):
+    none = str(tmp_path / "none.flow")
+    for words, said in (
+        (["predict", none, "--column", "a"], "predict needs either a table or --given"),
+        (["sample", none, "--given-rows", "t.csv", "-n", "3"], "leave out -n, --given"),
+        (["sample", none, "--sep="], "--sep is empty"),
+        (["impute", none, "t.csv", "--thousands", ",", "--decimal", ","], "are both ','"),
+    ):
+        with pytest.raises(SystemExit, match=said):
+            main(words)
 
 
 def test_a_table_in_place_of_a_density_is_named(european, monkeypatch):
