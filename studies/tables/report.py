@@ -161,6 +161,7 @@ def document(study: Study, scores: pd.DataFrame) -> str:
         lost=scores["lost"].sum(),
         answers=questions(study, "tables"),
         answers_aside=questions(study, "set_aside"),
+        drawn=len(study.params["census"]["tables"]),
         counts=census(study),
         new=realistic_report.document(study),
     )
@@ -243,7 +244,7 @@ def census(study: Study) -> str:
     drawn = study.params["census"]
     if not drawn["tables"]:
         return "No table was drawn."
-    counted = pd.concat([study.table("census", k) for k in range(drawn["tables"])])
+    counted = pd.concat([study.table("census", k) for k in range(len(drawn["tables"]))])
     total = counted.loc[counted["accepted"] == 1, "columns"].sum()
     shares = ", ".join(f"{counted[use].sum() / total:.1%} are {use}" for use in USES)
     lines = [

@@ -18,7 +18,7 @@ from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.plotting.style import STYLE
 from flows.tables import rounding
-from studies import engine, selection
+from studies import engine
 from studies.target import cells, conditionals, metrics, peers, report, tables, truths
 from studies.target.conditionals import Numbers, OnNumbers
 from studies.target.truths import Truth
@@ -224,11 +224,6 @@ def test_a_table_with_labels_has_all_labels_in_the_training_rows(name: str) -> N
     for number in range(3):
         train, _ = table.split(number, 1000)
         assert train[table.target].nunique() == table.frame[table.target].nunique()
-
-
-def test_the_tables_with_labels_follow_from_the_rule() -> None:
-    chosen = {name: label for name, label in tables.LABELS.items() if "/" in name}
-    assert selection.select_labels() == chosen
 
 
 def test_unknown_tables_give_messages() -> None:

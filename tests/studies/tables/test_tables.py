@@ -239,7 +239,7 @@ def test_nine_wins_give_the_smallest_possible_p() -> None:
 def study(folder: Path, **changes: Any) -> engine.Study:
     """Return a study of few tables and few splits in a new folder."""
     params = engine.Study("tables").params
-    none = {"seed": 0, "tables": 0, "fits": 0, "members": 1}
+    none = {"tables": [], "fits": 0, "members": 1}
     content = params | {"fresh": 500, "census": none}
     content["ranking"] = {"splits": 3, "new_splits": 3, "train": 105}
     for part in ("realistic", "anomalies"):  # test_realistic.py
