@@ -332,6 +332,21 @@ def select(study: Study, patterns: Iterable[str]) -> list[str]:
     return list(found)
 
 
+def scores_of(study: Study, patterns: Iterable[str], parts: Sequence[str]) -> pd.DataFrame:
+    """Return the first row of each cell that matches a pattern, with the seconds of the cell.
+
+    Cells named small are left out. ``parts`` are the columns for the parts of a cell's name after
+    the family; a part that is a number is an ``int``.
+    """
+    lines = []
+    for name in select(study, patterns):
+        own = [int(part) if part.isdigit() else part for part in name.split("/")[1:]]
+        if SMALL not in own:
+            row = {**study.table(name).iloc[0], "seconds": study.seconds(name)}
+            lines.append({**dict(zip(parts, own, strict=True)), **row})
+    return pd.DataFrame(lines)
+
+
 def scored(study: Study, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
     """Score cells on the workers of ``FLOWS_WORKERS``, the longest first.
 

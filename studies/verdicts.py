@@ -13,11 +13,13 @@ from scipy import stats
 from flows.core import seeds
 from flows.core.arrays import Array, rounded
 from flows.evaluation import statistics
-from tools import markdown
+from studies import markdown
+from studies.markdown import number
 
 Verdict = Literal["equivalent", "supported", "refuted", "inconclusive"]
 
 DIGITS = 4  # significant digits of the numbers that are written
+RATIO = 0.3 / 0.7  # test rows per training row of a split of the study of tables
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,29 @@ def standard_error(values: Array) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
+def paired_interval(differences: Array, ratio: float = RATIO) -> tuple[float, float, float]:
+    """Return the mean of paired differences over J splits, and its 95% interval::
+
+        mean +- t_(J-1) sqrt((1 / J + ratio) var)
+
+    The second term of the variance accounts for rows that splits share (Nadeau and Bengio 2003);
+    ``ratio`` is the number of test rows per training row. For one split, the limits are ``NaN``.
+    """
+    count, mean = len(differences), float(differences.mean())
+    if not np.isfinite(mean):
+        return mean, mean, mean
+    if count == 1:
+        return mean, np.nan, np.nan
+    variance = (1 / count + ratio) * np.var(differences, ddof=1)
+    half = float(stats.t.ppf(0.975, count - 1) * np.sqrt(variance))
+    return mean, mean - half, mean + half
+
+
+def sign_of(low: float, high: float) -> int:
+    """Return the sign of all numbers of an interval; 0 if they have no common sign."""
+    return int(low > 0) - int(high < 0)
+
+
 def verdict(interval: tuple[float, float], p_adjusted: float, p_equivalence: float) -> Verdict:
     """Return the first verdict on a claimed *positive* difference whose condition holds.
 
@@ -142,16 +167,18 @@ def table(entries: Sequence[Mapping[str, Any]], section: Mapping[str, Any]) -> s
     metrics = {name: Metric(**words) for name, words in section["metrics"].items()}
     rows, before = [], 0
     for entry in entries:
-        number, metric = entry["claim"], metrics[entry["metric"]]
-        claim = "" if number == before else heading(number, section["claims"][number - 1]["says"])
-        before = number
-        numbers = [f"{x:+.{metric.digits}f}" for x in (entry["effect"], *entry["ci95"])]
-        effect, low, high = map(markdown.minus, numbers)
-        found = f"{effect} {metric.unit}".strip() + f" ({low} to {high})"
+        ordinal, metric = entry["claim"], metrics[entry["metric"]]
+        says = section["claims"][ordinal - 1]["says"]
+        claim = "" if ordinal == before else heading(ordinal, says)
+        before = ordinal
+        effect, *ends = (
+            number(each, metric.digits, "+") for each in (entry["effect"], *entry["ci95"])
+        )
+        found = f"{effect} {metric.unit}".strip() + " ({} to {})".format(*ends)
         found += f"; {entry['failed']} failed" if entry["failed"] else ""
         measured = f"`{entry['metric']}`: {entry['comparison']}".replace(" - ", " \u2212 ")
         p = [f"{entry[key]:.2g}" for key in ("p_holm", "p_equivalence")]
-        rows.append([claim, measured, found, *p, f"**{entry['verdict']}**"])
+        rows.append([claim, measured, found, *p, markdown.bold(entry["verdict"])])
     meaning = "; ".join(f"`{name}`: {metric.words}" for name, metric in metrics.items())
     head = ["claim", "metric and difference", "effect (95% interval)", "p (Holm)"]
     lines = markdown.table([*head, "p of equivalence", "verdict"], rows, "lllrrl")

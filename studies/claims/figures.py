@@ -12,15 +12,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from common.labels import label_and_color
 from flows.core.arrays import Array
 from flows.plotting.style import area_key, handles_of, line_key, mark_key, save
+from studies.figures import GREY, error_bars, set_ticks
 from studies.verdicts import heading, mean_and_interval
-from tools.markdown import minus
 
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 REMEDIES = {"recipe_mixture_base": "recipe, mixture base"}
@@ -66,7 +65,7 @@ def forest(effects: Sequence[Mapping[str, Any]], claims: Sequence[str], path: Pa
         for each in group:
             color, marker = VERDICTS[each["verdict"]]
             others = each["elsewhere"]
-            axis.plot(others, [height] * len(others), "|", color="#999999", **tick)
+            axis.plot(others, [height] * len(others), "|", color=GREY, **tick)
             axis.plot(each["ci90"], [height, height], color=color, **bar)
             axis.plot(each["ci95"], [height, height], color=color, linewidth=2)
             axis.plot(each["effect"], height, marker, markersize=6.5, color=color)
@@ -90,7 +89,7 @@ def forest(effects: Sequence[Mapping[str, Any]], claims: Sequence[str], path: Pa
         area_key("margin: equivalent where the\n90% interval lies in it (TOST)", "#000000", 0.07),
     ]
     if any(each["elsewhere"] for each in effects):
-        handles.append(mark_key("difference at another depth", "|", **tick | {"color": "#999999"}))
+        handles.append(mark_key("difference at another depth", "|", **tick | {"color": GREY}))
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9)
     _add_headings(axis, headings)
     save(figure, path)
@@ -131,14 +130,12 @@ def kl_curves(
     axis = figure.subplots()
     shifts = np.linspace(0.985, 1.015, len(curves))  # so that the bars don't overlap
     for shift, (values, style) in zip(shifts, curves, strict=True):
-        mean, low, high = values.T
-        bar: dict[str, Any] = {"markersize": 5, "capsize": 3, "linewidth": 1.4}
-        axis.errorbar(shift * n, mean, yerr=[mean - low, high - mean], **bar, **style)
+        error_bars(axis, shift * n, values, markersize=5, capsize=3, linewidth=1.4, **style)
     if parameters:
         color, note = label_and_color("truth")[1], f"floor p / (2n), p = {parameters}"
         axis.plot(n, parameters / (2 * n), ":", color=color, label=note)
     if threshold:
-        axis.axhline(threshold, color="#999999", linewidth=0.9, linestyle=":")
+        axis.axhline(threshold, color=GREY, linewidth=0.9, linestyle=":")
         text = axis.text(n[-1] * 1.06, threshold, f" claim 2: {threshold} nat", va="bottom")
         text.set(fontsize=9, color="#666666", ha="right")
     axis.set(xscale="log", yscale="log", xlabel=across, ylabel=KL)
@@ -160,14 +157,12 @@ def ablation(remedies: Mapping[str, pd.DataFrame], path: Path) -> None:
     for line, by_model in enumerate(remedies.values()):
         for height, (model, kl) in zip((0.17 - line, -0.17 - line), by_model.items(), strict=False):
             name, color = label_and_color(model)
-            mean, low, high = mean_and_interval(kl)
             heights = np.full(len(kl), height)
             faint: dict[str, Any] = {"markersize": 3, "alpha": 0.3, "markeredgewidth": 0}
             axis.plot(kl, heights, "o", color=color, **faint)
-            reach = [[mean - low], [high - mean]]
-            note = name if line == 0 else None
-            style: dict[str, Any] = {"fmt": "o", "markersize": 5, "color": color, "capsize": 3}
-            axis.errorbar(mean, height, xerr=reach, label=note, **style)
+            style = {"markersize": 5, "capsize": 3, "label": name if line == 0 else None}
+            found = mean_and_interval(kl)
+            error_bars(axis, [height], found, across=True, fmt="o", color=color, **style)
     axis.set_yticks(
         -np.arange(len(remedies)), [REMEDIES.get(key, key.replace("_", " ")) for key in remedies]
     )
@@ -180,11 +175,3 @@ def ablation(remedies: Mapping[str, pd.DataFrame], path: Path) -> None:
     ]
     axis.legend(handles=[*handles_of(axis), *marks], frameon=False, fontsize=9)
     save(figure, path)
-
-
-def set_ticks(axis: Axis, ticks: Sequence[float]) -> None:
-    """Show only the ``ticks`` that are in view, in plain decimals."""
-    low, high = axis.get_view_interval()
-    shown = [tick for tick in ticks if low <= tick <= high]
-    axis.set_ticks(shown, [minus(f"{tick:,g}") for tick in shown])
-    axis.set_ticks([], minor=True)

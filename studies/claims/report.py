@@ -20,19 +20,34 @@ from studies.claims.cells import CURVE_REFERENCES, MIXTURE_MODELS, auto_seeds, f
 from studies.claims.plane import COMPARISONS, TRUTH
 from studies.claims.refits import RANDOM
 from studies.engine import Study
+from studies.markdown import NONE, frame, number, spread, table, within
 from studies.verdicts import Metric, mean_and_interval
-from tools import markdown
 
 CLAIMS = Path(__file__).with_name("claims.yaml")
 Section = dict[str, Any]  # of claims.yaml
 Entry = dict[str, Any]  # a line of claims.json, with its settings and intermediate results
 TESTED = ("claim", "metric", "comparison", "effect", "ci95", "p_holm", "p_equivalence")
 REPORTED = (*TESTED, "replicates", "failed", "verdict")
-DEPTH_SCORES = ["parameters", "epochs_to_converge", "precision", "recall", "c2st_auc"]
 SAMPLE_METRICS = [*COMPARISONS, "mode_tv", "modes", "high_quality"]
 MATCHING_SCORES = ["kl", "memorised", "precision", "recall", "c2st_auc", "mode_tv"]
-REFIT_SCORES = ["sd", "away", "away_truth", "within", "within_truth", "factor", "factor_truth"]
-INTERVAL = "{:.3f} ({:.3f} to {:.3f})"
+REFIT_SCORES = {  # title and format
+    "sd": ("median `log_density_sd`", "{:.2f}"),
+    "away": ("median distance to a refit", "{:.2f}"),
+    "away_truth": ("to the truth", "{:.2f}"),
+    "within": ("refit within 2 sd", "{:.0%}"),
+    "within_truth": ("truth within 2 sd", "{:.0%}"),
+    "factor": ("sds for 95% of refits", "{:.1f}"),
+    "factor_truth": ("for 95% of truths", "{:.1f}"),
+}
+OPTIMISM = {
+    "kl": "KL of the ensemble",
+    "optimism": "optimism",
+    "optimism_fold": "optimism against members without a fold",
+}
+OPERATIONS = {  # title and unit
+    "flops_training": ("operations of the training (billion)", 1e9),
+    "flops_sample": ("of a sample (million)", 1e6),
+}
 DEPTH_STYLES = {  # of the curves of a family: a note on its rows, and the style
     "depth": ("800 points", {"fmt": "o-"}),
     "control": ("new points every epoch", {"fmt": "D--", "markerfacecolor": "white"}),
@@ -41,7 +56,7 @@ TARGETS = {"ring": "ring", "grid": "grid of 25", "custom": "five unequal, correl
 
 
 def report(study: Study) -> None:
-    """Write all files of the report, and print the verdicts."""
+    """Write all files of the report."""
     claims = read_yaml(CLAIMS)
     found = {name: examine(study, section) for name, section in claims.items()}
     lines = [
@@ -52,8 +67,6 @@ def report(study: Study) -> None:
     study.write("claims.json", json.dumps(lines, indent=2) + "\n")
     study.write("claims.md", document(study, claims, found))
     draw_figures(study, claims, found)
-    for line in lines:
-        print("{section}, claim {claim}, {metric}, {comparison}: {verdict}".format(**line))
 
 
 # The claims
@@ -65,11 +78,11 @@ def examine(study: Study, section: Section) -> list[Entry]:
     ``sign`` is the sign of the claimed difference.
     """
     entries = []
-    for number, claim in enumerate(section["claims"], 1):
+    for ordinal, claim in enumerate(section["claims"], 1):
         for test in claim["tests"]:
             for metric, way in test["metrics"].items():
                 pair = [values(study, test["group"], metric, name) for name in test["pair"]]
-                entry = {"claim": number, "metric": metric, "sign": 1 if way == "higher" else -1}
+                entry = {"claim": ordinal, "metric": metric, "sign": 1 if way == "higher" else -1}
                 comparison = " - ".join(test["pair"]) + place(test["group"])
                 entry |= {"comparison": comparison, "replicates": len(pair[0])}
                 entries.append({**test, **entry, **compare(study, section, metric, *pair)})
@@ -161,30 +174,37 @@ def document(study: Study, claims: dict[str, Section], found: dict[str, list[Ent
 
 
 def depth_table(study: Study) -> str:
-    rows = []
+    rows = {}
     for model, couplings in product(study.params["flows"], study.params["couplings"]):
         table = study.table("depth", model, couplings)
         control = study.table("control", model, couplings)["kl"]
-        kls = (table["kl"], control, table["kl"] - control)
-        weights, epochs, *scores = table[DEPTH_SCORES].mean()
-        cells = [label(model), str(couplings), f"{weights:,.0f}", *map(with_interval, kls)]
-        cells += [f"{epochs:.0f}", *map("{:.3f}".format, scores), failures(kls[2])]
-        rows.append(cells)
-    head = ["flow", "couplings", "weights", "KL (nat)", "approximation", "estimation"]
-    head += ["epochs to converge", "precision", "recall", "classifier AUC", "failed"]
-    return markdown.table(head, rows, "lr")
+        estimation = table["kl"] - control
+        mean = table.mean()
+        rows[label(model), str(couplings)] = {
+            "weights": f"{mean['parameters']:,.0f}",
+            "KL (nat)": with_interval(table["kl"]),
+            "approximation": with_interval(control),
+            "estimation": with_interval(estimation),
+            "epochs to converge": f"{mean['epochs_to_converge']:.0f}",
+            "precision": number(mean["precision"]),
+            "recall": number(mean["recall"]),
+            "classifier AUC": number(mean["c2st_auc"]),
+            "failed": failures(estimation),
+        }
+    return frame(pd.DataFrame(rows).T, "flow", "couplings")
 
 
 def equal_table(study: Study) -> str:
-    rows = []
+    rows = {}
     for model in (*study.params["equal"], "truth"):
         table = study.table("truth") if model == "truth" else study.table("equal", model)
-        weights = f"{table['parameters'][0]:,.0f}" if "parameters" in table else markdown.NONE
-        kl = {"gan": markdown.NONE, "truth": "0"}.get(model) or spread(table["kl"])
-        scores = [spread(table[key], 1 if key == "modes" else 3) for key in SAMPLE_METRICS]
-        rows.append([label(model), weights, kl, *scores, failures(table["kl"])])
-    head = ["model", "weights", "KL (nat)", *SAMPLE_METRICS, "failed"]
-    return markdown.table(head, rows, "lr")
+        rows[label(model)] = {
+            "weights": f"{table['parameters'][0]:,.0f}" if "parameters" in table else NONE,
+            "KL (nat)": {"gan": NONE, "truth": "0"}.get(model) or spread(table["kl"]),
+            **{key: spread(table[key], 1 if key == "modes" else 3) for key in SAMPLE_METRICS},
+            "failed": failures(table["kl"]),
+        }
+    return frame(pd.DataFrame(rows).T, "model")
 
 
 def kl_by_rows(study: Study) -> dict[str, Array]:
@@ -200,12 +220,11 @@ def intervals(study: Study, cells: Iterable[tuple[object, ...]]) -> Array:
 
 
 def curve_table(study: Study) -> str:
-    found, p = kl_by_rows(study), mixture_parameters()
-    rows = [
-        [f"{n:,}", *(INTERVAL.format(*each[k]) for each in found.values()), f"{p / (2 * n):.3f}"]
-        for k, n in enumerate(study.params["curve"]["rows"])
-    ]
-    return markdown.table(["rows", *map(label, found), "floor"], rows, "lr")
+    counts = study.params["curve"]["rows"]
+    found = {label(name): [within(*each) for each in kl] for name, kl in kl_by_rows(study).items()}
+    texts = pd.DataFrame(found, index=[f"{n:,}" for n in counts])
+    texts["floor"] = [number(mixture_parameters() / (2 * n)) for n in counts]
+    return frame(texts, "rows")
 
 
 def remedies(study: Study) -> dict[str, pd.DataFrame]:
@@ -219,13 +238,12 @@ def remedies(study: Study) -> dict[str, pd.DataFrame]:
 
 
 def ablation_table(study: Study) -> str:
-    rows = []
+    rows = {}
     for name, kl in remedies(study).items():
         remedy = study.params["ablation"]["remedies"][name]
         chosen = ", ".join(f"{key} {value}" for key, value in remedy.items())
-        rows.append([name, chosen, *kl.agg(with_interval), failures(kl)])
-    head = ["remedy", "settings", *map(label, study.params["flows"]), "failed"]
-    return markdown.table(head, rows, "lr")
+        rows[name, chosen] = {**kl.agg(with_interval).rename(label), "failed": failures(kl)}
+    return frame(pd.DataFrame(rows).T, "remedy", "settings")
 
 
 def other_table(study: Study) -> str:
@@ -237,9 +255,9 @@ def other_table(study: Study) -> str:
         data = f"{TARGETS[target]}, seed{'s' * (len(seeds) > 1)} {' to '.join(map(str, seeds))}"
         coupling = f"{settings['couplings']} {settings.get('transform', 'spline')}"
         means = study.table("other_data", target, name)[["kl", "kl_ensemble", "kl_kde"]].mean()
-        rows.append([label(flow["model"]), coupling, data, *map("{:.3f}".format, means)])
+        rows.append([label(flow["model"]), coupling, data, *map(number, means)])
     head = ["flow", "couplings", "data", "KL (nat)", "KL of the ensemble", "kernel density"]
-    return markdown.table(head, rows, "lllr")
+    return table(head, rows, "lllr")
 
 
 def mixtures_table(study: Study) -> str:
@@ -248,38 +266,28 @@ def mixtures_table(study: Study) -> str:
     auto = [study.table("mixtures_auto", seed) for seed in auto_seeds(study.params)]
     tables[f"{label('nsf')}, automatic recipe"] = pd.concat(auto)
     rows = []
-    for title, table in tables.items():
-        dims = " to ".join(f"{dim:.0f}" for dim in sorted({table["dim"].min(), table["dim"].max()}))
-        numbers = [f"{table['kl'].mean():.2f}", f"{table['kl_worst'].max():.2f}"]
-        ensemble = f"{table['kl_ensemble'].max():.2f}" if "kl_ensemble" in table else markdown.NONE
-        rows.append([title, f"{len(table)} in {dims} dimensions", *numbers, ensemble])
+    for title, own in tables.items():
+        dims = " to ".join(f"{dim:.0f}" for dim in sorted({own["dim"].min(), own["dim"].max()}))
+        ensembles = own.get("kl_ensemble", pd.Series([np.nan]))
+        numbers = own["kl"].mean(), own["kl_worst"].max(), ensembles.max()
+        rows.append([title, f"{len(own)} in {dims} dimensions", *(number(x, 2) for x in numbers)])
     head = ["", "mixtures", "mean KL (nat)", "KL of the worst member", "KL of the worst ensemble"]
-    return markdown.table(head, rows, "lr")
+    return table(head, rows, "lr")
 
 
 def refits_table(study: Study) -> str:
     """Return the table that compares ``log_density_sd`` with the spread of refits and the error."""
-    rows = []
-    for truth, table in refits(study).items():
-        sd, away, error, within, hit, factor, wide = table[REFIT_SCORES].mean()
-        shares = [f"{within:.0%}", f"{hit:.0%}"]
-        numbers = map("{:.2f}".format, (sd, away, error))
-        rows.append([truth, *numbers, *shares, f"{factor:.1f}", f"{wide:.1f}"])
-    head = ["truth", "median `log_density_sd`", "median distance to a refit", "to the truth"]
-    head += ["refit within 2 sd", "truth within 2 sd", "sds for 95% of refits", "for 95% of truths"]
-    return markdown.table(head, rows, "lr")
+    mean = pd.DataFrame({truth: own.mean() for truth, own in refits(study).items()}).T
+    texts = {title: mean[key].map(form.format) for key, (title, form) in REFIT_SCORES.items()}
+    return frame(pd.DataFrame(texts), "truth")
 
 
 def optimism_table(study: Study) -> str:
     """Return the table of the optimism of out-of-fold scores, in nats."""
-    rows = [
-        [truth, *(spread(table[key], 2) for key in ("kl", "optimism", "optimism_fold"))]
-        for truth, table in refits(study).items()
-    ]
-    together = pd.concat(refits(study).values())
-    rows.append(["all", *(spread(together[key], 2) for key in ("kl", "optimism", "optimism_fold"))])
-    head = ["truth", "KL of the ensemble", "optimism", "optimism against members without a fold"]
-    return markdown.table(head, rows, "lr")
+    tables = refits(study)
+    tables["all"] = pd.concat(tables.values())
+    spreads = {truth: own[[*OPTIMISM]].agg(spread, digits=2) for truth, own in tables.items()}
+    return frame(pd.DataFrame(spreads).T.rename(columns=OPTIMISM), "truth")
 
 
 def refits(study: Study) -> dict[str, pd.DataFrame]:
@@ -294,29 +302,26 @@ def refits(study: Study) -> dict[str, pd.DataFrame]:
 
 def matching_table(study: Study) -> str:
     """Return the table of flow matching, coupling flows and simple models on the three targets."""
-    rows = []
+    rows = {}
     names = [cell for cell in study.cells if cell.startswith("matching")]
     for target in study.params["matching"]["targets"]:
         for cell in (name for name in names if name.split("/")[1] == target):
-            table = study.table(cell).assign(mode_tv=lambda own: own.get("mode_tv"))
-            scores = table.reindex(columns=MATCHING_SCORES).agg(spread)
-            shown = [markdown.NONE if "nan" in each else each for each in scores]
-            cost = [
-                f"{table[key].mean() / 10**digits:.3g}" if key in table else markdown.NONE
-                for key, digits in (("flops_training", 9), ("flops_sample", 6))
-            ]
-            rows.append([target.replace("_", " "), cell.split("/")[2], *shown, *cost])
-    head = ["target", "model", *MATCHING_SCORES, "operations of the training (billion)"]
-    return markdown.table([*head, "of a sample (million)"], rows, "llr")
+            own = study.table(cell)
+            texts = own.reindex(columns=MATCHING_SCORES).dropna(axis=1, how="all").agg(spread)
+            for key, (title, unit) in OPERATIONS.items():
+                if key in own:
+                    texts[title] = f"{own[key].mean() / unit:.3g}"
+            rows[target.replace("_", " "), cell.split("/")[2]] = texts
+    columns = [*MATCHING_SCORES, *(title for title, _ in OPERATIONS.values())]
+    texts = pd.DataFrame(rows).T[columns].fillna(NONE)
+    return frame(texts, "target", "model", align="llr")
 
 
 def images_table(study: Study, metrics: Iterable[str]) -> str:
     keys = [*metrics, "density", "class_tv", "nearest", "close"]
-    tables = {name: study.table("images", name) for name in study.params["images"]["variants"]}
-    rows = [
-        [name, *table.agg(spread).reindex(keys, fill_value="")] for name, table in tables.items()
-    ]
-    return markdown.table(["", *keys], rows, "lr")
+    variants = study.params["images"]["variants"]
+    found = {name: study.table("images", name).agg(spread) for name in variants}
+    return frame(pd.DataFrame(found).T[keys].fillna(""))
 
 
 def mixture_parameters() -> int:
@@ -334,13 +339,7 @@ def label(name: str) -> str:
 
 def with_interval(each: pd.Series) -> str:
     """Return the mean and its 95% interval."""
-    return INTERVAL.format(*mean_and_interval(each))
-
-
-def spread(each: pd.Series, digits: int = 3) -> str:
-    """Return the mean and the standard deviation."""
-    mean = markdown.minus(f"{each.mean():.{digits}f}")
-    return f"{mean} \u00b1 {each.std():.{digits}f}"
+    return within(*mean_and_interval(each))
 
 
 def failures(kl: pd.Series | pd.DataFrame) -> str:

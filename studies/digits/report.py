@@ -14,7 +14,8 @@ from common.settings import read_yaml
 from flows.core.arrays import Array
 from flows.plotting.style import WIDTH, area_key, explain, handles_of, panels, save, shade
 from studies.engine import Study
-from tools import markdown
+from studies.figures import color_of
+from studies.markdown import frame, numbers, within
 
 SAMPLES = ["precision", "recall", "density", "coverage", "c2st_auc", "class_tv", "nearest", "close"]
 BITS = {
@@ -36,13 +37,9 @@ COLORS = {"vector": "#999933", "glow_published": "#D55E00"}
 
 
 def report(study: Study) -> None:
-    """Write all files of the report, and print the mean bits of a network on the random split."""
+    """Write all files of the report."""
     study.write("tables.md", document(study))
     draw_figures(study)
-    for name, cell in cells(study, "random").items():
-        table = study.table(cell)
-        if "bits" in table:
-            print(f"{label(name)}: {table['bits'].mean():.3f} bits per dimension")
 
 
 def cells(study: Study, split: str) -> dict[str, str]:
@@ -70,37 +67,34 @@ def document(study: Study) -> str:
 
 
 def bits_table(tables: Mapping[str, pd.DataFrame]) -> str:
-    """Return a table with one line per density, the best first."""
+    """Return a table with one line per density, the best first.
+
+    The numbers are means over networks and images, with 95% intervals over images.
+    """
     bits = {name: table["bits"].mean() for name, table in tables.items() if "bits" in table}
-    rows = []
+    rows = {}
     for name in sorted(bits, key=bits.__getitem__):
-        cells = [with_interval(tables[name], key) if key in tables[name] else "" for key in BITS]
-        rows.append([label(name), str(len(tables[name])), *cells])
-    return markdown.table(["", "networks", *BITS.values()], rows, "lr")
-
-
-def with_interval(table: pd.DataFrame, key: str) -> str:
-    """Return the mean over networks and images, with its 95% interval over images."""
-    low, high = table[f"{key}_low"][0], table[f"{key}_high"][0]
-    return f"{table[key].mean():.3f} ({low:.3f} to {high:.3f})"
+        mean = tables[name].mean()
+        rows[label(name)] = {"networks": str(len(tables[name]))} | {
+            title: within(mean[key], mean[f"{key}_low"], mean[f"{key}_high"])
+            for key, title in BITS.items()
+            if key in mean
+        }
+    return frame(pd.DataFrame(rows).T.fillna(""))
 
 
 def samples_table(tables: Mapping[str, pd.DataFrame]) -> str:
     """Return a table with one line per sampler."""
-    rows = [
-        [label(name), *table[SAMPLES].mean(skipna=False).map(number)]
+    rows = {
+        label(name): table[SAMPLES].mean(skipna=False)
         for name, table in tables.items()
         if "recall" in table
-    ]
-    return markdown.table(["", *SAMPLES], rows, "lr")
+    }
+    return frame(numbers(pd.DataFrame(rows).T).replace("", "not finite"))
 
 
 def label(name: str) -> str:
     return LABELS.get(name) or label_and_color(name)[0]
-
-
-def number(value: float, digits: int = 3) -> str:
-    return "not finite" if np.isnan(value) else f"{value:.{digits}f}"
 
 
 def draw_figures(study: Study) -> None:
@@ -111,8 +105,9 @@ def draw_figures(study: Study) -> None:
     drawn = {}
     for name, each in arrays.items():
         if "samples" in each:
-            away = number(study.table(own[name])["nearest"].mean(skipna=False), 1)
-            drawn[f"{label(name)} ({away})"] = [each["samples"], each["nearest"]]
+            away = study.table(own[name])["nearest"].mean(skipna=False)
+            text = "not finite" if np.isnan(away) else f"{away:.1f}"
+            drawn[f"{label(name)} ({text})"] = [each["samples"], each["nearest"]]
     note = "the first images drawn, and the training image nearest to each (in brackets the mean "
     note += "distance, in levels)"
     strips(study, "samples", drawn, note, {}, lines=["drawn", "nearest"])
@@ -133,7 +128,7 @@ def curves(study: Study, shown: Mapping[str, Mapping[str, Array]]) -> None:
     sheet, axes = panels(len(shown), 2, 2.6, sharey=True)
     lowest = min(each["train_nll"].min() for each in shown.values())
     for axis, (name, each) in zip(axes, shown.items(), strict=True):
-        color = COLORS.get(name) or label_and_color(name)[1]
+        color = color_of(name, COLORS)
         for key, style in (("train", "--"), ("test", "-")):
             mean, sd, epoch = each[f"{key}_nll"], each[f"{key}_nll_sd"], each["epoch"]
             note = f"{key}, {mean[-1]:.2f} at the end"

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from studies import markdown
 from studies.engine import Study
+from studies.markdown import NONE, bold, frame, grid
 from studies.tables import anomalies, imputation, realistic
 from studies.tables.realistic_scores import OURS
-from studies.tables.wording import answers, interval, label, losses, names_of, number, verdict
-from tools import markdown
+from studies.tables.wording import answers, label, losses, number, verdict, words
+from studies.verdicts import paired_interval
 
 TREATED = "stacked"  # the peer with the treatment of our flows
 
@@ -34,18 +36,18 @@ def document(study: Study) -> str:
         study.template("realistic_template.md")
         .format(
             **{name: own[name] for name in ("train", "test", "splits")},
-            means=grid(log_q, "max", sizes(own["tables"])),
+            means=by_table(log_q, "max", sizes(own["tables"])),
             gains=gains(scores, own["peers"]),
             losses=losses((-log_q.T).add(log_q[OURS])),
             noise=mean["noise"].max(),
             lost=scores["lost"].sum(),
             rows=own["imputation"]["rows"],
             imputed=own["imputation"]["splits"],
-            drawn=grid(drawn, "min"),
+            drawn=by_table(drawn, "min"),
             losses_drawn=losses(drawn.T - drawn[OURS]),
             share=anomalies.SHARE,
             found=odd["splits"],
-            precision=grid(found, "max"),
+            precision=by_table(found, "max"),
             losses_found=losses((-found.T).add(found[OURS])),
         )
         .rstrip()
@@ -93,25 +95,18 @@ def gains(scores: pd.DataFrame, peers: list[str]) -> str:
         best = wide[[each for each in peers if each != TREATED]].mean().idxmax()
         cells = [str(table)]
         for peer in (TREATED, str(best)):
-            mean, low, high = interval((wide[OURS] - wide[peer]).to_numpy())
+            mean, low, high = paired_interval((wide[OURS] - wide[peer]).to_numpy())
+            known = np.isfinite(low)
             cells += [] if peer == TREATED else [label(peer)]
-            limits = f"{number(low)} to {number(high)}" if np.isfinite(low) else markdown.NONE
-            cells += [number(mean), limits, f"**{verdict(low, high)}**" if np.isfinite(low) else ""]
+            cells += [number(mean), f"{number(low)} to {number(high)}" if known else NONE]
+            cells += [bold(verdict(low, high)) if known else ""]
         rows.append(cells)
     treated = ["gain over stacked mixtures (nat)", "95% interval", ""]
     names = ["table", *treated, "best other peer", "gain (nat)", "95% interval", ""]
     return markdown.table(names, rows, "lrrrlr")
 
 
-def grid(values: pd.DataFrame, best: str, first: pd.DataFrame | None = None) -> str:
-    """Return one row per table and one column per model, with the ``best`` of a line in bold.
-
-    ``first`` has the texts of more columns, which come first.
-    """
-    text = values.map(number)
-    text = text.where(values.ne(values.agg(best, axis=1), axis=0), "**" + text + "**")
-    text = text.rename(columns=label)
-    if first is not None:
-        text = pd.concat([first, text], axis=1)
-    rows = zip(names_of(text.index), *(text[name] for name in text), strict=True)
-    return markdown.table(["", *text.columns], rows, "lr")
+def by_table(values: pd.DataFrame, best: str, *first: pd.DataFrame) -> str:
+    """Return a table with one row per table and one column per model, after ``first``."""
+    texts = pd.concat([*first, grid(values, best).rename(columns=label)], axis=1)
+    return frame(texts.rename(index=words))

@@ -10,28 +10,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
-from common.labels import label_and_color
-from flows.core.arrays import Array
 from flows.evaluation import statistics
 from flows.plotting.style import WIDTH, line_key, save
-from studies import engine
-from studies.engine import SMALL, Study
+from studies import engine, figures, markdown
+from studies.engine import Study
+from studies.markdown import bold, frame, grid, plus_minus
 from studies.tables import realistic_report
 from studies.tables.census import USES
 from studies.tables.questions import CLOSED, METHODS, UNKNOWN
 from studies.tables.treatment import LEVELS
-from studies.tables.wording import (
-    LABELS,
-    answers,
-    interval,
-    label,
-    losses,
-    names_of,
-    number,
-    verdict,
-)
-from studies.verdicts import signed_rank_p
-from tools import markdown
+from studies.tables.wording import LABELS, answers, label, losses, number, verdict, words
+from studies.verdicts import paired_interval, sign_of, signed_rank_p
 
 KNOWN = {"kernel": "kde", "mixture": "gmm"}  # peers that are also references of the pipeline
 FLOW = "nsf"  # the default model of the command line, compared with all others
@@ -40,36 +29,19 @@ SHIPPED = ("shipped", "treated")  # levels of the rows of our models: with mixtu
 
 
 def report(study: Study) -> None:
-    """Write all files of the report, and print the gains of NSF over the best peers."""
+    """Write all files of the report."""
     scores = read(study)
     study.write("tables.md", document(study, scores))
     draw_figures(study, scores)
-    for (table, peer), gain in over_best_peers(study, scores)["gain"].items():
-        print(f"{table}: {number(gain)} nat over {LABELS[peer]}")
 
 
 def read(study: Study) -> pd.DataFrame:
     """Return the scores of our models and the first peers, one row per cell.
 
-    Cells named small and new peers are left out. Of a cell with several densities, the row has the
-    scores of the first. A row also has the parts of the cell's name, and its seconds.
+    Of a cell with several densities, the row has the scores of the first.
     """
-    lines = []
-    for name in engine.select(study, ["ours", "peer"]):
-        _, model, table, part, split = name.split("/")
-        if part == SMALL or model in study.params["new_peers"]:
-            continue
-        key = {"model": model, "table": table, "part": part, "split": int(split)}
-        lines.append({**key, **study.table(name).iloc[0], "seconds": study.seconds(name)})
-    return pd.DataFrame(lines)
-
-
-def color_of(model: str) -> str:
-    """Return the colour that a model has in all figures, or the grey of other libraries."""
-    try:
-        return label_and_color(KNOWN.get(model, model))[1]
-    except LookupError:
-        return "#999999"
+    scores = engine.scores_of(study, ["ours", "peer"], ["model", "table", "part", "split"])
+    return scores[~scores["model"].isin(study.params["new_peers"])]
 
 
 def means(
@@ -101,10 +73,10 @@ def gains(scores: pd.DataFrame) -> pd.DataFrame:
     for table, rows in scores[scores["part"] == "ranking"].groupby("table"):
         wide = rows.pivot(index="split", columns="model", values="log_likelihood")
         for model in wide.columns.drop(FLOW):
-            lines.append((table, model, *interval((wide[FLOW] - wide[model]).to_numpy())))
-    frame = pd.DataFrame(lines, columns=["table", "model", "gain", "low", "high"])
-    words = [verdict(low, high) for low, high in zip(frame["low"], frame["high"], strict=True)]
-    return frame.assign(verdict=words).set_index(["table", "model"])
+            gain, low, high = paired_interval((wide[FLOW] - wide[model]).to_numpy())
+            lines.append((table, model, gain, low, high, verdict(low, high)))
+    names = ["table", "model", "gain", "low", "high", "verdict"]
+    return pd.DataFrame(lines, columns=names).set_index(names[:2])
 
 
 def over_best_peers(study: Study, scores: pd.DataFrame) -> pd.DataFrame:
@@ -140,23 +112,23 @@ def against(table: pd.DataFrame) -> pd.Series:
 def document(study: Study, scores: pd.DataFrame) -> str:
     """Return the text of ``tables.md``."""
     ranking, full = means(study, scores), means(study, scores, "full")
+    aside = means(study, scores, "set_aside")
     found = gains(scores)["verdict"].unstack("table")
     more = {"mean rank": ranks(ranking).map("{:.1f}".format)}
     for word in ("win", "tie", "loss"):
         more[f"NSF: {word}"] = (found == word).sum(axis=1).astype(str)
     more["p (Holm)"] = against(ranking).map("{:.2g}".format)
     rows = [
-        [table, LABELS[peer], number(gain), f"{number(low)} to {number(high)}", f"**{word}**"]
+        [table, LABELS[peer], number(gain), f"{number(low)} to {number(high)}", bold(word)]
         for (table, peer), gain, low, high, word in over_best_peers(study, scores).itertuples()
     ]
-    aside = means(study, scores, "set_aside")
     return study.template().format(
         **study.params,
-        means=grid(ranking, ranking.max(), **more),
+        means=by_model(grid(ranking, ranking.max()).assign(**more).fillna("")),
         best=markdown.table(["table", "best peer", "gain (nat)", "95% interval", ""], rows, "llr"),
-        full_size=grid(full, full.max(), means(study, scores, "full", "se")),
+        full_size=by_model(grid(full, full.max(), means(study, scores, "full", "se"))),
         divergences=divergences(study, scores),
-        aside=grid(aside, aside.max()),
+        aside=by_model(grid(aside, aside.max())),
         **same_treatment(study),
         lost=scores["lost"].sum(),
         answers=questions(study, "tables"),
@@ -165,6 +137,11 @@ def document(study: Study, scores: pd.DataFrame) -> str:
         counts=census(study),
         new=realistic_report.document(study),
     )
+
+
+def by_model(texts: pd.DataFrame) -> str:
+    """Return a table with one row per model and one column per table."""
+    return frame(texts.set_axis([*map(label, texts.index)]).rename(columns=words))
 
 
 def same_treatment(study: Study) -> dict[str, str]:
@@ -176,17 +153,12 @@ def same_treatment(study: Study) -> dict[str, str]:
     tables, new = study.params["tables"], study.params["new_peers"]
     models = [*product(study.params["treated"], LEVELS), *((name, "shipped") for name in new)]
     mean = scores.groupby(level="table").mean()[models].T[tables]
-    leads = leads_of_nsf(scores)
-    found = {
-        table: [with_interval(each.to_numpy()) for _, each in rows.items()]
-        for table, rows in leads.groupby(level="table")
-    }
-    lines = zip(leads.columns, *(found[table] for table in tables), strict=True)
+    leads = leads_of_nsf(scores).groupby(level="table").agg(with_interval).T[tables]
     nsf = scores[FLOW, "treated"]
     gains = pd.DataFrame({method: nsf - scores[method, "treated"] for method in TREATED})
     return {
-        "levels": grid(mean, mean.max()),
-        "leads": markdown.table(["", *names_of(tables)], [[*line] for line in lines], "lr"),
+        "levels": by_model(grid(mean, mean.max())),
+        "leads": frame(leads.rename(columns=words)),
         "losses_treated": losses(gains.groupby(level="table").mean().T),
     }
 
@@ -230,13 +202,11 @@ def leads_of_nsf(scores: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def with_interval(differences: Array) -> str:
+def with_interval(differences: pd.Series) -> str:
     """Return the mean of paired differences with its interval, in bold if it excludes 0."""
-    mean, low, high = interval(differences)
-    if not np.isfinite(high - low):
-        return number(mean)
-    text = f"{number(mean)} \u00b1 {number((high - low) / 2)}"
-    return f"**{text}**" if low > 0 or high < 0 else text
+    mean, low, high = paired_interval(differences.to_numpy())
+    text = plus_minus(mean, (high - low) / 2 if np.isfinite(mean) else np.nan, 2)
+    return bold(text) if np.isfinite(mean) and sign_of(low, high) else text
 
 
 def census(study: Study) -> str:
@@ -271,7 +241,7 @@ def divergences(study: Study, scores: pd.DataFrame) -> str:
     known = scores[scores["kl"].notna()]["table"].unique()
     ranking, full = (means(study, scores, part, "kl")[known] for part in ("ranking", "full"))
     both = pd.concat([ranking, full.add_suffix(", full size")], axis=1)
-    return grid(both, both.min())
+    return by_model(grid(both, both.min()))
 
 
 def questions(study: Study, part: str) -> str:
@@ -304,9 +274,8 @@ def conditionals(mean: pd.DataFrame, gains: pd.DataFrame) -> str:
     The standard errors are over the test rows of one split, paired.
     """
     errors = mean.loc[gains.index, [f"{name}_se" for name in UNKNOWN]].set_axis(UNKNOWN, axis=1)
-    text = gains.map(number) + " \u00b1 " + errors.map(number)
-    rows = [[label(method), table, *cells] for (method, table), *cells in text.itertuples()]
-    return markdown.table(["gain over", "table", *UNKNOWN], rows, "llr")
+    texts = grid(gains, errors=errors).rename(index=label, level=0)
+    return frame(texts, "gain over", "table", align="llr")
 
 
 def answered(mean: pd.DataFrame, column: str, best: str, **more: str) -> str:
@@ -316,7 +285,7 @@ def answered(mean: pd.DataFrame, column: str, best: str, **more: str) -> str:
         text: mean[name].unstack().mean(axis=1, skipna=False).map(number)
         for name, text in more.items()
     }
-    return grid(wide, wide.agg(best), **means)
+    return by_model(grid(wide, wide.agg(best)).assign(**means))
 
 
 def seconds(study: Study) -> str:
@@ -324,24 +293,7 @@ def seconds(study: Study) -> str:
 
     It is not part of ``tables.md``, because the seconds differ between runs.
     """
-    mean = means(study, read(study), column="seconds")
-    return grid(mean, np.nan * mean.max())
-
-
-def grid(
-    values: pd.DataFrame, best: pd.Series, errors: pd.DataFrame | None = None, **more: pd.Series
-) -> str:
-    """Return a table with one row per model and one column per table, with the ``best`` in bold.
-
-    The texts of ``more`` are additional columns, which are empty for models without a text.
-    """
-    text = values.map(number)
-    text = text.where(values != best, "**" + text + "**")
-    if errors is not None:
-        text += errors.map(lambda error: f" \u00b1 {number(error)}", na_action="ignore").fillna("")
-    text = text.assign(**more).fillna("")
-    rows = [[label(model), *cells] for model, *cells in text.itertuples()]
-    return markdown.table(["", *names_of(values.columns), *more], rows, "lr")
+    return by_model(grid(means(study, read(study), column="seconds")))
 
 
 def draw_figures(study: Study, scores: pd.DataFrame) -> None:
@@ -350,24 +302,22 @@ def draw_figures(study: Study, scores: pd.DataFrame) -> None:
     difference = critical_difference(len(order), len(study.params["tables"]))
     figure = Figure(figsize=(WIDTH, 0.3 * len(order) + 1.2))
     left, right = figure.subplots(1, 2)
-    bar: dict[str, Any] = {"color": "#999999", "linewidth": 1}
+    bar: dict[str, Any] = {"color": figures.GREY, "linewidth": 1}
     for place, (model, rank) in enumerate(order.items()):
         left.plot([rank, rank + difference], [place, place], **bar)
-        left.plot(rank, place, "o", color=color_of(str(model)))
-    left.set_yticks(range(len(order)), map(label, order.index))
-    left.set(xlabel="mean rank (1 is best)", ylim=(len(order) - 0.5, -0.5))
-    key = line_key(f"critical difference {difference:.1f}", **bar)
-    left.legend(handles=[key], loc="lower center", bbox_to_anchor=(0.5, 1))
+        left.plot(rank, place, "o", color=figures.color_of(KNOWN.get(str(model), str(model))))
+    figures.name_lines(left, map(label, order.index))
+    left.set_xlabel("mean rank (1 is best)")
     best = over_best_peers(study, scores)
-    errors = [best["gain"] - best["low"], best["high"] - best["gain"]]
-    color = label_and_color(FLOW)[1]
-    right.errorbar(best["gain"], range(len(best)), xerr=errors, fmt="o", color=color, capsize=3)
-    tables, peers = best.index.get_level_values(0), best.index.get_level_values(1)
-    names = [f"{name} ({LABELS[peer]})" for name, peer in zip(names_of(tables), peers, strict=True)]
-    right.set_yticks(range(len(best)), names)
+    gains, color = best[["gain", "low", "high"]], figures.color_of(FLOW)
+    figures.error_bars(right, range(len(best)), gains, across=True, fmt="o", color=color, capsize=3)
+    figures.name_lines(right, [f"{words(table)} ({LABELS[peer]})" for table, peer in best.index])
     right.axvline(0, color="#000000", linewidth=0.8)
-    across = "gain of NSF on the best peer,\nwhich is in brackets (nat)"
-    right.set(xlabel=across, ylim=(len(best) - 0.5, -0.5))
-    key = line_key("mean, 95% interval", color=color, marker="o")
-    right.legend(handles=[key], loc="lower center", bbox_to_anchor=(0.5, 1))
+    right.set_xlabel("gain of NSF on the best peer,\nwhich is in brackets (nat)")
+    keys = [
+        line_key(f"critical difference {difference:.1f}", **bar),
+        line_key("mean, 95% interval", color=color, marker="o"),
+    ]
+    for axis, key in zip((left, right), keys, strict=True):
+        axis.legend(handles=[key], loc="lower center", bbox_to_anchor=(0.5, 1))
     save(figure, study.folder / "ranks.png")

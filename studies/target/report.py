@@ -12,13 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from flows.core.arrays import Array
 from flows.plotting.style import WIDTH, add_legend, explain, mark_key, save
-from studies.engine import SMALL, Study
+from studies import figures, markdown
+from studies.engine import Study, scores_of
+from studies.markdown import bold, frame, number, numbers
 from studies.tables import sources
-from studies.tables.wording import interval, number
 from studies.target import truths
-from tools import markdown
+from studies.verdicts import paired_interval, sign_of
 
 OURS = ("ours", "joint")  # our densities; the first that is scored is compared with all others
 PUBLISHED = ("TabPFN-2.5", "TabICL")  # rows of published.csv in the figure
@@ -44,36 +44,24 @@ STYLES = {
 
 
 def report(study: Study) -> None:
-    """Write all files of the report, and print mean gaps on the published sets."""
+    """Write all files of the report."""
     scores = read(study)
     study.write("tables.md", document(study, scores))
     draw_figures(study, scores)
-    largest = common_splits(scores["synthetic"]).loc[max(study.params["synthetic"])]
-    known = published().index.unique("set")
-    for method, gap in means(largest, "gap").loc[known].mean().items():
-        print(f"{study.params['names'][method]}: {gap:.3f} nat behind the truth")
 
 
 def read(study: Study) -> dict[str, pd.DataFrame]:
-    """Return the scores of each family, one row per cell, with the settings and seconds of cells.
+    """Return the scores of each family, one row per cell, with the seconds of cells.
 
     Rows are indexed by the place (rows and set, or table), the method and the split.
     """
-    lines: dict[str, list[dict[str, Any]]] = {name: [] for name in study.code.FAMILIES}
-    for name in study.cells:
-        family, *parts = name.split("/")
-        if SMALL in parts:
-            continue
-        own = study.cells[name]
-        place = {key: own[key] for key in ("dataset", "table", "method", "split") if key in own}
-        size = {"size": own["rows"]} if family == "synthetic" else {}
-        scores = study.table(name).iloc[0].to_dict()
-        lines[family].append({**size, **place, **scores, "seconds": study.seconds(name)})
-    found = {}
-    for family, rows in lines.items():
-        where = ["size", "dataset"] if family == "synthetic" else ["table"]
-        found[family] = pd.DataFrame(rows).set_index([*where, "method", "split"])
-    return found
+    places = {"synthetic": ["dataset", "size"], "real": ["table"], "labels": ["table"]}
+    return {
+        family: scores_of(study, [family], ["method", *parts, "split"]).set_index(
+            [*parts[::-1], "method", "split"]
+        )
+        for family, parts in places.items()
+    }
 
 
 def published() -> pd.DataFrame:
@@ -108,17 +96,17 @@ def means(scores: pd.DataFrame, column: str) -> pd.DataFrame:
 def behind(scores: pd.DataFrame, column: str, first: str) -> pd.DataFrame:
     """Return the differences between ``first`` and every other method, over their common splits.
 
-    There is one row per table and other method, with the mean and the ends of its 95% interval,
+    There is one row per other method and table, with the mean and the ends of its 95% interval,
     which are ``NaN`` for one split.
     """
     wide = scores[column].unstack("method")
-    lines = []
+    found = {}
     for place, rows in wide.groupby(level=0, sort=False):
         for other in wide.columns.drop(first):
             pairs = (rows[first] - rows[other]).dropna().to_numpy()
             if len(pairs):
-                lines.append((place, other, *interval(pairs)))
-    return pd.DataFrame(lines, columns=["place", "other", "mean", "low", "high"])
+                found[other, place] = paired_interval(pairs)
+    return pd.DataFrame(found, index=["mean", "low", "high"]).T
 
 
 def document(study: Study, scores: dict[str, pd.DataFrame]) -> str:
@@ -137,12 +125,10 @@ def document(study: Study, scores: dict[str, pd.DataFrame]) -> str:
         metrics=metrics_table(study, scores["synthetic"].loc[max(study.params["synthetic"])]),
         against=against_published(study, scores["synthetic"], first),
         real=means_table(study, same["real"], "log_likelihood", best="max"),
-        real_losses=certain_losses(
-            study, behind(real, "log_likelihood", compared_method(real)), -1
-        ),
-        real_cover=means_table(study, same["real"], "coverage", best=None),
+        real_losses=certain_losses(study, behind(real, "log_likelihood", compared_method(real))),
+        real_cover=means_table(study, same["real"], "coverage"),
         labels=means_table(study, same["labels"], "log_loss", best="min"),
-        labels_losses=certain_losses(study, behind(labels, "log_loss", compared_method(labels)), 1),
+        labels_losses=certain_losses(study, -behind(labels, "log_loss", compared_method(labels))),
         seconds=seconds(study, scores),
     )
 
@@ -160,32 +146,31 @@ def name_of(place: str) -> str:
 
 def gaps_table(study: Study, scores: pd.DataFrame) -> str:
     """Return the gaps to the truth, one line per set, with intervals if there are many splits."""
-    methods, found = scores.index.unique("method").drop("truth"), by_place(scores)
     truth = means(scores, "log_likelihood")["truth"]
-    mean = means(scores, "gap")[methods]
-    rows = []
-    for place in mean.index:
-        best = mean.loc[place].min()
-        cells = [with_half(found[place, method], best) for method in methods]
-        rows.append([name_of(place), number(truth[place]), *cells])
-    for text, places in (("mean", mean.index), ("mean, published", published().index.unique(0))):
-        over = mean.loc[places].mean()
-        rows.append([f"*{text}*", number(truth[places].mean()), *map("{:.3f}".format, over)])
-    names = [study.params["names"][method] for method in methods]
-    return markdown.table(["set", "truth", *names], rows, "lr")
+    mean = means(scores, "gap").drop(columns="truth")
+    gaps = intervals(scores)
+    half = ((gaps["high"] - gaps["low"]) / 2).unstack().reindex_like(mean)
+    # With the last digits of the means of the intervals
+    texts = markdown.grid(gaps["mean"].unstack().reindex_like(mean), "min", half, digits=3)
+    texts.insert(0, "truth", truth.map(two_digits))
+    for text, places in (
+        ("*mean*", mean.index),
+        ("*mean, published*", published().index.unique(0)),
+    ):
+        over = mean.loc[places].mean().map(number)
+        texts.loc[text] = [two_digits(truth[places].mean()), *over]
+    return frame(texts.rename(index=name_of, columns=study.params["names"]), "set")
 
 
-def by_place(scores: pd.DataFrame) -> dict[tuple[str, str], Array]:
-    """Return the gaps over splits by set and method."""
+def two_digits(value: float) -> str:
+    return number(value, 2)
+
+
+def intervals(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean gaps over splits with their intervals, by set and method."""
     groups = scores["gap"].groupby(level=["dataset", "method"])
-    return {key: gaps.to_numpy() for key, gaps in groups}
-
-
-def with_half(gaps: Array, best: float) -> str:
-    """Return the mean with the half-width of its interval, in bold if it is the best."""
-    mean, low, high = interval(gaps, RATIO)
-    text = f"{mean:.3f}" if np.isnan(low) else f"{mean:.3f} \u00b1 {(high - low) / 2:.3f}"
-    return f"**{text}**" if np.isclose(mean, best) else text
+    found = {key: paired_interval(gaps.to_numpy(), RATIO) for key, gaps in groups}
+    return pd.DataFrame(found, index=["mean", "low", "high"]).T
 
 
 def metrics_table(study: Study, scores: pd.DataFrame) -> str:
@@ -204,9 +189,7 @@ def metrics_table(study: Study, scores: pd.DataFrame) -> str:
             same = truth.loc[: int(line["splits"]) - 1]
             lines.setdefault(f"{method} (published)", []).append(excess(line, same))
     table = pd.DataFrame({label: pd.DataFrame(each).mean() for label, each in lines.items()}).T
-    cells = table.map("{:.3f}".format).map(markdown.minus)
-    rows = [[name, *row] for name, *row in cells.itertuples()]
-    return markdown.table(["", *EXCESS.values(), *SCORES.values()], rows, "lr")
+    return frame(numbers(table).rename(columns=EXCESS | SCORES))
 
 
 def excess(mean: pd.Series, truth: pd.DataFrame) -> pd.Series:
@@ -248,7 +231,7 @@ def against_published(study: Study, scores: pd.DataFrame, first: str) -> str:
             half = stats.t.ppf(0.975, len(gaps) - 1) * error
         differences.append(difference)
         halves.append(half)
-        cells = [f"{gap:.3f}", f"{gaps.mean():.3f}", *difference_cells(study, difference, half)]
+        cells = [number(gap), number(gaps.mean()), *difference_cells(study, difference, half)]
         rows.append([name_of(place), f"{len(gaps)} of {splits}", *cells])
     mean, half = np.mean(differences), np.sqrt(np.square(halves).sum()) / len(halves)
     rows.append(["*mean*", "", "", "", *difference_cells(study, float(mean), float(half))])
@@ -258,49 +241,31 @@ def against_published(study: Study, scores: pd.DataFrame, first: str) -> str:
 
 def difference_cells(study: Study, difference: float, half: float) -> list[str]:
     """Return a difference of gaps with its interval, and the verdict on our density."""
-    text = markdown.minus(f"{difference:+.3f}")
+    text = number(difference, sign="+")
     if np.isnan(half):
         return [text, "one split"]
     margin = study.params["margin"]
     low, high = difference - half, difference + half
-    verdict = "open"
-    if -margin < low and high < margin:
-        verdict = "level"
-    elif low > 0 or high < 0:
-        verdict = "loss" if low > 0 else "win"
-    return [f"{text} \u00b1 {half:.3f}", f"**{verdict}**"]
+    words = {1: "loss", -1: "win", 0: "open"}
+    verdict = "level" if -margin < low and high < margin else words[sign_of(low, high)]
+    return [f"{text} \u00b1 {number(half)}", bold(verdict)]
 
 
-def means_table(study: Study, scores: pd.DataFrame, column: str, best: str | None) -> str:
+def means_table(study: Study, scores: pd.DataFrame, column: str, best: str = "") -> str:
     """Return the means over splits, one line per table, the ``best`` of each line in bold."""
-    mean = means(scores, column)
-    rows = []
-    for place, line in mean.iterrows():
-        cells = line.map("{:.3f}".format)
-        if best:
-            chosen = line == line.agg(best)
-            cells = cells.where(~chosen, "**" + cells + "**")
-        first = scores.xs(place, level=0).iloc[0]
-        rows.append([name_of(str(place)), f"{first['train']:.0f}", *cells.map(markdown.minus)])
-    names = [study.params["names"][method] for method in mean.columns]
-    return markdown.table(["table", "training rows", *names], rows, "lr")
+    texts = markdown.grid(means(scores, column), best, digits=3)
+    rows = [f"{scores.xs(place, level=0)['train'].iloc[0]:.0f}" for place in texts.index]
+    texts.insert(0, "training rows", rows)
+    return frame(texts.rename(index=name_of, columns=study.params["names"]), "table")
 
 
-def certain_losses(study: Study, differences: pd.DataFrame, worse: int) -> str:
-    """Return where the interval of a difference is on the wrong side of 0, the largest first.
-
-    ``worse`` is the sign of a difference that is a loss.
-    """
-    sides = differences[["low", "high"]] * worse
-    lost = differences[sides.min(axis=1) > 0]
-    lost = lost.reindex(lost["mean"].abs().sort_values(ascending=False).index)
-    lines = [
-        f"{study.params['names'][other]} on {name_of(str(place))} ({abs(mean):.2f})"
-        for place, other, mean in lost[["place", "other", "mean"]].itertuples(index=False)
-    ]
-    if not lines and differences["low"].isna().all():
+def certain_losses(study: Study, gains: pd.DataFrame) -> str:
+    """Return where the interval of a gain is below 0, the largest loss first."""
+    if gains["low"].isna().all():
         return "unknown, as one split has no interval"
-    return "; ".join(lines) or "nowhere"
+    lost = gains.loc[gains[["low", "high"]].max(axis=1) < 0, "mean"]
+    lost = lost.rename(index=study.params["names"], level=0).rename(index=name_of, level=1)
+    return markdown.losses(lost)
 
 
 def seconds(study: Study, scores: dict[str, pd.DataFrame]) -> str:
@@ -308,13 +273,11 @@ def seconds(study: Study, scores: dict[str, pd.DataFrame]) -> str:
     sizes = study.params["synthetic"]
     parts = {f"sets of {size:,}": scores["synthetic"].loc[size] for size in sizes}
     parts |= {"real tables": scores["real"], "labels": scores["labels"]}
-    found = pd.DataFrame(
-        {text: part["seconds"].groupby("method", sort=False).mean() for text, part in parts.items()}
-    )
-    found = found.reindex([name for name in study.params["names"] if name in found.index])
-    cells = found.map("{:.1f}".format, na_action="ignore").fillna("")
-    rows = [[study.params["names"][method], *line] for method, *line in cells.itertuples()]
-    return markdown.table(["", *found.columns], rows, "lr")
+    mean = {text: part["seconds"].groupby("method").mean() for text, part in parts.items()}
+    found = pd.DataFrame(mean)
+    names = study.params["names"]
+    found = found.reindex([name for name in names if name in found.index])
+    return frame(numbers(found, digits=1).rename(index=names))
 
 
 def draw_figures(study: Study, scores: dict[str, pd.DataFrame]) -> None:
@@ -332,8 +295,7 @@ def draw_figures(study: Study, scores: dict[str, pd.DataFrame]) -> None:
         axis.xaxis.set_major_formatter("{x:g}")
         axis.grid(axis="x", color="#EEEEEE")
         axis.set_xlim(left=0.004)
-    axes[0].set_yticks(range(len(truths.NAMES)), map(name_of, truths.NAMES))
-    axes[0].set_ylim(len(truths.NAMES) - 0.5, -0.5)
+    figures.name_lines(axes[0], map(name_of, truths.NAMES))
     names = study.params["names"]
     methods = scores["synthetic"].index.unique("method").drop("truth")
     keys = [key(names[method], method) for method in methods]
@@ -351,9 +313,9 @@ def key(label: str, method: str, hollow: bool = False) -> Any:
 
 def draw_gaps(axis: Axes, scores: pd.DataFrame) -> None:
     """Draw the mean gaps with their intervals; the methods of a set are one below the other."""
-    methods, found = scores.index.unique("method").drop("truth"), by_place(scores)
+    methods, found = scores.index.unique("method").drop("truth"), intervals(scores)
     for (line, place), (order, method) in product(enumerate(truths.NAMES), enumerate(methods)):
-        mean, low, high = interval(found[place, method], RATIO)
+        mean, low, high = found.loc[(place, method)]
         color, marker = STYLES[method]
         height = line + 0.6 * (order / max(len(methods) - 1, 1) - 0.5)
         axis.plot(mean, height, marker, color=color, markersize=6, zorder=3)

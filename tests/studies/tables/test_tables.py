@@ -19,7 +19,7 @@ from flows import fit
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.plotting.style import STYLE
-from studies import engine
+from studies import engine, verdicts
 from studies.tables import adversarial_forest, cells, peers, report, sources
 from studies.tables.questions import CLOSED, DETECTORS, METHODS, UNKNOWN
 
@@ -200,18 +200,18 @@ def gained(gains: dict[str, Array]) -> pd.DataFrame:
 def test_an_interval_accounts_for_rows_that_splits_share() -> None:
     differences = np.array([0.9, 1.0, 1.1, 1.2, 0.8])
     half = 2.776445 * np.sqrt((1 / 5 + 3 / 7) * 0.025)
-    assert report.interval(differences) == pytest.approx((1.0, 1 - half, 1 + half))
+    assert verdicts.paired_interval(differences) == pytest.approx((1.0, 1 - half, 1 + half))
     gains = {"win": differences, "tie": differences - 1, "loss": -differences}
     found = gained(gains)
     assert found["verdict"].to_dict() == {word: word for word in gains}
     line = found.loc["win", ["gain", "low", "high"]].tolist()
     assert line == pytest.approx([1.0, 1 - half, 1 + half])
-    one = report.interval(differences[:1])
+    one = verdicts.paired_interval(differences[:1])
     assert one[0] == 0.9
     assert np.isnan(one[1:]).all()
-    assert report.with_interval(differences) == f"**1.00 \u00b1 {half:.2f}**"
-    assert report.with_interval(differences - 1) == f"0.00 \u00b1 {half:.2f}"
-    assert report.with_interval(differences[:1]) == "0.90"
+    assert report.with_interval(pd.Series(differences)) == f"**1.00 \u00b1 {half:.2f}**"
+    assert report.with_interval(pd.Series(differences - 1)) == f"0.00 \u00b1 {half:.2f}"
+    assert report.with_interval(pd.Series(differences[:1])) == "0.90"
     others = {"infinite": np.array([0.1, 0.2, 0.1, 0.2, np.inf]), "none": np.full(5, np.nan)}
     assert gained(others)["verdict"].to_dict() == {"infinite": "win", "none": "tie"}
 
