@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -19,15 +18,12 @@ from flows.core.arrays import Array
 from flows.core.seeds import Generators, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.core.truth import Truth
-from flows.evaluation import likelihood, samples
+from flows.evaluation import likelihood
 from flows.evaluation.cost import flops_per_epoch, flops_per_sample
 from flows.mixtures.gaussian_mixture import GaussianMixture
-from flows.mixtures.mixture import Mixture
-from flows.networks import registry
-from flows.networks.building import build
 from flows.networks.flow_matching_population import FlowMatchingPopulation
 from flows.networks.network_population import NetworkPopulation
-from flows.networks.population import Population, chunked_log_prob
+from flows.networks.population import chunked_log_prob
 from flows.recipe.train import train
 from flows.training.trainer import Trainer
 from studies.claims import replicates
@@ -54,10 +50,11 @@ def network(
     """
     truth, count, name = truths.make(target), protocol["replicates"], f"{target} {model}"
     rows, _ = replicates.data(truth, protocol, protocol["train"])
-    how, trained = TrainingSettings(**training), built(model, settings, training, count)
+    how = TrainingSettings(**training)
+    trained = replicates.built(model, settings, count, how.seed)
     operations = flops_per_epoch(trained, len(rows))
     if cost_of is not None:
-        other = built(cost_of["model"], cost_of["settings"], cost_of["training"], 1)
+        other = replicates.built(cost_of["model"], cost_of["settings"], 1, how.seed)
         wanted = flops_per_epoch(other, len(rows)) * cost_of["training"]["epochs"]
         how = how.model_copy(update={"epochs": max(1, round(wanted / operations))})
     if exact:
@@ -81,11 +78,6 @@ def reference(target: str, name: str, settings: Settings, protocol: Settings) ->
     return scores(truth, models, rows, protocol, f"{target} {name}")
 
 
-def built(model: str, settings: Settings, training: Settings, members: int) -> NetworkPopulation:
-    architecture = registry.architecture(model, settings)
-    return build(architecture, (2,), members=members, seed=training["seed"])
-
-
 def scores(truth: Truth, models: list[Any], rows: Array, protocol: Settings, name: str) -> Scores:
     """Return the scores of every replicate, ``(R,)``.
 
@@ -99,19 +91,11 @@ def scores(truth: Truth, models: list[Any], rows: Array, protocol: Settings, nam
     kl = likelihood.divergence(truth.log_prob(fresh)[:, None], log_q)
     memorised = likelihood.strict_mean(on_rows) - likelihood.strict_mean(log_q)
     generator = replicates.sample_stream(protocol, name)
-    drawn = [samples_of(model, protocol["samples"], generator) for model in models]
+    shape = (protocol["samples"],)
+    drawn = [model.sample(shape, generator=generator).double().numpy() for model in models]
     points = np.concatenate(drawn, axis=1)
-    found = []
-    for r, seed in enumerate(replicates.seeds_of(protocol)):
-        found.append(replicates.compared(truth, points[:, r], seed, protocol, COMPARISONS))
-        if isinstance(truth, Mixture):
-            mass = samples.mode_mass(points[:, r], truth)
-            found[r]["mode_tv"] = samples.mode_scores(mass, truth)["mode_tv"]
-    return {"kl": kl, "memorised": memorised, **dict(pd.DataFrame(found))}
-
-
-def samples_of(model: Population, count: int, generator: np.random.Generator) -> Array:
-    return model.sample((count,), generator=generator).double().numpy()
+    found = replicates.sample_scores(truth, points, protocol, COMPARISONS, ["mode_tv"])
+    return {"kl": kl, "memorised": memorised, **found}
 
 
 # Exact marginal velocities

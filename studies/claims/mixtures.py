@@ -19,11 +19,9 @@ from flows.core.truth import Truth
 from flows.evaluation import likelihood
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.mixture import Mixture
-from flows.networks import registry
-from flows.networks.building import build
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
 from flows.recipe.train import train
-from studies.claims.replicates import Settings
+from studies.claims.replicates import Settings, built
 
 # As in the pipeline when the study was first run
 ROWS, TEST = 1000, 200  # of a data set
@@ -135,7 +133,5 @@ def trained(
     """Train one population, with ``members`` members on each data set ``(n, D)``."""
     rows = np.stack(data_sets, axis=1).repeat(members, axis=1)
     options = TrainingSettings(**{**training, "log_every": training["epochs"]})
-    shape, count = rows.shape[-1:], rows.shape[1]
-    architecture = registry.architecture(model, settings)
-    flow = build(architecture, shape, members=count, seed=options.seed)
+    flow = built(model, settings, rows.shape[1], options.seed)
     return train(flow, rows, None, options, name=model)

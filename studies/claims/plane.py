@@ -10,16 +10,14 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from flows.core.arrays import Array
 from flows.core.settings import TrainingSettings
-from flows.evaluation import likelihood, samples
+from flows.evaluation import likelihood
 from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
 from flows.mixtures.fitting import fit_gmm, fit_kde
 from flows.mixtures.gaussian_mixture import GaussianMixture
-from flows.networks import building, registry
 from flows.networks.flow import Flow
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
 from flows.recipe.train import train as train_model
@@ -31,6 +29,7 @@ from studies.engine import Scores
 TRUTH = ring.make()
 DIM = TRUTH.means.shape[1]
 COMPARISONS = ["precision", "recall", "density", "coverage", "c2st_auc"]
+MODES = ["mode_tv", "modes", "high_quality"]
 ARCHITECTURE = ("hidden", "transform", "bins")  # keys of ``base``; the others are for training
 
 
@@ -74,9 +73,7 @@ def control(
 def equal(model: str, settings: Settings, training: Settings, protocol: Settings) -> Scores:
     """Train and score a model at the pipeline's settings, changed to equal sizes."""
     name, train = f"equal {model}", TrainingSettings(**training)
-    members = protocol["replicates"]
-    architecture = registry.architecture(model, settings)
-    population = building.build(architecture, (DIM,), members=members, seed=train.seed)
+    population = replicates.built(model, settings, protocol["replicates"], train.seed)
     train_model(population, *data(protocol, protocol["train"]), train, name=name)
     scores = sample_scores(protocol, population, name)
     # A GAN has no density: 0 if its samples are finite, else NaN, so that failures are counted.
@@ -142,9 +139,7 @@ def build(
 ) -> Flow:
     """Build a flow with ``networks`` members per replicate."""
     chosen = {"couplings": couplings, **{key: base[key] for key in ARCHITECTURE}}
-    members = protocol["replicates"] * networks
-    architecture = registry.architecture(model, chosen)
-    flow = building.build(architecture, (DIM,), members=members, seed=base["seed"])
+    flow = replicates.built(model, chosen, protocol["replicates"] * networks, base["seed"])
     assert isinstance(flow, Flow)
     return flow
 
@@ -165,19 +160,11 @@ def divergence(
 
 
 def sample_scores(protocol: Settings, model: Population, name: str) -> Scores:
-    """Return the sample metrics ``(R,)`` of every replicate's network.
-
-    The scores of modes use all samples; comparisons are means over ``draws`` sets of samples.
-    """
+    """Return the sample metrics ``(R,)`` of every replicate's network."""
     total, count = protocol["samples"], protocol["replicates"]
     generator = replicates.sample_stream(protocol, name)
     shape = (total,) if model.members == count else (total, count)
     points = model.sample(shape, generator=generator).double().numpy().reshape(total, count, DIM)
     # A single sample that is not finite makes the replicate fail.
     points = np.where(np.isfinite(points).all(axis=(0, 2), keepdims=True), points, np.nan)
-    rows = []
-    for r, seed in enumerate(replicates.seeds_of(protocol)):
-        modes = samples.mode_scores(samples.mode_mass(points[:, r], TRUTH), TRUTH)
-        means = replicates.compared(TRUTH, points[:, r], seed, protocol, COMPARISONS)
-        rows.append({**modes, **means})
-    return dict(pd.DataFrame(rows))
+    return replicates.sample_scores(TRUTH, points, protocol, COMPARISONS, MODES)

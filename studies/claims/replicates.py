@@ -17,6 +17,10 @@ from flows.core import seeds
 from flows.core.arrays import Array
 from flows.core.truth import Truth
 from flows.evaluation import samples
+from flows.mixtures.mixture import Mixture
+from flows.networks import building, registry
+from flows.networks.network_population import NetworkPopulation
+from studies.engine import Scores
 
 Settings = dict[str, Any]
 
@@ -44,27 +48,41 @@ def fresh(truth: Truth, protocol: Settings, count: int | None = None) -> Array:
     return truth.sample(count or protocol["fresh"], generator)
 
 
+def built(model: str, settings: Settings, members: int, seed: int) -> NetworkPopulation:
+    """Build a population over points of the plane."""
+    architecture = registry.architecture(model, settings)
+    return building.build(architecture, (2,), members=members, seed=seed)
+
+
 def sample_stream(protocol: Settings, name: str) -> np.random.Generator:
     """Return the random stream of the samples of the model ``name``."""
     return seeds.numpy_generator(protocol["first"], "sample", crc32(name.encode()))
 
 
-def compared(
-    truth: Truth, points: Array, seed: int, protocol: Settings, metrics: list[str]
-) -> dict[str, float]:
-    """Return mean scores of sets of samples, each compared with its own fresh points.
+def sample_scores(
+    truth: Truth, points: Array, protocol: Settings, comparisons: list[str], modes: list[str]
+) -> Scores:
+    """Return the scores ``(R,)`` of the samples of every replicate.
 
     Args:
         truth: the true density.
-        points: the samples of one replicate, ``(n, D)``.
-        seed: the data seed of the replicate.
+        points: the samples, ``(n, R, 2)``.
         protocol: the section of that name in ``params.yaml``.
-        metrics: the names of the scores.
+        comparisons: the names of the scores that compare samples with fresh points. They are means
+            over ``draws`` sets of samples, each with its own fresh points.
+        modes: the names of the scores of modes, which use all samples, if the truth has modes.
     """
     held, draws = protocol["test"], protocol["draws"]
-    real = truth.sample(draws * held, seeds.numpy_generator(seed, "metric"))
     # The directions and the bandwidth only affect scores that are not reported.
     given = {"neighbours": protocol["neighbours"], "directions": np.eye(2), "bandwidth": 1.0}
     sets = [slice(k * held, (k + 1) * held) for k in range(draws)]
-    each = [samples.two_sample_scores(real[k], points[k], **given) for k in sets]
-    return dict(pd.DataFrame(each)[metrics].mean(skipna=False))
+    rows = []
+    for seed, own in zip(seeds_of(protocol), points.swapaxes(0, 1), strict=True):
+        real = truth.sample(draws * held, seeds.numpy_generator(seed, "metric"))
+        each = [samples.two_sample_scores(real[k], own[k], **given) for k in sets]
+        scores = dict(pd.DataFrame(each)[comparisons].mean(skipna=False))
+        if isinstance(truth, Mixture):
+            found = samples.mode_scores(samples.mode_mass(own, truth), truth)
+            scores |= {key: found[key] for key in modes}
+        rows.append(scores)
+    return dict(pd.DataFrame(rows))

@@ -17,7 +17,7 @@ from flows.core.arrays import Array
 from studies import verdicts
 from studies.claims import figures
 from studies.claims.cells import CURVE_REFERENCES, MIXTURE_MODELS, auto_seeds, family_of
-from studies.claims.plane import COMPARISONS, TRUTH
+from studies.claims.plane import COMPARISONS, MODES, TRUTH
 from studies.claims.refits import RANDOM
 from studies.engine import Study
 from studies.markdown import NONE, frame, number, spread, table, within
@@ -28,7 +28,7 @@ Section = dict[str, Any]  # of claims.yaml
 Entry = dict[str, Any]  # a line of claims.json, with its settings and intermediate results
 TESTED = ("claim", "metric", "comparison", "effect", "ci95", "p_holm", "p_equivalence")
 REPORTED = (*TESTED, "replicates", "failed", "verdict")
-SAMPLE_METRICS = [*COMPARISONS, "mode_tv", "modes", "high_quality"]
+SAMPLE_METRICS = [*COMPARISONS, *MODES]
 MATCHING_SCORES = ["kl", "memorised", "precision", "recall", "c2st_auc", "mode_tv"]
 REFIT_SCORES = {  # title and format
     "sd": ("median `log_density_sd`", "{:.2f}"),

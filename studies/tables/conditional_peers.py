@@ -19,7 +19,6 @@ from flows.bijections import Margins
 from flows.core.arrays import Array
 from flows.mixtures.mixture import Mixture, patterns
 from flows.posterior.distillation import RANGE
-from studies.tables.normal_scores import rows_of, scores_of
 
 DRAWS = 4_000  # for quantiles
 
@@ -37,16 +36,15 @@ class ClosedForm:
         cls, train: Array, fit: Callable[[Array], Mixture], *, margins: bool = False
     ) -> ClosedForm:
         """Fit the mixture with ``fit`` to training rows ``(n, D)``, or to their normal scores."""
-        scores = Margins(1, train.shape[1])  # the identity until it is fitted
+        maps = Margins(1, train.shape[1])  # the identity until it is fitted
         if margins:
-            scores.initialize(torch.from_numpy(train.T.copy())[:, None])
-        z, _ = scores_of(scores, train)
+            maps.initialize(torch.from_numpy(train.T.copy())[:, None])
         low, high = np.quantile(train, RANGE, axis=0)
-        return cls(fit(np.ascontiguousarray(z)), scores, high - low)
+        return cls(fit(np.ascontiguousarray(normal_scores(maps, train)[0])), maps, high - low)
 
     def scores(self, rows: Array) -> tuple[Array, Array]:
         """Return z and log dz/dx of every value, ``(n, D)`` each."""
-        return scores_of(self.margins, rows)
+        return normal_scores(self.margins, rows)
 
     def log_conditional(self, rows: Array, unknown: NDArray[np.bool_]) -> Array:
         """Return ``log q(x_u | x_o)`` in nats, ``(n,)``; ``unknown`` ``(n, D)`` selects u."""
@@ -67,7 +65,8 @@ class ClosedForm:
             drawn = conditional.sample(rng.random(DRAWS), rng.standard_normal((DRAWS, u.sum())))
             points = np.tile(row, (len(levels), 1))
             points[:, u] = np.quantile(drawn, levels, axis=0)  # an increasing map keeps quantiles
-            found.append(rows_of(self.margins, points)[:, u].T)
+            x, _ = self.margins.inverse(torch.from_numpy(points.T.copy())[:, None])
+            found.append(x[u, 0].numpy())
         return np.concatenate(found)
 
     def surprise(self, rows: Array) -> Array:
@@ -81,3 +80,9 @@ class ClosedForm:
             log_rest = self.log_conditional(rows, np.tile(one, (len(rows), 1)))
             found[:, d] = np.logaddexp(log_margin, log_level) - np.log(2) - log_rest
         return found
+
+
+def normal_scores(margins: Margins, rows: Array) -> tuple[Array, Array]:
+    """Return the scores z of ``rows`` ``(n, D)`` and log dz/dx of each value, ``(n, D)`` each."""
+    z, log_slope = margins(torch.from_numpy(rows.T.copy())[:, None])
+    return z[:, 0].T.numpy(), log_slope.T.numpy()

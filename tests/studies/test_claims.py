@@ -349,7 +349,7 @@ def test_equal_cost_is_equal_operations_of_the_training() -> None:
     }
     costs = {}
     for name, cell in settings.items():
-        short = {"epochs": 4, "log_every": 4}
+        short = {"epochs": 4, "log_every": 4, "batch_size": 50}
         cell = {**cell, "training": {**cell["training"], **short}, "protocol": FEW}
         if "cost_of" in cell:
             other = cell["cost_of"]
@@ -411,7 +411,7 @@ def test_a_fit_to_the_same_rows_is_within_every_spread() -> None:
 
 def tiny() -> dict[str, Any]:
     few = yaml.safe_load((STUDY.folder / "params.yaml").read_text(encoding="utf-8"))
-    few["protocol"] |= {**FEW, "first": 100, "replicates": 3}
+    few["protocol"] |= {**FEW, "first": 100, "replicates": 3, "train": 64}
     few["base"] |= {"epochs": 4, "log_every": 2, "batch_size": 32, "hidden": 8}
     few["couplings"] = [2, 3]
     few["equal"]["nsf"] = {"hidden": 9}
@@ -420,7 +420,7 @@ def tiny() -> dict[str, Any]:
     few["ablation"]["couplings"] = 2
     few["other_data"]["protocol"] = {"members": 2, "fresh": 300}
     few["other_data"]["targets"]["ring"]["seeds"] = [0, 1]
-    few["mixtures"]["plane"] = {"first": 100, "count": 2, "members": 1, "rows": 50, "fresh": 300}
+    few["mixtures"]["plane"] = {"first": 100, "count": 2, "members": 1, "rows": 64, "fresh": 300}
     few["mixtures"]["auto"] = {"members": 1, "rows": 40, "fresh": 300}
     few["mixtures"]["auto_seeds"]["count"] = 1
     few["refits"]["shared"] = {"rows": 40, "fits": 2, "members": 1, "fresh": 200}
@@ -433,7 +433,7 @@ def tiny() -> dict[str, Any]:
         if words["model"].endswith("_image"):
             words["settings"] = {**settings, "steps": [1] * len(settings.get("steps", "ab"))}
             words["settings"]["hidden"] = 4
-    few["matching"]["protocol"] |= FEW
+    few["matching"]["protocol"] |= {**FEW, "train": 64}
     few["matching"]["exact_epochs"] = 2
     few["matching"]["models"]["nsf"] = {"hidden": 9}
     few["verdicts"] |= {"couplings": 2, "threshold": 3.0}
