@@ -137,7 +137,7 @@ def test_the_density_of_a_peer_is_in_levels(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("name", ["vector", "vae", "gan"])
 def test_a_network_samples_whole_images(name: str) -> None:
-    train, _, test, _ = digits.split("random", 0, 60, 20)
+    train, _, test, _ = digits.split("random", 0, 64, 20)
     words = PARAMS["networks"][name]
     training = {**words["training"], "epochs": 1, "log_every": 1}
     own = words["model"], words["shape"], words["settings"]
@@ -173,7 +173,7 @@ def test_half_of_the_remaining_latents_are_factored_out_at_each_scale() -> None:
 
 def test_a_tiny_study_has_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = engine.Study("digits").params
-    content["protocol"] |= {"train": 120, "test": 40, "draws": 2, "samples": 1}
+    content["protocol"] |= {"train": 128, "test": 40, "draws": 2, "samples": 1}
     content["peers"].remove("vine")  # it takes long
     for words in content["networks"].values():
         words |= {"members": {"random": 2, "contiguous": 1}}
@@ -201,6 +201,6 @@ def test_a_tiny_study_has_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for name in ("training", "samples", "interpolations", "scales"):
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000
     text = (tmp_path / "tables.md").read_text(encoding="utf-8")
-    assert "## Contiguous split\n\n120 training and 40 test images" in text
+    assert "## Contiguous split\n\n128 training and 40 test images" in text
     lines = [line for line in text.splitlines() if line.startswith("| Gaussian mixture | 1 | ")]
     assert len(lines) == 2
