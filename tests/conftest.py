@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import helpers
+import pandas as pd
 import pytest
 import torch
-from frames import clinic
+from frames import PEOPLE, WARDS, clinic, every_sort, gappy_wards, people, wards
 from pipeline import IN_ONE_PROCESS, ROOT, Clone, make_clone
 
 import flows
@@ -100,6 +102,54 @@ def of_label() -> flows.Density:
     """Return the density of a label given the other columns, with the automatic recipe."""
     settings = {"recipe": helpers.short_recipe(steps=50)}
     return flows.fit(clinic(), target="state", members=5, settings=settings)
+
+
+@cache
+def fitted(table: str) -> flows.Density:
+    """Fit a table once per process."""
+    how = {"members": 2, "settings": helpers.SHORT}
+    if table == "wards":
+        return flows.fit(wards(), columns=WARDS, **how)
+    if table == "people":
+        return flows.fit(people(), columns=PEOPLE, **how)
+    return helpers.quick_fit(every_sort())
+
+
+def anew(density: flows.Density) -> flows.Density:
+    """Return a density for one module: modules set the numbers of draws that a density keeps."""
+    return flows.Density(density.population, density.schema, density.record)
+
+
+@pytest.fixture(scope="module")
+def of_wards() -> flows.Density:
+    return anew(fitted("wards"))
+
+
+@pytest.fixture(scope="module")
+def of_people() -> flows.Density:
+    return anew(fitted("people"))
+
+
+@pytest.fixture(scope="module")
+def of_sorts() -> flows.Density:
+    return anew(fitted("every sort"))
+
+
+@pytest.fixture
+def gaps() -> pd.DataFrame:
+    return gappy_wards()
+
+
+@pytest.fixture
+def folder_of_wards(
+    of_wards: flows.Density, gaps: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Run in a folder with a density, rows with gaps, and rows without one of the columns."""
+    monkeypatch.chdir(tmp_path)
+    of_wards.save("m.flow")
+    gaps.to_csv("gaps.csv", index=False)
+    gaps.drop(columns="bmi").to_csv("rows.csv", index=False)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

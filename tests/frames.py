@@ -172,3 +172,20 @@ def two_moons(n, seed=0):
     x = np.stack([np.cos(angle) + side / 2, side * np.sin(angle)], axis=1)
     x += 0.1 * rng.normal(size=(n, 2))
     return (x - x.mean(0)) / x.std(0)
+
+
+def two_classes() -> pd.DataFrame:
+    """Return two classes of rows, which differ in a number and in two labels."""
+    rng = np.random.default_rng(5)
+    which = rng.random(70) < 0.4
+    ward = np.where(rng.random(70) < np.where(which, 0.9, 0.2), "north", "south")
+    stay = np.where(which, rng.choice(["a", "b"], 70), rng.choice(["b", "c"], 70))
+    return pd.DataFrame({"ward": ward, "x": rng.normal(3.0 * which, 1.0), "stay": stay})
+
+
+def clusters(n: int = 200, dim: int = 2, seed: int = 0) -> np.ndarray:
+    """Return rows of three clusters with different shapes."""
+    rng = np.random.default_rng(seed)
+    centers, factors = 3 * rng.normal(size=(3, dim)), rng.normal(size=(3, dim, dim))
+    cluster = rng.integers(3, size=n)
+    return centers[cluster] + np.einsum("nij,nj->ni", factors[cluster], rng.normal(size=(n, dim)))

@@ -19,16 +19,28 @@ from flows.density.collector import Collector
 from flows.density.question import Answer, Asked, Question
 from flows.recipe.record import MemberRecord, Record, RowScores, RowState
 from flows.tables import checking, files, parsing
+from flows.tables.duplicates import first_copies
 from flows.tables.field import Field
 from flows.tables.notices import Notice, TableError, python_words
 from flows.tables.options import InspectOptions, resolve
 from flows.tables.parsing import Table, from_user
 from flows.tables.rows import numbers_of
 from flows.tables.schema import Schema
+from flows.tables.spreading import dequantise
 
 SMALL = flows.NSF(couplings=2, hidden=4, bins=3)
 # Of the fixed recipe, for tests that do not depend on the quality of the fit
 SHORT = {"recipe": "fixed", "epochs": 3, "couplings": 2, "hidden": 8}
+QUICK = {"recipe": "fixed", "epochs": 2}
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def quick_fit(frame: pd.DataFrame, **others: Any) -> flows.Density:
+    """Return the density of a frame after a fit of two epochs."""
+    return flows.fit(frame, members=1, settings=QUICK, **others)
 
 
 def short_recipe(steps: int = 20, **others: Any) -> Recipe:
@@ -202,6 +214,10 @@ def real_numbers(frame, *names):
     parsed = parsing.parse(frame, dict.fromkeys(names, "real"))
     complete = parsing.apply_missing_policy(parsed)
     return numbers_of([field(name) for name in names], complete)
+
+
+def dequantised(columns, values, seed=0):
+    return dequantise(columns, values, first_copies(values), seed)
 
 
 def checked(columns, values):

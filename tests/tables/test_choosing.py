@@ -5,13 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import column, taken
+from helpers import column, rng, taken
 
 N = 240
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
 
 
 @pytest.mark.parametrize(
@@ -34,17 +30,7 @@ def test_kinds_follow_the_rules(values, word):
     assert column(values).word == word
 
 
-def test_whole_numbers_get_no_notice():
-    _, said = taken(pd.DataFrame({"x": rng().poisson(3, N), "y": rng().normal(size=N)}))
-    assert said == {}
-
-
 def test_the_kind_that_a_user_names_wins_over_the_rules():
     frame = pd.DataFrame({"id": np.arange(N), "sex": rng().integers(0, 2, N)})
     rows, _ = taken(frame, {"id": "real", "sex": "integer:0:1"})
     assert [each.word for each in rows.columns] == ["real", "integer:0:1"]
-
-
-@pytest.mark.parametrize("words", [["May", "June"], ["12:30", "13:40"], ["2020Q1", "2020Q2"]])
-def test_texts_without_a_whole_date_are_labels(words):
-    assert column(words * 60).kind == "category"

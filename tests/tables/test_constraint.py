@@ -96,28 +96,18 @@ def seconds(*dates: str) -> np.ndarray:
     [
         ("a <= b", lambda a, b, c: a <= b),
         ("a < b", lambda a, b, c: a < b),
-        ("a >= b", lambda a, b, c: a >= b),
-        ("a > b", lambda a, b, c: a > b),
         ("c == 2", lambda a, b, c: c == 2),
         ("c != 2", lambda a, b, c: c != 2),
         ("a + b * c <= 3", lambda a, b, c: a + b * c <= 3),
         ("(a + b) * c <= 3", lambda a, b, c: (a + b) * c <= 3),
-        ("a - b - c < -1.5", lambda a, b, c: a - b - c < -1.5),
-        ("a - (b - c) < 1.5", lambda a, b, c: a - (b - c) < 1.5),
-        ("a / b / 2 < 0.1e1", lambda a, b, c: a / b / 2 < 1),
         ("a / (b / 2) < 1", lambda a, b, c: a / (b / 2) < 1),
         ("-a * +b < - - c", lambda a, b, c: -a * b < c),
         ("-(a + 1) < 0", lambda a, b, c: -(a + 1) < 0),
         ("0 <= a <= b", lambda a, b, c: (a >= 0) & (a <= b)),
-        ("a < b > c != 1", lambda a, b, c: (a < b) & (b > c) & (c != 1)),
-        ("not a < b", lambda a, b, c: ~(a < b)),
         ("not a < b and c > 1", lambda a, b, c: ~(a < b) & (c > 1)),
         ("not (a < b and c > 1)", lambda a, b, c: ~((a < b) & (c > 1))),
         ("a < b or c > 1 and a > 0", lambda a, b, c: (a < b) | ((c > 1) & (a > 0))),
-        ("(a < b or c > 1) and a > 0", lambda a, b, c: ((a < b) | (c > 1)) & (a > 0)),
-        ("a > 0 and b > 0 and c > 0", lambda a, b, c: (a > 0) & (b > 0) & (c > 0)),
         ("total > 1", lambda a, b, c: np.round(2 * a - c + 3, 1) > 1),
-        ("limit - b >= 6", lambda a, b, c: 7.5 - b >= 6),
         ("(a\n<= b)", lambda a, b, c: a <= b),
     ],
 )
@@ -130,26 +120,11 @@ def test_a_constraint_agrees_with_numpy(text, own):
     assert 0 < found.mean() < 1
 
 
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("b <= a < b + c", ("b", "a", "c")),
-        ("limit < a or `blood pressure` < 1", ("limit", "a", "blood pressure")),
-    ],
-)
-def test_a_constraint_names_its_columns_in_order(text, names):
-    assert parse(text).names == names
-    assert parse(text).text == text
-
-
 def test_values_that_differ_by_a_rounding_error_are_equal():
     own = {"a": 0.1, "b": 0.2, "class": 0.3}
     for text in (
         "a + b <= `class`",
         "a + b == `class`",
-        "a + b - `class` <= 0",
-        "0 == `class` - a - b",
-        "a + b >= `class`",
         "(a + b) / `class` <= 1",
         "b / a * `class` == 0.6",
     ):
@@ -193,10 +168,8 @@ def test_logic_with_gaps_is_that_of_kleene():
     "text",
     [
         "a < b + c",
-        "not a == b",
         "start <= end",
         "city == 'Rome'",
-        "city != 'Rome'",
         "city != home",
         "total > 1",
         "mirror == 'yes'",
@@ -215,28 +188,19 @@ def test_dates_in_two_units_are_compared_to_the_second():
     end = seconds("1980-02-28 00:00:01", "1980-02-29", "1980-02-29 23:59:59", "1981-03-01")
     own = {"start": start, "end": end}
     assert decided("start <= end", **own) == [1, 1, 0, 1]
-    assert decided("start < end", **own) == [1, 0, 0, 1]
     assert decided("start == end", **own) == [0, 1, 0, 0]
-    assert decided("start != end", **own) == [1, 0, 1, 1]
     assert decided("end - start < 0", **own) == [0, 0, 1, 0]
-    assert decided("end - start > 0", **own) == [1, 0, 0, 1]
     assert decided("end - start == 1 / 86400", **own) == [1, 0, 0, 0]
     assert decided("end - start >= 365", **own) == [0, 0, 0, 1]
     assert decided("start + 365 <= end", **own) == [0, 0, 0, 1]
-    assert decided("365 + start <= end", **own) == [0, 0, 0, 1]
-    assert decided("end - 0.5 * 730 >= start", **own) == [0, 0, 0, 1]
-    assert decided("(end - start) / 365 >= 1", **own) == [0, 0, 0, 1]
 
 
 def test_a_quoted_date_is_read_as_its_column_reads_dates():
     start = days("1980-12-30", "1980-12-31", "1981-01-01")
     for text in (
         "start <= '31/12/1980'",
-        "start <= '1980-12-31'",
         "'31/12/1980' >= start",
-        "start - 1 <= '30/12/1980'",
         "'31/12/1980' - start >= 0",
-        "start - '31/12/1980' < 0.5",
     ):
         assert decided(text, start=start) == [1, 1, 0], text
     end = seconds("1980-12-31 12:30", "1980-12-31 12:31")
@@ -253,20 +217,13 @@ def test_a_quoted_date_is_read_as_its_column_reads_dates():
     ("text", "expected"),
     [
         ("city == 'Rome'", [0, 1, 0]),
-        ("'Rome' != city", [1, 0, 1]),
-        ("city == 'a`b'", [0, 0, 1]),
         ('city == "a`b" or `class` < 1', [1, 1, 1]),
         ("city == home", [0, 1, 0]),
-        ("home == city", [0, 1, 0]),
         ("city != home", [1, 0, 1]),
         ("flag == 1", [0, 1, 0]),
-        ("flag == '1'", [0, 1, 0]),
-        ("flag != 1.0", [1, 0, 1]),
         ("smokes == 'True'", [1, 0, 0]),
-        ("smokes == 'false'", [0, 1, 1]),
         ("mirror == 'yes'", [1, 0, 1]),
         ("town == 'Ulm'", [0, 1, 0]),
-        ("town != 'Ulm'", [1, 0, 1]),
     ],
 )
 def test_labels_are_compared_by_their_text(text, expected):
@@ -299,89 +256,49 @@ def test_names_in_backticks_may_be_no_identifiers():
     assert parse("`a`< `blood pressure`").names == ("a", "blood pressure")
 
 
-def test_an_identifier_in_the_place_of_a_name_in_backticks_is_no_name():
-    for text in ("`a` < _0", "_ + `a` < __0", "`a` + ___0 < __0"):
-        assert "there is no column _" in error_message(parse, text)
-
-
 # Wrong texts
 
 
 HOSTILE = [
-    "__import__('os').system('x')",
     "__import__('os').system('x') < 1",
     "eval('1') < a",
-    "(lambda: 0)()",
     "(lambda: 0)() < a",
-    "a.__class__",
     "a.__class__ == b",
     "a[0] < 1",
-    "a[0:1] < 1",
     "a ** 9 ** 9 ** 9 < 1",
-    "a // b < 1",
     "a % b < 1",
-    "a @ b < 1",
-    "a << 2 < 1",
-    "a & b",
     "a < 1 & b < 2",
-    "(a < 1) | (b < 2)",
     "~a < 1",
     "[x for x in a]",
-    "{x for x in a} == 1",
     'f"{a}"',
-    'f"{a}" == city',
     "a if b else c",
-    "(a if b < 1 else c) < 1",
     "(a := 1) < 2",
     "a in (1, 2)",
-    "a not in b",
     "a is b",
-    "a < b is c",
     "a < (1, 2)",
-    "a < [1]",
-    "a < {1: 2}",
     "await a < 1",
-    "(yield) < a",
     "print(a) < 1",
-    "max(a, b) < 1",
     "a < True",
-    "smokes == True",
-    "a == None",
-    "a < ...",
     "city == b'Rome'",
-    "a < 1j",
 ]
 MALFORMED = [
     "",
-    " ",
     "a <",
-    "a := 1",
     "a = 1",
-    "a <= 1; b <= 2",
     "a <= 1\nb <= 2",
     "import os",
-    "a < *b",
-    "*a",
     "class < 1",
-    "blood pressure < 1",
     "`a < 1",
-    "a` < 1",
-    "a <= 1`b`",
     "`a``b` < 1",
     "city == 'Rome",
     "a\x00 < 1",
-    "\x00",
     "\ud800 < 1",
-    "a <> b",
     "a && b",
-    "(" * 900,
     "(" * 450 + "a" + ")" * 450 + " < 1",
 ]
 DEEP = [
     "-" * 900 + "a < 1",
     "not " * 200 + "a < 1",
-    "+".join("a" * 400) + " < 1",
-    "[" * 150 + "a" + "]" * 150,
     "lambda: " * 105 + "a",
 ]
 
@@ -427,65 +344,32 @@ def test_the_largest_constraints_are_read():
     ("text", "said"),
     [
         ("a", "'a' is a number, not a comparison"),
-        ("start", "'start' is a date, not a comparison"),
-        ("smokes and a < 1", "'smokes' is a label, not a comparison"),
         ("a + 1", "'a + 1' is a number, not a comparison"),
-        ("'x'", "\"'x'\" is a quoted text, not a comparison"),
         ("a < 1 and 1", "'1' is a number, not a comparison"),
         ("(a < b) < c", "'a < b' is a comparison, where a number, a date or a label is needed"),
-        ("(a < b) + 1 < c", "'a < b' is a comparison, where"),
         ("a + (not b < 1) < 2", "'not b < 1' is a comparison, where"),
-        ("(a in b) < 1", "'a in b' is not allowed"),
         ("1 < 2", "names no column"),
-        ("not 1 < 2 or 3 == 3", "names no column"),
         ("a <= 'x'", "compares a number with a quoted text; numbers are compared with numbers"),
-        ("'x' == 'y'", "compares a quoted text with a quoted text"),
         ("a < start", "'a < start' compares a number with a date"),
-        ("start <= 5", "'start <= 5' compares a date with a number"),
-        ("start == city", "'start == city' compares a date with a label"),
-        ("city < 'Rome'", "compares a label with a quoted text"),
         ("city < home", "'city < home' compares a label with a label"),
         ("flag == a", "'flag == a' compares a label with a number"),
-        ("flag == 1 + 0", "'flag == 1 + 0' compares a label with a number"),
         ("start * 2 < end", "'start * 2' combines a date with a number; numbers take + - * /"),
-        ("start + end < 1", "'start + end' combines a date with a date"),
-        ("3 - start < 1", "'3 - start' combines a number with a date"),
-        ("a + 'x' < 1", "combines a number with a quoted text"),
-        ("'31/12/1980' + 1 < start", "combines a quoted text with a number"),
-        ("city + 1 == 'Rome'", "'city + 1' combines a label with a number"),
         ("-start < 1", "'-start' has a sign before a date"),
-        ("+'x' == city", "\"+'x'\" has a sign before a quoted text"),
-        (
-            "`blood pressure` * start < 1",
-            "'`blood pressure` * start' combines a number with a date",
-        ),
         ("flag < 2", "to learn column flag as numbers, pass columns={'flag': 'integer'}"),
-        ("-flag < 2", "to learn column flag as numbers, pass columns={'flag': 'integer'}"),
         ("a < 1e999", "'1e999' is too large a number"),
-        ("a < 1" + "0" * 400, "is too large a number"),
         ("start < 'x'", "column start holds 'x', which is not a date in the format %d/%m/%Y"),
-        ("end < 'x'", "column end holds 'x', which is not a date"),
-        ("start * 'x' < 1", "column start holds 'x', which is not a date"),
         ("end < 'nan'", "column end is compared with 'nan', which counts as a missing value"),
-        ("city == ''", "column city is compared with '', which counts as a missing value"),
         (
             "city == 'Oslo'",
             "column city is compared with 'Oslo', which is not one of its labels (Bonn, Rome, a`b)",
         ),
-        ("flag == 2", "column flag is compared with '2', which is not one of its labels (0, 1)"),
-        ("flag == 'x'", "column flag is compared with 'x', which is not one of its labels (0, 1)"),
-        ("smokes == 1", "is not one of its labels (False, True)"),
         (
             "town == 'Ems'",
             "column town is compared with 'Ems', one of its rare labels, which share",
         ),
-        ("town == '2 others'", "column town is compared with '2 others', one of its rare labels"),
         ("town == 'Rom'", "column town holds 'Rom', which no row of the fitted table held"),
         ("town == city", "column town has rare labels that share one code"),
-        ("city == town", "column town has rare labels that share one code"),
         ("x < 1", "there is no column x; the columns are: a, b, c"),
-        ("`a b` < 1", "there is no column a b; the columns are"),
-        ("`two\nrows` < 1", "there is no column two rows; the columns are"),
         ("id < 1", "column id is excluded from the density; the learned columns are: a, b"),
         ("empty < 1", "column empty holds no value"),
         ("sound == 1", "column sound holds no numbers, dates or labels"),

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import checked, field
+from helpers import checked, dequantised, field
 
 from flows.tables.checking import check
 from flows.tables.duplicates import first_copies, merged_groups
-from flows.tables.spreading import dequantise
-
-
-def dequantised(columns, values, seed=0):
-    return dequantise(columns, values, first_copies(values), seed)
 
 
 def patients(n: int = 300) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from frames import amounts
-from helpers import inspected
+from helpers import inspected, rng
 
 from flows.tables.rounding import common_step, count_decimals
 
@@ -15,10 +15,6 @@ from flows.tables.rounding import common_step, count_decimals
 )
 def test_decimals_are_counted(x, decimals):
     assert count_decimals(np.array(x)) == decimals
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
 
 
 def test_the_step_of_numbers_with_zeros_is_their_last_decimal():

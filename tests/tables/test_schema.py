@@ -6,26 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from frames import every_sort
-from helpers import SHORT_RECIPE
+from helpers import SHORT_RECIPE, rng
 
 import flows
 
 pytestmark = pytest.mark.usefixtures("few_samples")
 N = 240
-QUICK = {"recipe": "fixed", "epochs": 2}
-
-
-def fit(frame, **others):
-    return flows.fit(frame, members=1, settings=QUICK, **others)
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
-
-
-@pytest.fixture(scope="module")
-def density():
-    return fit(every_sort())
 
 
 def test_a_density_remembers_the_marks_of_missing_values(tmp_path):
@@ -40,8 +26,8 @@ def test_a_density_remembers_the_marks_of_missing_values(tmp_path):
     np.testing.assert_array_equal(loaded.log_prob(marked), expected)
 
 
-def test_every_column_of_a_table_comes_back_in_samples(density, tmp_path):
-    frame, drawn = every_sort(), density.sample(500, seed=1)
+def test_every_column_of_a_table_comes_back_in_samples(of_sorts, tmp_path):
+    frame, drawn = every_sort(), of_sorts.sample(500, seed=1)
     assert list(drawn) == list(frame)
     assert (drawn.dtypes == frame.dtypes).all()
     assert (drawn["const"] == "x").all()
@@ -55,5 +41,5 @@ def test_every_column_of_a_table_comes_back_in_samples(density, tmp_path):
     assert set(drawn["grade"]) == {"1", "2", "3+"}
     assert set(drawn["city"]) <= set(frame["city"])
     assert (drawn["income"] % 1 == 0).all()
-    density.save(tmp_path / "m.flow")
+    of_sorts.save(tmp_path / "m.flow")
     pd.testing.assert_frame_equal(flows.load(tmp_path / "m.flow").sample(500, seed=1), drawn)

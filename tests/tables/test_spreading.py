@@ -5,19 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from frames import rows_of
-from helpers import checked, field
+from helpers import checked, dequantised, field
 
 from flows.tables.checking import check
-from flows.tables.duplicates import first_copies
 from flows.tables.field import Field
-from flows.tables.spreading import dequantise
 
 ROWS = 100
 WARDS = field("ward", "category", step=1.0, labels=("east", "north", "west"))
-
-
-def dequantised(columns, values, seed=0):
-    return dequantise(columns, values, first_copies(values), seed)
 
 
 def test_only_rounded_values_get_noise_of_one_step():

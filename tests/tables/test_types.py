@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import pytest
 from frames import every_sort
+from helpers import quick_fit, rng
 
-import flows
 from flows.__main__ import main
 
 pytestmark = pytest.mark.usefixtures("few_samples")
 N = 240
-QUICK = {"recipe": "fixed", "epochs": 2}
-
-
-def fit(frame, **others):
-    return flows.fit(frame, members=1, settings=QUICK, **others)
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
 
 
 def of_many_types():
@@ -45,7 +35,7 @@ def of_many_types():
 
 @pytest.fixture(scope="module")
 def samples_of_many_types():
-    return fit(of_many_types()).sample(20)
+    return quick_fit(of_many_types()).sample(20)
 
 
 @pytest.mark.parametrize("name", list(of_many_types()))

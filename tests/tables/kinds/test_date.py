@@ -7,9 +7,8 @@ import datetime
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import answered, learned
+from helpers import answered, learned, quick_fit, rng
 
-import flows
 from flows.__main__ import main
 from flows.density.questions.predict import Predict
 from flows.tables import parsing
@@ -18,17 +17,6 @@ from flows.tables.notices import TableError
 
 pytestmark = pytest.mark.usefixtures("few_samples")
 N = 240
-QUICK = {"recipe": "fixed", "epochs": 2}
-
-
-def fit(frame, **others):
-    return flows.fit(frame, members=1, settings=QUICK, **others)
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
-
-
 FORMATS = {
     "%Y-%m-%d": ("days", 1),
     "%d/%m/%Y": ("days", 1),
@@ -49,7 +37,7 @@ def dates():
         when = pd.Timestamp("2021-03-01") + pd.to_timedelta(r.integers(0, 500_000, N), "min")
         frame[str(form)] = when if form is None else when.strftime(form)
     frame["y"] = r.normal(size=N)
-    return frame, fit(frame)
+    return frame, quick_fit(frame)
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -79,7 +67,7 @@ def of_durations():
     hours = rng().gamma(2, 2, N).round()
     frame = pd.DataFrame({"x": hours + rng(1).normal(size=N), "rest": pd.to_timedelta(hours, "h")})
     frame["stay"] = pd.to_timedelta(hours + rng(2).gamma(2, 1, N), "h")
-    return frame, fit(frame, columns={"rest": "count:3600"})
+    return frame, quick_fit(frame, columns={"rest": "count:3600"})
 
 
 @pytest.mark.parametrize(
@@ -113,7 +101,7 @@ def test_durations_are_predicted_as_durations(of_durations, tmp_path):
     found = predicted[names].apply(lambda each: each.dt.total_seconds())
     np.testing.assert_allclose(found, seconds, atol=1e-5)
     assert density.predict(given={"x": 2.0}, column="rest")["q0.5"].dtype.kind == "m"
-    two = fit(frame, target=["rest", "stay"]).predict(frame.head(2))
+    two = quick_fit(frame, target=["rest", "stay"]).predict(frame.head(2))
     assert (two[["rest_mean", "stay_sd"]] > pd.Timedelta(0)).all(axis=None)
     # A file of text has no durations
     density.save(tmp_path / "t.flow")
@@ -124,23 +112,10 @@ def test_durations_are_predicted_as_durations(of_durations, tmp_path):
     np.testing.assert_allclose(pd.read_csv(tmp_path / "p.csv")[names], found, rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [object, "duration[ns][pyarrow]"])
-def test_durations_of_python_and_arrow_are_learned_as_durations_of_pandas(of_durations, kind):
-    frame, expected = of_durations
-    stay = pd.Series([each.to_pytimedelta() for each in frame["stay"]], dtype=object)
-    other = fit(frame.assign(stay=stay if kind is object else frame["stay"].astype(kind)))
-    assert other.columns[2].word == expected.columns[2].word
-    np.testing.assert_allclose(
-        other.sample(5)["stay"].dt.total_seconds().astype(float),
-        fit(frame).sample(5)["stay"].dt.total_seconds(),
-        rtol=1e-3,
-    )
-
-
 def test_a_date_may_be_named_and_a_wrong_one_is_refused():
     days = [f"2020{month:02}{day:02}" for month in range(1, 13) for day in range(1, 21)]
     frame = pd.DataFrame({"day": list(map(int, days)), "y": rng().normal(size=len(days))})
-    density = fit(frame, columns={"day": "date"})
+    density = quick_fit(frame, columns={"day": "date"})
     assert density.columns[0].form == "%Y%m%d"
     assert density.sample(3, given={"day": "20200229"})["day"].tolist() == [20200229] * 3
     with pytest.raises(TableError, match=r"column day, row 1 holds 'monday', which is not a date"):

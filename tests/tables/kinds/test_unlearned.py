@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from frames import every_sort
-from helpers import SHORT_RECIPE, column, field, taken
+from helpers import SHORT_RECIPE, column, field, quick_fit, rng, taken
 
 import flows
 from flows.tables.kinds.unlearned import Carried, Unlearned
@@ -14,76 +14,50 @@ from flows.tables.notices import TableError
 
 pytestmark = pytest.mark.usefixtures("few_samples")
 N = 240
-QUICK = {"recipe": "fixed", "epochs": 2}
 
 
-def fit(frame, **others):
-    return flows.fit(frame, members=1, settings=QUICK, **others)
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
-
-
-@pytest.fixture(scope="module")
-def density():
-    return fit(every_sort())
-
-
-def test_a_description_lists_learned_carried_and_excluded_columns(density):
-    said = repr(density).splitlines()
+def test_a_description_lists_learned_carried_and_excluded_columns(of_sorts):
+    said = repr(of_sorts).splitlines()
     assert "column total: carried along, 2 a - b + 3" in said
     assert "column const: carried along, 'x'" in said
     assert "column id: excluded, samples number their rows" in said
-    names = [each.name for each in density.columns]
+    names = [each.name for each in of_sorts.columns]
     assert not {"const", "total", "copy", "id", "number", "empty"} & {*names}
-
-
-def test_carried_and_excluded_columns_get_notices():
-    _, said = taken(every_sort())
-    assert "holds 'x' in every row, and in samples" in said["const"]
-    assert "equals 2 a - b + 3, so samples compute it" in said["total"]
-    assert "equals a, so samples compute it" in said["copy"]
-    assert "holds 240 different texts in 240 rows, so it is excluded" in said["id"]
-    assert "numbers the rows (1001, 1002, ...), so it is excluded" in said["number"]
-    assert "samples number their rows from 1 instead" in said["number"]
-    assert "the 19 most frequent are labels of a category" in said["city"]
-    assert "'3+', which is not a number; the column is taken as a category of 3" in said["grade"]
 
 
 def test_a_strict_fit_refuses_columns_that_would_be_carried_excluded_or_pooled():
     with pytest.raises(TableError) as caught:
-        fit(every_sort(), strict=True)
+        quick_fit(every_sort(), strict=True)
     refused = {fault.column for fault in caught.value.faults}
     assert refused == {"id", "const", "total", "copy", "city", "grade", "number", "empty"}
 
 
 def test_a_redundant_column_changes_no_score():
     frame = every_sort()[["a", "b", "visits"]]
-    alone = fit(frame)
-    beside = fit(frame.assign(sum=frame["a"] + frame["visits"], c=5, id=range(N)))
+    alone = quick_fit(frame)
+    beside = quick_fit(frame.assign(sum=frame["a"] + frame["visits"], c=5, id=range(N)))
     np.testing.assert_array_equal(alone.log_prob(frame), beside.log_prob(frame))
 
 
-def test_a_carried_column_may_be_missing_or_wrong_in_rows_that_are_scored(density, capsys):
+def test_a_carried_column_may_be_missing_or_wrong_in_rows_that_are_scored(of_sorts, capsys):
     frame = every_sort()[:30]
-    expected = density.log_prob(frame)
+    expected = of_sorts.log_prob(frame)
     capsys.readouterr()
     without = frame.drop(columns=["total", "const", "id", "number"])
-    np.testing.assert_array_equal(density.log_prob(without), expected)
+    np.testing.assert_array_equal(of_sorts.log_prob(without), expected)
     assert capsys.readouterr().err == ""
     wrong = frame.assign(total=frame["total"] + np.where(frame.index < 3, 1, 0))
-    np.testing.assert_array_equal(density.log_prob(wrong), expected)
+    np.testing.assert_array_equal(of_sorts.log_prob(wrong), expected)
     said = capsys.readouterr().err
     assert said == "column total differs from 2 a - b + 3 in 3 rows; log-densities ignore it\n"
 
 
-def test_missing_values_of_carried_columns_are_imputed(density):
+def test_missing_values_of_carried_columns_are_imputed(of_sorts):
     gaps = every_sort()[:4].copy()
     gaps.loc[0, ["total", "copy"]] = np.nan
     gaps.loc[1, "const"] = None
     gaps.loc[2, ["a", "total", "copy"]] = np.nan
-    filled = density.impute(gaps)
+    filled = of_sorts.impute(gaps)
     assert filled.loc[0, "total"] == every_sort().loc[0, "total"]
     assert filled.loc[1, "const"] == "x"
     expected = round(2 * filled.loc[2, "a"] - filled.loc[2, "b"] + 3, 3)
@@ -101,9 +75,9 @@ def test_missing_values_of_carried_columns_are_imputed(density):
     ],
     ids=["predict", "sample", "score"],
 )
-def test_a_question_about_a_carried_column_says_why_there_is_no_answer(density, ask):
+def test_a_question_about_a_carried_column_says_why_there_is_no_answer(of_sorts, ask):
     with pytest.raises(TableError, match=r"column total is not learned: it equals 2 a - b \+ 3"):
-        ask(density, every_sort()[:2])
+        ask(of_sorts, every_sort()[:2])
 
 
 @pytest.mark.parametrize(
@@ -131,7 +105,7 @@ def test_a_reversed_label_is_computed_from_the_other_label():
     frame = pd.DataFrame(
         {"sex": sex, "is_female": np.where(sex == "f", 1, 0), "y": rng().normal(size=N)}
     )
-    density = fit(frame)
+    density = quick_fit(frame)
     drawn = density.sample(200)
     assert [each.name for each in density.columns] == ["sex", "y"]
     assert ((drawn["sex"] == "f") == (drawn["is_female"] == 1)).all()
@@ -167,16 +141,6 @@ def test_rows_of_a_group_share_a_fold_and_the_column_is_not_learned():
     assert (fold[::3] == fold[2::3]).all()
     assert density.sample(4)["patient"].tolist() == [1, 2, 3, 4]
     with pytest.raises(ValueError, match="group = 'patient': only the automatic recipe keeps"):
-        fit(frame, group="patient")
+        quick_fit(frame, group="patient")
     with pytest.raises(TableError, match="there is no column person"):
         flows.fit(frame, group="person")
-
-
-NUMBERS = {"a": np.arange(20) % 7, "b": np.arange(20) % 5, "y": np.arange(20) % 3 + 0.5}
-
-
-def test_numbers_that_count_the_rows_that_are_left_are_excluded():
-    frame = pd.DataFrame({"n": [1, *range(1, 20)], "y": [None, *NUMBERS["y"][1:]]})
-    frame["x"] = NUMBERS["a"]
-    assert flows.inspect(frame, target="y").loc["n", "use"] == "excluded"
-    assert flows.inspect(frame, missing="drop").loc["n", "use"] == "excluded"

@@ -6,22 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from frames import amounts
-from helpers import inspected
+from helpers import SHORT_RECIPE, inspected, quick_fit, rng, short_recipe
 
 import flows
 from flows.tables.field import Field
 from flows.tables.notices import TableError
-
-QUICK = {"recipe": "fixed", "epochs": 2}
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
-
-
-def fitted(frame, **options):
-    return flows.fit(frame, members=1, settings=QUICK, **options)
-
 
 # Zeros among amounts
 
@@ -40,6 +29,7 @@ def check_amounts(rows, zeros, step):
     assert ratios == pytest.approx([1, 1, 1], abs=0.15)
 
 
+@pytest.mark.slow
 def test_samples_of_amounts_have_the_zeros_and_the_quartiles_of_the_table():
     check_amounts(300, 0.5, 0.01)
 
@@ -49,17 +39,6 @@ def test_samples_of_amounts_have_the_zeros_and_the_quartiles_of_the_table():
 @pytest.mark.parametrize(("rows", "zeros"), [(300, 0.2), (300, 0.8), (1_500, 0.2), (1_500, 0.9)])
 def test_samples_have_the_zeros_and_quartiles_of_a_grid_of_tables(rows, zeros, step):
     check_amounts(rows, zeros, step)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("step", [0.1, 0.01])
-def test_samples_of_profits_and_losses_have_the_zeros_of_the_table(step):
-    differences = []
-    for seed in range(3):
-        table = amounts(1_000, 0.6, step, seed, signs=True)
-        samples = flows.fit(table).sample(10_000).paid
-        differences.append((samples == 0).mean() - (table.paid == 0).mean())
-    assert abs(np.mean(differences)) < 0.05
 
 
 @pytest.mark.parametrize("step", [0.1, 0.01])
@@ -77,11 +56,9 @@ def test_amounts_with_zeros_are_counted_in_their_last_decimal(step):
     ("change", "word"),
     [
         (lambda x: x.astype("float32"), "count:0.01"),
-        (lambda x: pd.array(x, "Float32"), "count:0.01"),
         (lambda x: 3 * 0.1 * np.round(x), "count:0.1"),  # 3 * 0.1 is 0.30000000000000004
         (lambda x: np.where(x == 0, 0, x + 0.1 + 0.2), "count:0.01"),
         (lambda x: -x, "integer::0:0.01"),
-        (lambda x: -np.round(x), "integer::0"),
         (lambda x: x / 3, "real"),
     ],
 )
@@ -89,37 +66,23 @@ def test_rounding_errors_and_signs_do_not_change_the_decimals_of_amounts(change,
     assert inspected(change(amounts(300, 0.8, 0.01).paid.to_numpy()))[0].word == word
 
 
-def test_rows_in_single_precision_have_the_densities_of_their_decimals():
-    table = amounts(300, 0.8, 0.01)
-    density = fitted(table)
-    single = table.assign(paid=table.paid.astype("float32"))
-    assert density.log_prob(single).tolist() == density.log_prob(table).tolist()
-
-
 def test_samples_of_small_amounts_have_the_zeros_and_the_median_of_the_table():
     r = rng()
     paid = np.where(r.random(300) < 0.8, 0.0, np.maximum(np.round(np.exp(r.normal(2, 1, 300))), 1))
     table = pd.DataFrame({"paid": paid, "other": r.normal(size=300)})
-    samples = flows.fit(table, members=5).sample(10_000).paid
+    settings = {"recipe": short_recipe(steps=300)}
+    samples = flows.fit(table, members=5, settings=settings).sample(10_000).paid
     assert abs((samples == 0).mean() - (paid == 0).mean()) < 0.03
     assert samples[samples > 0].median() == pytest.approx(np.median(paid[paid > 0]), rel=0.3)
 
 
 def test_the_event_of_no_amount_has_the_probability_of_zero():
     table = amounts(300, 0.8, 0.01)
-    density = flows.fit(table, members=5, mixtures=0)
+    density = flows.fit(table, members=5, mixtures=0, settings=SHORT_RECIPE)
     found = density.probability({"paid": 0})
     share = (density.sample(20_000).paid == 0).mean()
     assert found.probability == pytest.approx(share, abs=0.02)
-    assert found.probability == pytest.approx((table.paid == 0).mean(), abs=0.05)
-
-
-def test_a_peak_survives_a_file(tmp_path):
-    density = fitted(amounts(300, 0.8, 0.01))
-    density.save(tmp_path / "paid.flow")
-    again = flows.load(tmp_path / "paid.flow")
-    assert again.columns == density.columns
-    assert again.columns[0].peak is not None
+    assert found.probability == pytest.approx((table.paid == 0).mean(), abs=0.1)
 
 
 # Ends of whole numbers
@@ -137,15 +100,10 @@ def grades(rows=300, seed=0):
     ("values", "word"),
     [
         (stays(), "integer:1:"),
-        (stays() + 3, "integer:4:"),
-        (stays() - 6, "integer:-5:"),
         (stays() - 1, "count"),
         (-stays(), "integer::-1"),
         (grades(), "integer:0:6"),
         (np.r_[np.ones(100), grades(), np.full(50, 6)], "integer:1:6"),
-        (rng().poisson(2, 100), "count"),
-        (rng(1).poisson(2, 100), "count"),
-        (rng().poisson(2, 300) + 1, "integer:1:"),
         (np.r_[np.ones(9), rng().poisson(9, 91) + 2], "count"),  # nine rows are too few
         (np.r_[np.ones(10), rng().poisson(30, 291) + 2], "count"),  # ten of 301 rows are too few
         (rng().integers(1, 7, 300), "integer:1:"),  # 6 is as frequent as 5
@@ -158,7 +116,7 @@ def test_whole_numbers_end_where_many_rows_hold_the_last_value(values, word):
 
 def test_neither_samples_nor_densities_go_beyond_an_end(capsys):
     table = pd.DataFrame({"stay": stays(), "grade": grades(), "y": rng().normal(size=300)})
-    density = fitted(table)
+    density = quick_fit(table)
     said = capsys.readouterr().err
     assert "column stay starts at 1, which" in said
     assert "to allow others, pass columns={'stay': 'count'}" in said
@@ -183,18 +141,6 @@ def test_a_given_column_has_no_ends(capsys):
     assert "stay" not in capsys.readouterr().err
 
 
-def test_a_value_beyond_two_ends_names_a_kind_that_allows_it():
-    grade = Field.parse("grade", "integer:0:6")
-    assert grade.refusal(7.0).endswith("; the kind count allows it")
-    assert grade.refusal(-1.0).endswith("; the kind integer allows it")
-    assert grade.refusal(2.5).endswith("does not allow")
-
-
-def test_a_constant_is_no_end():
-    frame = pd.DataFrame({"x": np.ones(100), "y": rng().normal(size=100)})
-    assert flows.inspect(frame).loc["x", "notice"] == "holds 1 in every row, and in samples"
-
-
 @pytest.mark.parametrize("word", ["integer:1:", "integer::6", "integer:-3:", "integer::-1"])
 def test_a_user_may_name_one_end(word):
     column = Field.parse("x", word)
@@ -205,19 +151,13 @@ def test_a_user_may_name_one_end(word):
     assert column.holds(np.array([end, end + sign, end - sign])).tolist() == [True, True, False]
 
 
-@pytest.mark.parametrize("word", ["integer::", "integer:1.5:", "count:1:", "interval::1"])
-def test_an_open_end_is_for_whole_numbers_only(word):
-    with pytest.raises(ValueError, match=r"is not a kind; a kind is real, .*integer:LOW:, "):
-        Field.parse("x", word)
-
-
 # Multiples
 
 
 def test_a_common_divisor_is_no_step_of_new_values(capsys):
     r = rng()
     income = 1_000 * np.round(np.exp(r.normal(3.5, 0.5, 200)))
-    density = fitted(pd.DataFrame({"income": income, "y": r.normal(size=200)}))
+    density = quick_fit(pd.DataFrame({"income": income, "y": r.normal(size=200)}))
     assert density.columns[0].word == "count"
     assert density.columns[0].step == 1
     assert (density.sample(500).income % 1_000 == 0).all()
@@ -235,11 +175,6 @@ def test_a_common_divisor_is_no_step_of_new_values(capsys):
             density.probability(wrong)
     with pytest.raises(TableError, match="which are whole numbers of at least 0"):
         density.probability({"income": (None, -2_000)})
-
-
-def test_a_user_may_name_the_step():
-    column, _ = inspected(1_000 * rng().poisson(30, 200), kind="count:1000")
-    assert not column.holds(np.array([32_500.0]))[0]
 
 
 # Years
