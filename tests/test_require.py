@@ -216,42 +216,6 @@ def test_rows_that_are_not_learned_may_break_a_constraint() -> None:
         flows.fit(frame.drop(columns="weight"), SMALL, **how)
 
 
-def test_an_undefined_number_breaks_a_constraint() -> None:
-    frame = paid(60).assign(income=lambda each: each["income"].mask(each.index == 5, 0.0))
-    frame.loc[5, "bonus"] = 0.0
-    with pytest.raises(TableError, match="row 5 breaks the constraint 'bonus / income <= 1'"):
-        flows.fit(frame, require=["bonus / income <= 1"])
-
-
-def test_known_values_with_more_decimals_than_their_column_are_not_rounded() -> None:
-    rng = np.random.default_rng(0)
-    a = rng.normal(size=300).round(1)
-    frame = pd.DataFrame({"a": a, "b": (a + abs(rng.normal(0, 0.3, 300))).round(1)})
-    quick: Any = {"members": 2, "settings": {"recipe": "fixed", "epochs": 2}}
-    density = flows.fit(frame, require=["a <= b"], **quick)
-    rows = pd.DataFrame({"a": [0.04] * 100, "b": np.nan})
-    for filled in (density.impute(rows), *density.impute(rows, draws=1)):
-        assert (filled["a"] <= filled["b"]).all()
-    assert np.isneginf(density.log_prob(pd.DataFrame({"a": [0.04], "b": [0.0]}))).all()
-
-
-def test_the_density_of_labels_and_numbers_is_cut_with_the_fixed_recipe() -> None:
-    frame = paid()[["income", "bonus", "ward"]]
-    quick: Any = {"members": 2, "settings": {"recipe": "fixed", "epochs": 2}}
-    drawn = flows.fit(frame, require=REQUIRE[1:2], **quick).sample(200)
-    assert (drawn["bonus"] <= 0.5 * drawn["income"]).all()
-
-
-def test_a_constraint_that_always_holds_changes_nothing() -> None:
-    quick: Any = {"members": 2, "settings": {"recipe": "fixed", "epochs": 2}}
-    frame = paid(60)[["income", "bonus"]]
-    plain, same = (
-        flows.fit(frame, require=require, **quick) for require in (None, ["income > -1e9"])
-    )
-    assert same.sample(50).equals(plain.sample(50))
-    np.testing.assert_allclose(same.log_prob(frame), plain.log_prob(frame), atol=1e-12)
-
-
 def test_a_gap_breaks_a_constraint_only_if_known_values_decide_it() -> None:
     frame = paid(60)
     frame.loc[:9, "end"] = pd.NaT
@@ -287,15 +251,6 @@ def test_the_command_line_takes_constraints(tmp_path: Any, capsys: Any) -> None:
     assert (drawn["bonus"] <= 0.5 * drawn["income"]).all()
     with pytest.raises(SystemExit, match=r"t\.csv: row \d+ breaks the constraint 'bonus > 0'"):
         main([*words, "--require", "bonus > 0"])
-
-
-def test_a_fixed_recipe_and_an_estimator_take_constraints() -> None:
-    rows = GAUSSIAN.rvs(200, random_state=0)
-    rows = rows[rows[:, 0] <= rows[:, 1]]
-    estimator = flows.DensityEstimator(SMALL, recipe="fixed", epochs=2, require=["x0 <= x1"])
-    drawn = estimator.fit(rows).sample(200)
-    assert (drawn[:, 0] <= drawn[:, 1]).all()
-    assert np.isneginf(estimator.score_samples([[1.0, 0.0]])).all()
 
 
 # With a target, p(y | x) is normalised for each x

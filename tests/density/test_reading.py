@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from frames import PEOPLE, every_sort, people
-from helpers import SHORT, answered, changed
+from frames import every_sort, people
+from helpers import answered, changed
 
-import flows
 from flows.__main__ import main
 from flows.density import asking
 from flows.density.questions.score import Score
@@ -19,11 +18,6 @@ pytestmark = pytest.mark.usefixtures("few_samples")
 
 def run(*words):
     main([str(word) for word in words])
-
-
-@pytest.fixture(scope="module")
-def of_people():
-    return flows.fit(people(), members=2, columns=PEOPLE, settings=SHORT)
 
 
 def test_an_unknown_label_has_density_0_and_one_notice_for_all_rows(of_people, tmp_path, capsys):
@@ -45,46 +39,34 @@ def test_an_unknown_label_has_density_0_and_one_notice_for_all_rows(of_people, t
     assert capsys.readouterr().err == said
 
 
-QUICK = {"recipe": "fixed", "epochs": 2}
-
-
-def fit(frame, **others):
-    return flows.fit(frame, members=1, settings=QUICK, **others)
-
-
-@pytest.fixture(scope="module")
-def density():
-    return fit(every_sort())
-
-
 @pytest.mark.parametrize("missing", ["keep", "drop"])
-def test_rows_with_repeated_index_labels_are_scored_as_if_they_were_numbered(density, missing):
+def test_rows_with_repeated_index_labels_are_scored_as_if_they_were_numbered(of_sorts, missing):
     frame = every_sort()[:6].copy()
     frame.loc[2, "a"] = np.nan
     repeated = frame.set_axis([0, 0, 1, 1, 2, 2])
-    kept, expected = answered(density, Score(missing=missing), frame)
-    found, answer = answered(density, Score(missing=missing), repeated)
+    kept, expected = answered(of_sorts, Score(missing=missing), frame)
+    found, answer = answered(of_sorts, Score(missing=missing), repeated)
     np.testing.assert_array_equal(answer["members"], expected["members"])
     pd.testing.assert_frame_equal(found.frame.set_axis(kept.frame.index), kept.frame)
     assert len(found.frame) == (5 if missing == "drop" else 6)
     # The other questions, too
     for ask in (
-        density.impute,
-        density.surprise,
-        lambda rows: density.predict(rows, "b"),
-        lambda rows: density.sample(given=rows.drop(columns="b")),
+        of_sorts.impute,
+        of_sorts.surprise,
+        lambda rows: of_sorts.predict(rows, "b"),
+        lambda rows: of_sorts.sample(given=rows.drop(columns="b")),
     ):
         pd.testing.assert_frame_equal(ask(repeated).set_axis(frame.index), ask(frame))
 
 
-def test_a_given_value_far_outside_of_the_data_gets_a_notice(density, capsys):
+def test_a_given_value_far_outside_of_the_data_gets_a_notice(of_sorts, capsys):
     capsys.readouterr()
-    density.sample(3, given={"a": 0.5})
+    of_sorts.sample(3, given={"a": 0.5})
     assert "far outside" not in capsys.readouterr().err
-    density.sample(3, given={"a": 50})
+    of_sorts.sample(3, given={"a": 50})
     said = capsys.readouterr().err
     assert "column a is given as 50, far outside of its range, which is about " in said
-    density.predict(every_sort()[:3].assign(a=[0.1, 70, 80]), "visits")
+    of_sorts.predict(every_sort()[:3].assign(a=[0.1, 70, 80]), "visits")
     assert "column a is given as 70 and 1 more, far outside" in capsys.readouterr().err
-    density.sample(2, given={"day": "01.01.2050"})
+    of_sorts.sample(2, given={"day": "01.01.2050"})
     assert "column day is given as 01.01.2050, far outside" in capsys.readouterr().err

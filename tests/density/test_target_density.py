@@ -128,17 +128,6 @@ def test_surprise_and_tail_probability_find_an_odd_target(of_number):
     assert tail[3] < 0.03
 
 
-def test_a_file_holds_the_density_of_a_target(of_label, tmp_path):
-    of_label.save(tmp_path / "t.flow")
-    loaded = flows.load(tmp_path / "t.flow")
-    assert isinstance(loaded, flows.Density)
-    rows = clinic(20, seed=7)
-    np.testing.assert_array_equal(loaded.log_prob(rows), of_label.log_prob(rows))
-    assert repr(loaded) == repr(of_label)
-    of_label.save(tmp_path / "again.flow")
-    assert (tmp_path / "again.flow").read_bytes() == (tmp_path / "t.flow").read_bytes()
-
-
 def test_several_targets_have_a_joint_density():
     frame = clinic(80)
     how = {"members": 2, "settings": QUICK, "missing": "drop"}
@@ -173,18 +162,6 @@ def test_several_targets_have_a_joint_density():
 def test_wrong_targets_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         flows.fit(clinic(40), **arguments)
-
-
-def test_inspect_shows_what_a_target_is_learned_from():
-    found = flows.inspect(clinic(), target="visits")
-    assert found.loc["visits", "use"] == "learned"
-    assert set(found["use"].drop("visits")) == {"given"}
-
-
-def test_rounded_values_of_the_context_are_not_spread(capsys):
-    frame = clinic(80).assign(age=lambda f: f["age"].round())
-    flows.fit(frame, target="state", members=2, settings=QUICK, missing="drop")
-    assert "age holds" not in capsys.readouterr().err
 
 
 def test_a_target_may_be_a_function_of_the_context():

@@ -9,8 +9,6 @@ from helpers import answered
 
 import flows
 from flows.density.questions.predict import Predict
-from flows.density.questions.score import Score
-from flows.density.questions.surprise import Surprise
 from flows.posterior.region import Region
 from flows.posterior.target import TargetPosteriors
 
@@ -53,17 +51,3 @@ def test_a_prediction_given_a_gap_is_the_average_over_the_missing_value(of_numbe
             else:
                 mean = each[:, 0]
             assert abs(own[0] - mean.mean()) < 5 * mean.std() / np.sqrt(draws) + 0.005 * own[0]
-
-
-def test_the_surprise_of_a_target_has_the_effective_draws_of_its_log_density(of_number):
-    score, surprise = (
-        answered(of_number, each, clinic()[:40])[1] for each in (Score(), Surprise())
-    )
-    assert np.isfinite(surprise.effective).any()
-    np.testing.assert_array_equal(surprise.effective, score.effective)
-
-
-def test_complete_rows_are_scored_without_the_distribution_of_unknown_values(of_number):
-    density = flows.Density(of_number.population)
-    density.log_prob(clinic().dropna())
-    assert "distilled" not in vars(density._array)

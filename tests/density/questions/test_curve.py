@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from frames import WARDS, gappy_wards, wards
-from helpers import SHORT, answered
+from helpers import answered
 
-import flows
 from flows.density.questions.curve import Curve
 from flows.density.questions.surprise import Surprise
 
 pytestmark = pytest.mark.usefixtures("few_samples")
-
-
-@pytest.fixture(scope="module")
-def of_wards():
-    return flows.fit(wards(), members=2, columns=WARDS, settings=SHORT)
-
-
-@pytest.fixture
-def gaps():
-    return gappy_wards()
 
 
 @pytest.mark.parametrize("row", [0, 1, 4])

@@ -6,17 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from closed_forms import DIM, exact, hidden, mass_of
-from frames import HEIGHTS, PEOPLE, WARDS, cities, people, pressures, prices, wards
-from helpers import SHORT, weigh
+from frames import HEIGHTS, cities, people, pressures, prices
+from helpers import weigh
 from scipy import stats
 
 import flows
 from flows.density.frame_density import Density
-
-
-@pytest.fixture(scope="module")
-def of_people():
-    return flows.fit(people(), members=2, columns=PEOPLE, settings=SHORT)
 
 
 def test_samples_have_labels_of_the_original_type_and_whole_counts(of_people):
@@ -56,16 +51,6 @@ def test_samples_come_from_members_in_proportion_to_their_weights(of_prices):
     assert not alone.equals(apart)
     assert alone["bmi"].between(-1e3, 1e3).all()
     np.testing.assert_allclose(of_prices.log_prob(alone), of_prices.log_prob_members(alone)[:, 1])
-
-
-@pytest.fixture(scope="module")
-def of_wards():
-    return flows.fit(wards(), members=2, columns=WARDS, settings=SHORT)
-
-
-def test_zero_rows_keep_the_columns(of_wards):
-    drawn = of_wards.sample(5, given={"age": 50})
-    pd.testing.assert_frame_equal(of_wards.sample(0, given={"age": 50}), drawn[:0])
 
 
 def test_conditions_hold_exactly_in_samples(of_pressures):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pytest
 from closed_forms import FIELDS, NAMES, drawn, hidden, labelled
-from frames import WARDS, gappy_wards, patients, wards
+from frames import patients
 from helpers import SHORT, changed
 from scipy.special import logsumexp
 from scipy.stats import norm
@@ -15,16 +14,6 @@ import flows
 from flows.__main__ import main
 from flows.density import asking
 from flows.density.frame_density import Density
-
-
-@pytest.fixture(scope="module")
-def of_wards():
-    return flows.fit(wards(), members=2, columns=WARDS, settings=SHORT)
-
-
-@pytest.fixture
-def gaps():
-    return gappy_wards()
 
 
 def test_disallowed_values_are_unknown_but_not_filled(of_wards, gaps, capsys):
@@ -39,14 +28,6 @@ def test_disallowed_values_are_unknown_but_not_filled(of_wards, gaps, capsys):
     assert found.loc[4, "age"] == 50.5
     unknown = of_wards.impute(odd.mask(odd.isin(["north", 50.5])))
     pd.testing.assert_series_equal(found["bmi"], unknown["bmi"])
-
-
-def test_imputing_a_pandas_category_adds_missing_labels(of_wards, gaps):
-    gaps["ward"] = gaps["ward"].mask(gaps["ward"] == "west").astype("category")
-    gaps["ward"] = gaps["ward"].cat.set_categories(["north"])
-    filled = of_wards.impute(gaps)
-    assert set(filled["ward"]) <= {"north", "east", "west"}
-    assert filled["ward"].notna().all()
 
 
 def test_a_pandas_category_without_values_stays_empty_when_it_is_imputed():
@@ -91,15 +72,6 @@ def test_impute_fills_only_missing_values(of_truth, rows):
     assert np.median(apart) < 0.3  # medians of fifty draws with deviations of about 1
 
 
-def test_missing_values_in_float32_columns_are_filled():
-    frame = patients(40).astype("float32")
-    density = flows.fit(frame, members=1, settings={"recipe": "fixed", "epochs": 2})
-    frame.iloc[3, 0] = np.nan
-    filled = density.impute(frame)
-    assert filled.notna().all().all()
-    assert (filled.dtypes == "float32").all()
-
-
 def test_imputed_labels_and_numbers_are_modes_and_medians(with_labels: Density) -> None:
     frame, numbers, codes = drawn(25)
     filled = with_labels.impute(frame.assign(label2=None, x0=np.nan))
@@ -117,3 +89,20 @@ def test_imputed_labels_and_numbers_are_modes_and_medians(with_labels: Density) 
     weights, deviations = np.exp(given.log_weights), given.factors[:, 0, 0]
     level = (weights * norm.cdf(filled[["x0"]], given.means[:, :, 0], deviations)).sum(axis=1)
     assert np.abs(level - 0.5).mean() < 0.05
+
+
+def test_imputing_a_pandas_category_adds_missing_labels(of_wards, gaps):
+    gaps["ward"] = gaps["ward"].mask(gaps["ward"] == "west").astype("category")
+    gaps["ward"] = gaps["ward"].cat.set_categories(["north"])
+    filled = of_wards.impute(gaps)
+    assert set(filled["ward"]) <= {"north", "east", "west"}
+    assert filled["ward"].notna().all()
+
+
+def test_missing_values_in_float32_columns_are_filled():
+    frame = patients(40).astype("float32")
+    density = flows.fit(frame, members=1, settings={"recipe": "fixed", "epochs": 2})
+    frame.iloc[3, 0] = np.nan
+    filled = density.impute(frame)
+    assert filled.notna().all().all()
+    assert (filled.dtypes == "float32").all()

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from closed_forms import DIM, drawn, exact, labelled, within
-from helpers import field
 from scipy import stats
 from scipy.special import logsumexp
 
-import flows
-from flows.density.array_density import ArrayDensity
 from flows.density.frame_density import Density
-from flows.density.questions.predict import _moments
-from flows.posterior.posterior import Posterior
-from flows.tables.column_maps import ColumnMaps
 
 
 def test_a_prediction_under_a_range_agrees_with_samples(of_pressures):
@@ -42,16 +34,6 @@ def test_predictions_match_the_exact_conditional(truth, of_truth, rows):
         )
         assert np.exp(mixture.log_weights[0]) @ below == pytest.approx(0.05, abs=0.02)
     assert found["effective_draws"].isna().all()
-
-
-def test_a_draw_whose_square_overflows_does_not_affect_moments():
-    values, weights = np.array([[1.0], [2.0], [1e300]]), np.array([0.5, 0.5, 0.0])
-    posterior = Posterior(values, np.zeros((3, 1)), weights)
-    density = ArrayDensity(
-        flows.build(flows.VAE(), (1,), to_real=ColumnMaps([field("age", "positive")]))
-    )
-    density.distilled = SimpleNamespace(low=[0.0], high=[3.0])
-    assert _moments(density, posterior, 0) == (1.5, 0.5)
 
 
 def test_predicted_labels_have_exact_probabilities(with_labels: Density) -> None:

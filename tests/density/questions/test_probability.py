@@ -14,7 +14,6 @@ from helpers import few_samples
 import flows
 from flows.density.frame_density import Density
 from flows.density.questions.probability import Probability
-from flows.posterior.posterior import Posterior
 
 INF = np.inf
 
@@ -130,31 +129,10 @@ def test_a_rare_label_has_its_share_of_the_pool(of_cities):
     )
 
 
-@pytest.mark.filterwarnings("error")
-def test_sets_of_rare_and_frequent_labels_need_few_draws_and_may_share_no_rare_one(of_cities):
-    found = of_cities.probability({"city": ["big 3", "small 0"]})
-    assert found.integration_error <= 0.021 * found.probability
-    given = {"city": ["big 3", "small 1"]}
-    share = of_cities.probability({"city": ["big 3", "small 0"]}, given=given).probability
-    assert 0.8 < share < 1
-
-
 def test_an_event_that_contradicts_the_conditions_has_probability_0(of_pressures):
     for given in ({"age": 50}, {"age": (20, 55)}):
         found = of_pressures.probability({"age": (60, None)}, given=given)
         assert (found.probability, found.integration_error) == (0.0, 0.0)
-
-
-def test_a_probability_without_a_draw_of_positive_weight_is_rough(
-    of_pressures, monkeypatch, capsys
-):
-    array = of_pressures._array
-    impossible = Posterior.of(np.zeros((5, 3)), np.full((5, 2), -INF), np.full(2, 0.5))
-    assert (impossible.effective, impossible.error) == (0, INF)
-    monkeypatch.setattr(array, "posteriors", lambda *_: [(0, impossible)])
-    found = of_pressures.probability({"age": (30, 40)})
-    assert found.integration_error == INF
-    assert "the probability is rough" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -6,25 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from closed_forms import DIM, NAMES, drawn, exact, hidden, labelled, with_unknown, within
-from frames import WARDS, gappy_wards, patients, wards
-from helpers import SHORT
 from scipy import stats
 
-import flows
 from flows.density.array_density import ArrayDensity
 from flows.density.frame_density import Density
 from flows.density.questions.score import Score
 from flows.posterior.region import Region
-
-
-@pytest.fixture(scope="module")
-def of_wards():
-    return flows.fit(wards(), members=2, columns=WARDS, settings=SHORT)
-
-
-@pytest.fixture
-def gaps():
-    return gappy_wards()
 
 
 def test_disallowed_numbers_have_log_density_minus_infinity_and_a_notice(of_wards, gaps, capsys):
@@ -83,16 +70,6 @@ def test_conditional_log_densities_are_not_optimistic(truth, of_truth, rows):
     wanted = truth.log_prob(rows) - [exact(truth, row).log_evidence[0] for row in gaps]
     assert abs((found - wanted).mean()) < 0.02
     assert np.exp(found - wanted).mean() < 1.02
-
-
-def test_none_is_a_missing_value_and_not_a_label():
-    frame = patients(40).assign(ward=["east", "west"] * 20)
-    settings = {"recipe": "fixed", "epochs": 5}
-    density = flows.fit(frame, members=1, settings=settings)
-    frame["ward"] = frame["ward"].astype(object)
-    frame.loc[3, "ward"] = None
-    assert np.isfinite(density.log_prob(frame)).all()
-    assert density.impute(frame)["ward"].iat[3] in ("east", "west")
 
 
 def test_a_row_of_missing_values_has_probability_1_and_no_surprise(of_truth):
