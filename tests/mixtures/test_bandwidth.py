@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from frames import cloud, two_moons
+from frames import cloud, clusters, two_moons
 from scipy.special import logsumexp
 from scipy.stats import norm
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.neighbors import KernelDensity
 
-from flows.core.arrays import Array
 from flows.mixtures.bandwidth import bandwidths, cross_validated_bandwidth, likelihood_bandwidth
-
-
-def rows(n: int = 200, dim: int = 2, seed: int = 0) -> Array:
-    """Return rows of three clusters with different shapes."""
-    rng = np.random.default_rng(seed)
-    centers, factors = 3 * rng.normal(size=(3, dim)), rng.normal(size=(3, dim, dim))
-    cluster = rng.integers(3, size=n)
-    return centers[cluster] + np.einsum("nij,nj->ni", factors[cluster], rng.normal(size=(n, dim)))
 
 
 @pytest.mark.parametrize("dim", [1, 3])
 def test_the_cross_validated_bandwidth_equals_that_of_a_grid_search(dim: int):
-    x = rows(151, dim)
+    x = clusters(151, dim)
     splitter = KFold(5, shuffle=True, random_state=3)
     search = GridSearchCV(KernelDensity(), {"bandwidth": bandwidths(30)}, cv=splitter)
     found = cross_validated_bandwidth(x, bandwidths=bandwidths(30), folds=5, seed=3)

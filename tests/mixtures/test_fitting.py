@@ -7,25 +7,17 @@ import warnings
 import numpy as np
 import pytest
 from closed_forms import MIXTURE, gappy
+from frames import clusters
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV, KFold
 
-from flows.core.arrays import Array
 from flows.core.rows import Rows
 from flows.core.settings import Recipe
-from flows.mixtures.fitting import bayesian_information, fit_filler, fit_gmm, fit_mixture, search
-
-
-def rows(n: int = 200, dim: int = 2, seed: int = 0) -> Array:
-    """Return rows of three clusters with different shapes."""
-    rng = np.random.default_rng(seed)
-    centers, factors = 3 * rng.normal(size=(3, dim)), rng.normal(size=(3, dim, dim))
-    cluster = rng.integers(3, size=n)
-    return centers[cluster] + np.einsum("nij,nj->ni", factors[cluster], rng.normal(size=(n, dim)))
+from flows.mixtures.fitting import bayesian_information, fit_filler, fit_gmm, fit_mixture
 
 
 def test_a_mixture_has_the_density_and_criterion_of_scikit_learn():
-    x, new = rows(), rows(500, seed=1)
+    x, new = clusters(), clusters(500, seed=1)
     theirs = GaussianMixture(3, reg_covar=1e-3, n_init=2, random_state=5).fit(x)
     ours = fit_mixture(x, 3, ridge=1e-3, starts=2, seed=5)
     np.testing.assert_array_equal(ours.means, theirs.means_)
@@ -37,11 +29,11 @@ def test_a_mixture_has_the_density_and_criterion_of_scikit_learn():
 def test_a_fit_that_does_not_converge_prints_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fit_mixture(rows(), 3, ridge=1e-6, iterations=1)
+        fit_mixture(clusters(), 3, ridge=1e-6, iterations=1)
 
 
 def test_the_search_finds_the_result_of_a_grid_search():
-    x, grid = rows(dim=3), {"n_components": [1, 2, 3, 5], "reg_covar": [1e-4, 1e-2, 1e-1]}
+    x, grid = clusters(dim=3), {"n_components": [1, 2, 3, 5], "reg_covar": [1e-4, 1e-2, 1e-1]}
     search = GridSearchCV(
         GaussianMixture(max_iter=300, random_state=2),
         grid,
@@ -58,26 +50,11 @@ def test_the_search_finds_the_result_of_a_grid_search():
 
 
 def test_a_number_of_components_that_no_fold_can_fit_is_not_chosen():
-    x = rows(12)
+    x = clusters(12)
     best = fit_gmm(x, components=[2, 9], ridges=[0.1], folds=3, seed=0)
     assert len(best.weights) == 2
     with pytest.raises(ValueError, match="n_components"):
         fit_gmm(x, components=[13], ridges=[0.1], folds=3, seed=0)
-
-
-@pytest.mark.parametrize(
-    ("scores", "chosen"),
-    [
-        ({1: 0.0, 2: 1.0, 3: 0.5, 4: 0.5, 6: 0.9, 8: 9.0}, (2, 1e-2)),  # stops before 8
-        ({1: 0.0, 2: 1.0, 3: 0.5, 4: 0.5, 6: 2.0, 8: 1.0}, (6, 1e-2)),
-        ({1: 3.0, 2: 1.0}, (1, 1e-2)),
-    ],
-)
-def test_the_search_stops_after_three_worse_numbers_and_then_chooses_the_ridge(
-    scores: dict[int, float], chosen: tuple[int, float]
-):
-    by_ridge = {1e-3: 0.0, 1e-4: -1.0, 1e-2: 0.1, 1e-1: 0.05}
-    assert search(lambda count, ridge: scores[count] + by_ridge[ridge], [*scores]) == chosen
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
+from frames import two_classes
 from helpers import SHORT_RECIPE, SMALL, few_samples, field
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
@@ -18,13 +18,17 @@ from flows import Mixture
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
 from flows.density.frame_density import Density
-from flows.mixtures.fitting import fit_mixture
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.labelled_population import LabelledPopulation
 from flows.networks.preprocessing import Preprocessing
 from flows.recipe.record import RowState
 from flows.tables.column_maps import ColumnMaps
 from flows.tables.field import Field
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    return two_classes()
 
 
 def category(name: str, count: int) -> Field:
@@ -132,13 +136,6 @@ def test_the_log_density_is_that_of_the_labels_of_the_fold_and_of_the_numbers_gi
     np.testing.assert_allclose(found[:, 2], population.log_prob(changed)[:, 2], rtol=1e-6)
 
 
-def test_a_mixture_with_labels_is_saved(tmp_path: Path):
-    model = mixture([2, 3])
-    flows.save(model, tmp_path / "mixture.flow")
-    loaded = flows.load(tmp_path / "mixture.flow").population
-    np.testing.assert_array_equal(loaded.score(rows_of([2, 3])), model.score(rows_of([2, 3])))
-
-
 def test_a_missing_label_is_integrated_out_by_a_mixture_and_unknown_to_a_network():
     table = rows_of([2, 3], 4)
     table[0, 0] = np.nan
@@ -192,43 +189,7 @@ def test_draws_in_gaps_have_the_density_that_is_returned():
     np.testing.assert_allclose(found, model.score(rows)[:, 0], atol=0.03)
 
 
-def test_classes_that_fill_gaps_follow_the_labels():
-    rng = np.random.default_rng(0)
-    code = rng.integers(0, 2, 400).astype(float)
-    rows = np.column_stack([code, rng.normal(4.0 * code)])
-    rows[::4, 1] = np.nan
-    to_real = ColumnMaps([category("label", 2), field("x")])
-    filler = GaussianMixture.fit_filler(rows, to_real, [0])
-    filled, _ = filler.draw_missing(rows, np.random.default_rng(1))
-    gaps = np.isnan(rows[:, 1])
-    for label in (0.0, 1.0):
-        drawn = filled[gaps & (code == label), 1]
-        assert drawn.mean() == pytest.approx(4 * label, abs=0.6)
-
-
-def test_the_preprocessing_of_some_columns_maps_them_as_the_whole_does():
-    rng = np.random.default_rng(0)
-    rows = np.column_stack([rng.integers(0, 2, 200), rng.normal(size=200), rng.lognormal(size=200)])
-    columns = [category("label", 2), field("x"), field("y", "positive")]
-    whole = GaussianMixture.fit(
-        lambda x: fit_mixture(x, 1, ridge=1e-3), rows + 0.1, ColumnMaps(columns), margins=True
-    ).preprocessing
-    part = whole.part([2, 1])
-    points = torch.from_numpy(rows.T.copy())[None]
-    np.testing.assert_array_equal(part(points[:, [2, 1]])[0], whole(points)[0][:, [2, 1]])
-
-
 # In the automatic recipe
-
-
-@pytest.fixture
-def frame() -> pd.DataFrame:
-    """Two classes, which differ in a number and in two labels."""
-    rng = np.random.default_rng(5)
-    which = rng.random(70) < 0.4
-    ward = np.where(rng.random(70) < np.where(which, 0.9, 0.2), "north", "south")
-    stay = np.where(which, rng.choice(["a", "b"], 70), rng.choice(["b", "c"], 70))
-    return pd.DataFrame({"ward": ward, "x": rng.normal(3.0 * which, 1.0), "stay": stay})
 
 
 def test_a_fit_has_two_families_of_networks_and_classes_and_its_scores_are_out_of_fold(
@@ -271,13 +232,6 @@ def test_labels_and_numbers_of_the_density_sum_to_one(frame: pd.DataFrame):
         rows = pd.DataFrame({"ward": ward, "x": grid, "stay": stay})
         total += np.exp(density.log_prob(rows)).sum() * (grid[1] - grid[0])
     assert total == pytest.approx(1, abs=0.005)
-
-
-def test_a_label_that_one_row_has_gives_finite_scores(frame: pd.DataFrame):
-    frame.loc[3, "stay"] = "once"
-    density = flows.fit(frame, SMALL, members=5, settings=SHORT_RECIPE)
-    assert np.isfinite(density.record.row_scores.log_density).all()
-    assert np.isfinite(density.log_prob(frame)).all()
 
 
 def test_many_labels_of_many_columns_give_finite_scores():

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import SHORT_RECIPE, SMALL, short_recipe
+from helpers import SHORT_RECIPE, SMALL
 
 import flows
 from flows.core.arrays import Array
@@ -16,7 +16,6 @@ from flows.core.seeds import numpy_generator
 from flows.density.frame_density import Density
 from flows.mixtures.mixture import Mixture
 from flows.recipe.ensemble import Ensemble
-from flows.recipe.record import RowState
 
 WEIGHTS = [0.1, 0.2, 0.1, 0.25, 0.35]
 
@@ -80,21 +79,6 @@ def test_encode_exists_for_the_networks_only(ensemble: Ensemble):
     assert ensemble.networks.encode(np.zeros((1, 2))).shape == (1, 3, 2)
 
 
-def test_members_count_networks_and_the_batch_shape_counts_mixtures(density: flows.Density):
-    population = density.population
-    assert isinstance(population, Ensemble)
-    assert (population.network_count, population.members, len(density.record.members)) == (
-        10,
-        20,
-        20,
-    )
-    assert population.history["train_nll"].shape[1] == 10
-    steps = [member.steps is None for member in density.record.members]
-    assert steps == [False] * 10 + [True] * 10
-    assert str(density).startswith("10 networks and 10 mixtures; nsf with bins")
-    assert str(density).count("5 mixtures with preprocessing") == 2
-
-
 def test_mixtures_do_not_change_the_networks_and_raise_the_stacked_score(
     density: flows.Density, rows: Array
 ):
@@ -130,24 +114,6 @@ def test_a_file_keeps_the_ensemble_to_the_bit(density: flows.Density, rows: Arra
     assert (tmp_path / "one.flow").read_bytes() == (tmp_path / "two.flow").read_bytes()
 
 
-def test_labels_and_missing_values_work_with_mixtures():
-    rng = np.random.default_rng(5)
-    x = rng.normal(size=150)
-    ward = np.where(x + rng.normal(0, 0.5, 150) > 0, "north", "south")
-    frame = pd.DataFrame({"x": x, "y": x + rng.normal(0, 0.3, 150), "ward": ward})
-    frame.loc[::7, "y"] = np.nan
-    settings = {"recipe": short_recipe(steps=50)}
-    density = flows.fit(frame, SMALL, members=5, settings=settings)
-    assert isinstance(density.population, Ensemble)
-    assert np.isfinite(density.log_prob(frame)).all()
-    assert (density.record.row_scores.state == RowState.MISSING_VALUES).sum() == 22
-    filled = density.impute(frame)
-    assert filled.notna().all(axis=None)
-    given = pd.DataFrame({"x": [2.0, -2.0], "y": [2.0, -2.0], "ward": [None, None]})
-    north = density.predict(given, "ward").filter(like="north").to_numpy().ravel()
-    assert north[0] > 0.8 > 0.2 > north[1]
-
-
 def test_an_ensemble_without_networks_is_saved(tmp_path: Path):
     ensemble = Ensemble([gaussian(0.0, 1.0), gaussian(2.0, 1.0)], [0.25, 0.75])
     flows.save(ensemble, tmp_path / "mixtures.flow")
@@ -155,18 +121,6 @@ def test_an_ensemble_without_networks_is_saved(tmp_path: Path):
     rows = np.random.default_rng(0).normal(size=(5, 2))
     np.testing.assert_array_equal(loaded.log_prob(rows), ensemble.log_prob(rows))
     np.testing.assert_array_equal(loaded.member_weights, [0.25, 0.75])
-
-
-@pytest.mark.parametrize("mixtures", [-1, 3, 1.5])
-def test_an_invalid_number_of_mixtures_is_rejected(mixtures: float, rows: Array):
-    with pytest.raises(ValueError, match=r"^mixtures = .*: must be 0, 1 or 2$"):
-        flows.fit(rows, SMALL, mixtures=mixtures)
-
-
-def test_one_mixture_per_fold_is_the_better_candidate(density: flows.Density, rows: Array):
-    one = flows.fit(rows, SMALL, mixtures=1, settings=SHORT_RECIPE)
-    both = [str(member) for member in density.record.members[10:]]
-    assert [str(member) for member in one.record.members[10:]] == both[:5]
 
 
 def test_the_density_given_a_column_is_that_of_the_ensemble_and_not_a_mean_of_the_members():

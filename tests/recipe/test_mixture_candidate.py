@@ -6,13 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from frames import two_classes
 from helpers import field
 
-from flows.core.rows import Rows
-from flows.mixtures import expectation
-from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.recipe.candidate import score_unseen
-from flows.recipe.clock import Clock
 from flows.recipe.fold import Fold
 from flows.recipe.mixture_candidate import NAMES, MixtureCandidate
 from flows.tables.column_maps import ColumnMaps
@@ -21,12 +18,7 @@ from flows.tables.field import Field
 
 @pytest.fixture
 def frame() -> pd.DataFrame:
-    """Two classes, which differ in a number and in two labels."""
-    rng = np.random.default_rng(5)
-    which = rng.random(70) < 0.4
-    ward = np.where(rng.random(70) < np.where(which, 0.9, 0.2), "north", "south")
-    stay = np.where(which, rng.choice(["a", "b"], 70), rng.choice(["b", "c"], 70))
-    return pd.DataFrame({"ward": ward, "x": rng.normal(3.0 * which, 1.0), "stay": stay})
+    return two_classes()
 
 
 COLUMNS = [
@@ -76,21 +68,3 @@ def test_a_candidate_fits_folds_of_other_rows_that_have_the_same_number(frame: p
     new = MixtureCandidate().fit_fold(half, "raw", setting, is_last=False)
     points = torch.from_numpy(half.unseen)
     torch.testing.assert_close(again.score(points), new.score(points), rtol=0, atol=0)
-
-
-def test_a_table_without_labels_has_gaussians_of_the_points_of_the_fold():
-    rng = np.random.default_rng(0)
-    columns = [field("x"), field("y")]
-    table = pd.DataFrame(rng.normal(size=(60, 2)), columns=["x", "y"])
-    fold, clock = fold_of(table, columns), Clock()
-    fitted = MixtureCandidate().fit([fold], clock)
-    assert min(clock.ended["searches"]) > 4
-    margins, raw = fitted.settings
-    assert (margins["preprocessing"], raw["preprocessing"]) == NAMES
-    points = fold.prepared("raw").by_column.map_known(fold.learned)[0]
-    own = Rows.of_numbers(points), raw["components"], raw["ridge"], 3
-    by_hand = expectation.fit(*own).to_nine_digits()
-    model = fitted.parts[1]
-    assert isinstance(model, GaussianMixture)
-    np.testing.assert_array_equal(model.means, by_hand.means)
-    np.testing.assert_array_equal(model.covariances, by_hand.covariances)

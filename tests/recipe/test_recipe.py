@@ -125,10 +125,7 @@ def test_rows_of_a_group_share_a_fold():
 @pytest.mark.parametrize(
     ("groups", "said"),
     [
-        (
-            np.arange(59),
-            r"one integer for each of the 60 rows; got an array of int64 of shape \(59,\)",
-        ),
+        (np.arange(59), r"one integer for each of the 60 rows; got an array of int64 of shape"),
         (np.arange(60) / 2, "one integer for each of the 60 rows; got an array of float64"),
         (np.arange(60) % 4, "needs at least 5 different rows or groups, one per fold; got 4"),
     ],
@@ -163,18 +160,6 @@ def test_the_fixed_recipe_trains_on_the_points_that_it_scores_after_the_automati
     assert abs(nll - expected) < 0.5
 
 
-def test_checks_and_training_use_subsamples_and_every_row_is_scored():
-    few = short_recipe(train_rows=30, check_rows=5, epoch=2, piece_rows=7)
-    x = rows(101)
-    fitted = flows.train(model(), x, rows(20), TrainingSettings(recipe=few))
-    assert np.isfinite(fitted.record.row_scores.log_density).all()
-    log_q, fold = fitted.log_prob(x).numpy(), fitted.record.row_scores.fold
-    unseen = np.array([member.fold for member in fitted.record.members])
-    weights = fitted.weights.numpy()[unseen == fold[100]]
-    expected = logsumexp(log_q[100, unseen == fold[100]], b=weights / weights.sum())
-    assert abs(expected - fitted.record.row_scores.log_density[100]) < 1e-4
-
-
 def test_a_fit_reports_its_expected_time_and_memory(capfd):
     settings = TrainingSettings(recipe=short_recipe(steps=60))
     flows.train(model(), rows(), settings=settings, name="patients")
@@ -200,17 +185,6 @@ def test_an_invalid_number_of_members_is_rejected(members: int, said: str):
         fit(model(members), rows())
     with pytest.raises(ValueError, match=f"members = {members}: .*{said}"):
         flows.fit(rows(), members=members)
-
-
-def test_a_gaussian_table_is_learned_as_a_gaussian():
-    """The untrained flow is a Gaussian after whitening, and can be better than later steps."""
-    x, fresh = rows(40, 8), rows(2_000, 8, seed=0)[40:]
-    fitted = fit(model(dim=8), x)
-    gaussian = torch.distributions.MultivariateNormal(
-        torch.from_numpy(x.mean(0)), torch.from_numpy(np.cov(x.T))
-    )
-    expected = gaussian.log_prob(torch.from_numpy(fresh)).mean()
-    assert fitted.ensemble_log_prob(fresh).mean() > expected - 0.5
 
 
 @pytest.mark.parametrize(("n", "dim"), [(13, 1), (13, 3), (20, 30)])
@@ -241,3 +215,15 @@ def test_kl_on_the_ring_is_the_documented_value():
     kl = likelihood.divergence(log_p, np.stack([mixed, alone], axis=1))
     assert kl == pytest.approx([0.034, 0.085], abs=0.002)
     assert likelihood.divergence(log_p, own).mean() == pytest.approx(0.107, abs=0.003)
+
+
+def test_checks_and_training_use_subsamples_and_every_row_is_scored():
+    few = short_recipe(train_rows=30, check_rows=5, epoch=2, piece_rows=7)
+    x = rows(101)
+    fitted = flows.train(model(), x, rows(20), TrainingSettings(recipe=few))
+    assert np.isfinite(fitted.record.row_scores.log_density).all()
+    log_q, fold = fitted.log_prob(x).numpy(), fitted.record.row_scores.fold
+    unseen = np.array([member.fold for member in fitted.record.members])
+    weights = fitted.weights.numpy()[unseen == fold[100]]
+    expected = logsumexp(log_q[100, unseen == fold[100]], b=weights / weights.sum())
+    assert abs(expected - fitted.record.row_scores.log_density[100]) < 1e-4
