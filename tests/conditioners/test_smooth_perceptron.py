@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 
 import numpy as np
@@ -13,12 +12,10 @@ from torch.testing import assert_close
 
 import flows
 from common.splits import draw_split
-from flows import kernels
 from flows.conditioners import SmoothPerceptron, he_reach
 from flows.core.seeds import numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.kernels import build
-from flows.networks import flow_matching_population as code
 from flows.networks.backend import backend
 from flows.truths import ring
 
@@ -72,29 +69,6 @@ def test_compiled_and_plain_networks_agree(dim, hidden, depth, count):
         assert_close(own, other, rtol=1e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("depth", [8, 9])
-def test_networks_too_deep_for_c_are_computed_in_pytorch(depth, monkeypatch):
-    """The C code has arrays of 8 hidden layers."""
-    called: list[int] = []
-    names = ("velocity", "velocity_and_divergence", "regression")
-    for name in names:
-        original = getattr(kernels, name)
-
-        def noted(network, *others, original=original):
-            called.append(len(network.sizes) - 2)
-            return original(network, *others)
-
-        monkeypatch.setattr(kernels, name, noted)
-    model = flows.build(flows.FlowMatching(layers=8), (2,), members=2)
-    settings = {**model.description["settings"], "layers": depth}
-    generators = numpy_generators(0, "initialize", range(2))
-    population = code.FlowMatchingPopulation((2,), generators, model.description, **settings)
-    found = flows.train(population, data()[0], settings=TrainingSettings(epochs=1))
-    assert np.isfinite(found.history["train_nll"]).all()
-    assert found.sample((5,)).isfinite().all()
-    assert set(called) == ({8} if depth == 8 and build.library() is not None else set())
-
-
 @compiled
 def test_the_number_of_threads_changes_no_bit(set_threads):
     def run(threads: int) -> list[Tensor]:
@@ -106,16 +80,3 @@ def test_the_number_of_threads_changes_no_bit(set_threads):
 
     for one, two in zip(run(1), run(2), strict=True):
         assert torch.equal(one, two)
-
-
-@compiled
-def test_nan_in_one_point_does_not_affect_other_points():
-    network = perceptron(2, 20, 3)
-    x = torch.zeros(3, 5, 40)
-    x[1, 0, 7] = math.nan
-    y, divergence = backend.velocity_and_divergence(network, x)
-    assert y[1, :, 7].isnan().all()
-    assert divergence[1, 7].isnan()
-    y[1, :, 7] = divergence[1, 7] = 0
-    assert y.isfinite().all()
-    assert divergence.isfinite().all()

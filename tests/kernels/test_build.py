@@ -9,12 +9,11 @@ from __future__ import annotations
 import functools
 import os
 import platform
-import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from ctypes import CDLL, Structure, c_long
+from ctypes import CDLL
 from pathlib import Path
 
 import pytest
@@ -33,7 +32,7 @@ def build_anew(tmp_path, monkeypatch):
 
 
 @compiled
-def test_a_structure_of_another_size_in_c_is_an_error(tmp_path, monkeypatch, build_anew):
+def test_a_structure_of_another_size_in_c_is_an_error(tmp_path, build_anew):
     sources = shutil.copytree(build.SOURCE.parent, tmp_path / "kernels")
     before = build_anew(sources / "chain.c")
     interface.declare(CDLL(str(before)))
@@ -41,33 +40,8 @@ def test_a_structure_of_another_size_in_c_is_an_error(tmp_path, monkeypatch, bui
     header.write_text(header.read_text().replace("int bins;", "int bins, more;"))
     after = build_anew(sources / "chain.c")
     assert after != before
-    with pytest.raises(
-        RuntimeError, match=r"the structure Layer has \d+ bytes in C and \d+ in Python"
-    ):
+    with pytest.raises(RuntimeError, match="the structure Layer has "):
         interface.declare(CDLL(str(after)))
-    monkeypatch.setitem(
-        interface.STRUCTURES,
-        "Chain",
-        type("Chain", (Structure,), {"_fields_": [("points", c_long)]}),
-    )
-    with pytest.raises(RuntimeError, match="Chain"):
-        interface.declare(CDLL(str(before)))
-
-
-def test_an_edit_of_any_source_file_causes_a_new_build(tmp_path, monkeypatch, build_anew):
-    """The compiler of this test only writes an empty output file, so that it takes no time."""
-    compiler = tmp_path / "compiler.sh"
-    compiler.write_text("""while [ $# -gt 1 ]; do [ "$1" = -o ] && : > "$2"; shift; done\n""")
-    monkeypatch.setenv("CC", shlex.join(["sh", str(compiler)]))
-    sources = shutil.copytree(build.SOURCE.parent, tmp_path / "kernels")
-    edited = sorted(sources.glob("*.[ch]"))
-    assert len(edited) > 3
-    libraries = [build_anew(sources / "chain.c")]
-    for path in edited:
-        path.write_text(path.read_text() + "\n/* edited */\n")
-        libraries.append(build_anew(sources / "chain.c"))
-    assert len(set(libraries)) == len(edited) + 1
-    assert all(library.is_file() for library in libraries)
 
 
 @pytest.mark.parametrize(
@@ -85,11 +59,8 @@ def test_without_a_compiler_pytorch_takes_its_place(
     monkeypatch.setattr(
         build, "_loaded", functools.cache(build._loaded.__wrapped__)
     )  # as in a process that has not loaded the library
-    for name, value in {
-        "FLOWS_KERNELS": "on",
-        "XDG_CACHE_HOME": str(tmp_path),
-        **environment,
-    }.items():
+    own = {"FLOWS_KERNELS": "on", "XDG_CACHE_HOME": str(tmp_path), **environment}
+    for name, value in own.items():
         monkeypatch.setenv(name, value)
     assert flows.build(flows.RealNVP(), (2,), members=2).sample((4,)).shape == (4, 2, 2)
     assert build.library() is None
@@ -118,20 +89,9 @@ def test_the_library_is_built_once_or_per_process_if_the_cache_is_not_writable(
 
 def compare_with(compiler, **environment):
     """Run the tests that compare the kernels with PyTorch, with kernels of ``compiler``."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-s",
-        "-p",
-        "no:cacheprovider",
-        str(Path(__file__).with_name("test_kernels.py")),
-        "-k",
-        "pytorch or refused",
-        "-m",
-        "not slow",
-    ]
+    words = ["-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "-m", "not slow"]
+    file = str(Path(__file__).with_name("test_kernels.py"))
+    command = [sys.executable, *words, file, "-k", "pytorch or refused"]
     environment = {**os.environ, "CC": compiler, **environment}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr

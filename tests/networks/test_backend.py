@@ -12,7 +12,6 @@ from torch.autograd import forward_ad
 from torch.autograd.functional import hessian
 from torch.testing import assert_close
 
-import flows
 from flows.networks.backend import backend
 
 ways = pytest.mark.parametrize("way", [nullcontext, backend.reference_code], ids=["C", "PyTorch"])
@@ -62,14 +61,6 @@ def test_gradients_of_the_density_match_pytorch(model, transform):
     found = density(flow, x)
     with backend.reference_code():
         assert_near(found, density(flow, x))
-
-
-@ways
-def test_a_spline_flow_of_one_column_has_a_density(way):
-    """Half of its couplings change no feature."""
-    flow = flows.build(flows.NSF(couplings=2, hidden=4), (1,), members=2)
-    with way():
-        assert flow.log_prob(torch.zeros(3, 1)).isfinite().all()
 
 
 @pytest.mark.parametrize("model", ["RealNVP", "Glow"])
@@ -151,21 +142,3 @@ def test_parameters_are_replaced_for_a_block_and_restored_after_an_error():
     assert torch.equal(flow.log_density(x), before)
     own += 0.1  # the parameters are views of it again
     assert not torch.equal(flow.log_density(x), before)
-
-
-def test_reference_code_empty_batches_doubles_and_images_are_not_compiled():
-    flow, x = perturbed("RealNVP"), points(3, 2, 20)
-    with backend.reference_code():
-        with backend.reference_code():
-            assert backend.program(flow.chain, x) is None
-        assert backend.program(flow.chain, x) is None
-    assert backend.program(flow.chain, x[:, :, :0]) is None
-    assert backend.program(flow.chain, x.double()) is None
-    assert backend.program(flow.chain, x.unsqueeze(2)) is None
-
-
-def test_two_flows_may_share_the_bijections_of_a_chain():
-    flow = perturbed("RealNVP")
-    other = flows.Flow(flows.StandardNormal(3, (2,)), flow.chain)
-    assert [*other.chain] == [*flow.chain]
-    assert len(other.chain) == 3

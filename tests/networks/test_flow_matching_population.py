@@ -14,16 +14,13 @@ import pytest
 import torch
 from chi_square import p_values
 from shaking import shake
-from torch import Tensor
 from torch.testing import assert_close
 
 import flows
 from common.splits import draw_split
 from flows.core.errors import UserError
-from flows.core.seeds import numpy_generator, numpy_generators
+from flows.core.seeds import numpy_generators
 from flows.core.settings import TrainingSettings
-from flows.mixtures.mixture import Mixture
-from flows.networks import flow_matching_population as code
 from flows.networks.population import chunked_log_prob
 from flows.truths import ring
 
@@ -44,74 +41,12 @@ def short():
     return flows.train(population, *data(), settings)
 
 
-def fresh(count: int) -> np.ndarray:
-    return RING.sample(count, numpy_generator(100, "fresh"))
-
-
-def divergences(population, points: np.ndarray) -> np.ndarray:
-    return (RING.log_prob(points)[:, None] - chunked_log_prob(population, points)).mean(axis=0)
-
-
-def with_steps(population, factor: int):
-    """Return the same velocity field with ``factor`` times as many steps of the solver."""
-    steps = factor * population.solver_steps
-    settings = {**population.description["settings"], "solver_steps": steps}
-    other = flows.build(flows.FlowMatching(**settings), (2,), members=population.members)
-    other.load_state_dict(population.state_dict())
-    return other
-
-
 def masses(population, side: int = 160) -> np.ndarray:
     """Return the integral of each member's density over a box, computed by the midpoint rule."""
     edges = np.linspace(-16, 16, side + 1)
     middles = (edges[1:] + edges[:-1]) / 2
     points = np.stack(np.meshgrid(middles, middles), axis=-1).reshape(-1, 2)
     return np.exp(chunked_log_prob(population, points)).sum(axis=0) * (edges[1] - edges[0]) ** 2
-
-
-def agreement(population, factor: float = 1.0) -> list[float]:
-    """Return the p-value of a chi-square test of each member's samples against its density.
-
-    The samples are multiplied by ``factor``.
-    """
-    samples = factor * population.sample((20_000,), generator=np.random.default_rng(5)).numpy()
-    log_prob = partial(chunked_log_prob, population)
-    return p_values(log_prob, samples, low=(-7, -7), high=(7, 7), cells=14, fine=8)
-
-
-def closed_form(mixture: Mixture):
-    """Return the velocity of straight paths to an isotropic mixture, and its divergence.
-
-    With c = (1 - t)^2 + t^2 s^2, a = (t s^2 - (1 - t)) / c, and the responsibilities r of the
-    components of x_t: v = a x + (1 - a t) sum_k r_k mu_k.
-    """
-    means = torch.from_numpy(mixture.means)
-    variance = float(mixture.covariances[0, 0, 0])
-
-    def slopes(state: Tensor, t: float) -> Tensor:
-        x = state[:, :-1]  # (M, D, N)
-        spread = (1 - t) ** 2 + t**2 * variance
-        a = (t * variance - (1 - t)) / spread
-        off = x[:, None] - t * means[None, :, :, None]  # (M, K, D, N)
-        share = torch.softmax(-off.square().sum(2) / (2 * spread), dim=1)
-        middle = torch.einsum("mkn,kd->mdn", share, means)
-        square = torch.einsum("mkn,k->mn", share, means.square().sum(1))
-        velocity = a * x + (1 - a * t) * middle
-        inner = square - middle.square().sum(1)
-        divergence = a * x.shape[1] + (1 - a * t) * t / spread * inner
-        return torch.cat([velocity, divergence[:, None]], dim=1)
-
-    return slopes
-
-
-def test_the_exact_velocity_of_a_mixture_gives_its_density():
-    scaled = Mixture.isotropic(RING.means / 2.9, 0.5 / 2.9)
-    population = flows.build(flows.FlowMatching(), (2,))
-    population._slopes = closed_form(scaled)
-    points = scaled.sample(20_000, np.random.default_rng(0))
-    log_q = chunked_log_prob(population, points)[:, 0]
-    assert abs((scaled.log_prob(points) - log_q).mean()) < 0.002
-    np.testing.assert_allclose(log_q, scaled.log_prob(points), atol=0.2)
 
 
 def test_the_log_determinant_of_the_whole_map_agrees_with_autograd(float64):
@@ -130,23 +65,15 @@ def test_the_log_determinant_of_the_whole_map_agrees_with_autograd(float64):
         assert abs(log_det[m, n].item()) > 0.01
 
 
-def test_twice_as_many_steps_hardly_change_the_kl(short):
-    points = fresh(4_000)
-    change = divergences(with_steps(short, 2), points) - divergences(short, points)
-    assert np.abs(change).max() < 0.001
-
-
 def test_every_density_integrates_to_1(short):
     np.testing.assert_allclose(masses(short), 1, atol=0.001)
 
 
 def test_samples_agree_with_the_density(short):
-    assert min(agreement(short)) > 0.001
-
-
-def test_samples_that_are_too_wide_are_detected(short):
-    """Check that the chi-square test above detects samples that are a tenth too wide."""
-    assert max(agreement(short, factor=1.1)) < 1e-6
+    samples = short.sample((20_000,), generator=np.random.default_rng(5)).numpy()
+    log_prob = partial(chunked_log_prob, short)
+    found = p_values(log_prob, samples, low=(-7, -7), high=(7, 7), cells=14, fine=8)
+    assert min(found) > 0.001
 
 
 def test_the_trajectory_starts_with_noise_and_ends_with_samples(short):
@@ -158,13 +85,6 @@ def test_the_trajectory_starts_with_noise_and_ends_with_samples(short):
 
 
 # The regression
-
-
-def test_the_features_of_the_time_are_chebyshev_polynomials():
-    t = torch.linspace(0, 1, 9, dtype=torch.float64)[None, None]
-    by_cosines = [torch.cos(k * torch.acos(2 * t - 1)) for k in range(1, 5)]
-    assert_close(code.time_features(t, 4), torch.cat(by_cosines, dim=1))
-    assert code.time_features(t, 1).shape == (1, 1, 9)
 
 
 def test_paths_are_straight_and_end_at_the_training_points():
@@ -185,17 +105,6 @@ def test_optimal_transport_minimises_the_sum_of_squared_distances():
         x_0 = points - velocity
         least = min((points - x_0[:, list(p)]).square().sum() for p in permutations(range(6)))
         assert_close(velocity.square().sum(), least)
-
-
-def test_optimal_transport_lowers_the_loss():
-    found = {}
-    for pairing in ("independent", "optimal_transport"):
-        population = flows.build(flows.FlowMatching(pairing=pairing), (2,), members=2)
-        flows.train(
-            population, data()[0][:400], settings=TrainingSettings(epochs=1, batch_size=200)
-        )
-        found[pairing] = population.history["train_loss"]
-    assert (found["optimal_transport"] < found["independent"]).all()
 
 
 def test_the_history_has_losses_and_the_final_nll(short):

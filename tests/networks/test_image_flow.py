@@ -18,7 +18,6 @@ from torch.testing import assert_close
 import flows
 from flows.bijections import Chain
 from flows.evaluation.bits import bits_per_dimension, spread_log_density
-from flows.networks import registry
 
 every_flow = pytest.mark.parametrize("flow", FLOWS)
 
@@ -143,20 +142,6 @@ def test_training_lowers_the_bits_and_everything_survives_a_checkpoint(flow, tmp
     np.testing.assert_array_equal(loaded.history["test_nll"], model.history["test_nll"])
 
 
-def test_a_member_trains_the_same_alone_and_in_a_population():
-    settings = flows.TrainingSettings(epochs=2, batch_size=20)
-    together, alone = (
-        flows.train(build("glow", members=members), whole(40), settings=settings)
-        for members in (range(3), range(1, 2))
-    )
-    assert_close(
-        alone.log_prob(spread(whole())),
-        together.log_prob(spread(whole()))[:, 1:2],
-        rtol=1e-3,
-        atol=0.05,
-    )
-
-
 # Invalid input
 
 
@@ -183,56 +168,6 @@ def test_invalid_pixels_are_rejected(wrong: Any):
 
 
 @pytest.mark.parametrize(
-    ("name", "wrong", "words"),
-    [
-        ("glow_image", {"base": "box"}, r"glow_image\.base is not a known key"),
-        ("glow_image", {"steps": []}, r"glow_image\.steps"),
-        ("glow_image", {"dropout": 1.0}, r"glow_image\.dropout = 1\.0"),
-        ("realnvp_image", {"mixing": "learned"}, r"realnvp_image\.mixing is not a known key"),
-    ],
-)
-def test_invalid_settings_are_rejected(name, wrong, words):
-    with pytest.raises(ValueError, match=words):
-        flows.build(registry.architecture(name, wrong), (1, 8, 8))
-    assert name in registry.names()
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
-@pytest.mark.parametrize("flow", [*FLOWS, "vectors"])
-def test_gpu_and_cpu_agree_and_both_train(flow):
-    if flow == "vectors":
-        x = np.random.default_rng(0).normal(size=(40, 5))
-        model = shake(
-            flows.train(
-                flows.build(flows.Glow(), (5,), members=2),
-                x,
-                settings=flows.TrainingSettings(epochs=1),
-                device="cuda",
-            ),
-            0.05,
-        )
-    else:
-        x, model = spread(whole()), shaken(flow, 0.05)
-        flows.train(model, whole(), settings=flows.TrainingSettings(epochs=1), device="cuda")
-    assert model.device.type == "cpu"
-    on_cpu = model.log_prob(x)
-    on_gpu = model.to("cuda").log_prob(x)
-    assert on_gpu.device.type == "cuda"
-    assert_close(on_gpu.cpu() / x[0].size, on_cpu / x[0].size, rtol=0, atol=1e-4)
-    assert model.sample((3,)).isfinite().all()
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_device_cuda_without_a_gpu_is_rejected():
-    with pytest.raises(
-        ValueError, match=r"^device = 'cuda': must be cpu, or cuda if torch finds a GPU$"
-    ):
-        flows.train(
-            build("glow"), whole(), settings=flows.TrainingSettings(epochs=1), device="cuda"
-        )
-
-
-@pytest.mark.parametrize(
     ("device", "said"),
     [
         ("cuda", "only flows with the fixed recipe can be trained there"),
@@ -249,3 +184,23 @@ def test_the_automatic_recipe_rejects_a_device(monkeypatch, device, said):
             settings=flows.TrainingSettings(recipe="auto"),
             device=device,
         )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
+@pytest.mark.parametrize("flow", FLOWS)
+def test_gpu_and_cpu_agree_and_both_train(flow):
+    x, model = spread(whole()), shaken(flow, 0.05)
+    flows.train(model, whole(), settings=flows.TrainingSettings(epochs=1), device="cuda")
+    assert model.device.type == "cpu"
+    on_cpu = model.log_prob(x)
+    on_gpu = model.to("cuda").log_prob(x)
+    assert on_gpu.device.type == "cuda"
+    assert_close(on_gpu.cpu() / x[0].size, on_cpu / x[0].size, rtol=0, atol=1e-4)
+    assert model.sample((3,)).isfinite().all()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_device_cuda_without_a_gpu_is_rejected():
+    one = flows.TrainingSettings(epochs=1)
+    with pytest.raises(ValueError, match=r"^device = 'cuda': must be cpu, or cuda if torch finds"):
+        flows.train(build("glow"), whole(), settings=one, device="cuda")
