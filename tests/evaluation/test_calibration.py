@@ -4,31 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from rings import draw, ring, standard, truth
 from scipy.stats import chi2, norm
 
-from flows import truths
 from flows.core.arrays import Array
-from flows.core.truth import Truth
 from flows.evaluation import calibration
-from flows.mixtures.gaussian_mixture import GaussianMixture
-from flows.mixtures.mixture import Mixture
 from flows.networks.population import chunked_log_prob
-
-
-def ring() -> Mixture:
-    return truths.make("ring")  # type: ignore[return-value]
-
-
-def truth() -> GaussianMixture:
-    return GaussianMixture.of(ring())
-
-
-def draw(truth: Truth, n: int, seed: int) -> Array:
-    return truth.sample(n, np.random.default_rng(seed))
-
-
-def standard(n: int, seed: int, dim: int = 2) -> Array:
-    return np.random.default_rng(seed).standard_normal((n, dim))
 
 
 def log_normal(x: Array, scale: float = 1.0) -> Array:
@@ -72,14 +53,6 @@ def test_coverage_of_a_gaussian_of_another_width_agrees_with_the_closed_form(sca
             assert ((found > levels) == (scale > 1)).all()
 
 
-def test_the_region_holds_the_points_at_its_edge():
-    own = np.arange(1.0, 12.0)[:, None]  # its quantiles are whole numbers
-    on_truth = np.array([[2.0], [6.0], [10.0], [11.0]])
-    assert calibration.hdr_coverage(own, on_truth, np.array([0.1, 0.5, 0.51, 0.9])).tolist() == [
-        [0.5, 0.75, 0.75, 1.0]
-    ]
-
-
 @pytest.mark.parametrize("dim", [1, 2, 5])
 def test_the_radius_of_standard_noise_is_chi_square_distributed(dim: int):
     n, levels = 20_000, calibration.LEVELS
@@ -88,13 +61,6 @@ def test_the_radius_of_standard_noise_is_chi_square_distributed(dim: int):
     assert (np.abs(curves - levels) < 4 * np.sqrt(levels * (1 - levels) / n)).all()
     edges = chi2.ppf(levels, dim)
     assert curves[1].tolist() == [(square[:, 1] <= edge).mean() for edge in edges]
-
-
-def test_the_error_of_a_curve_is_its_mean_distance_from_the_diagonal():
-    levels = np.array([0.25, 0.5, 0.75])
-    assert calibration.error(
-        np.array([[0.25, 0.6, 0.55], [0.25, 0.5, 0.75]]), levels
-    ) == pytest.approx([0.1, 0])
 
 
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])

@@ -11,36 +11,21 @@ import numpy as np
 import pytest
 import torch
 from helpers import field
-from scipy.stats import norm
+from rings import draw, ring, standard, truth
 
 import flows
 from flows import truths
 from flows.core.arrays import Array
-from flows.core.seeds import normal
 from flows.core.truth import Truth
 from flows.evaluation import calibration, samples
 from flows.evaluation.problem import Problem
-from flows.evaluation.report import HEADLINE, METRICS, EvaluationSettings, Report, evaluate, unknown
-from flows.mixtures.gaussian_mixture import GaussianMixture
-from flows.mixtures.mixture import Mixture
+from flows.evaluation.report import HEADLINE, METRICS, EvaluationSettings, Report, evaluate
 from flows.networks.population import Population
 from flows.tables.column_maps import ColumnMaps
 from flows.training.trainer import Trainer
 
 SMALL = EvaluationSettings(fresh=500, samples=200, neighbours=5, projections=16, seed=0)
 SAMPLE_METRICS = (*samples.MODES, *samples.TWO_SAMPLE)
-
-
-def ring() -> Mixture:
-    return truths.make("ring")  # type: ignore[return-value]
-
-
-def truth() -> GaussianMixture:
-    return GaussianMixture.of(ring())
-
-
-def draw(truth: Truth, n: int, seed: int) -> Array:
-    return truth.sample(n, np.random.default_rng(seed))
 
 
 class Broken(Population):
@@ -82,10 +67,6 @@ def test_the_ensemble_of_a_network_uses_its_weights():
     log_q = report.by_row["test_log_density"]
     assert log_q.shape == (50, 2)
     np.testing.assert_allclose(report.by_row["test_log_density_ensemble"], log_q[:, 1])
-
-
-def standard(n: int, seed: int, dim: int = 2) -> Array:
-    return np.random.default_rng(seed).standard_normal((n, dim))
 
 
 PARTS = truths.make("ring")
@@ -181,14 +162,6 @@ def test_a_flow_has_every_curve_and_a_reference_no_radius():
     assert len(set(report.members["hdr_error"])) == 4
 
 
-@pytest.mark.parametrize("model", [Broken(), Mute(), truth()], ids=["broken", "mute", "truth"])
-def test_every_row_has_the_same_headline_keys_in_the_same_order(model: Population):
-    report = headline_of(model, columns={"parameters": 7})
-    assert tuple(report.headline) == HEADLINE
-    assert list(report.members["parameters"]) == [7] * model.members
-    assert list(report.members)[-2:] == ["parameters", "hdr_error"]
-
-
 @pytest.mark.parametrize(("test_rows", "key"), [(150, "samples = 100"), (5, "neighbours = 5")])
 def test_too_few_samples_or_test_rows_are_rejected(test_rows: int, key: str):
     few = Problem(draw(ring(), 160, 3), draw(ring(), test_rows, 1))
@@ -247,27 +220,6 @@ def test_only_metrics_that_need_an_unknown_part_are_missing(model: str, known: T
     assert np.isfinite(without.members["mmd"]).all()
 
 
-def test_a_truth_that_is_not_a_mixture_gives_a_kl_and_no_modes():
-    report = headline_of(untrained(), Whole())
-    assert np.isfinite(
-        [report.headline[key] for key in ("kl", "kl_sd", "kl_ensemble", "test_nll")]
-    ).all()  # type: ignore[list-item]
-    assert report.headline["modes"] is None
-    assert sorted(report.curves) == ["hdr", "radius"]
-
-
-def test_without_a_truth_the_curves_are_left_out():
-    assert headline_of(untrained(), None).curves == {}
-
-
-def test_the_report_of_an_unknown_truth_has_all_keys_and_no_numbers():
-    row, full = unknown(), of_the_whole("flow")
-    assert list(row.headline) == list(full.headline)
-    assert list(row.members) == list(full.members)
-    assert set(row.headline.values()) == {None}
-    assert all(np.isnan(values).all() for values in row.members.values())
-
-
 def test_the_units_of_a_table_change_no_score_of_its_samples():
     class Shuffled(Population):
         """Draws the rows of a table."""
@@ -302,52 +254,3 @@ def test_a_problem_with_parts_that_do_not_match_is_rejected():
     images = np.zeros((5, 1, 4, 4))
     with pytest.raises(ValueError, match=r"to_real is for vectors; the rows have the shape \(1, 4"):
         Problem(images, images, None, ColumnMaps([field("a")]))
-
-
-class Blank(Population):
-    """Standard normal noise of any event shape, with the same numbers for all shapes."""
-
-    def __init__(self, event_shape: tuple[int, ...]) -> None:
-        super().__init__(2, event_shape, {})
-
-    def sample(self, sample_shape: Any = (), generator: Any = None) -> torch.Tensor:
-        return normal(generator, *sample_shape, 2, *self.event_shape)
-
-    def encode(self, value: Any) -> torch.Tensor:
-        return self.points(value).double().expand(-1, 2, *self.event_shape)
-
-    def log_prob(self, value: Any) -> torch.Tensor:
-        return torch.distributions.Normal(0.0, 1.0).log_prob(self.encode(value)).flatten(2).sum(2)
-
-
-def test_images_are_scored_as_the_rows_of_their_pixels():
-    train, test = standard(100, 1, 6), standard(30, 2, 6)
-    flat, image = (
-        evaluate(
-            Blank(shape),
-            Problem(train.reshape(-1, *shape), test.reshape(-1, *shape)),
-            SMALL,
-            name="noise",
-        )
-        for shape in ((6,), (1, 2, 3))
-    )
-    assert flat.headline == image.headline
-    np.testing.assert_equal(flat.members, image.members)
-
-
-class NormalImages:
-    """A true distribution of images."""
-
-    def sample(self, n: int, rng: np.random.Generator) -> Array:
-        return rng.standard_normal((n, 1, 2, 3))
-
-    def log_prob(self, x: Array) -> Array:
-        return norm.logpdf(x).sum((1, 2, 3))
-
-
-def test_a_model_of_images_is_compared_with_a_truth_of_images():
-    train, test = (standard(n, n, 6).reshape(-1, 1, 2, 3) for n in (100, 30))
-    report = evaluate(Blank((1, 2, 3)), Problem(train, test, NormalImages()), SMALL, name="noise")
-    for key in ("kl", "kl_reverse", "test_excess_nll"):
-        assert report.members[key] == pytest.approx([0, 0], abs=1e-6), key
-    assert (calibration.error(report.curves["radius"]) < 0.05).all()

@@ -10,20 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from prdc import compute_prdc
+from rings import draw, ring
 
-from flows import truths
 from flows.core.arrays import Array
-from flows.core.truth import Truth
 from flows.evaluation import samples
 from flows.mixtures.mixture import Mixture
-
-
-def ring() -> Mixture:
-    return truths.make("ring")  # type: ignore[return-value]
-
-
-def draw(truth: Truth, n: int, seed: int) -> Array:
-    return truth.sample(n, np.random.default_rng(seed))
 
 
 def scores(drawn: Array, truth: Mixture, test: Array) -> dict[str, float]:
@@ -57,13 +48,6 @@ def test_two_samples_of_the_truth_have_the_best_scores(floor: dict[str, float]):
     assert floor["mode_tv"] < 0.06
 
 
-def test_high_quality_of_the_truth_is_the_mass_within_three_deviations():
-    expected, n = 1 - math.exp(-4.5), 10_000  # the modes of the ring are far apart
-    assert expected == pytest.approx(0.9889, abs=1e-4)
-    quality = mode_scores(draw(ring(), n, 3), ring())["high_quality"]
-    assert quality == pytest.approx(expected, abs=3 * math.sqrt(expected * (1 - expected) / n))
-
-
 @pytest.mark.parametrize("dim", [1, 2, 3, 10])
 def test_high_quality_of_the_truth_is_the_same_in_any_dimension(dim: int):
     apart = Mixture.isotropic(np.arange(3)[:, None] * np.full((3, dim), 20.0), deviation=1.0)
@@ -87,14 +71,13 @@ def test_mmd_and_energy_distance_of_the_truth_are_zero_on_average():
 # Damage
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_dropping_modes_lowers_diversity_step_by_step_and_leaves_fidelity(seed: int):
-    whole, test = ring(), draw(ring(), 600, 10 * seed + 1)
-    order = np.random.default_rng(seed).permutation(8)
+def test_dropping_modes_lowers_diversity_step_by_step_and_leaves_fidelity():
+    whole, test = ring(), draw(ring(), 600, 1)
+    order = np.random.default_rng(0).permutation(8)
     rows = []
     for kept in (8, 7, 6, 5, 4):
         part = Mixture(np.full(kept, 1 / kept), whole.means[order[:kept]], whole.covariances[:kept])
-        many, few = draw(part, 10_000, 10 * seed + 2), draw(part, 600, 10 * seed + 3)
+        many, few = draw(part, 10_000, 2), draw(part, 600, 3)
         rows.append({**mode_scores(many, whole), **samples.neighbour_scores(test, few, 5)})
     assert [row["modes"] for row in rows] == [8, 7, 6, 5, 4]
     for key, sign in (("recall", -1), ("coverage", -1), ("mode_tv", 1)):
@@ -105,23 +88,11 @@ def test_dropping_modes_lowers_diversity_step_by_step_and_leaves_fidelity(seed: 
         assert min(row[key] for row in rows) > 0.97, key
 
 
-def test_mode_mass_is_0_for_dropped_modes_and_the_weight_for_the_others():
-    whole, n = ring(), 10_000
-    part = Mixture(np.full(3, 1 / 3), whole.means[2:5], whole.covariances[2:5])
-    mass = samples.mode_mass(draw(part, n, 1), whole)
-    beyond = math.exp(-4.5)
-    expected = np.array([*[0.0] * 2, *[(1 - beyond) / 3] * 3, *[0.0] * 3, beyond])
-    assert mass.sum() == pytest.approx(1)
-    # One sample in two thousand belongs to the mode next to its own
-    assert (np.abs(mass - expected) <= 4 * np.sqrt(expected * (1 - expected) / n) + 0.001).all()
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_widening_the_modes_lowers_fidelity_step_by_step(seed: int):
-    whole, test = ring(), draw(ring(), 600, 10 * seed + 1)
+def test_widening_the_modes_lowers_fidelity_step_by_step():
+    whole, test = ring(), draw(ring(), 600, 1)
     rows = [
         scores(
-            draw(replace(whole, covariances=whole.covariances * wide**2), 600, 10 * seed + 2),
+            draw(replace(whole, covariances=whole.covariances * wide**2), 600, 2),
             whole,
             test,
         )
@@ -171,10 +142,7 @@ def test_mmd_and_energy_distance_agree_with_loops_over_all_pairs():
     assert samples.energy_distance(real, fake) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize(
-    "k",
-    [1, pytest.param(3, marks=pytest.mark.slow), 5, pytest.param(10, marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize("k", [1, 5])
 @pytest.mark.parametrize(("n", "dim"), [(12, 1), (50, 2), (200, 2), (400, 3)])
 def test_precision_recall_density_and_coverage_agree_with_their_authors_package(
     n: int, dim: int, k: int
@@ -185,27 +153,6 @@ def test_precision_recall_density_and_coverage_agree_with_their_authors_package(
         assert samples.neighbour_scores(real, fake, k) == pytest.approx(
             compute_prdc(real, fake, k), abs=1e-12
         )
-
-
-@pytest.mark.parametrize("k", [1, 3])
-def test_precision_recall_density_and_coverage_agree_with_loops_over_all_pairs(k: int):
-    rng = np.random.default_rng(5)
-    real, fake = rng.standard_normal((25, 2)), 1.3 * rng.standard_normal((25, 2)) + 0.4
-
-    def radius(points: Array, i: int) -> float:
-        return sorted(math.dist(points[i], points[j]) for j in range(len(points)) if j != i)[k - 1]
-
-    n = len(real)
-    in_real = [[math.dist(real[i], fake[j]) < radius(real, i) for j in range(n)] for i in range(n)]
-    in_fake = [[math.dist(real[i], fake[j]) < radius(fake, j) for j in range(n)] for i in range(n)]
-    assert samples.neighbour_scores(real, fake, k) == pytest.approx(
-        {
-            "precision": sum(any(in_real[i][j] for i in range(n)) for j in range(n)) / n,
-            "recall": sum(any(in_fake[i][j] for j in range(n)) for i in range(n)) / n,
-            "density": sum(in_real[i][j] for i in range(n) for j in range(n)) / (k * n),
-            "coverage": sum(any(in_real[i][j] for j in range(n)) for i in range(n)) / n,
-        }
-    )
 
 
 def test_a_mode_counts_with_one_percent_of_the_samples_and_half_its_weight():
@@ -238,15 +185,6 @@ def test_the_classifier_separates_shifted_sets_step_by_step():
     assert np.diff([0.5, *(samples.classifier_auc(real, each, 5) for each in shifted)]).min() > 0.03
 
 
-@pytest.mark.parametrize(("dim", "expected"), [(2, 0.75), (10, 0.95), (30, 1.0), (64, 1.0)])
-def test_the_classifier_detects_wide_fakes_in_any_dimension(dim: int, expected: float):
-    drawn = [np.random.default_rng(seed).standard_normal((2, 200, dim)) for seed in range(20)]
-    wide = [samples.classifier_auc(real, 2 * fake, 5) for real, fake in drawn]
-    assert np.mean(wide) == pytest.approx(expected, abs=0.025)
-    narrow = [samples.classifier_auc(real, fake / 2, 5) for real, fake in drawn]
-    assert np.mean(narrow) == pytest.approx(expected, abs=0.025)
-
-
 @pytest.mark.parametrize("columns", [1, 3])
 @pytest.mark.parametrize("levels", [2, 6, 0])
 def test_the_classifier_agrees_with_a_loop_over_pairs(levels: int, columns: int):
@@ -273,24 +211,6 @@ def test_the_classifier_agrees_with_a_loop_over_pairs(levels: int, columns: int)
         assert samples.classifier_auc(*drawn, k) == pytest.approx(np.mean(wins), abs=0.005)
 
 
-def test_ties_in_distance_do_not_bias_the_classifier():
-    """Whole numbers, which have many equal distances, score one half on average, too."""
-    rng = np.random.default_rng(9)
-    for levels, columns in ((2, 1), (4, 2), (20, 1)):
-        drawn = rng.integers(0, levels, (100, 2, 100, columns)).astype(float)
-        found = [samples.classifier_auc(real, fake, 5) for real, fake in drawn]
-        assert np.mean(found) == pytest.approx(0.5, abs=4 * np.std(found) / 10)
-    same = np.zeros((4, 2))
-    assert samples.classifier_auc(same, same, 3) == 0.5
-
-
-def test_the_classifier_separates_labels_with_other_shares():
-    rng = np.random.default_rng(10)
-    real, fake = ((rng.random((200, 1)) < share).astype(float) for share in (0.5, 0.9))
-    # A classifier that knows the shares has 0.5 + 0.4 / 2
-    assert samples.classifier_auc(real, fake, 5) == pytest.approx(0.7, abs=0.06)
-
-
 def test_the_classifier_depends_neither_on_units_nor_on_a_constant_column():
     rng = np.random.default_rng(11)
     for real in (rng.standard_normal((60, 3)), rng.integers(0, 4, (60, 3)).astype(float)):
@@ -301,9 +221,3 @@ def test_the_classifier_depends_neither_on_units_nor_on_a_constant_column():
         real[:, 2] = fake[:, 2] = 0.1  # a constant with a computed deviation that is not exactly 0
         without = samples.classifier_auc(real[:, :2], fake[:, :2], 5)
         assert samples.classifier_auc(real, fake, 5) == without
-
-
-def test_without_components_the_bandwidth_is_the_median_distance():
-    rows = draw(ring(), 40, 1)
-    apart = [math.dist(a, b) for i, a in enumerate(rows) for b in rows[:i]]
-    assert samples.kernel_bandwidth(rows, None) == pytest.approx(np.median(apart))

@@ -15,7 +15,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -27,7 +26,6 @@ from flows import plotting
 from flows.bijections import ActNorm
 from flows.core.errors import UserError
 from flows.mixtures.mixture import Mixture
-from flows.plotting import style
 from flows.plotting.scene import NEEDS, Column
 from flows.truths import make
 from stages import plot
@@ -124,11 +122,6 @@ def possible(scene: plotting.Scene) -> list[str]:
     return [name for name in plotting.FIGURES if name not in plotting.missing(scene)]
 
 
-def sheet(name: str, scene: plotting.Scene) -> Any:
-    """Return the figure without layout and writing, which take most of the time."""
-    return plotting.draw(name, scene)
-
-
 def test_drawing_and_saving_keep_the_backend_and_the_figures_of_the_user(tmp_path):
     before = plt.get_backend()
     plt.switch_backend("svg")
@@ -160,20 +153,14 @@ def test_a_written_figure_gives_no_warning_and_is_not_blank(name: str, tmp_path:
 @pytest.mark.parametrize("which", ["one member", "wide"])
 def test_all_possible_figures_are_drawn_without_warnings(which: str):
     for name in possible(SCENES[which]):
-        assert sheet(name, SCENES[which])
-
-
-def test_many_modes_and_unequal_scales_are_drawn_without_warnings():
-    assert sheet("modes.png", scene(truth=make("grid")))
-    stretched = replace(scene(), data=scene().data * [1e5, 1e-3])
-    assert sheet("samples.png", stretched).axes[0].get_aspect() == "auto"
+        assert plotting.draw(name, SCENES[which])
 
 
 @pytest.mark.parametrize("name", plotting.FIGURES)
 def test_the_declared_needs_of_a_figure_are_sufficient(name: str):
     needs, _ = plotting.FIGURES[name]
     assert name in possible(scene(needs))
-    assert sheet(name, scene(needs))
+    assert plotting.draw(name, scene(needs))
 
 
 UNKNOWN = {"calibration.png": ["truth"], "modes.png": ["truth", "components"]}
@@ -203,30 +190,7 @@ def text_of(figure: Figure) -> str:
 
 
 def words(name: str, scene: plotting.Scene) -> str:
-    return text_of(sheet(name, scene))
-
-
-def test_a_spike_above_the_scale_is_named_in_the_title():
-    whole = scene()
-    spiky = whole.histories["flow"].copy()
-    spiky.loc[12, "train_nll"] = 1111.6
-    spiky = replace(whole, histories={**whole.histories, "flow": spiky})
-    assert "up to 1,112 (train, epoch 130)" in words("training.png", spiky)
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
-def test_the_legend_of_the_training_curves_overlaps_no_panel(count):
-    whole = scene()
-    curves = whole.histories["flow"]
-    rows = [replace(whole.by_name["flow"], name=f"flow{k}") for k in range(count)]
-    histories = {row.name: curves for row in rows}
-    drawn = sheet("training.png", replace(whole, rows=rows, histories=histories))
-    drawn.canvas.draw()
-    (legend,) = drawn.legends
-    box = legend.get_window_extent()
-    shown = [axis for axis in drawn.axes if axis.get_visible()]
-    assert len(shown) == count
-    assert not any(box.overlaps(axis.get_window_extent()) for axis in shown)
+    return text_of(plotting.draw(name, scene))
 
 
 def test_without_a_truth_no_figure_mentions_it():
@@ -236,47 +200,6 @@ def test_without_a_truth_no_figure_mentions_it():
     for name in pictures - {"layers.png"}:
         said = re.findall(r"\w+", words(name, SCENES["no truth"]))
         assert not {"truth", "entropy", "KL"} & set(said), (name, said)
-
-
-def test_the_densities_of_one_model_are_drawn():
-    whole = SCENES["all"]
-    few = replace(whole, rows=[row for row in whole.rows if row.name not in ("vae", "gan")])
-    assert sheet("density.png", few)
-
-
-def test_titles_of_samples_have_the_share_between_modes_if_it_is_known():
-    whole = scene()
-    gan = whole.by_name["gan"]
-    gan = replace(gan, members=gan.members.assign(high_quality=[0.9, 0.95, 0.94]))
-    rows = [gan if row.name == "gan" else row for row in whole.rows]
-    assert "GAN\n7.0% between modes" in words("samples.png", replace(whole, rows=rows))
-    for which in ("no truth", "no mixture"):
-        unknown = [
-            replace(row, members=row.members.assign(high_quality=np.nan))
-            for row in SCENES[which].rows
-        ]
-        drawn = words("samples.png", replace(SCENES[which], rows=unknown))
-        assert "GAN" in drawn
-        assert "between" not in drawn
-
-
-@pytest.mark.parametrize("which", ["all", "no truth"])
-def test_the_data_come_before_the_densities(which: str):
-    first, *others, _ = sheet("density.png", SCENES[which]).axes
-    (points,) = first.collections
-    np.testing.assert_array_equal(points.get_offsets(), SCENES[which].data)
-    assert all(axis.images for axis in others if axis.get_visible())
-
-
-def test_no_point_of_a_layer_is_cut_off():
-    whole = scene()
-    drawn = sheet("layers.png", whole)
-    states = whole.by_name["flow"].arrays["trajectory"]
-    assert len(states) == len([axis for axis in drawn.axes if axis.get_visible()])
-    for axis, points in zip(drawn.axes, states, strict=False):
-        (cloud,) = axis.collections
-        np.testing.assert_array_equal(cloud.get_offsets(), points)
-        assert np.abs(points).max() < axis.get_xlim()[1] == axis.get_ylim()[1]
 
 
 def test_a_model_without_a_density_is_named():
@@ -295,7 +218,7 @@ def test_conditionals_have_area_1_and_the_true_one_equals_its_closed_form():
     able = [row for row in whole.rows if "box" in row.arrays]
     rows = [replace(row, arrays={**row.arrays, **grids}) for row in able]
     data = truth.sample(1000, np.random.default_rng(0))
-    first, *panels = sheet("conditional.png", replace(whole, data=data, rows=rows)).axes
+    first, *panels = plotting.draw("conditional.png", replace(whole, data=data, rows=rows)).axes
     assert len(first.lines) == len(panels) == 3
     for mark, axis in zip(first.lines, panels, strict=True):
         assert [line.get_label() for line in axis.lines] == ["TRUTH", "GMM", "KDE", "FLOW", "VAE"]
@@ -308,16 +231,6 @@ def test_conditionals_have_area_1_and_the_true_one_equals_its_closed_form():
         np.testing.assert_allclose(share, exact, atol=1e-9)
         for line in axis.lines:
             assert np.trapezoid(*line.get_data()) == pytest.approx(1)
-
-
-def test_a_constant_column_has_one_panel_and_a_line_without_mass_has_no_curve():
-    whole = scene()
-    empty = {"density_ensemble": np.zeros((9, 9))}
-    lost = replace(whole.by_name["flow"], arrays={**whole.by_name["flow"].arrays, **empty})
-    rows = [lost if row.name == "flow" else row for row in whole.rows]
-    _, panel = sheet("conditional.png", replace(whole, data=0 * whole.data, rows=rows)).axes
-    lines = {line.get_label(): np.isnan(line.get_xdata()).all() for line in panel.lines}
-    assert [name for name, is_empty in lines.items() if is_empty] == ["FLOW"]
 
 
 def test_the_error_of_the_truth_is_for_as_many_draws_as_members():
@@ -338,24 +251,7 @@ def test_a_diverged_model_is_left_out_without_warnings():
     histories = {name: table * [1, *[np.nan] * 4] for name, table in whole.histories.items()}
     broken = replace(whole, rows=rows, histories=histories)
     for name in ("training.png", "summary.png", "modes.png", "quality.png", "calibration.png"):
-        assert sheet(name, broken)
-
-
-@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-def test_a_failed_write_keeps_the_previous_figure(error: type[BaseException], tmp_path: Path):
-    class Broken(Figure):
-        def savefig(self, unfinished: Any, **_: Any) -> None:
-            unfinished.write_bytes(b"half")
-            raise error
-
-    path = tmp_path / "figure.png"
-    style.save(Figure(), path)
-    before = path.read_bytes()
-
-    with pytest.raises(error):
-        style.save(Broken(), path)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
+        assert plotting.draw(name, broken)
 
 
 def test_the_stage_draws_possible_figures_and_names_the_others(
@@ -423,21 +319,6 @@ def test_columns_of_any_kind_are_drawn_without_warnings():
     assert "log\u2081\u2080 income" in said["margins.png"]
 
 
-def test_pairs_have_a_legend_and_show_a_cell_with_a_single_sample():
-    rare = np.append(np.zeros(199), 1.0)
-    size = Column("size", step=1.0, labels=("usual", "rare"))
-    table = of_a_table(size=rare, b=normal(1), c=normal(2))
-    drawn = sheet("pairs.png", replace(table, columns=[size, *table.columns[1:]]))
-    (legend,) = drawn.legends
-    shown = [text.get_text() for text in legend.get_texts()]
-    assert shown == ["200 rows of data", "200 samples of FLOW"]
-    (mesh,) = drawn.axes[1].findobj(QuadMesh)
-    counts = np.asarray(mesh.get_array())
-    colors = mesh.to_rgba(np.ma.masked_less(counts, 1)).reshape(*counts.shape, 4)
-    assert (colors[counts == 0][:, 3] == 0).all()  # the white ground
-    assert (colors[counts == 1][:, :3].mean(axis=1) < 0.7).all()
-
-
 def test_columns_without_a_panel_are_named():
     table = of_a_table(**{f"c{k}": normal(k // 2, 60) for k in range(14)})
     assert "not shown: c12, c13" in words("margins.png", table)
@@ -452,63 +333,15 @@ def test_infinite_and_extreme_samples_are_drawn_without_warnings():
         table, rows=[replace(row, arrays={**row.arrays, "samples": wild}) for row in table.rows]
     )
     for name in OF_TABLES:
-        assert sheet(name, broken)
-
-
-def test_pairs_without_a_sample_in_view_are_drawn(tmp_path: Path):
-    table = of_a_table(a=normal(1), b=normal(2), c=normal(3))
-    away = np.full_like(table.data, 1e6)
-    rows = [replace(row, arrays={**row.arrays, "samples": away}) for row in table.rows]
-    with np.errstate(invalid="ignore"):  # of a histogram without samples
-        plotting.draw_figure("pairs.png", replace(table, rows=rows), tmp_path / "pairs.png")
+        assert plotting.draw(name, broken)
 
 
 def test_a_model_that_draws_the_data_has_a_perfect_probability_plot():
     table = of_a_table(a=normal(1), b=np.round(normal(2)), c=normal(3).round(1))
     exact = replace(table, test=table.data)
-    for axis in sheet("probability.png", exact).axes[:3]:
+    for axis in plotting.draw("probability.png", exact).axes[:3]:
         for line in axis.lines:
             np.testing.assert_allclose(line.get_ydata(), 0, atol=1e-12)
-
-
-def cells_up(kinds: Sequence[Column], **columns: np.ndarray) -> np.ndarray:
-    """Return the samples per cell of the first column, without empty cells at the ends."""
-    axis = sheet("pairs.png", replace(of_a_table(**columns), columns=kinds)).axes[1]
-    (mesh,) = axis.findobj(QuadMesh)
-    return np.trim_zeros(np.asarray(mesh.get_array()).sum(axis=1))
-
-
-@pytest.mark.parametrize("step", [1.0, 0.1])
-def test_all_cells_contain_the_same_number_of_steps(step: float):
-    x, y = step * np.stack(np.meshgrid(range(20, 97), range(5))).reshape(2, -1)
-    kinds = [Column("x", step=step), Column("y", step=step), Column("z")]
-    found = cells_up(kinds, x=x, y=y, z=normal(1, len(x)))
-    assert len(found) > 15
-    assert len({*found[1:-1]}) == 1
-    assert len(cells_up(kinds[1:2] + kinds[:1] + kinds[2:], y=y, x=x, z=normal(1, len(x)))) == 5
-
-
-def test_the_logarithms_of_whole_numbers_leave_no_gaps():
-    visits = np.append(np.repeat(np.arange(1.0, 500), 5), 0.1)  # less than half a step from 0
-    kinds = [Column("visits", step=1.0), Column("b"), Column("c")]
-    found = cells_up(kinds, visits=visits, b=normal(1, len(visits)), c=normal(2, len(visits)))
-    assert len(found) > 15
-    assert (found > 0).all()
-
-
-def test_labels_have_their_own_ticks_and_cells_and_rows_of_pairs_have_names():
-    sizes = np.random.default_rng(0).integers(0, 3, 200).astype(float)
-    labels = ("small", "medium", "large", "a label that is far too long")  # the last in no row
-    size = Column("size", step=1.0, labels=labels)
-    table = of_a_table(size=sizes, b=normal(1), c=normal(2))
-    table = replace(table, columns=[size, *table.columns[1:]])
-    for name, lowest in (("margins.png", 0), ("pairs.png", 6)):
-        axes = sheet(name, table).axes
-        ticks = [each.get_text() for each in axes[lowest].get_xticklabels()]
-        assert ticks == ["small", "medium", "large", "a label t\u2026"]
-        assert axes[0].get_xlim() == pytest.approx((-0.6, 3.6))
-        assert {-0.5, 0.5, 1.5, 2.5, 3.5} <= {*axes[0].patches[-1].get_xy()[:, 0].round(6)}
-    assert [axis.get_ylabel() for axis in sheet("pairs.png", table).axes[::3]] == ["size", "b", "c"]
 
 
 def test_the_gain_of_a_table_is_shown_and_poor_references_do_not_hide_the_others():
@@ -519,7 +352,7 @@ def test_the_gain_of_a_table_is_shown_and_poor_references_do_not_hide_the_others
         for row in table.rows
     ]
     drawn = replace(table, rows=rows)
-    summary = sheet("summary.png", drawn)
+    summary = plotting.draw("summary.png", drawn)
     assert "gain on the best reference" in text_of(summary)
     assert summary.axes[0].get_xscale() == "symlog"
     assert "gain" not in words("summary.png", table)

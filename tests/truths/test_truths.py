@@ -11,8 +11,6 @@ import pytest
 
 from flows import truths
 
-UNIT = np.eye(2)
-
 
 def custom(weights, means, covariances):
     components = [
@@ -64,16 +62,6 @@ def test_a_component_of_another_dimension_than_the_first_is_named(means, covaria
     )
     with pytest.raises(ValueError, match=said):
         custom([1, 1], means, covariances)
-
-
-def test_the_box_reaches_4_deviations_beyond_the_means():
-    low, high = truths.make("ring").box()
-    np.testing.assert_allclose([low, high], [[-6, -6], [6, 6]])
-
-
-def test_negative_weights_of_a_negative_sum_are_rejected():
-    with pytest.raises(ValueError, match="weights"):
-        custom([-1, -1], [[0, 0], [1, 1]], [UNIT, UNIT])
 
 
 def test_the_old_name_of_the_truths_warns_and_has_the_same_functions(monkeypatch):

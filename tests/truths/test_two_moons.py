@@ -14,7 +14,6 @@ from scipy import integrate
 
 from flows import truths
 from flows.core.checkpoint import CheckpointError
-from flows.core.truth import entropy
 from flows.saving import load
 from flows.truths.two_moons import TwoMoons, arc
 from tools import table
@@ -71,15 +70,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     clone = make_clone(tmp_path_factory.mktemp("moons"), params)
     run_models(clone, MODELS)
     return clone.folder
-
-
-@pytest.mark.slow
-def test_the_target_is_written_by_its_name_and_its_settings(run: Path):
-    content = json.loads((run / "data/target.json").read_text())
-    assert content["name"] == "two_moons"
-    assert content["settings"] == {"noise": 0.1}
-    nats, error = entropy(MOONS, 20_000, np.random.default_rng(0))
-    assert content["entropy"] == pytest.approx(nats, abs=5 * error)
 
 
 def headline(folder: Path, name: str) -> dict[str, Any]:
