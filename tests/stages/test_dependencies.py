@@ -5,12 +5,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from copy import deepcopy
-from pathlib import Path
 
 import grimp
 import pytest
@@ -79,48 +75,3 @@ def test_the_deps_of_a_stage_are_the_files_that_it_imports(name: str) -> None:
     covered = {dep: {file for file in files if f"{file}/".startswith(f"{dep}/")} for dep in deps}
     assert sorted(files - set().union(*covered.values())) == [], "not among the deps"
     assert [dep for dep in deps if not covered[dep]] == [], "among the deps, but never executed"
-
-
-def test_each_file_of_flows_is_in_the_import_graph() -> None:
-    files = {str(file.relative_to(ROOT)) for file in ROOT.glob("flows/**/*.py")}
-    assert files <= {file_of(module) for module in IMPORTS.modules}
-
-
-WITHOUT_TORCH = """
-import sys
-import numpy as np
-from common import storage
-from stages import generate, prepare, rank
-from stages.pipeline import files, schema
-
-generate.main()
-prepare.main()
-for seed, name in enumerate([*schema.load().models, *schema.TABLE_REFERENCES]):
-    scores = np.random.default_rng(seed).standard_normal(20)
-    storage.write_npz(files.plot_data(name), {rank.KEY: scores})
-rank.main()
-print({"torch", "sklearn", "matplotlib"} & set(sys.modules))
-"""
-
-
-@pytest.mark.slow
-def test_light_stages_do_not_import_torch(tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text(text("params.yaml"), encoding="utf-8")
-    printed = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        check=True,
-        text=True,
-    )
-    assert printed.stdout.splitlines()[-1] == "set()"
-
-
-@pytest.mark.slow
-def test_a_training_stage_starts_without_libraries_that_it_does_not_use() -> None:
-    code = "import sys, stages.train; print({'scipy.stats', 'scipy.optimize'} & set(sys.modules))"
-    printed = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, text=True
-    )
-    assert printed.stdout == "set()\n"

@@ -6,35 +6,22 @@ The tests do small runs in one process, and try each kind of invalid input.
 from __future__ import annotations
 
 import json
-import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
-from helpers import error_message, field
-from pipeline import REFERENCES, TINY, Clone, make_clone, run_models, tiny_settings
+from helpers import error_message
+from pipeline import REFERENCES, Clone, make_clone, run_models, tiny_settings
 
-import flows
 from common import storage
-from flows import Problem
-from flows.evaluation.report import evaluate
 from flows.evaluation.statistics import mean_ci95
-from flows.mixtures.fitting import fit_gaussian
 from flows.tables import files as table
-from flows.tables.column_maps import ColumnMaps
-from stages import generate, prepare, rank
+from stages import generate, rank
 from stages.pipeline import files
-from stages.pipeline.preparation import from_real, scorable
-from stages.pipeline.schema import Evaluate
-from tools import compare
-from tools import table as results
 
 KINDS = {"income": "positive", "share": "interval:0:1", "children": "integer"}
-one_gaussian = partial(fit_gaussian, correlated=True)
 MODELS = ("realnvp", "gan")  # a GAN has no density
 
 
@@ -185,40 +172,6 @@ def test_only_training_rows_are_dequantised(
         assert 0.4 < off[:, 5].max() < 0.5  # scored categories are dequantised, too
 
 
-def test_samples_are_compared_with_dequantised_labels_of_the_test_rows():
-    columns = [field("x"), field("ward", "category", step=1.0, labels=("east", "west"))]
-    rng = np.random.default_rng(0)
-    rows = np.stack([rng.normal(size=80), rng.integers(0, 2, 80)], axis=1)
-    spread = from_real(columns, scorable(columns, rows, 0), whole=True)
-    model = flows.GaussianMixture.fit(one_gaussian, spread, ColumnMaps(columns))
-    few = Evaluate.model_validate(yaml.safe_load(TINY)["evaluate"])
-    found, expected = (
-        evaluate(
-            model, Problem(spread[20:], test[:20], None, ColumnMaps(columns)), few, name="gaussian"
-        ).members
-        for test in (spread, rows)
-    )
-    assert found["precision"] == expected["precision"]
-    assert found["c2st_auc"] == expected["c2st_auc"]
-
-
-def test_the_table_of_results_and_compare_support_tables(
-    of_a_table: tuple[Clone, str], monkeypatch: pytest.MonkeyPatch
-):
-    clone, _ = of_a_table
-    monkeypatch.chdir(clone.folder)
-    head, _, *rows = results.table().splitlines()
-    assert len(rows) == len(REFERENCES) + len(MODELS)  # without the truth
-    realnvp = rows[-2]
-    assert "gain of the ensemble over " in head
-    assert "KL" not in head
-    assert "\u00b1" in realnvp.split("|")[3]
-    clone.commit("Results")
-    a, b = compare.read("main"), compare.read("main")
-    said = "\n".join(compare.report(a, b, compare.numbers(a, b)))
-    assert "Models with the same numbers for each member: independent Gaussians, " in said
-
-
 def test_kl_is_exact_in_more_dimensions(of_many_dimensions: Clone):
     for name in ("realnvp", *REFERENCES, "truth"):
         assert headline(of_many_dimensions, name)["kl"] is not None
@@ -247,103 +200,23 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return files.SOURCE / "people.csv"
 
 
-def refused(**data: Any) -> str:
-    """Return the error line of `generate`; check that nothing is written."""
+@pytest.mark.parametrize(
+    ("rows", "data", "words"),
+    [
+        (50, {"columns": {"childern": "integer"}}, "params.yaml: data.columns.childern"),
+        (50, {"columns": {"share": "interval:0:0.5"}}, "data/source/people.csv: column share"),
+        (50, {"missing": "ignore"}, "params.yaml: data.missing = 'ignore': must be 'stop' or"),
+        (40, {}, "prepare.test_fraction = 0.2"),
+    ],
+)
+def test_an_invalid_table_gives_a_one_line_error_and_writes_nothing(
+    source: Path, rows: int, data: dict[str, Any], words: str
+):
+    people(50).head(rows).to_csv(source, index=False)
     Path("params.yaml").write_text(tiny_settings(MODELS, target="table", **data), encoding="utf-8")
-    text = error_message(generate.main)
+    assert words in error_message(generate.main)
     assert not files.RAW.exists()
     assert not files.TARGET.exists()
-    return text
-
-
-def same(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame
-
-
-SOURCE = "data/source/people.csv"
-WRONG: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
-    "missing": (
-        lambda frame: frame.assign(income=frame["income"].mask(frame.index == 6)),
-        {},
-        [SOURCE, "column income", "row 7", "drop"],
-    ),
-    "unknown": (
-        same,
-        {"columns": {"childern": "integer"}},
-        ["params.yaml: data.columns.childern", "people.csv", "income, share, children"],
-    ),
-    "outside": (same, {"columns": {"share": "interval:0:0.5"}}, [SOURCE, "column share", "row "]),
-    "no kind": (
-        same,
-        {"columns": {"share": "whole"}},
-        ["params.yaml: data.columns", "share", "'whole'", "interval:LOW:HIGH"],
-    ),
-    "no such way": (
-        same,
-        {"missing": "ignore"},
-        ["params.yaml: data.missing", "'ignore'", "'stop' or 'drop'"],
-    ),
-    "few test rows": (
-        lambda frame: frame.head(40),
-        {},
-        ["prepare.test_fraction = 0.2", "8 test rows of 40"],
-    ),
-}
-
-
-@pytest.mark.parametrize("wrong", WRONG)
-def test_an_invalid_table_gives_a_one_line_error_and_writes_nothing(source: Path, wrong: str):
-    change, data, words = WRONG[wrong]
-    change(people(50)).to_csv(source, index=False)
-    text = refused(**data)
-    assert [word for word in words if word not in text] == [], text
-
-
-def test_prepared_rows_map_back_to_the_files_of_prepare(
-    source: Path,
-):
-    people().to_csv(source, index=False)
-    Path("params.yaml").write_text(tiny_settings(MODELS, target="table"), encoding="utf-8")
-    generate.main()
-    prepare.main()
-    problem = files.read_prepared().problem
-    _, scaler = files.read_scaler()
-    real = problem.to_real.map_rows(problem.train[:, None])[:, 0]
-    np.testing.assert_allclose(scaler.scale(real), storage.read_npy(files.TRAIN), rtol=0, atol=1e-6)
-    model = flows.GaussianMixture.fit(one_gaussian, problem.train, problem.to_real)
-    assert model.preprocessing is not None
-    found = model.preprocessing.standardize.scaler
-    np.testing.assert_allclose(found.mean[0], scaler.mean, rtol=1e-9)
-    np.testing.assert_allclose(found.deviation[0], scaler.deviation, rtol=1e-6)
-
-
-def test_settings_for_many_rows_work_for_few_rows(source: Path):
-    """A table may have fewer rows than ``batch_size``, or than ``max_components``."""
-    people(60).to_csv(source, index=False)
-    content = yaml.safe_load(tiny_settings(MODELS, target="table"))
-    content["train"]["batch_size"], content["references"]["gmm"]["max_components"] = 256, 30
-    Path("params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-    generate.main()
-    prepare.main()
-    assert files.read_prepared().problem.train.shape == (48, 6)
-
-
-@pytest.mark.slow
-def test_a_rejected_table_deletes_no_tracked_file(of_a_table: tuple[Clone, str]):
-    clone, _ = of_a_table
-    clone.commit("Results")
-    headlines = clone.contents("metrics")
-    place = clone.folder / "data/source/another.csv"
-    place.write_text("x\n1\n")
-    (clone.folder / "metrics/ranking.json").unlink()  # as DVC does before a stage
-    done = clone.run(sys.executable, "-m", "stages.generate", check=False)
-    place.unlink()
-    assert done.returncode == 1
-    assert done.stderr == (
-        "generate: data/source/: must hold one CSV or Parquet file, as data.target is table; "
-        "it holds another.csv, people.parquet\n"
-    )
-    assert clone.contents("metrics") == headlines
 
 
 # Ranking

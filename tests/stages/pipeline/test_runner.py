@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from pipeline import ROOT, TINY
+from pipeline import TINY
 
 from flows.core.errors import UserError
 from stages import evaluate, prepare, reference, train
@@ -20,11 +17,6 @@ def written(folder: Path, text: str) -> Path:
     path = folder / "params.yaml"
     path.write_text(text, encoding="utf-8")
     return path
-
-
-def edited(old: str, new: str) -> str:
-    assert old in TINY, old
-    return TINY.replace(old, new, 1)
 
 
 ODD = "figures/a plot;\n\u00e9.png"  # the name of a file, with unusual characters
@@ -63,30 +55,6 @@ def test_too_few_or_too_many_arguments_show_the_usage(stage, words: list[str], u
         runner.run(stage.main, [stage.__file__, *words])
 
 
-@pytest.mark.slow
-def test_a_stage_that_rejects_its_settings_restores_the_files_that_dvc_removed(tmp_path: Path):
-    """DVC removes the outputs of a stage before the stage starts. Existing files are kept."""
-    written(tmp_path, edited("members: 3", "members: 0"))
-    for name in ("vae.json", "gan.json"):
-        (tmp_path / "metrics").mkdir(exist_ok=True)
-        (tmp_path / "metrics" / name).write_text("committed", encoding="utf-8")
-    command.git("init", "--quiet", cwd=tmp_path)
-    command.git("add", "--all", cwd=tmp_path)
-    (tmp_path / "metrics/vae.json").unlink()
-    (tmp_path / "metrics/gan.json").write_text("new", encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
-    words = [sys.executable, "-m", "stages.evaluate", "vae"]
-    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.count("\n") == 1
-    assert "train.members = 0" in done.stderr
-    assert command.git("status", "--porcelain", cwd=tmp_path).splitlines() == [
-        "AM metrics/gan.json",
-        "A  metrics/vae.json",
-        "A  params.yaml",
-    ]
-
-
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A Git repository with files in several folders; the test runs in it."""
@@ -113,25 +81,6 @@ def test_deleted_files_are_restored_and_changed_files_are_kept(checkout: Path) -
         ODD: "committed",
     }
     assert not Path("notes.txt").exists()  # stages do not write to its folder
-
-
-def test_a_file_that_is_written_after_git_listed_it_is_kept(
-    checkout: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    git, place = runner.git, Path("metrics/vae.json")
-
-    def late(*words: str, given: bytes = b"") -> bytes:
-        listed = git(*words, given=given)
-        if words[0] == "ls-files":
-            place.write_text("changed", encoding="utf-8")
-        return listed
-
-    place.unlink()
-    Path("metrics/gan.json").unlink()
-    monkeypatch.setattr(runner, "git", late)
-    runner.restore()
-    assert place.read_text(encoding="utf-8") == "changed"
-    assert Path("metrics/gan.json").exists()
 
 
 @pytest.mark.parametrize("installed", [True, False])

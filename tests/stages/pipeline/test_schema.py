@@ -52,47 +52,22 @@ SECTIONS = "data, prepare, train, models, references, evaluate"
     [
         ("data:\n", "dta: 3\ndata:\n", ["dta", SECTIONS]),
         ("  epochs: 4", "  epoch: 4", ["train.epoch is not a known key", "epochs"]),
-        ("    couplings: 2", "    layers: 3", ["models.realnvp.layers", "couplings"]),
-        ("    draws: 3", "    draw: 3", ["references.truth.draw ", "draws"]),
         ("  epochs: 4\n", "", ["train.epochs", "missing"]),
         ("members: 3", "members: 0", ["train.members = 0", "greater than or equal to 1"]),
         ("noise: auto", "noise: -0.1", ["train.noise = -0.1", "auto"]),
-        ("noise: auto", "noise: lots", ["train.noise = 'lots'", "number", "auto"]),
         ("recipe: fixed", "recipe: best", ["train.recipe = 'best'", "'fixed'", "'auto'"]),
-        ("fraction: 0.2", "fraction: 0.0", ["prepare.test_fraction = 0.0", "greater than 0"]),
-        ("fraction: 0.2", "fraction: 1.0", ["prepare.test_fraction = 1.0", "less than 1"]),
         ("fraction: 0.2", "fraction: 0.01", ["prepare.test_fraction = 0.01", "at least 10"]),
         ("batch_size: 64", "batch_size: 161", ["train.batch_size = 161", "at most 160"]),
-        ("    bins: 8", "    batch_size: 161", ["models.realnvp.batch_size = 161", "160"]),
         ("rate: 0.005", "rate: 1e3x", ["train.learning_rate = '1e3x'", "number"]),
         ("epochs: 4", "epochs: 1e3", ["train.epochs = 1000.0", "integer"]),
-        ("epochs: 4", "epochs: '4'", ["train.epochs = '4'", "integer"]),
-        ("epochs: 4", "epochs: true", ["train.epochs = True", "integer"]),
-        ("epochs: 4", "epochs:", ["train.epochs = None", "integer"]),
         ("clip: 1.0", "clip: .inf", ["train.clip = inf", "finite"]),
-        ("factor: 1.5", "factor: .nan", ["train.noise_factor = nan", "finite"]),
-        ("  seed: 0", "  seed: -1", ["data.seed = -1", "greater than or equal to 0"]),
         ("target: ring", "target: moons", ["data.target = 'moons'", *truths.names(), "table"]),
         ("target: ring", "target: custom", ["data.custom", "[]", "at least one component"]),
         ("  realnvp:\n", "  nobody:\n", ["models.nobody", "flows/models/", *registry.names()]),
-        ("couplings: 2", "couplings: 0", ["models.", ".couplings = 0", "or equal to 2"]),
-        ("transform: affine", "transform: cubic", ["realnvp.transform = 'cubic'", "'spline'"]),
-        ("folds: 3", "folds: 1", ["references.gmm.folds = 1", "greater than or equal to 2"]),
-        ("    folds: 3", "    folds: 161", ["references.gmm.folds = 161", "at most 160"]),
-        (
-            "components: 9",
-            "components: 107",
-            ["references.gmm.max_components = 107", "at most 106"],
-        ),
         ("neighbours: 5", "neighbours: 40", ["evaluate.neighbours = 40", "at most 39"]),
-        ("  samples: 500", "  samples: 39", ["evaluate.samples = 39", "or equal to 100"]),
         ("fresh: 2000", "fresh: 499", ["evaluate.fresh = 499", "at least 500"]),
         ("data:\n", "data: [1, 2\n", ["not valid YAML"]),
-        (
-            "  epochs: 4\n",
-            "  epochs: 4\n  epochs: 5\n",
-            ["not valid YAML", 'duplicate key "epochs"'],
-        ),
+        ("  epochs: 4\n", "  epochs: 4\n  epochs: 5\n", ['duplicate key "epochs"']),
     ],
 )
 def test_invalid_settings_give_one_line(tmp_path: Path, old: str, new: str, words: list[str]):
@@ -106,13 +81,9 @@ UNIT = [[1.0, 0.0], [0.0, 1.0]]
 @pytest.mark.parametrize(
     ("component", "words"),
     [
-        ({"wait": 1.0}, ["data.custom.0.wait", "weight"]),
         ({"weight": -1.0}, ["data.custom.0.weight = -1.0", "greater than 0"]),
-        ({"mean": []}, ["data.custom.0.mean = []", "at least 1"]),
         ({"mean": [0.0, 0.0, 0.0]}, ["mean of 3 numbers and a covariance of 3 x 3"]),
         ({"covariance": [[1.0, 2.0], [2.0, 1.0]]}, ["[2.0, 1.0]]", "positive definite"]),
-        ({"covariance": [[1.0, 0.5], [0.0, 1.0]]}, ["[[1.0, 0.5]", "symmetric"]),
-        ({"covariance": [[1.0, 0.5]]}, ["[[1.0, 0.5]]", "covariance of 2 x 2"]),
     ],
 )
 def test_an_invalid_component_gives_one_line(
@@ -128,11 +99,8 @@ def test_an_invalid_component_gives_one_line(
     ("text", "words"),
     [
         (b"", "data is missing"),
-        (b"# nothing\n", "data is missing"),
         (b"- 1\n- 2\n", SECTIONS),
-        (b"train\n", SECTIONS),
         (b"\xff\xfe\x00data", "not valid YAML"),
-        (changed(models={}).encode(), "models: "),
         (changed(models={"vae": [8]}).encode(), "models.vae = [8]: "),
         (changed(data={"samples": 2000}, evaluate={"samples": 399}).encode(), "at least 400"),
     ],
@@ -143,10 +111,6 @@ def test_a_file_without_settings_gives_one_line_with_the_required_content(
     path = tmp_path / "params.yaml"
     path.write_bytes(text)
     assert words in message(path)
-
-
-def test_a_missing_file_is_named(tmp_path: Path):
-    assert "No such file" in message(tmp_path / "params.yaml")
 
 
 # Reading
@@ -173,12 +137,6 @@ def test_a_model_with_an_empty_section_has_the_default_settings(
         context = 1 if name == "conditional" else 0
         built = flows.build(params.architecture(name), shape, context=context)
         assert built.description["settings"] == registry.find(name)().model_dump()
-
-
-def test_every_target_is_allowed_in_the_settings(tmp_path: Path):
-    for name in {*truths.names(), "table"} - {"custom"}:
-        data = load(written(tmp_path, edited("target: ring", f"target: {name}"))).data
-        assert (data.make_truth() is None) == (name == "table")
 
 
 @pytest.mark.parametrize(
