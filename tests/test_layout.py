@@ -8,20 +8,8 @@ from pipeline import ROOT
 
 TESTS = Path(__file__).parent
 FILES = sorted(path.relative_to(TESTS) for path in TESTS.rglob("test_*.py"))
-# The packages beside flows, whose tests are named after what they test; and published results
+# Packages beside flows, whose tests have the names of what they test, like files at the top
 OTHERS = {"benchmarks", "common", "stages", "studies", "tools", "published"}
-# What files at the top test, which is no module of flows
-TOP = {
-    "test_documents.py": "the documents",
-    "test_extending.py": "the model of docs/extending.md",
-    "test_layout.py": "the tests themselves",
-    "test_main.py": "flows/__main__.py",
-    "test_new_kind.py": "the kind of docs/extending.md",
-    "test_new_question.py": "the question of docs/extending.md",
-    "test_package.py": "the wheel",
-    "test_require.py": "constraints in fits, files and all questions",
-    "test_types.py": "the exports of flows/__init__.py",
-}
 
 
 def mirrors(path: Path) -> bool:
@@ -31,10 +19,5 @@ def mirrors(path: Path) -> bool:
 
 
 def test_a_test_file_has_the_name_of_a_module_or_of_its_package():
-    others = OTHERS | TOP.keys()
-    assert [str(path) for path in FILES if path.parts[0] not in others and not mirrors(path)] == []
-
-
-def test_files_and_folders_that_mirror_no_module_exist():
-    assert [name for name in TOP if not (TESTS / name).is_file()] == []
-    assert [name for name in OTHERS if not (TESTS / name).is_dir()] == []
+    own = [path for path in FILES if path.parts[0] not in OTHERS and len(path.parts) > 1]
+    assert [str(path) for path in own if not mirrors(path)] == []

@@ -6,8 +6,6 @@ import re
 import sys
 import types
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -17,7 +15,6 @@ from pipeline import text
 import flows
 from flows.__main__ import main
 from flows.tables.field import Field
-from flows.tables.kinds import Category
 from flows.tables.notices import TableError
 
 (CODE,) = re.findall(
@@ -90,13 +87,6 @@ def test_conditions_events_and_predictions_take_percentages(density):
     assert predicted["mean"].between(0, 100).all()
 
 
-def test_gaps_are_imputed_as_percentages(density):
-    gaps = table(3).assign(share=["40%", None, None])
-    filled = density.impute(gaps).share
-    assert filled[0] == "40%"
-    assert filled.str.fullmatch(r"\d+%").all()
-
-
 def test_pictures_show_percentages(density):
     figure = density.plot(table(), row=3)
     assert any("%" in axis.get_title() for axis in figure.axes)
@@ -109,22 +99,3 @@ def test_the_command_line_knows_the_kind(tmp_path, capsys):
     assert "share  percentage" in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"date or percentage$"):
         Field.parse("share", "percent")
-
-
-def test_a_kind_that_is_named_only_does_not_choose():
-    @dataclass(frozen=True)
-    class Label(Category):
-        kind: ClassVar[str] = "label"
-
-    try:
-        found = flows.inspect(table().assign(town=["a", "b"] * 60))
-    finally:
-        del Field.kinds["label"]
-    assert found.kind["town"] == "category"
-
-
-def test_a_kind_is_not_asked_about_a_column_without_values():
-    rows = table().assign(
-        only=[None] * 60 + ["45%"] * 60, y=[1.5, 2.5, 4.0, 3.0] * 15 + [None] * 60
-    )
-    assert "percentages" not in flows.inspect(rows, target="y").notice["only"]

@@ -26,7 +26,6 @@ from flows.density.collector import Collector
 from flows.density.conditions import conditions
 from flows.density.question import Answer
 from flows.mixtures.mixture import Mixture
-from flows.tables.notices import TableError
 
 NAME = "flows.density.questions.exceedance"
 BLOCKS: dict[str, str] = dict(
@@ -113,11 +112,6 @@ def asked(question: Any, density: flows.Density, rows: Any) -> Answer:
     return Answer.joined([answer for _, answer in run(question, density._array, rows, Collector())])
 
 
-def test_the_page_has_a_file_two_entries_and_two_sessions() -> None:
-    files = {f"flows/command_line/{name}.py" for name in ("parser", "verbs")}
-    assert BLOCKS.keys() == {f"{NAME.replace('.', '/')}.py", "in Python", "in the shell", *files}
-
-
 def test_the_python_and_the_command_of_the_page_give_the_shown_outputs(copy: Path) -> None:
     command, _, shown = BLOCKS["in the shell"].partition("\n")
     dollar, *words = shlex.split(command)
@@ -150,17 +144,6 @@ def test_the_answer_is_the_closed_form_for_known_and_drawn_values(exceedance, ga
         assert above == pytest.approx(expected, abs=0.02 + error)
 
 
-def test_the_answer_is_the_probability_of_the_event(exceedance, density) -> None:
-    frame = table()[:8]
-    for name, threshold, low in (("age", 60, 61), ("pressure", 110.0, 110.0)):
-        (other,) = {"age", "pressure"} - {name}
-        found = density.ask(exceedance(name, threshold), frame)
-        assert list(found) == ["age", "pressure", "above"]
-        for value, above in zip(frame[other], found["above"], strict=True):
-            event = density.probability({name: (low, None)}, given={other: value})
-            assert above == pytest.approx(event.probability, abs=0.02 + 3 * event.integration_error)
-
-
 def test_conditions_are_ranges_too(exceedance, density) -> None:
     question, given = exceedance("age", 60), {"pressure": (110, None)}
     event = density.probability({"age": (61, None)}, given=given)
@@ -177,35 +160,6 @@ def test_conditions_are_ranges_too(exceedance, density) -> None:
         density.ask(question, given={"age": 70})
 
 
-def test_answers_do_not_depend_on_pieces(exceedance, gaussian) -> None:
-    density, covariance = gaussian
-    rows = np.random.default_rng(1).multivariate_normal(np.zeros(3), covariance, size=9)
-    rows[::2, 1] = np.nan  # drawn
-    frame, question = pd.DataFrame(rows, columns=["x0", "x1", "x2"]), exceedance("x0", 0.5)
-    whole = asked(question, density, [frame])
-    parts = asked(question, density, [frame[:2], frame[2:3], frame[3:]])
-    np.testing.assert_array_equal(parts["above"], whole["above"])
-    np.testing.assert_array_equal(parts.effective, whole.effective)
-
-
-def test_other_columns_are_found_by_name_and_notices_name_far_values(
-    exceedance, density, capsys
-) -> None:
-    frame, question = table()[:5], exceedance("age", 60)
-    expected = density.ask(question, frame)["above"]
-    others = frame[["pressure"]].assign(note="x")
-    capsys.readouterr()
-    found = density.ask(question, others)
-    assert list(found) == ["pressure", "note", "above"]
-    pd.testing.assert_series_equal(found["above"], expected)
-    assert capsys.readouterr().err == ""
-    density.ask(question, frame.assign(pressure=1e4))
-    assert "column pressure is given as 10000 and 4 more, far outside" in (
-        said := capsys.readouterr().err
-    )
-    assert said.endswith("the probabilities extrapolate\n")
-
-
 def test_a_density_of_a_target_answers_about_its_target_alone(exceedance, of_target) -> None:
     frame = table()[:3]
     found = of_target.ask(exceedance("pressure", 110.0), frame)["above"]
@@ -216,12 +170,3 @@ def test_a_density_of_a_target_answers_about_its_target_alone(exceedance, of_tar
     for how in ({"frame": frame}, {"given": {"pressure": (110, None)}}):
         with pytest.raises(UserError, match=message):
             of_target.ask(exceedance("age", 60), **how)
-
-
-def test_wrong_columns_are_refused(exceedance, density) -> None:
-    with pytest.raises(TableError, match=r"there is no column weight"):
-        density.ask(exceedance("weight", 60), table())
-    labels = pd.DataFrame({"ward": ["a", "b"] * 20, "x": np.random.default_rng(0).normal(size=40)})
-    of_labels = flows.fit(labels, members=2, settings={"recipe": "fixed", "epochs": 2})
-    with pytest.raises(UserError, match=r"^column ward has labels, which exceed no threshold$"):
-        of_labels.ask(exceedance("ward", 1), labels)
