@@ -22,6 +22,7 @@ from helpers import SHORT, changed
 
 import flows
 from flows.__main__ import main
+from flows.core import progress
 from flows.core.arrays import rounded
 from flows.density import asking
 from flows.density.asking import run
@@ -44,8 +45,9 @@ ROWS = 15  # that are asked about
 
 @pytest.fixture(scope="module")
 def small_blocks() -> Iterator[None]:
-    """Read 7 rows, convert 6 rows and ask about 4 rows at a time."""
-    with changed({files: {"ROWS_PER_PIECE": 7}, asking: {"PIECE": 6, "BLOCK": 4}}):
+    """Read 7 rows, convert 6 rows and ask about 4 rows at a time; announce no expected time."""
+    pieces = {files: {"ROWS_PER_PIECE": 7}, asking: {"PIECE": 6, "BLOCK": 4}}
+    with changed({**pieces, progress: {"SHORT": np.inf}}):
         yield
 
 

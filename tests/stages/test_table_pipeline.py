@@ -205,7 +205,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         (50, {"columns": {"childern": "integer"}}, "params.yaml: data.columns.childern"),
         (50, {"columns": {"share": "interval:0:0.5"}}, "data/source/people.csv: column share"),
-        (50, {"missing": "ignore"}, "params.yaml: data.missing = 'ignore': must be 'stop' or"),
+        (50, {"missing": "ignore"}, "params.yaml: data.missing = 'ignore': "),
         (40, {}, "prepare.test_fraction = 0.2"),
     ],
 )

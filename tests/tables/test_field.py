@@ -55,6 +55,9 @@ def test_only_categories_are_stored_with_labels():
         "interval:0:inf",
         "interval:a:b",
         "integer:0",
+        "integer::",
+        "integer:1.5:",
+        "count:1:",
     ],
 )
 def test_an_invalid_kind_gives_a_one_line_error_with_the_column(word):
