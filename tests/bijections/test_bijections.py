@@ -262,3 +262,9 @@ def test_a_spline_with_extreme_parameters_is_invertible(name):
     assert forward.isfinite().all()
     assert inverse.isfinite().all()
     assert_close(back, x, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("part", [{"swap": True, "kept": 1}, {"changed": 1}])
+def test_contradictory_parts_of_a_coupling_are_rejected(part):
+    with pytest.raises(ValueError, match=r"swap = .*, kept = .*, changed = "):
+        AffineCoupling(3, 8, streams(1, MEMBERS), **part)

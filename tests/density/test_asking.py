@@ -316,6 +316,7 @@ CASES: dict[Callable[[], Table], dict[str, Case]] = {
         "score": SCORE,
         "complete": about(lambda rows: rows.drop(columns=["cost", "state"]), COMPLETE),
         "impute": about(known_contexts, IMPUTE),
+        "impute draws": about(known_contexts, DRAWS),
         "predict": predict("cost"),
         "predict all": predict(),
         "predict given": predict_given("state", "--given age=50..60", age=(50, 60)),

@@ -94,6 +94,7 @@ def test_a_fitted_estimator_can_be_pickled_and_its_density_saved(tmp_path: Path)
     [
         ({"recipe": "auto"}, "^epochs: the automatic recipe does not use it; recipe=fixed uses it"),
         ({"settings": {"epochs": 9}}, r"^settings: epochs .*; write DensityEstimator\(epochs=9\)$"),
+        ({"model": "nfs"}, "^'nfs' is not a model of tables; these are: "),
         ({"group": "visits"}, "^group = 'visits': only the automatic recipe keeps groups"),
     ],
 )

@@ -370,3 +370,11 @@ def test_a_density_that_was_assembled_by_hand_is_not_drawn():
     flow = flows.Flow(flows.StandardNormal(3, (2,)), [ActNorm(2, 3)])
     with pytest.raises(UserError, match="the density is a reference; only models can be drawn"):
         flows.Density(flow).plot(np.zeros((5, 2)))
+
+
+def test_a_spike_above_the_scale_is_named_in_the_title():
+    whole = scene()
+    spiky = whole.histories["flow"].copy()
+    spiky.loc[12, "train_nll"] = 1111.6
+    spiky = replace(whole, histories={**whole.histories, "flow": spiky})
+    assert "up to 1,112 (train, epoch 130)" in words("training.png", spiky)

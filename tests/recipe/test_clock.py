@@ -178,3 +178,14 @@ def test_the_command_line_takes_a_limit_and_cuts(tmp_path: Path, capsys):
 def test_wrong_limits_are_errors(minutes: Any, settings: dict[str, Any], message: str):
     with pytest.raises(ValueError, match=message):
         flows.fit(parabola(60), minutes=minutes, settings=settings)
+
+
+def test_time_is_reserved_for_the_scores_of_a_target_only_if_the_target_is_rounded(
+    clock: list[float],
+):
+    options = {"target": "y", "members": 1, "minutes": 3 / 60, "settings": {"hidden": 4}}
+    rounded, exact = (
+        flows.fit(parabola(60).round({"y": decimals}), **options).record for decimals in (1, 9)
+    )
+    assert rounded.cuts["rounds"][0] < exact.cuts["rounds"][0]
+    assert "rescored" not in exact.cuts

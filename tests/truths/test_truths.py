@@ -70,3 +70,8 @@ def test_the_old_name_of_the_truths_warns_and_has_the_same_functions(monkeypatch
         import flows.targets
     assert flows.targets.make is truths.make
     assert importlib.import_module("flows.targets.ring").make().means.shape == (8, 2)
+
+
+def test_negative_weights_of_a_negative_sum_are_rejected():
+    with pytest.raises(ValueError, match="weights"):
+        custom([-1, -1], [[0, 0], [1, 1]], [np.eye(2), np.eye(2)])
