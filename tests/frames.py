@@ -138,15 +138,13 @@ def rows_of(*columns: Any, n: int = 100) -> np.ndarray:
     return np.stack([made[c]() if isinstance(c, str) else c for c in columns], axis=1)
 
 
-def amounts(rows, zeros, step, seed=0, *, signs=False):
+def amounts(rows, zeros, step, seed=0):
     """Return a table of amounts, of which a share are ``zeros``, and of a related column."""
     r = np.random.default_rng(seed)
     decimals = {1: 0, 0.1: 1, 0.01: 2}[step]
     is_zero, other = r.random(rows) < zeros, r.normal(size=rows)
     paid = np.exp(r.normal(4, 1, rows) + 0.3 * other)
     paid = np.maximum(np.round(paid, decimals), step)
-    if signs:
-        paid *= r.choice([-1, 1], rows)
     return pd.DataFrame({"paid": np.where(is_zero, 0.0, paid), "other": other})
 
 

@@ -106,13 +106,6 @@ def test_a_rounded_column_gets_its_step_and_a_notice_with_advice(start, step, sa
     assert notice.endswith(said)
 
 
-def test_a_column_with_many_zeros_gets_a_notice():
-    x = rows_of("normal")[:, 0]
-    (column,), (notice,) = checked([field("rain")], rows_of(np.where(x < 0, 0, x)))
-    assert 0 < column.step < 1
-    assert "distinct values" in notice
-
-
 def test_constant_and_duplicate_categories_are_rejected():
     one = field("ward", "category", step=1.0, labels=("east",))
     message = error([field("a"), one], rows_of("normal", np.zeros(ROWS)))
