@@ -16,6 +16,7 @@ import yaml
 from dvc.utils.hydra import apply_overrides
 from pipeline import ROOT, text
 
+import flows
 from common.settings import read_yaml
 from stages.pipeline import schema
 
