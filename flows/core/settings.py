@@ -78,6 +78,8 @@ class Recipe(Section):
         completed_rows: completions of all rows of a fold together, at most.
         piece_rows: rows that are preprocessed and scored at a time, to bound the memory.
         rescored_rows: training rows that are scored like new rows, at most.
+        process_rows: rows of a table whose target gets Gaussian processes, at most.
+        process_points: inducing points of a Gaussian process, at most.
     """
 
     train_rows: Count = 50_000
@@ -109,6 +111,8 @@ class Recipe(Section):
     completed_rows: Count = 16_000
     piece_rows: Count = 10_000
     rescored_rows: Count = 2_000
+    process_rows: Count = 2_000
+    process_points: Count = 200
 
     def completions(self, rows: int) -> int:
         """Return the number of completions of each of ``rows`` rows with gaps."""

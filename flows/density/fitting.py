@@ -113,6 +113,12 @@ def fit(
     )
 
 
+_WITHOUT_PROCESSES = (
+    "the table has {:,} rows; Gaussian processes of the target are fitted to at most {:,} rows, so "
+    "this fit has none"
+)
+
+
 def fit_table(
     read: Callable[[], Table],
     model: str | Architecture | None,
@@ -133,8 +139,10 @@ def fit_table(
     fields, copies = schema.fields, sample.copies if sample.is_weighted else None
     values = sample.values
     asked.check_batch_size(len(values))
-    on_notices(notices)
     context = len(fields) - sample.target_count if sample.target_count else 0
+    if asked.learns and context and len(values) > recipe.process_rows:
+        notices = [*notices, Notice(_WITHOUT_PROCESSES.format(len(values), recipe.process_rows))]
+    on_notices(notices)
     labels = 0 if context else sum(bool(field.labels) for field in fields)
     places = list(range(len(fields)))
     if labels:  # come first

@@ -176,7 +176,7 @@ class Flow(DensityPopulation):
         given = self.joined(middle, context)
         noise = self.points(noise)
         shape = torch.broadcast_shapes(noise.shape[:-2], given.shape[:-2])
-        of_context = self.preprocess(given).z[:, : self.context]
+        of_context = self.preprocessing.context_of(self.features_first(given))
         of_context = of_context.movedim(-1, 0).reshape(*given.shape[:-2], self.members, -1)
         parts = [
             each.to(self.dtype).expand(*shape, self.members, -1).reshape(-1, self.members, n)

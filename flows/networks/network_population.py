@@ -68,8 +68,8 @@ class NetworkPopulation(Population, ABC):
         return self.weights
 
     def forget_automatic(self) -> None:
-        """Remove the margins, the whitening and the stacking weights of the automatic recipe."""
-        self.preprocessing.remove_margins_and_whitening()
+        """Remove the preprocessing and the stacking weights of the automatic recipe."""
+        self.preprocessing.remove_automatic()
         self.weights.fill_(1 / self.members)
 
     # Internal methods: preprocessed points, features first

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from flows.bijections import Bijection, Margins, Standardize, Whiten
+from flows.bijections import Bijection, Margins, Process, Standardize, Whiten
 from flows.bijections.chain import compose
 from flows.core.arrays import Array, Shape, as_points, as_rows
 from flows.core.scaler import Scaler
@@ -17,12 +17,14 @@ from flows.networks.to_real import ToReal
 
 
 class Preprocessing(Bijection):
-    """A composition of up to four maps, in double precision::
+    """A composition of up to five maps, in double precision::
 
         to_real       maps the user's values to the real line; the identity for real numbers
         standardize   is the scaler of the training rows
         margins       makes every column approximately normal (automatic recipe)
         whiten        removes correlations                    (automatic recipe)
+        processes     remove the mean and the scale of each feature after the context, given the
+                      features before it                      (automatic recipe)
 
     With a ``context``, log-determinants are of the last features given the first ``context``
     features: the maps are triangular, so these are the log-determinants of the last features alone.
@@ -53,12 +55,19 @@ class Preprocessing(Bijection):
         self.is_scaler_fixed = False
         self.margins: Margins | None = None
         self.whiten: Whiten | None = None
+        self._processes = nn.ModuleList()
+
+    @property
+    def processes(self) -> list[Process]:
+        """The processes of the features after the context, in order; empty for none."""
+        return [cast(Process, each) for each in self._processes]
 
     @property
     def steps(self) -> list[Bijection]:
         """The maps that are present, from data to noise."""
         steps: list[Bijection] = [self.to_real, self.standardize]
-        return steps + [step for step in (self.margins, self.whiten) if step is not None]
+        steps += [step for step in (self.margins, self.whiten) if step is not None]
+        return [*steps, *self.processes]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return compose(self.steps, x)
@@ -70,6 +79,13 @@ class Preprocessing(Bijection):
         """Return preprocessed points in the user's units, rounded like samples."""
         return self.to_real.round(self.inverse(z)[0])
 
+    def context_of(self, x: Tensor) -> Tensor:
+        """Return the context of rows ``(M, D, N)`` after the maps, ``(M, context, N)``.
+
+        Processes do not change the context, so they are left out.
+        """
+        return compose(self.steps[: -len(self.processes) or None], x)[0][:, : self.context]
+
     def restore_points(self, z: Tensor) -> Tensor:
         """Return the features after the context in the user's units, ``(M, D, N)``.
 
@@ -78,8 +94,7 @@ class Preprocessing(Bijection):
         Args:
             z: preprocessed rows ``(M, context + D, N)``, in double precision.
         """
-        if self.whiten is not None:
-            z = self.whiten.inverse(z)[0]
+        z, _ = compose([*filter(None, [self.whiten]), *self.processes], z, inverse=True)
         dim = z.shape[1]
         return self.part(range(self.context, dim)).restore(z[:, self.context :])
 
@@ -91,14 +106,28 @@ class Preprocessing(Bijection):
         """Add ``Whiten`` at the end; until fitted, it is the identity."""
         self.whiten = Whiten(self.dim, self.members, self.context)
 
-    def remove_margins_and_whitening(self) -> None:
+    def add_processes(self, points: int) -> None:
+        """Add a ``Process`` for each feature after the context; until fitted, the identity.
+
+        Args:
+            points: the number of inducing points of a process.
+        """
+        features = range(self.context, self.dim)
+        self._processes = nn.ModuleList(Process(d, self.members, points) for d in features)
+
+    def remove_processes(self) -> None:
+        """Remove the processes, which mix columns."""
+        self._processes = nn.ModuleList()
+
+    def remove_automatic(self) -> None:
         """Remove the maps of the automatic recipe, which the fixed recipe does not fit."""
         self.margins = self.whiten = None
+        self.remove_processes()
 
     def part(self, places: Sequence[int]) -> Preprocessing:
         """Return the preprocessing of the columns with the indices ``places``.
 
-        Whitening is left out, because it mixes columns.
+        Whitening and processes are left out, because they mix columns.
         """
         part = Preprocessing((len(places),), self.members, self.to_real.part(places))
         scaler = self.standardize.scaler
@@ -190,6 +219,9 @@ class Preprocessing(Bijection):
         if self.whiten is not None:
             z = self.whiten(z)[0]
             slopes = slopes - torch.diagonal(self.whiten.factor, dim1=1, dim2=2).log()[..., None]
+        for process in self.processes:
+            z, log_det = process(z)
+            slopes[:, process.feature] += log_det
         return z, slopes
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
@@ -197,4 +229,6 @@ class Preprocessing(Bijection):
             self.add_margins()
         if f"{prefix}whiten.mean" in state_dict:
             self.add_whitening()
+        if (name := f"{prefix}_processes.0.points") in state_dict:
+            self.add_processes(state_dict[name].shape[-1])
         super()._load_from_state_dict(state_dict, prefix, *others)  # the maps' own states follow

@@ -14,6 +14,7 @@ from flows.core.rows import Rows, codes_of
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.core.settings import Recipe
+from flows.core.threads import one_thread
 from flows.mixtures.fitting import few_rows
 from flows.mixtures.gaussian_mixture import GaussianMixture, context_filler
 from flows.mixtures.mixture import Mixture
@@ -61,6 +62,7 @@ class Fold:
         completions: the number of completions per training row; 1 if no row has a gap.
         completed: the completions of the training rows, ``(t completions, D)``; the completions of
             a row are adjacent.
+        process_points: the number of inducing points of the processes of targets; 0 for none.
     """
 
     def __init__(
@@ -92,6 +94,9 @@ class Fold:
         self.completions = self.recipe.completions(len(self.train)) if has_gaps else 1
         self.completed, _ = self.complete(self.learned, self.completions)
         self._prepared: dict[tuple[str, bool], PreparedFold] = {}
+        of_labels = any(to_real.label_counts[context:])
+        is_few = context and len(rows) <= self.recipe.process_rows and not of_labels
+        self.process_points = min(self.recipe.process_points, len(rows) // 2) if is_few else 0
 
     def preprocessing(self, *, sees_labels: bool = True) -> Preprocessing:
         """Return a preprocessing of rows, which is not fitted.
@@ -191,7 +196,8 @@ class PreparedFold:
 
     Args:
         fold: the fold.
-        name: the preprocessing: ``"margins"``, ``"whiten"``, or ``"raw"`` for neither.
+        name: the preprocessing: ``"margins"``, ``"whiten"``, ``"process"`` (residuals of a linear
+            regression, standardised by Gaussian processes), or ``"raw"`` for none.
         sees_labels: whether networks see the labels, if labels come first; otherwise nearly 0.
     """
 
@@ -201,18 +207,49 @@ class PreparedFold:
         self.preprocessing.add_margins()
         self.preprocessing.add_whitening()
         first = fold.completed[:: fold.completions]
-        fitted = {"margins": name == "margins", "whiten": name == "whiten"}
-        self.preprocessing.fit(first[:, None], **fitted, kept=fold.labels)
+        fitted = {"margins": name == "margins", "whiten": name in ("whiten", "process")}
+        kept = fold.context if name == "process" else fold.labels
+        self.preprocessing.fit(first[:, None], **fitted, kept=kept)
         size = fold.recipe.piece_rows
         pieces = np.split(fold.completed, range(size, len(fold.completed), size))
-        points = [self.preprocessing(as_points(piece))[0][0] for piece in pieces]
-        self.points = torch.cat(points, dim=1).to(torch.get_default_dtype())
+        points = torch.cat([self.preprocessing(as_points(each))[0][0] for each in pieces], dim=1)
+        if fold.process_points:
+            self.preprocessing.add_processes(fold.process_points)
+        if name == "process":
+            points = self._fit_processes(points)
+        self.points = points.to(torch.get_default_dtype())
+
+    def _fit_processes(self, points: Tensor) -> Tensor:
+        """Fit the processes to the different training rows, and return the points after them.
+
+        Each training row is mapped by the processes without the row and its copies. The inducing
+        points are drawn from the mixture of the context; the noise of targets is normal.
+
+        Args:
+            points: the completions of the training rows before the processes, ``(D, N)``.
+        """
+        fold, context = self.fold, self.fold.context
+        _, places, owner = np.unique(fold.learned, axis=0, return_index=True, return_inverse=True)
+        generator = numpy_generator(fold.seed, "completion", fold.number, 2)
+        drawn = fold.filler.sample_rows(fold.process_points, generator)
+        middle = self.preprocessing.restore(torch.zeros(1, len(points), 1, dtype=torch.float64))
+        rows = middle[0].T.repeat(len(drawn), 1).numpy()
+        rows[:, :context] = drawn
+        inducing = self.preprocessing(as_points(rows))[0][0]
+        inducing[context:] = torch.from_numpy(generator.standard_normal(inducing[context:].shape))
+        owners = torch.from_numpy(owner.ravel().repeat(fold.completions))
+        first = torch.from_numpy(places * fold.completions)
+        with one_thread():
+            for process in self.preprocessing.processes:
+                points = process.fit(points[:, first], inducing[: process.feature], owners, points)
+        return points
 
     @cached_property
     def by_column(self) -> Preprocessing:
         """The preprocessing without the maps that are not fitted, and without whitening."""
         own = copy.deepcopy(self.preprocessing)
         own.whiten = None
+        own.remove_processes()
         if self.name != "margins":
             own.margins = None
         return own

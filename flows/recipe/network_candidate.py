@@ -80,6 +80,8 @@ class NetworkCandidate(Candidate):
     def fit(self, folds: Sequence[Fold], clock: Clock) -> Fitted:
         recipe = self.settings.numbers
         usual = TARGET_REGULARISATIONS if folds[0].context else REGULARISATIONS
+        if not folds[0].process_points:
+            usual = tuple(each for each in usual if each.preprocessing != "process")
         steps = len(self.families) * round((1 + recipe.cooling) * recipe.most_steps)
         with progress(self.name, steps, "step") as bar:
             show_state(bar, "fitting margins, finding neighbours")

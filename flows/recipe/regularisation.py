@@ -13,7 +13,7 @@ class Regularisation:
     The noise of a population with a context moves only the points y, not the context x.
     """
 
-    preprocessing: str  # "margins" or "whiten", or "raw" for neither
+    preprocessing: str  # "margins", "whiten" or "process", or "raw" for none
     noise: float  # its level (``noise.py``)
     lasso: float = 0.0  # the strength of the group lasso (``lasso.py``)
     is_separate: bool = False  # whether the noise of a column does not depend on other columns
@@ -40,15 +40,18 @@ LABEL_REGULARISATIONS = (
     *(replace(REGULARISATIONS[k], sees_labels=False) for k in (1, 3, 4, 7)),
 )
 
-# For p(y | x): the whitening leaves the residuals of y's regression on x
+# For p(y | x): the whitening leaves the residuals of y's regression on x, and the processes leave
+# standardised residuals
 TARGET_REGULARISATIONS = tuple(
     Regularisation(preprocessing, noise, lasso, is_separate=True)
-    for preprocessing in ("whiten", "margins", "raw")
+    for preprocessing in ("process", "whiten", "margins", "raw")
     for noise in (0.05, 0.1, 0.2)
     for lasso in (1.0, 2.0, 4.0, 8.0)
 )
 
 # Of these, the ways in which a conditional flow learns numbers given labels
 COLUMN_REGULARISATIONS = tuple(
-    each for each in TARGET_REGULARISATIONS if each.noise > 0.05 and each.lasso in (2.0, 8.0)
+    each
+    for each in TARGET_REGULARISATIONS
+    if each.preprocessing != "process" and each.noise > 0.05 and each.lasso in (2.0, 8.0)
 )
