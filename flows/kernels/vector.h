@@ -38,12 +38,31 @@ INLINE vec pick(ivec mask, vec yes, vec no) {
 INLINE int least(long a, long b) { return (int)(a < b ? a : b); }
 INLINE int most(int a, int b) { return a > b ? a : b; }
 
-/* a b + c, rounded once: one instruction if the processor has it, otherwise a function call. A
-   plain a * b + c is rounded twice everywhere, because FLAGS (build.py) forbid contraction. */
+/* a b + c, rounded once: one instruction if the processor has it. A plain a * b + c is rounded twice
+   everywhere, because FLAGS (variants.py) forbid contraction. */
+#if defined(__x86_64__) && !defined(__FMA__)
+/* The function of the C library takes 30 times as long. The product is exact in double. The sum
+   is rounded to odd: toward 0, and its last bit is set if it is not exact. Then rounding to float
+   gives the same as rounding the exact sum (Boldo and Melquiond 2008). */
+typedef double pair __attribute__((vector_size(16)));
+typedef long long bits_of_pair __attribute__((vector_size(16)));
+INLINE vec fused(vec a, vec b, vec c) {
+    UNROLL for (int l = 0; l < LANES; l += 2) {
+        const pair x = {a[l], a[l + 1]}, y = {b[l], b[l + 1]}, z = {c[l], c[l + 1]};
+        const pair product = x * y, sum = product + z, added = sum - product;
+        const pair error = (product - (sum - added)) + (z - added), side = error * sum;
+        const bits_of_pair beyond = side < 0.0, inexact = beyond | (side > 0.0); /* -1 if true */
+        const pair odd = (pair)(((bits_of_pair)sum + beyond) | (inexact & 1));
+        c[l] = (float)odd[0], c[l + 1] = (float)odd[1];
+    }
+    return c;
+}
+#else
 INLINE vec fused(vec a, vec b, vec c) {
     UNROLL for (int l = 0; l < LANES; l++) c[l] = __builtin_fmaf(a[l], b[l], c[l]);
     return c;
 }
+#endif
 
 /* x, or a NaN that has the same bits on every machine. */
 INLINE float sane(float x) { return x == x ? x : __builtin_nanf(""); }
