@@ -1,8 +1,8 @@
-"""The build of the kernels from ``chain.c``, once per machine, with any C compiler.
+"""The compiled kernels: those of the wheel, or a build of ``chain.c``, once per machine.
 
-A compiler is optional. ``library()`` returns the loaded library, or ``None`` if there is no
-compiler or ``FLOWS_KERNELS=off``. PyTorch then computes the same formulas, several times slower and
-with other low bits.
+Any C compiler will do, and a wheel with kernels needs none. ``library()`` returns the loaded
+library, or ``None`` if there are neither kernels nor a compiler, or if ``FLOWS_KERNELS=off``.
+PyTorch then computes the same formulas, several times slower and with other low bits.
 """
 
 import atexit
@@ -17,23 +17,25 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from flows.kernels import interface
+from flows.kernels import interface, variants
+from flows.kernels.variants import FLAGS, SOURCE
 
-SOURCE = Path(__file__).with_name("chain.c")
-FLAGS = ("-O3", "-std=gnu11", "-fno-math-errno", "-ffp-contract=off", "-shared", "-fPIC")
 # From the best flags to no flags, which every compiler accepts: the vector instructions of this
 # processor at their full width, and several threads. On many processors with AVX-512, GCC prefers
 # half the width and takes the vectors of the kernels apart in memory, which took 30 times as
 # long on one Xeon. FLOWS_MARCH selects another processor; the results have the same bits.
 MARCH = f"-march={os.environ.get('FLOWS_MARCH', 'native')}"
+OPENMP = "-fopenmp"
 EXTRA_FLAGS = (
-    (MARCH, "-mprefer-vector-width=512", "-fopenmp"),
-    (MARCH, "-fopenmp"),
+    (MARCH, "-mprefer-vector-width=512", OPENMP),
+    (MARCH, OPENMP),
+    ("-mcpu=native", OPENMP),
     (MARCH,),
     ("-mcpu=native",),
     (),
@@ -64,6 +66,9 @@ def call(function: str, *arguments: Any) -> None:
 
 @functools.cache
 def _loaded() -> ctypes.CDLL | None:
+    if path := variants.in_wheel():
+        with suppress(OSError):  # of a PyTorch without the OpenMP of GCC
+            return interface.declare(variants.load(path))
     try:
         # Torch is already imported, so the library uses its OpenMP and no second one
         kernels = ctypes.CDLL(str(built()))
@@ -109,29 +114,35 @@ def built(source: Path = SOURCE, flags: Sequence[str] = FLAGS) -> Path:
 
 
 def _compile(compiler: list[str], source: Path, flags: Sequence[str], target: Path) -> Path:
-    """Compile ``source`` with the best flags that the compiler accepts; return ``target``.
+    """Compile ``source`` with the best flags that give a library that loads; return ``target``.
 
-    Raises ``RuntimeError`` if no flags work.
+    Print a line if the library has one thread. Raises ``RuntimeError`` if no flags work.
     """
     problems: list[str] = []
     for extra in EXTRA_FLAGS:
         command = [*compiler, *flags, *extra, str(source), "-o", str(target), "-lm"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            return target
         lines = done.stderr.strip().splitlines() or ["no message"]
+        if done.returncode == 0:
+            try:  # a compiler may link to a library that is not there
+                ctypes.CDLL(str(target))
+            except OSError as error:
+                lines = [f"error: {error}"]
+            else:
+                if OPENMP not in extra:
+                    name = shlex.join(compiler)
+                    line = f"flows: {name} has no OpenMP, so the compiled kernels use one thread"
+                    print(f"{line}; CC=gcc names another compiler", file=sys.stderr)
+                return target
         problems.append(next((line for line in lines if "error" in line), lines[0]))
     raise RuntimeError(f"{shlex.join(compiler)} does not compile {source.name}: {problems[0]}")
 
 
 def _processor() -> bytes:
-    """Return the features of the processor, or only its kind if the system lists no features.
+    """Return the features of the processor, or the names of the system and the machine.
 
-    The name of a library depends on them, because machines may share a cache.
+    The name of a library depends on them, because machines may share a cache. The name of a Mac's
+    system holds the kind of its processor.
     """
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_bytes().splitlines() if cpuinfo.is_file() else []
-    return next(
-        (line for line in lines if line.startswith((b"flags", b"Features"))),
-        platform.machine().encode(),
-    )
+    found = sorted(variants.features())
+    return " ".join(found).encode() if found else repr(platform.uname()).encode()

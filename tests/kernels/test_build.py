@@ -20,7 +20,7 @@ import pytest
 from shaking import compiled
 
 import flows
-from flows.kernels import build, interface
+from flows.kernels import build, interface, variants
 from flows.kernels.build import FLAGS
 
 
@@ -42,6 +42,77 @@ def test_a_structure_of_another_size_in_c_is_an_error(tmp_path, build_anew):
     assert after != before
     with pytest.raises(RuntimeError, match="the structure Layer has "):
         interface.declare(CDLL(str(after)))
+
+
+@compiled
+def test_a_library_that_does_not_load_gives_way_to_one_without_openmp(
+    tmp_path, monkeypatch, capsys, build_anew
+):
+    """As with ``zig cc -fopenmp``, which links to a library that is not there."""
+    compiler, loads = tmp_path / "compiler.sh", shlex.quote(build.library()._name)
+    compiler.write_text(
+        f"""case "$*" in *-fopenmp*) loads=/dev/null;; *) loads={loads};; esac
+while [ $# -gt 1 ]; do [ "$1" = -o ] && cp $loads "$2"; shift; done\n"""
+    )
+    monkeypatch.setenv("CC", shlex.join(["sh", str(compiler)]))
+    library = build_anew()
+    assert CDLL(str(library)).chain_apply
+    line = "compiler.sh has no OpenMP, so the compiled kernels use one thread; CC=gcc names"
+    assert capsys.readouterr().err.count(line) == 1
+    assert build_anew() == library  # from the cache
+    assert capsys.readouterr().err == ""
+    compiler.write_text("""while [ $# -gt 1 ]; do [ "$1" = -o ] && : > "$2"; shift; done\n""")
+    monkeypatch.setenv("CC", shlex.join(["sh", "-e", str(compiler)]))
+    with pytest.raises(RuntimeError, match=r"does not compile chain\.c: .*chain-\w+\.so"):
+        build_anew()
+
+
+def test_the_name_in_the_cache_tells_processors_apart(monkeypatch):
+    names = set()
+    for there in ({"avx2"}, {"avx2", "avx512f"}):
+        monkeypatch.setattr(variants, "features", lambda there=there: there)
+        names.add(build._processor())
+    monkeypatch.setattr(variants, "features", set)  # as on a Mac, which has no /proc/cpuinfo
+    for version in ("root:xnu-1/RELEASE_ARM64_T8103", "root:xnu-1/RELEASE_ARM64_T6000"):
+        monkeypatch.setattr(
+            platform, "uname", lambda version=version: ("Darwin", "mac", "23", version, "arm64")
+        )
+        names.add(build._processor())
+    assert len(names) == 4
+
+
+@pytest.mark.parametrize(
+    ("machine", "there", "name"),
+    [
+        ("x86_64", variants.V4 | {"amx"}, "x86-64-v4"),
+        ("x86_64", variants.V4 - {"avx512bw"}, "x86-64-v3"),
+        ("x86_64", variants.V3 - {"fma"}, "x86-64-v2"),
+        ("x86_64", variants.V2 - {"ssse3"}, None),
+        ("aarch64", {"asimd"}, "armv8-a"),
+        ("riscv64", set(), None),
+    ],
+)
+def test_the_best_variant_that_a_processor_can_run_is_chosen(machine, there, name):
+    assert variants.best(machine, there) == name
+
+
+def test_a_variant_of_the_wheel_gives_way_to_a_compiler_that_the_user_names(tmp_path, monkeypatch):
+    monkeypatch.setattr(variants, "FOLDER", tmp_path)
+    monkeypatch.setattr(variants, "features", lambda: variants.V3)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    for name in ("CC", "FLOWS_MARCH"):
+        monkeypatch.delenv(name, raising=False)
+    assert variants.in_wheel() is None
+    for name in ("x86-64-v2", "x86-64-v3"):
+        (tmp_path / f"chain-{name}.so").touch()
+    assert variants.in_wheel() == tmp_path / "chain-x86-64-v3.so"
+    monkeypatch.setenv("FLOWS_MARCH", "x86-64-v2")
+    assert variants.in_wheel() == tmp_path / "chain-x86-64-v2.so"
+    monkeypatch.setenv("FLOWS_MARCH", "native")
+    assert variants.in_wheel() is None
+    monkeypatch.delenv("FLOWS_MARCH")
+    monkeypatch.setenv("CC", "clang")
+    assert variants.in_wheel() is None
 
 
 @pytest.mark.parametrize(
@@ -153,13 +224,13 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_driver_of_all_layers_has_one_hash(case: str, tmp_path: Path):
     compiler, flags, emulator = CASES[case]
+    if platform.machine() != "x86_64" and (emulator or "x86-64" in case):
+        pytest.skip(f"{case} is not for {platform.machine()}")
     for program in (compiler, *emulator):
         if shutil.which(program) is None:
             if os.environ.get("CI"):  # set by continuous integration, which must run every case
                 pytest.fail(f"{program} is not installed")
             pytest.skip(f"{program} is not installed")
-    if not emulator and platform.machine() != "x86_64":
-        pytest.skip(f"{case} is not for {platform.machine()}")
     subprocess.run(
         [compiler, *OPTIMISE, *flags, str(DRIVER), "-o", str(tmp_path / "driver"), "-lm"],
         check=True,
