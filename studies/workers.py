@@ -3,7 +3,9 @@
 ``FLOWS_WORKERS`` is empty or 1 (this process), a number of processes on this machine (started by
 joblib), or ``tcp://host:port`` (a Dask cluster). A result does not depend on the worker that
 computes it: every task has one thread, and a worker that differs from this process, the head, is
-refused. The code, the versions of packages, and whether kernels are on are compared.
+refused. The code, the versions of packages, the system, the kind of processor, and whether kernels
+are on are compared. Two models of a kind, such as x86-64 with AVX2 and with AVX-512, give the same
+bytes (docs/reproducibility.md).
 """
 
 from __future__ import annotations
@@ -91,13 +93,14 @@ def _fault(place: Any, what: str) -> UserError:
 def identity(code: tuple[str, ...], packages: tuple[str, ...]) -> dict[str, str]:
     """Return the properties of this process that results depend on.
 
-    These are digests of the packages ``code``, whether kernels are on, and the versions of Python
-    and of ``packages``.
+    These are digests of the packages ``code``, whether kernels are on, the system, the kind of
+    processor, and the versions of Python and of ``packages``.
     """
     parts = {f"code of {name}": _digest(name) for name in code}
     parts |= {
         "kernels": "on" if library() is not None else "off",
         "python": platform.python_version(),
+        "system": f"{platform.system()} on {platform.machine()}",
     }
     return parts | {name: _version(name) for name in packages}
 

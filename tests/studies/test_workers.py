@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import re
 import shutil
 import signal
@@ -22,6 +23,7 @@ from clusters import cluster, place
 from pipeline import ROOT
 
 from flows.core.errors import UserError
+from flows.kernels import variants
 from flows.kernels.build import library
 from studies import engine, workers
 from studies.engine import Study
@@ -75,6 +77,21 @@ def test_a_worker_that_differs_is_rejected_and_both_are_named(
     said = re.escape("is not like the head: fleeting: not installed there, 1.5 here")
     with pytest.raises(UserError, match=said):
         list(workers.completed(math.factorial, [(1,), (2,)], packages=("fleeting",)))
+
+
+def test_a_worker_of_another_kind_of_processor_is_rejected_and_another_model_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    same = ("flows",), ("numpy",)
+    head = workers.identity(*same)
+    monkeypatch.setattr(variants, "features", lambda: {"avx2"})
+    workers.identity.cache_clear()
+    assert workers._run(same, head, abs, 0, (-1,)) == (0, 1, "")
+    monkeypatch.setattr(platform, "machine", lambda: "vax")
+    workers.identity.cache_clear()
+    with pytest.raises(UserError, match=r"is not like the head: system: \w+ on vax there, "):
+        workers._run(same, head, abs, 0, (-1,))
+    workers.identity.cache_clear()
 
 
 @pytest.mark.slow
