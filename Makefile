@@ -1,6 +1,8 @@
 # Each target first creates its environment, if it is missing: .venv, .venv-bench for `bench`, or
 # .venv-site for `site`.
 PYTHON ?= python3
+TOO_OLD = 'this needs Python 3.11 or newer, and $(PYTHON) is %d.%d; name another one: make PYTHON=python3.13'
+NEWER := $(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(v < (3, 11) and $(TOO_OLD) % v)"
 BIN := $(CURDIR)/.venv/bin
 RUN := PATH="$(BIN):$$PATH"
 # Two processes, which take whole files: the tests of a file share expensive fixtures.
@@ -61,6 +63,7 @@ clean:  ## remove files that the pipeline and the tests wrote, and that Git does
 
 # `flows` is installed as a link to this folder, so the command runs in any folder.
 .venv/ready: requirements.txt
+	@$(NEWER)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
@@ -68,12 +71,14 @@ clean:  ## remove files that the pipeline and the tests wrote, and that Git does
 
 # The other libraries have many dependencies, such as JAX, so they have a separate environment.
 .venv-bench/ready: benchmarks/requirements.txt requirements.txt
+	@$(NEWER)
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	touch $@
 
 # The site is built from the text of `flows`, which is not imported, so torch is not needed.
 .venv-site/ready: requirements-site.txt
+	@$(NEWER)
 	$(PYTHON) -m venv .venv-site
 	.venv-site/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-site.txt
 	touch $@

@@ -8,7 +8,6 @@ and by two processes with half of the members each, in turns.
 
 from __future__ import annotations
 
-import resource
 import time
 from contextlib import ExitStack
 from typing import Any
@@ -69,6 +68,7 @@ def train(rows: int, columns: int, members: range, couplings: int, epochs: int) 
     With several epochs, all seconds count as from the first epoch on.
     """
     import flows
+    from flows.core.progress import peak_memory
     from flows.training.trainer import Trainer
 
     points = np.random.default_rng(0).standard_normal((rows, columns))
@@ -83,8 +83,8 @@ def train(rows: int, columns: int, members: range, couplings: int, epochs: int) 
     else:
         flows.train(model, points, settings=settings)
     end = time.perf_counter()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return {"before": start - begun, "seconds": end - start, "memory": peak}
+    memory = peak_memory() * 1e9 / 2**30
+    return {"before": start - begun, "seconds": end - start, "memory": memory}
 
 
 def document(table: pd.DataFrame) -> str:

@@ -93,6 +93,20 @@ def test_make_prints_help_with_all_targets():
     assert [line.split()[0] for line in lines.splitlines()] == phony
 
 
+def test_make_names_the_python_that_it_needs(tmp_path: Path):
+    old = tmp_path / "python3.9"
+    code = "import sys; sys.version_info = (3, 9, 6, 'final', 0); exec(sys.argv[2])"
+    old.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c "{code}" "$@"\n')
+    old.chmod(0o755)
+    (tmp_path / "requirements.txt").touch()
+    words = ["make", "--file", ROOT / "Makefile", "repro", f"PYTHON={old}"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    said = f"this needs Python 3.11 or newer, and {old} is 3.9; name another one: make PYTHON="
+    assert done.stderr.startswith(said)
+    assert done.returncode != 0
+    assert not (tmp_path / ".venv").exists()
+
+
 def test_make_clean_keeps_the_users_table(tmp_path: Path):
     """Git ignores a table after `dvc add`, like the outputs of the pipeline."""
     made = ("data/raw.csv", "data/target.json", "data/prepared/train.csv", "models/nsf.safetensors")
