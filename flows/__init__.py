@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time, ``__getattr__``
     from flows.density.fitting import save as save
     from flows.density.frame_density import Density as Density
     from flows.density.regressor import DensityRegressor as DensityRegressor
+    from flows.density.verifying import verify as verify
     from flows.evaluation.problem import Problem as Problem
     from flows.mixtures.gaussian_mixture import GaussianMixture as GaussianMixture
     from flows.mixtures.mixture import Mixture as Mixture

@@ -330,6 +330,12 @@ VERBS: dict[str, tuple[Any, ...]] = {
         "out of training.",
         MODEL,
     ),
+    "verify": (
+        "Train again from the record of a fit, and compare the new file with the old one, byte for "
+        "byte.",
+        MODEL,
+        argument("table", f"the table of the fit: {TABLE_TEXT}", metavar="TABLE", type=Path),
+    ),
     "plot": (
         "Plot samples over the rows of a table, or the target along a column; the surprising "
         "values of unlikely rows; or the distributions of the values of one row.",

@@ -20,7 +20,7 @@ from flows.command_line.wording import shell_words
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.core.progress import progress, timed
-from flows.density import pictures
+from flows.density import pictures, verifying
 from flows.density.array_density import ArrayDensity
 from flows.density.asking import run
 from flows.density.collector import Collector
@@ -35,7 +35,7 @@ from flows.density.questions.probability import EventProbability
 from flows.density.questions.score import Score
 from flows.density.sampling import sample as rows_of
 from flows.tables import files
-from flows.tables.notices import Notice, show
+from flows.tables.notices import Notice, TableError, show
 from flows.tables.options import FitOptions
 from flows.tables.parsing import apply_missing_policy, rows_left_out
 from flows.tables.values import Format
@@ -142,6 +142,19 @@ def info(arguments: argparse.Namespace) -> None:
     """Print the columns, the networks, their training and their out-of-fold score."""
     density = load_array_density(arguments.model)
     print(describe(density.population, density.schema, density.record))
+
+
+def verify(arguments: argparse.Namespace) -> None:
+    """Train again from the record of a fit, and compare the files."""
+    try:
+        found = verifying.verify(arguments.model, arguments.table)
+    except TableError:
+        raise  # names the table
+    except UserError as error:
+        raise UserError(f"{arguments.model}: {error}") from None
+    if found is not None:
+        raise UserError(f"{arguments.model}: another fit; {found}")
+    print(f"{arguments.model}: the same bytes")
 
 
 def plot(arguments: argparse.Namespace) -> None:

@@ -200,7 +200,7 @@ def fit_table(
             record = rescored(of_target, schema, record, values, copies, clock, most)
     if late := clock.late():
         on_notices([Notice(late)])
-    return Density(population.eval(), schema, record)
+    return Density(population.eval(), schema, replace(record, fit=asked.arguments()))
 
 
 def _checked(table: Table, schema: Schema, options: FitOptions) -> Constraints:
@@ -286,6 +286,27 @@ class _Asked:
     @property
     def name(self) -> str:
         return registry.name_of(self.architecture)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the fit as JSON, from which ``flows.verify`` repeats the fit.
+
+        The limit of time is left out, because the cuts of the record take its place.
+        """
+        members = building.member_range(self.options["members"])
+        given = TrainingSettings.model_fields.keys() & self.settings.keys()
+        settings = {name: getattr(self.training, name) for name in given}
+        if isinstance(recipe := settings.get("recipe"), Recipe):
+            settings["recipe"] = recipe.model_dump(mode="json")
+        return {
+            **{name: value for name, value in self.options.items() if name != "minutes"},
+            "model": self.name,
+            "architecture": self.architecture.model_dump(mode="json"),
+            "settings": settings,
+            "members": [members.start, members.stop],
+            "mixtures": int(self.options["mixtures"]),
+            "seed": self.training.seed,
+            "strict": bool(self.options["strict"]),
+        }
 
     def check_batch_size(self, rows: int) -> None:
         """Raise ``ValueError`` if the caller asked for batches of more than all ``rows``."""

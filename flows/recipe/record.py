@@ -153,6 +153,8 @@ class Record:
         log_mass_se: the standard errors of ``log_mass``.
         cuts: (auto) the places at which a limit of time cut the recipe (``Cuts``); empty if there
             was no limit.
+        fit: the arguments of ``flows.fit`` as JSON, without the limit of time; empty if the
+            population was not fitted to a table.
     """
 
     recipe: str
@@ -171,6 +173,7 @@ class Record:
     log_mass: Sequence[float] = ()
     log_mass_se: Sequence[float] = ()
     cuts: Mapping[str, Any] = field(default_factory=dict)
+    fit: Mapping[str, Any] = field(default_factory=dict)
 
     def out_of_fold_members(self, fold: int) -> Mask:
         """Return which members did not learn from the rows of ``fold``, ``(M,)``."""

@@ -1,4 +1,4 @@
-"""The verbs fit, sample, score, impute, predict, probability, plot, export and info.
+"""The verbs fit, verify, sample, score, impute, predict, probability, plot, export and info.
 
 Training is short, because these tests do not depend on the quality of the fit.
 """
@@ -75,6 +75,17 @@ def scored(folder, out, table="t.csv", *words):
 def test_the_same_command_gives_the_same_bytes_for_both_formats(folder, tmp_path):
     run("fit", folder / "t.parquet", "-o", tmp_path / "m.flow", *WORDS)
     assert (tmp_path / "m.flow").read_bytes() == (folder / "m.flow").read_bytes()
+
+
+def test_verify_says_the_same_bytes_or_the_first_difference(folder, tmp_path, capsys):
+    run("verify", folder / "m.flow", folder / "more.csv")  # with one more column
+    assert capsys.readouterr().out == f"{folder / 'm.flow'}: the same bytes\n"
+    prices()[1:].to_csv(tmp_path / "t.csv", index=False)
+    said = error(capsys, "verify", folder / "m.flow", tmp_path / "t.csv")
+    assert "m.flow: another fit; training.rows: " in said
+    prices().drop(columns="bmi").to_csv(tmp_path / "t.csv", index=False)
+    said = error(capsys, "verify", folder / "m.flow", tmp_path / "t.csv")
+    assert "t.csv: there is no column bmi" in said
 
 
 def test_a_rounded_column_gets_a_notice_on_standard_error(folder, tmp_path, capsys):
