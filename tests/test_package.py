@@ -14,7 +14,7 @@ from zipfile import ZipFile
 import grimp
 import pytest
 from packaging.requirements import Requirement
-from pipeline import ROOT, listed, text
+from pipeline import ROOT, listed
 from threadpoolctl import threadpool_info
 
 from flows.kernels import variants
