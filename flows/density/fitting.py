@@ -348,7 +348,7 @@ class _Asked:
                 f"model = {self.name!r}: does not learn numbers given labels; a table with labels "
                 f"needs one of {_table_models(with_labels=True)}"
             )
-        separate = registry.find("conditional")()
+        separate = registry.architecture("conditional", {"linear": False})
         racing = (
             (self.architecture, LABEL_REGULARISATIONS),
             (separate, COLUMN_REGULARISATIONS),

@@ -21,6 +21,7 @@
 #include "conditioner.h"
 #include "affine.h"
 #include "spline.h"
+#include "shift.h"
 #include "actnorm.h"
 #include "plu.h"
 #include "permute.h"
@@ -44,6 +45,7 @@ static const struct {
     [ACTNORM] = {actnorm_lay_out, actnorm_apply, actnorm_backward},
     [PLU] = {plu_lay_out, plu_apply, plu_backward},
     [PERMUTE] = {permute_lay_out, permute_apply, permute_backward},
+    [SHIFT] = {shift_lay_out, shift_apply, shift_backward},
 };
 
 /* The sizes of the structures. Python compares them with its own. */

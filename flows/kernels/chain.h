@@ -3,7 +3,7 @@
    numbers and pointers, and prototypes. */
 
 /* The kinds of layer; chain.c has a table of their functions. */
-enum kind { AFFINE, SPLINE, ACTNORM, PLU, PERMUTE };
+enum kind { AFFINE, SPLINE, ACTNORM, PLU, PERMUTE, SHIFT };
 
 /* A parameter or a buffer of a layer, (members, ...): the address of the first member's numbers,
    and the number of floats from one member to the next. */
@@ -15,7 +15,7 @@ typedef struct {
     /* Where the gradients of its parameters start in a member's row; they are in the order of the
        parameters below. */
     long gradient;
-    /* A coupling: the conditioner's parameters and sizes, and the first feature of the kept half
+    /* A coupling or a shift: the conditioner's parameters and sizes, and the first feature of the kept half
        and of the changed half. */
     Values theta;
     int kept, hidden, outputs, kept_at, changed_at;

@@ -4,7 +4,7 @@ The bijections do not depend on this file.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -13,6 +13,7 @@ from flows.bijections import (
     AffineCoupling,
     Bijection,
     Coupling,
+    LinearShift,
     Permutation,
     PLULinear,
     SplineCoupling,
@@ -30,8 +31,17 @@ def _coupling(coupling: Coupling, **numbers: float) -> Fields | None:
         return None
     kept, hidden, _, outputs = coupling.conditioner.sizes
     sizes = {"kept": kept, "hidden": hidden, "outputs": outputs}
-    places = {"kept_at": coupling.kept[0], "changed_at": coupling.changed[0]}
-    return {"theta": coupling.conditioner.theta, **sizes, **places, **numbers}
+    return {"theta": coupling.conditioner.theta, **sizes, **_places(coupling), **numbers}
+
+
+def _places(coupling: Coupling) -> Fields:
+    return {"kept_at": coupling.kept[0], "changed_at": coupling.changed[0]}
+
+
+def _shift(shift: LinearShift) -> Fields:
+    theta = cast(Tensor, shift.conditioner.theta)
+    _, outputs, kept = theta.shape
+    return {"theta": theta, "kept": kept, "outputs": outputs, **_places(shift)}
 
 
 def _spline(coupling: SplineCoupling) -> Fields | None:
@@ -54,6 +64,7 @@ def _attributes(*names: str) -> Callable[[Bijection], Fields]:
 KNOWN: dict[type[Bijection], tuple[str, Callable[[Any], Fields | None]]] = {
     ActNorm: ("ACTNORM", _attributes("shift", "log_scale")),
     AffineCoupling: ("AFFINE", _affine),
+    LinearShift: ("SHIFT", _shift),
     Permutation: ("PERMUTE", _attributes("order")),
     PLULinear: ("PLU", _attributes("lower", "upper", "log_diagonal", "permutation", "sign")),
     SplineCoupling: ("SPLINE", _spline),

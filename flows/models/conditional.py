@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -20,14 +21,15 @@ class Conditional(FlowArchitecture):
 
         p(y | x) = prod_j p(y_j | x, y_1, ..., y_{j-1})
 
-    Each factor has an affine coupling and a spline coupling, which change only y_j. Their networks
-    read x and the noise of the earlier columns of y, which determines these columns. The flow needs
-    a context: ``flows.build(..., context=d)``. Sources: Papamakarios et al. 2017 (masked
+    Each factor has a linear shift, an affine coupling and a spline coupling, which change only y_j.
+    They read x and the noise of the earlier columns of y, which determines these columns. The flow
+    needs a context: ``flows.build(..., context=d)``. Sources: Papamakarios et al. 2017 (masked
     autoregressive flows); Durkan et al. 2019 (the spline).
 
     Args:
         hidden: width of both hidden layers of the network of each coupling.
         bins: bins of a spline, 2 to 100.
+        linear: whether there is a linear shift.
 
     Examples:
         >>> import flows
@@ -40,9 +42,11 @@ class Conditional(FlowArchitecture):
     color: ClassVar[str] = "#117733"
     takes_context: ClassVar[bool] = True
     needs_context: ClassVar[bool] = True
+    earlier: ClassVar[Mapping[str, Any]] = {"linear": False}
 
     hidden: Count = 32
     bins: Annotated[int, Field(ge=2, le=100)] = 8
+    linear: bool = True
 
     def chain(self, event_shape: Shape, generators: Generators) -> list[Bijection]:
         raise ValueError("the conditional flow needs a context: flows.build(..., context=d)")
@@ -50,12 +54,14 @@ class Conditional(FlowArchitecture):
     def conditional_chain(
         self, event_shape: Shape, context: int, generators: Generators
     ) -> list[Bijection]:
-        from flows.bijections import AffineCoupling, SplineCoupling
+        from flows.bijections import AffineCoupling, LinearShift, SplineCoupling
 
         dim = context + features("conditional flow", event_shape)
         bijections: list[Bijection] = []
         for kept in range(context, dim):
             part = {"kept": kept, "changed": 1}
+            if self.linear:
+                bijections.append(LinearShift(dim, generators, **part))
             bijections.append(AffineCoupling(dim, self.hidden, generators, **part))
             bijections.append(SplineCoupling(dim, self.hidden, generators, bins=self.bins, **part))
         return bijections

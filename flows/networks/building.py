@@ -125,7 +125,8 @@ def build_described(
     ``LookupError`` for an unknown architecture, ``ValueError`` for settings or an event shape that
     the architecture does not support, and ``CheckpointError`` for a map without a class.
     """
-    architecture = registry.architecture(description["model"], description["settings"])
+    name, settings = description["model"], description["settings"]
+    architecture = registry.architecture(name, {**registry.find(name).earlier, **settings})
     return _build(architecture, description, to_real or ToReal.of(description))
 
 

@@ -13,6 +13,7 @@ import flows
 from flows.bijections import (
     ActNorm,
     AffineCoupling,
+    LinearShift,
     Permutation,
     PLULinear,
     SplineCoupling,
@@ -43,6 +44,7 @@ BIJECTIONS = {
     "actnorm": lambda dim, members, seed: ActNorm(dim, members),
     "permutation": lambda dim, members, seed: Permutation(dim, streams(seed, members)),
     "plu": lambda dim, members, seed: PLULinear(dim, streams(seed, members)),
+    "shift": lambda dim, members, seed: LinearShift(dim, streams(seed, members), kept=dim - 1),
     "affine": coupling(AffineCoupling),
     "affine-swap": coupling(AffineCoupling, swap=True),
     "spline-2": coupling(SplineCoupling, bins=2),

@@ -137,6 +137,18 @@ def test_a_file_of_version_0_3_0_without_labels_is_read():
     assert drawn["const"].tolist() == ["x", "x"]
 
 
+def test_a_file_of_version_0_3_0_with_a_target_has_no_linear_shift():
+    density = flows.load(Path(__file__).parents[1] / "files" / "version-0.3.0-target.flow")
+    rows = {
+        "age": [71, 58, 50],
+        "dose": [-1.259, 1.514, 1.346],
+        "pressure": [115.66, 117.76, 109.42],
+    }
+    found = density.log_prob(pd.DataFrame(rows))
+    np.testing.assert_allclose(found, [-3.313055, -3.936558, -3.370887], rtol=0, atol=1e-4)
+    assert "linear False" in str(density)
+
+
 def test_the_name_of_a_field_until_version_0_3_warns():
     with pytest.warns(FutureWarning, match=r"flows\.Column is flows\.Field"):
         old = flows.Column("share", "interval", 0.0, 1.0)

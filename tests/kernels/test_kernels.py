@@ -18,7 +18,14 @@ from torch.testing import assert_close
 
 import flows
 from flows import kernels
-from flows.bijections import ActNorm, AffineCoupling, Permutation, PLULinear, SplineCoupling
+from flows.bijections import (
+    ActNorm,
+    AffineCoupling,
+    LinearShift,
+    Permutation,
+    PLULinear,
+    SplineCoupling,
+)
 from flows.conditioners import Perceptron
 from flows.core.seeds import numpy_generators
 from flows.networks.backend import backend
@@ -47,6 +54,7 @@ LAYERS = {
     "ACTNORM": lambda dim, hidden, streams: ActNorm(dim, len(streams)),
     "PERMUTE": lambda dim, hidden, streams: Permutation(dim, streams),
     "PLU": lambda dim, hidden, streams: PLULinear(dim, streams),
+    "SHIFT": lambda dim, hidden, streams: LinearShift(dim, streams, kept=dim - 1),
 }
 each_layer = pytest.mark.parametrize("kind", list(LAYERS))
 
