@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,7 @@ def test_weights_of_1_are_the_same_as_no_weights():
     weighted = flows.fit(frame.assign(w=1), members=5, weights="w", seed=3, settings=SHORT_RECIPE)
     plain = flows.fit(frame, members=5, seed=3, settings=SHORT_RECIPE)
     np.testing.assert_array_equal(weighted.log_prob(frame), plain.log_prob(frame))
-    assert weighted.record.to_json() == plain.record.to_json()
+    assert replace(weighted.record, fit={}).to_json() == replace(plain.record, fit={}).to_json()
     for name, values in plain.population.state_dict().items():
         assert values.equal(weighted.population.state_dict()[name])
 
