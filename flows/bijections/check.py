@@ -56,8 +56,8 @@ def check_bijection(
         seed: the seed of the points and of the noise.
 
     Raises ``AssertionError`` for the first property that does not hold. The message says which one,
-    in which direction, the largest error and its place. Raises ``ValueError`` for fewer than 2
-    members, and for ``points`` of another shape.
+    in which direction, the place of the largest error, and its absolute value. Raises
+    ``ValueError`` for fewer than 2 members, and for ``points`` of another shape.
 
     Examples:
         >>> import flows

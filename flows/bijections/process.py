@@ -51,13 +51,21 @@ class Process(Bijection):
     the variance pi^2 / 2 for normal residuals. The scales are learned by the marginal likelihood of
     at most ``LEARNING_ROWS`` rows with standardised features, with a penalty on amplitudes.
 
-    Features from y on are not read, and all features except y stay as they are. Until ``fit``, the
-    map is the identity. Sources: Rasmussen and Williams 2006, sections 2.2 and 5.4.
+    Only y changes, and m and s read only the features before y. Until ``fit``, the map is the
+    identity. The scales and the constant c are learned from all rows, also from row i. Sources:
+    Rasmussen and Williams 2006, sections 2.2 and 5.4.
 
     Args:
         feature: the index of y; the features before y are x.
         members: the number of members M.
         points: the number of inducing points K.
+
+    Attributes:
+        points: the inducing points U, ``(M, d, K)``.
+        scales: for both processes, the logarithms of a_1 to a_d, l_1 to l_d, r_1 to r_d and a,
+            ``(M, 2, 3 d + 1)``.
+        weights: b_1 and b_2, ``(M, 2, K)``.
+        level: the constant c, ``(M,)``.
     """
 
     points: Tensor
@@ -106,13 +114,15 @@ class Process(Bijection):
 
     @torch.no_grad()
     def fit(self, x: Tensor, points: Tensor, owner: Tensor, all_x: Tensor) -> Tensor:
-        """Fit the map of the only member, and return rows after the map without their own row.
+        """Fit the map of the only member, and map rows, each without a training row.
 
         Args:
-            x: the different training rows, features first, ``(D, n)``.
+            x: the training rows, each once, features first, ``(D, n)``.
             points: the inducing points, ``(d, K)``.
-            owner: the index of the training row from which each row is left out, ``(N,)``.
+            owner: for each row to map, the index of the training row to leave out, ``(N,)``.
             all_x: the rows to map, ``(D, N)``.
+
+        Returns the mapped rows ``(D, N)``.
         """
         at = self.feature
         given, y, asked = x[:at], x[at], all_x[:at]
@@ -157,9 +167,9 @@ def covariance(x: Tensor, u: Tensor, scales: Tensor) -> Tensor:
 def learned_scales(x: Tensor, y: Tensor, noise: float | None) -> tuple[Tensor, float]:
     """Return the rounded scales of a process and the variance of its noise.
 
-    Amplitudes of single features below ``SMALLEST`` become 0, which saves time.
-    They minimise the negative log marginal likelihood, plus the amplitudes, and half the squares of
-    the logarithms of the lengths, the joint ones in units of e.
+    The scales minimise the negative log marginal likelihood, plus the amplitudes, and half the
+    squares of the logarithms of the lengths, the joint ones in units of e. Amplitudes of single
+    features below ``SMALLEST`` then become 0, which saves time.
 
     Args:
         x: features ``(d, n)``.

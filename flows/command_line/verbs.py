@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,9 +39,6 @@ from flows.tables.notices import Notice, TableError, show
 from flows.tables.options import FitOptions
 from flows.tables.parsing import apply_missing_policy, rows_left_out
 from flows.tables.values import Format
-
-if TYPE_CHECKING:
-    pass
 
 ROWS = 1_000  # default number of rows to draw
 ODDITY = ["row", "oddest", "surprise"]  # added to the least likely rows

@@ -17,7 +17,7 @@ from flows.networks.to_real import ToReal
 
 
 class Preprocessing(Bijection):
-    """A composition of up to five maps, in double precision::
+    """A composition of up to five kinds of maps, in double precision::
 
         to_real       maps the user's values to the real line; the identity for real numbers
         standardize   is the scaler of the training rows

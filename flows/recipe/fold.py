@@ -54,7 +54,7 @@ class Fold:
     Attributes:
         label_density: the density of the labels, which ``MixtureCandidate`` fits; ``None`` before.
         train: the indices of the training rows, ``(t,)``: all rows that are not held out, or
-            ``recipe.train_rows`` of these (``few_rows``).
+            ``recipe.train_rows`` rows that are not held out (``few_rows``).
         different: the indices into ``train`` of the rows without their copies, if rows are repeated
             by their weights, otherwise of all rows.
         held_out: the indices of the held-out rows, ``(h,)``.
@@ -220,7 +220,7 @@ class PreparedFold:
         self.points = points.to(torch.get_default_dtype())
 
     def _fit_processes(self, points: Tensor) -> Tensor:
-        """Fit the processes to the different training rows, and return the points after them.
+        """Fit the processes to the training rows, each once, and return the points after them.
 
         Each training row is mapped by the processes without the row and its copies. The inducing
         points are drawn from the mixture of the context; the noise of targets is normal.

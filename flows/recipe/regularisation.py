@@ -21,7 +21,7 @@ class Regularisation:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings of the record, without a lasso of 0."""
+        """The preprocessing, the noise and a lasso above 0, and whether labels are not seen."""
         numbers = {key: value for key, value in asdict(self).items() if value and value is not True}
         return numbers if self.sees_labels else {**numbers, "labels": "unseen"}
 
@@ -49,7 +49,7 @@ TARGET_REGULARISATIONS = tuple(
     for lasso in (1.0, 2.0, 4.0, 8.0)
 )
 
-# Of these, the ways in which a conditional flow learns numbers given labels
+# The ways in which a conditional flow learns numbers given labels
 COLUMN_REGULARISATIONS = tuple(
     each
     for each in TARGET_REGULARISATIONS

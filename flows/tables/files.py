@@ -1,8 +1,9 @@
 """Read tables from CSV and Parquet files, whole or in pieces, and write tables.
 
-A CSV file has the column names in its first line, and may be compressed with gzip. A piece is a
-data frame whose index holds row numbers: 1 is the first row below the names. Pieces of a CSV file
-hold the text of the file. Every error of reading is a ``TableError`` that names the file.
+The first line of a CSV file that is not empty, not a comment and not ``sep=;`` has the column
+names. The file may be compressed with gzip. A piece is a data frame whose index holds row numbers:
+1 is the first row below the names. Pieces of a CSV file hold the text of the file. Every error of
+reading is a ``TableError`` that names the file.
 """
 
 import codecs
