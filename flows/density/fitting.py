@@ -24,6 +24,7 @@ from flows.density.questions.score import Score
 from flows.density.target_density import density_of
 from flows.mixtures.fitting import fit_filler
 from flows.mixtures.labelled_population import LabelledPopulation
+from flows.models.conditional import Conditional
 from flows.networks import building, registry
 from flows.networks.architecture import Architecture
 from flows.networks.flow import Flow
@@ -342,6 +343,10 @@ class _Asked:
         if not dim:
             return []
         if not labels:
+            of_labels = context and any(to_real.label_counts[context:])
+            if of_labels and isinstance(self.architecture, Conditional):
+                # The shift was compared for targets of numbers only
+                return [family(self.architecture.model_copy(update={"linear": False}))]
             return [family(self.architecture)]
         if not self.architecture.takes_context:
             raise ValueError(

@@ -64,6 +64,7 @@ def test_a_label_and_many_rows_have_no_process():
     rows = frame(100).assign(kind=lambda x: np.where(x["a"] > 0, "high", "low")).drop(columns="a")
     density = flows.fit(rows, target="kind", members=5, settings={"recipe": short_recipe(steps=50)})
     assert "process" not in ways(density)
+    assert str(density).startswith("conditional of 5 networks, bins 8, hidden 32, linear False")
 
 
 def test_a_row_and_its_copies_are_left_out_together():
