@@ -193,8 +193,11 @@ class HalfLine:
         if self.top == math.inf:
             return self.rise.down(z)
         end, log_end_slope = (each.item() for each in self.rise.up(z.new_tensor(self.top)))
-        beyond = (z - end).clamp(0.0) / (math.exp(log_end_slope) * self.top)
-        y, log_slope = self.rise.down(z.clamp(max=end))
+        # The gradient of a clamp at its limit differs between versions of PyTorch, and the
+        # farthest value of a table is at this limit
+        is_beyond = z > end
+        beyond = torch.where(is_beyond, z - end, 0.0) / (math.exp(log_end_slope) * self.top)
+        y, log_slope = self.rise.down(torch.where(is_beyond, end, z))
         bent = beyond.clamp(max=(BEND**POWER - 1) / POWER)
         log_bend = torch.log1p(POWER * bent) / POWER
         ratio = log_bend.exp() + (beyond - bent) / BEND ** (POWER - 1)

@@ -9,6 +9,7 @@ from torch.autograd.functional import jacobian
 from torch.testing import assert_close
 
 from flows.tables.column_maps import ColumnMaps
+from flows.tables.lines import HalfLine, Logarithm, SquareRoot
 from flows.tables.rounding import Peak
 
 PEAKS = [
@@ -32,3 +33,13 @@ def test_the_map_of_a_peak_is_an_exact_bijection(column):
     slopes = torch.diagonal(jacobian(lambda x: bijection(x)[0].sum((0, 1)), x)[:, 0, 0])
     assert_close(slopes.log()[None], log_det)
     assert (z.ravel()[x.ravel().argsort()].diff() > 0).all()
+
+
+@pytest.mark.parametrize("rise", [Logarithm(), SquareRoot(1.0)])
+def test_the_slope_at_the_farthest_value_is_the_slope_below_it(rise):
+    line = HalfLine(rise, 0.0, top=7.0)
+    z, [log_slope] = line.forward(torch.tensor([7.0], dtype=torch.float64))
+    z.requires_grad_()
+    x, _ = line.inverse(z)
+    (slope,) = torch.autograd.grad(x.sum(), z)
+    assert_close(slope.log(), -log_slope.detach())
