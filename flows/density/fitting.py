@@ -44,6 +44,7 @@ from flows.recipe.regularisation import COLUMN_REGULARISATIONS, LABEL_REGULARISA
 from flows.recipe.train import train
 from flows.tables.column_maps import ColumnMaps
 from flows.tables.constraint import Constraints
+from flows.tables.field import Field
 from flows.tables.files import ENDINGS
 from flows.tables.notices import Notice, TableError, warn
 from flows.tables.options import FitOptions, resolve, spelled_out, target_names
@@ -55,6 +56,10 @@ from flows.tables.weights import weights_of
 
 TRIED = 50  # rows that are scored to measure the time
 STACKED = 50  # complete rows to which the weights of the members are fitted, at least
+WITHOUT_PROCESSES = (
+    "the table has {:,} rows; Gaussian processes of the target are fitted to at most {:,} rows, so "
+    "this fit has none"
+)
 # The training settings that the automatic recipe uses
 AUTO_SETTINGS = {"recipe", "learning_rate", "clip", "batch_size"}
 
@@ -114,12 +119,6 @@ def fit(
     )
 
 
-_WITHOUT_PROCESSES = (
-    "the table has {:,} rows; Gaussian processes of the target are fitted to at most {:,} rows, so "
-    "this fit has none"
-)
-
-
 def fit_table(
     read: Callable[[], Table],
     model: str | Architecture | None,
@@ -142,8 +141,9 @@ def fit_table(
     asked.check_batch_size(len(values))
     context = len(fields) - sample.target_count if sample.target_count else 0
     if asked.learns and context and len(values) > recipe.process_rows:
-        notices = [*notices, Notice(_WITHOUT_PROCESSES.format(len(values), recipe.process_rows))]
+        notices = [*notices, Notice(WITHOUT_PROCESSES.format(len(values), recipe.process_rows))]
     on_notices(notices)
+    asked = asked.for_targets(fields[context:] if context else ())
     labels = 0 if context else sum(bool(field.labels) for field in fields)
     places = list(range(len(fields)))
     if labels:  # come first
@@ -309,6 +309,18 @@ class _Asked:
             "strict": bool(self.options["strict"]),
         }
 
+    def for_targets(self, targets: Sequence[Field]) -> _Asked:
+        """Return what was asked, with the architecture for these targets.
+
+        Without the caller's ``linear``, a target of labels has no linear shift, because the shift
+        was compared for targets of numbers only.
+        """
+        own = self.architecture
+        is_open = isinstance(own, Conditional) and "linear" not in own.model_fields_set
+        if is_open and any(field.labels for field in targets):
+            return replace(self, architecture=own.model_copy(update={"linear": False}))
+        return self
+
     def check_batch_size(self, rows: int) -> None:
         """Raise ``ValueError`` if the caller asked for batches of more than all ``rows``."""
         size = self.training.batch_size
@@ -343,10 +355,6 @@ class _Asked:
         if not dim:
             return []
         if not labels:
-            of_labels = context and any(to_real.label_counts[context:])
-            if of_labels and isinstance(self.architecture, Conditional):
-                # The shift was compared for targets of numbers only
-                return [family(self.architecture.model_copy(update={"linear": False}))]
             return [family(self.architecture)]
         if not self.architecture.takes_context:
             raise ValueError(

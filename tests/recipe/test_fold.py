@@ -65,6 +65,10 @@ def test_a_label_and_many_rows_have_no_process():
     density = flows.fit(rows, target="kind", members=5, settings={"recipe": short_recipe(steps=50)})
     assert "process" not in ways(density)
     assert str(density).startswith("conditional of 5 networks, bins 8, hidden 32, linear False")
+    assert flows.verify(density, rows) is None
+    kept = {"recipe": short_recipe(steps=50), "linear": True}
+    density = flows.fit(rows, target="kind", members=5, settings=kept)
+    assert str(density).startswith("conditional of 5 networks, bins 8, hidden 32, linear True")
 
 
 def test_a_row_and_its_copies_are_left_out_together():
