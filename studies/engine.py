@@ -40,12 +40,12 @@ from tqdm import tqdm
 
 from common import storage
 from common.settings import read_yaml
+from flows import workers
 from flows.core.errors import UserError, one_line
-from studies import workers
 from tools import command
 
 HERE = Path(__file__).parent
-NAMES = ("claims", "tables", "target", "digits")
+NAMES = ("claims", "tables", "target", "digits", "alarms")
 SMALL = "small"  # in the name of a cell that is quick to run again and in no table
 KEYS = ["cell", "digest", "replicate"]
 ARTEFACTS = "artefacts"

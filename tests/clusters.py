@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pipeline import ROOT
 
-from studies import workers
+from flows import workers
 
 
 def place(monkeypatch: pytest.MonkeyPatch, where: object) -> None:

@@ -178,7 +178,7 @@ def clone(finished: Clone) -> Iterator[Clone]:
         finished.dvc("checkout", "--force")
 
 
-LONGEST = """stages/test_pipeline studies/test_workers stages/test_table_pipeline
+LONGEST = """stages/test_pipeline test_workers stages/test_table_pipeline
 density/test_asking test_require tables/kinds/test_whole plotting/test_plotting
 networks/test_image_flow mixtures/test_labelled_population command_line/test_verbs"""
 

@@ -204,9 +204,9 @@ def given(what: str) -> Argument:
     return argument("--given", text, metavar="NAME=CONDITION", type=_pair, **REPEATED)
 
 
-def anomalies(text: str) -> Argument:
+def anomalies(text: str, **how: Any) -> Argument:
     """Return the number of least likely rows."""
-    return argument("--anomalies", text, metavar="N", type=_whole(1))
+    return argument("--anomalies", text, metavar="N", type=_whole(1), **how)
 
 
 # The text of each verb, and its arguments
@@ -252,7 +252,17 @@ VERBS: dict[str, tuple[Any, ...]] = {
         FORMAT,
         MISSING,
         anomalies(
-            "write only the N least likely rows, with a tail probability and the oddest column"
+            "write only the N least likely rows, with a tail probability and the oddest column; N "
+            "may be left out with --fdr",
+            nargs="?",
+            const=0,
+        ),
+        argument(
+            "--fdr",
+            "with --anomalies, for new rows: write only the rows that the procedure of Benjamini "
+            "and Hochberg keeps at this expected share of false discoveries, such as 0.1",
+            metavar="RATE",
+            type=float,
         ),
         argument(
             "--given",
@@ -313,6 +323,27 @@ VERBS: dict[str, tuple[Any, ...]] = {
             nargs="+",
         ),
         given("a condition"),
+    ),
+    "check": (
+        "Print a check of a fit: samples beside the rows of the training table, out-of-fold "
+        "calibration, and traces of single rows.",
+        MODEL,
+        TABLE,
+        FORMAT,
+        SEED,
+        argument("-o, --output", "a picture of the check, .png", metavar="FILE", type=_file),
+        argument(
+            "--refits",
+            "the number of fits to tables drawn from the density, which give p-values, such as 19; "
+            "the environment variable FLOWS_WORKERS is the number of processes (0)",
+            metavar="N",
+            type=_whole(0),
+            default=0,
+        ),
+        argument("--minutes", "the time that the refits may take", metavar="M", type=float),
+        argument(
+            "--store", "write the result into MODEL, where info prints it", action="store_true"
+        ),
     ),
     "export": (
         "Write a density to another file, for example without values of single rows.",

@@ -6,7 +6,8 @@ A function does the work of a verb, and ``QUESTIONS`` has the verbs that only as
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,8 @@ from flows.core.progress import progress, timed
 from flows.density import pictures, verifying
 from flows.density.array_density import ArrayDensity
 from flows.density.asking import run
+from flows.density.checking import check as checking
+from flows.density.checking.discoveries import check_rate
 from flows.density.collector import Collector
 from flows.density.conditions import conditions, event_conditions, parse_conditions
 from flows.density.description import describe
@@ -37,7 +40,7 @@ from flows.density.sampling import sample as rows_of
 from flows.tables import files
 from flows.tables.notices import Notice, TableError, show
 from flows.tables.options import FitOptions
-from flows.tables.parsing import apply_missing_policy, rows_left_out
+from flows.tables.parsing import Table, apply_missing_policy, rows_left_out
 from flows.tables.values import Format
 
 ROWS = 1_000  # default number of rows to draw
@@ -84,9 +87,50 @@ def sample(arguments: argparse.Namespace) -> None:
 def score(arguments: argparse.Namespace) -> None:
     """Write the rows of a table with their log-densities, or only the least likely rows."""
     density = _load(arguments)
+    _check_fdr(arguments, density)
     if arguments.anomalies is None:
         return _ask(arguments, density, Score(arguments.given, arguments.missing))
     _write(arguments, density, _anomalies(arguments, density))
+
+
+def _check_fdr(arguments: argparse.Namespace, density: ArrayDensity) -> None:
+    """Raise ``UserError`` for a wrong --fdr, and for --anomalies without a number and --fdr."""
+    if (rate := arguments.fdr) is None:
+        if arguments.anomalies == 0:
+            raise UserError("--anomalies needs a number of rows, or --fdr")
+        return
+    if arguments.anomalies is None or arguments.given:
+        raise UserError("--fdr belongs to --anomalies, without --given")
+    check_rate(rate, density)
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Print the check of a fit, draw the check (--output), and keep it in the file (--store)."""
+    output, path = arguments.output, arguments.table
+    if output is not None and output.suffix.lower() != ".png":
+        raise UserError(f"{output}: a picture goes into a .png file")
+    density = _load(arguments)
+    if arguments.store and density.record is None:
+        raise UserError(f"{arguments.model}: has no record, so it stores no check")
+    schema, written = density.schema, format_in(arguments, path, density.schema.written)
+
+    def read(kinds: Mapping[str, Any]) -> Table:
+        there = [*map(str, next(iter(files.stream(path, written, 1))))]
+        only = [name for name in there if name in schema.names]
+        return files.read(path, kinds, written, only=only or density.names, na=schema.na)
+
+    how = arguments.refits, arguments.minutes, arguments.seed
+    found = checking.check(density, read, *how)
+    if output is not None:
+        from flows.plotting.style import save
+
+        save(found.plot(), output)
+    if arguments.store:
+        saved = saving.load(arguments.model)
+        assert saved.record is not None
+        record = replace(saved.record, check=found.to_json())
+        saving.save(saved.population, arguments.model, record, saved.table)
+    print(found)
 
 
 def ask(arguments: argparse.Namespace) -> None:
@@ -223,7 +267,7 @@ def _anomalies(arguments: argparse.Namespace, density: ArrayDensity) -> Iterator
     """Yield the least likely rows, with their number and the column of the largest surprise."""
     frame, surprise = _least_likely(arguments, density, arguments.given)
     frame = frame.reset_index(names="row")
-    if not arguments.given and frame["tail_probability"].isna().all():
+    if not arguments.given and len(frame) and frame["tail_probability"].isna().all():
         show([NO_TAIL], shell_words)
     most = np.nan_to_num(surprise, nan=-np.inf, posinf=np.inf)
     names = np.array(density.names)[most.argmax(axis=1)]
@@ -248,7 +292,7 @@ def _least_likely(
     with progress("score", files.count_rows(path), "row") as bar:
         pieces = pieces_of(path, written, [*question.adds(density), *ODDITY], "score")
         how: Any = {"source": str(path), "written": written, "on_rows": timed(bar), "first": 1}
-        count = arguments.anomalies
+        count, how["rate"] = arguments.anomalies or None, getattr(arguments, "fdr", None)
         found = pictures.least_likely(density, pieces, question, count, collector, **how)
     show(collector.notices(), shell_words)
     return found

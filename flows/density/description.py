@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from flows.density.checking.result import Check
 from flows.networks import registry
 from flows.networks.population import Population
 from flows.recipe.mass import share_possible
@@ -67,6 +68,8 @@ def describe(population: Population, schema: Schema, record: Record | None) -> s
         score = f"{record.held_out:.2f} +- {record.held_out_se:.2f} nat"
         references = [f"{name} {value:.2f}" for name, value in record.references.items()]
         lines.append("; ".join([f"{what}: {score}", *references]))
+    if record.check:
+        lines += ["", str(Check.from_json(record.check))]
     return "\n".join(lines)
 
 

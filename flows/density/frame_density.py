@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from warnings import warn
@@ -17,9 +18,12 @@ from warnings import warn
 import pandas as pd
 
 from flows import saving
-from flows.core.arrays import Array
+from flows.core.arrays import Array, Mask
 from flows.core.errors import UserError
 from flows.density.asking import run
+from flows.density.checking.check import check
+from flows.density.checking.discoveries import check_rate, discoveries
+from flows.density.checking.result import Check
 from flows.density.collector import Collector
 from flows.density.conditions import conditions, event_conditions
 from flows.density.description import describe
@@ -38,8 +42,9 @@ from flows.recipe.record import Record
 from flows.tables.field import Field
 from flows.tables.notices import Notice
 from flows.tables.notices import warn as warn_of
-from flows.tables.parsing import as_frame
+from flows.tables.parsing import Table, as_frame, parse
 from flows.tables.schema import Schema
+from flows.tables.types import type_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -215,6 +220,29 @@ class Density:
             True
         """
         return self._array.tail_probability(self.log_prob_members(frame))
+
+    def discoveries(self, frame: Any, fdr: float = 0.1) -> Mask:
+        """Return which new rows are anomalies, at a rate of false discoveries, ``(n,)``.
+
+        The procedure of Benjamini and Hochberg is applied to the tail probabilities of the rows.
+        ``docs/tables-reference.md`` says what is proven. Training rows are no new rows.
+
+        Args:
+            frame: new rows of the table.
+            fdr: the expected share of rows of the density among the kept rows, at most.
+
+        Raises ``UserError`` for a wrong rate, and for a density without out-of-fold scores.
+
+        Examples:
+            >>> import numpy as np
+            >>> import flows
+            >>> rows = np.random.default_rng(0).normal(size=(60, 2))
+            >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), members=2)
+            >>> density.discoveries([[0.0, 0.0], [8.0, -8.0]]).tolist()
+            [False, True]
+        """
+        check_rate(fdr, self._array)
+        return discoveries(self.tail_probability(frame), fdr)
 
     def sample(self, n: int | None = None, seed: int = 0, *, given: Any = None) -> pd.DataFrame:
         """Draw rows from the ensemble.
@@ -395,6 +423,61 @@ class Density:
             True
         """
         return self._added(Surprise(), frame).set_axis(self._array.names, axis=1)
+
+    def check(
+        self,
+        frame: Any,
+        refits: int = 0,
+        *,
+        minutes: float | None = None,
+        seed: int = 0,
+        store: bool = False,
+    ) -> Check:
+        """Return a check of the fit: samples beside rows, calibration, and traces of single rows.
+
+        ``str`` gives the text of the result, and ``plot`` a figure. ``docs/tables-reference.md``
+        defines each part.
+
+        Args:
+            frame: the training table, with the columns that the fit read. The rows are found in the
+                record, in any order. Other rows count as new rows: their check has no folds, no
+                refits and no traces.
+            refits: the number of fits of the same recipe to tables that are drawn from the density.
+                With 19 refits, the smallest p-value is 0.05. They run on the workers that the
+                environment variable ``FLOWS_WORKERS`` names: empty for this process, or a number of
+                processes.
+            minutes: the limit of time for the refits. The refits that end in this time count; the
+                first one ends in any case.
+            seed: the seed of all random numbers.
+            store: whether to keep the result in the density, so that ``save`` writes it and
+                ``print(density)`` shows it.
+
+        Raises ``UserError`` for refits without the training table, and ``TableError`` for rows that
+        are not rows of the table.
+
+        Examples:
+            >>> import numpy as np
+            >>> import flows
+            >>> rows = np.random.default_rng(0).normal(size=(60, 2))
+            >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), members=5)
+            >>> found = density.check(rows)
+            >>> list(found.cover["region"].unique())
+            ['regions of highest density', 'x0', 'x1']
+        """
+        whole = self._frame(frame)
+
+        def read(kinds: Mapping[str, Any]) -> Table:
+            names = [name for name in whole if str(name) in {*self.schema.names}]
+            own = whole[names]
+            table = parse(own, {str(n): kinds.get(str(n), "") for n in names}, na=self.schema.na)
+            is_array = not isinstance(frame, pd.DataFrame)
+            types = {} if is_array else {str(name): type_of(own[name]) for name in names}
+            return table._replace(types=types)
+
+        found = check(self._array, read, refits, minutes, seed)
+        if store and self.record is not None:
+            self._array.record = replace(self.record, check=found.to_json())
+        return found
 
     def ask(
         self, question: Question, frame: Any = None, *, given: Mapping[str, Any] | None = None

@@ -16,6 +16,7 @@ from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.density.array_density import ArrayDensity
 from flows.density.asking import run
+from flows.density.checking.discoveries import discoveries
 from flows.density.collector import Collector
 from flows.density.questions.curve import Curve
 from flows.density.questions.predict import Predict
@@ -137,11 +138,12 @@ def least_likely(
     density: ArrayDensity,
     pieces: Iterable[pd.DataFrame],
     question: Score,
-    count: int,
+    count: int | None,
     collector: Collector,
     *,
     source: str = "",
     first: int = 0,
+    rate: float | None = None,
     **how: Any,
 ) -> tuple[pd.DataFrame, Array]:
     """Return the least likely rows with their scores, and the surprises of their values ``(n, D)``.
@@ -150,10 +152,12 @@ def least_likely(
         density: the density.
         pieces: the rows, whose index numbers them.
         question: the score that ranks the rows.
-        count: the number of rows to return.
+        count: the number of rows to return; ``None`` for all.
         collector: counts what users should know.
         source: the file that holds the rows; empty for a data frame.
         first: the label of the first row in the index.
+        rate: the expected share of false discoveries, if only discoveries are returned; the
+            question then adds tail probabilities.
         how: the format and ``on_rows`` of ``run``.
 
     Raises ``TableError`` if no row is complete and the question leaves out other rows.
@@ -162,9 +166,16 @@ def least_likely(
     how["source"] = source
     for asked, answer in run(question, density, pieces, collector, **how):
         scored = question.rows(density, asked, answer)
-        least = pd.concat([least, scored]).nsmallest(count, "log_density")
+        least = pd.concat([least, scored])
+        if rate is None and count is not None:
+            least = least.nsmallest(count, "log_density")
     if least.empty:
         raise TableError([Notice("no row is complete, so no row can be ranked")], source)
+    if rate is not None:
+        least = least[discoveries(least["tail_probability"].to_numpy(), rate)]
+        least = least.sort_values("log_density", kind="stable")[:count]
+    if least.empty:
+        return least, np.empty((0, len(density.columns)))
     how = {**how, "on_rows": lambda count: None}
     numbers, again = least.index.to_numpy() - first, Collector()  # the rows are counted already
     [(_, found)] = run(Surprise(), density, [least], again, row_numbers=numbers, **how)

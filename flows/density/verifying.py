@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,10 @@ import numpy as np
 
 from flows.core import checkpoint
 from flows.core.errors import UserError
-from flows.core.settings import Recipe
 from flows.density.fitting import fit_table, load
 from flows.density.frame_density import Density
-from flows.networks import registry
-from flows.networks.architecture import Architecture
-from flows.recipe.record import Record
+from flows.density.learning import arguments_of
 from flows.tables import files
-from flows.tables.options import FitOptions, options_of, resolve
 from flows.tables.parsing import as_frame, from_user
 
 # Parts that name a cause come before the parts that follow from the cause
@@ -30,7 +26,7 @@ def verify(model: Density | str | Path, table: Any) -> str | None:
     """Fit the table again with the recorded arguments; compare the files of both fits.
 
     The second fit takes about as long as the first one. The cuts of the record take the place of a
-    limit of time.
+    limit of time. A stored check is not compared.
 
     Args:
         model: a fitted density, or its file.
@@ -68,6 +64,8 @@ def verify(model: Density | str | Path, table: Any) -> str | None:
         return from_user(frame.drop(columns=[c for c in frame if str(c) in there]), kinds, na)
 
     again = fit_table(read, architecture, options, on_notices=lambda notices: None)
+    assert again.record is not None
+    again._array.record = replace(again.record, check=record.check)  # is not a part of the fit
     with tempfile.TemporaryDirectory() as folder:
         second, first = Path(folder, "second"), Path(folder, "first")
         again.save(second, record=record.row_scores is not None or not record.binned_scores)
@@ -78,29 +76,6 @@ def verify(model: Density | str | Path, table: Any) -> str | None:
         if first.read_bytes() == second.read_bytes():
             return None
         return difference(first, second)
-
-
-def arguments_of(record: Record) -> tuple[Architecture, FitOptions]:
-    """Return the architecture and the options of a recorded fit, with its cuts as a setting.
-
-    Raises ``UserError`` if the record lacks an argument.
-    """
-    fit, names = record.fit, options_of(FitOptions).keys() - {"minutes"}
-    lacking = sorted({"model", "architecture", *names} - fit.keys())
-    if lacking:
-        raise UserError(
-            "cannot be verified, because the file was written by another release and lacks "
-            f"arguments of the fit: {', '.join(lacking)}; fit the table again"
-        )
-    settings = dict(fit["settings"])
-    if isinstance(recipe := settings.get("recipe"), Mapping):
-        settings["recipe"] = Recipe.model_validate_json(json.dumps(recipe))
-    if record.cuts:
-        settings["cuts"] = dict(record.cuts)
-    options: Any = {name: fit[name] for name in names}
-    options |= {"settings": settings, "members": range(*fit["members"])}
-    architecture = registry.architecture(fit["model"], fit["architecture"])
-    return architecture, resolve(FitOptions, options, "verify")
 
 
 def difference(first: Path, second: Path) -> str:

@@ -18,7 +18,9 @@ from flows.core.arrays import Array, Mask, Whole
 
 BIN = 0.25  # nats: width of the bins in which out-of-fold scores are counted
 # The names of the arrays in a checkpoint
-ROW_ARRAYS = {"held_out": "log_density", "fold": "fold", "state": "state"}
+ROW_ARRAYS = {"held_out": "log_density", "fold": "fold", "state": "state", "digest": "digest"}
+
+CHECKED_ROWS = "ranks", "traces"  # the parts of a check that tell about single rows
 
 
 class RowState(IntEnum):
@@ -65,11 +67,14 @@ class RowScores:
         state: the ``RowState`` of each row, ``(n,)``.
         log_density: the log-density of each row under the ensemble of members that did not learn
             from the row, ``(n,)``, in nats and in the user's units; ``NaN`` without a score.
+        digest: a number for the values of each row, ``(n,)`` (``core.rows.digests``), by which a
+            check finds the row in a table; ``None`` in files of earlier versions.
     """
 
     fold: Whole
     state: Whole
     log_density: Array
+    digest: Whole | None = None
 
     def by_fold(self) -> list[FoldScores]:
         """Return the scores of each fold."""
@@ -155,6 +160,7 @@ class Record:
             was no limit.
         fit: the arguments of ``flows.fit`` as JSON, without the limit of time; empty if the
             population was not fitted to a table.
+        check: the result of a check as JSON (``Check.to_json``), if it was stored.
     """
 
     recipe: str
@@ -174,6 +180,7 @@ class Record:
     log_mass_se: Sequence[float] = ()
     cuts: Mapping[str, Any] = field(default_factory=dict)
     fit: Mapping[str, Any] = field(default_factory=dict)
+    check: Mapping[str, Any] = field(default_factory=dict)
 
     def out_of_fold_members(self, fold: int) -> Mask:
         """Return which members did not learn from the rows of ``fold``, ``(M,)``."""
@@ -184,7 +191,8 @@ class Record:
         if self.row_scores is None:
             return self
         binned = [each.binned() for each in self.row_scores.by_fold()]
-        return replace(self, binned_scores=binned, row_scores=None)
+        check = {key: each for key, each in self.check.items() if key not in CHECKED_ROWS}
+        return replace(self, binned_scores=binned, row_scores=None, check=check)
 
     def fold_scores(self) -> Sequence[FoldScores | BinnedScores]:
         """Return the out-of-fold scores of each fold."""
@@ -199,7 +207,8 @@ class Record:
         """Return the arrays of ``row_scores`` by their names in a checkpoint."""
         if self.row_scores is None:
             return {}
-        return {name: getattr(self.row_scores, key) for name, key in ROW_ARRAYS.items()}
+        found = {name: getattr(self.row_scores, key) for name, key in ROW_ARRAYS.items()}
+        return {name: values for name, values in found.items() if values is not None}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], arrays: Mapping[str, Array]) -> Record:
@@ -210,7 +219,8 @@ class Record:
         content["binned_scores"] = [BinnedScores(**each) for each in binned]
         if "held_out" in arrays:
             fold, state = (arrays[name].astype(np.int64) for name in ("fold", "state"))
-            content["row_scores"] = RowScores(fold, state, arrays["held_out"])
+            digest = arrays["digest"].astype(np.int64) if "digest" in arrays else None
+            content["row_scores"] = RowScores(fold, state, arrays["held_out"], digest)
         return cls(**content)
 
 

@@ -11,10 +11,10 @@ from common import references
 from common.settings import Train, check, read_yaml
 from flows.core.errors import UserError
 from flows.networks import registry
+from flows.workers import PACKAGES as PACKAGES
 from studies.claims import images, matching, mixtures, plane, refits
 from studies.digits.cells import CHANGED, TOLERANCE
 from studies.engine import HERE, SMALL, Cell, Family, check_names
-from studies.workers import PACKAGES as PACKAGES
 
 PIPELINE = HERE.parent / "params.yaml"
 CURVE_REFERENCES = ("gmm", "kde")  # compared with the flows for several numbers of rows

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from flows import workers
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
 from flows.evaluation import statistics
 from flows.networks.image_flow import ImageFlow
 from flows.networks.population import ensemble_log_prob
-from studies import workers
 from studies.digits import digits, latents, networks, peers
 from studies.digits.digits import Fitted, LogDensity, Protocol
 from studies.engine import SMALL, Cell, Family, check_names

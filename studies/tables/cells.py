@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 
 from flows import Density as FrameDensity
-from flows import fit
+from flows import fit, workers
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.density.array_density import ArrayDensity
 from flows.recipe import stacking
 from flows.recipe.ensemble import Ensemble
-from studies import workers
 from studies.engine import SMALL, Cell, Family, check_names
 from studies.tables import (
     anomalies,

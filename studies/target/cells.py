@@ -16,8 +16,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import GridSearchCV
 
+from flows import workers
 from flows.core.arrays import Array
-from studies import workers
 from studies.engine import SMALL, Cell, Family, check_names
 from studies.target import metrics, peers, tables, truths
 from studies.target.conditionals import Conditional, Joint, Known, Numbers, OnNumbers, Ours

@@ -1,4 +1,4 @@
-"""The verbs fit, verify, sample, score, impute, predict, probability, plot, export and info.
+"""The verbs fit, verify, check, sample, score, impute, predict, probability, plot, export, info.
 
 Training is short, because these tests do not depend on the quality of the fit.
 """
@@ -9,6 +9,7 @@ import re
 from io import StringIO
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,7 +19,7 @@ from frames import (
     every_sort,
     prices,
 )
-from helpers import SHORT, error_message, with_folds
+from helpers import SHORT, error_message, shortened, with_folds
 from safetensors.numpy import load_file
 
 import flows
@@ -501,3 +502,69 @@ def test_a_table_in_place_of_a_density_is_named(european, monkeypatch):
     monkeypatch.chdir(european)
     with pytest.raises(SystemExit, match=r"t\.csv: is a table and no density; `flows inspect`"):
         main(["info", "t.csv"])
+
+
+# Check
+
+
+@pytest.fixture(scope="module")
+def checkable(tmp_path_factory):
+    """Return a folder with a table and its density by a short automatic recipe."""
+    folder = tmp_path_factory.mktemp("checks")
+    rows = np.random.default_rng(0).normal(size=(80, 2)).round(3)
+    pd.DataFrame(rows, columns=["a", "b"]).to_csv(folder / "t.csv", index=False)
+    with shortened():
+        run("fit", folder / "t.csv", "-o", folder / "m.flow", "--members", 5)
+    return folder
+
+
+def test_check_prints_draws_and_stores_what_python_returns(checkable, tmp_path, capsys):
+    model, output = tmp_path / "m.flow", tmp_path / "check.png"
+    model.write_bytes((checkable / "m.flow").read_bytes())
+    before = model.read_bytes()
+    run("check", model, checkable / "t.csv", "-o", output)
+    out = capsys.readouterr().out
+    assert out.startswith("check of the fit on its 80 training rows\n")
+    assert model.read_bytes() == before
+    assert plt.imread(output).shape[1] == 1104
+    frame = pd.read_csv(checkable / "t.csv")
+    frame.index += 1  # rows of a file are numbered from 1
+    assert str(flows.load(model).check(frame)) + "\n" == out
+    run("check", model, checkable / "t.csv", "--store")
+    capsys.readouterr()
+    run("info", model)
+    assert capsys.readouterr().out.endswith(f"\n\n{out}")
+    with shortened():
+        run("verify", model, checkable / "t.csv")
+
+
+def test_check_takes_refits_within_minutes(checkable, capsys, short_recipe):
+    words = ["check", checkable / "m.flow", checkable / "t.csv"]
+    run(*words, "--refits", 5, "--minutes", 0.001)
+    assert "1 refit of 5, for lack of time" in capsys.readouterr().out
+    message = error(capsys, *words, "-o", checkable / "check.pdf")
+    assert "a picture goes into a .png file" in message
+    pd.DataFrame({"a": [1.0], "b": [2.0]}).to_csv(checkable / "new.csv", index=False)
+    message = error(capsys, "check", checkable / "m.flow", checkable / "new.csv", "--refits", 1)
+    assert "refits need the training table" in message
+
+
+def test_anomalies_can_be_kept_at_a_rate_of_false_discoveries(checkable, tmp_path, capsys):
+    new = pd.read_csv(checkable / "t.csv").assign(a=lambda frame: frame["a"].iloc[::-1].to_numpy())
+    new.loc[[3, 7, 9]] = [[9.0, -9.0], [-9.0, 9.0], [12.0, 12.0]]
+    new.to_csv(tmp_path / "new.csv", index=False)
+    words = ["score", checkable / "m.flow", tmp_path / "new.csv"]
+    out = tmp_path / "odd.csv"
+    run(*words, "--anomalies", "--fdr", 0.4, "-o", out)
+    found = pd.read_csv(out)
+    density = flows.load(checkable / "m.flow")
+    assert set(found["row"]) == {*np.flatnonzero(density.discoveries(new, 0.4)) + 1}
+    assert {4, 8, 10} <= set(found["row"])
+    assert found["log_density"].is_monotonic_increasing
+    run(*words, "--anomalies", 2, "--fdr", 0.4, "-o", out)
+    assert len(pd.read_csv(out)) == 2
+    run("score", checkable / "m.flow", checkable / "t.csv", "--anomalies", "--fdr", 0.001)
+    assert capsys.readouterr().out.count("\n") == 1  # the names of the columns alone
+    assert "needs a number of rows, or --fdr" in error(capsys, *words, "--anomalies")
+    assert "belongs to --anomalies" in error(capsys, *words, "--fdr", 0.1)
+    assert "must be between 0 and 1" in error(capsys, *words, "--anomalies", "--fdr", 2)

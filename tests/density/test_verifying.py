@@ -108,7 +108,7 @@ def test_a_file_of_another_release_names_the_arguments_that_it_lacks(tmp_path: P
     fit = {key: value for key, value in density.record.fit.items() if key not in ("na", "strict")}
     old = flows.Density(density.population, density.schema, replace(density.record, fit=fit))
     old.save(tmp_path / "old.flow")
-    with pytest.raises(UserError, match=r"cannot be verified, .*lacks .*: na, strict; fit the"):
+    with pytest.raises(UserError, match=r"cannot be repeated, .*lacks .*: na, strict; fit the"):
         flows.verify(tmp_path / "old.flow", prices())
     flows.save(flows.build(SMALL, (2,), members=1), tmp_path / "networks.flow")
     with pytest.raises(UserError, match="only the fit of a table"):

@@ -1,5 +1,6 @@
-"""Workers that score the cells of a study, chosen by the environment variable ``FLOWS_WORKERS``.
+"""Workers for independent tasks: the cells of a study, and the refits of a check.
 
+The environment variable ``FLOWS_WORKERS`` chooses them.
 ``FLOWS_WORKERS`` is empty or 1 (this process), a number of processes on this machine (started by
 joblib), or ``tcp://host:port`` (a Dask cluster). A result does not depend on the worker that
 computes it: every task has one thread, and a worker that differs from this process, the head, is
@@ -16,7 +17,7 @@ import logging
 import os
 import platform
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, as_completed
 from contextlib import contextmanager, redirect_stderr
 from functools import cache
@@ -46,7 +47,7 @@ def completed(
     code: Sequence[str] = ("flows",),
     packages: Sequence[str] = PACKAGES,
     patience: tuple[float, float] = (15, 30),
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Run ``function(*tasks[i])`` for every i, and yield each outcome when its task is done.
 
     An outcome is i, the result and the text written to standard error.

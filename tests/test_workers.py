@@ -22,10 +22,11 @@ import torch
 from clusters import cluster, place
 from pipeline import ROOT
 
+from flows import workers
 from flows.core.errors import UserError
 from flows.kernels import variants
 from flows.kernels.build import library
-from studies import engine, workers
+from studies import engine
 from studies.engine import Study
 
 CELLS = ["depth/small", "control/small", "curve/small", "equal/small", "images/small"]

@@ -1,0 +1,121 @@
+"""The check of a density against rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from flows.core.arrays import plain
+from flows.core.errors import UserError
+from flows.density.array_density import ArrayDensity
+from flows.density.checking.calibration import Ranks, cover, rank
+from flows.density.checking.comparison import compare
+from flows.density.checking.refits import (
+    Refit,
+    Statistics,
+    largest_deviations,
+    p_value,
+    refits_of,
+)
+from flows.density.checking.result import Check
+from flows.density.checking.rows import CheckedRows, Read, read_rows
+from flows.density.checking.traces import trace
+from flows.tables.kinds.unlearned import Group
+
+LARGEST = 10  # memorisation scores that are listed
+GRID = np.linspace(0, 1, 101)  # ranks at which the band of the refits is stored
+
+
+def check(
+    density: ArrayDensity,
+    read: Read,
+    refits: int = 0,
+    minutes: float | None = None,
+    seed: int = 0,
+) -> Check:
+    """Return the check of a density against the rows of a table.
+
+    Args:
+        density: the density.
+        read: returns the table.
+        refits: the number of refits.
+        minutes: the limit of time for refits.
+        seed: the seed of all random numbers.
+
+    Raises ``UserError`` for wrong numbers, and for refits without the training table; and the
+    errors of ``read_rows``.
+    """
+    if not density.columns:
+        raise UserError("a model of images has no columns to check")
+    if refits < 0:
+        raise UserError(f"refits = {refits}: must be 0 or more")
+    if minutes is not None and not 0 < minutes < np.inf:
+        raise UserError(f"minutes = {minutes}: must be a finite number above 0")
+    rows = read_rows(density, read)
+    if refits and rows.sample is None:
+        raise UserError(f"refits need the training table: {rows.why}")
+    samples, pairs = compare(density, rows, seed)
+    ranks = rank(density, rows, seed)
+    found: dict[str, Any] = {
+        "rows": len(rows.values),
+        "why": rows.why,
+        "known": rows.known,
+        "samples": samples,
+        "pairs": pairs,
+        "cover": cover(ranks, rows, density.names),
+        "ranks": ranks.rows,
+        "is_grouped": any(isinstance(each, Group) for each in density.schema.unlearned),
+        "is_weighted": rows.sample is not None and rows.sample.is_weighted,
+    }
+    if rows.sample is not None:
+        found |= _traces(density, rows)
+    if refits:
+        again = refits_of(density, rows, refits, minutes, seed)
+        found |= {"asked": refits, **_refits(density, ranks, again)}
+    return Check(**found)
+
+
+def _traces(density: ArrayDensity, rows: CheckedRows) -> dict[str, Any]:
+    """Return the AUC, and the rows with the largest memorisation scores, each row once."""
+    traces = trace(density, rows)
+    assert rows.sample is not None
+    parts = []
+    for kind, scores in traces.scores.items():
+        order = np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")
+        order = order[np.isfinite(scores[order])]
+        _, first = np.unique(rows.copies[order], return_index=True)
+        order = order[np.sort(first)][:LARGEST]
+        labels = [plain(rows.labels[k]) for k in order]
+        parts.append(pd.DataFrame({"members": kind, "row": labels, "score": scores[order]}))
+    listed = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+    return {"traces": listed, "auc": traces.auc, "auc_error": traces.error}
+
+
+def _refits(density: ArrayDensity, ranks: Ranks, refits: Sequence[Refit]) -> dict[str, Any]:
+    """Return the p-values, the frame of the refits and the band of their ranks."""
+    own = Statistics.of(ranks)
+    columns = np.array([each.statistics.columns for each in refits])
+    deviation, deviations = largest_deviations(own.columns, columns)
+    frame = pd.DataFrame(
+        {
+            "statistic": [each.statistics.rows for each in refits],
+            "deviation": deviations,
+            "auc": [each.auc for each in refits],
+            "distance": [each.distance for each in refits],
+            "reference": [each.reference for each in refits],
+        }
+    )
+    found: dict[str, Any] = {"refits": frame, "statistic": own.rows, "deviation": deviation}
+    found["p_density"] = p_value(own.rows, frame["statistic"].to_numpy())
+    if not np.isnan(deviation):
+        z = (own.columns - columns.mean(axis=0)) / columns.std(axis=0, ddof=1)
+        found["column"] = density.names[int(np.nanargmax(z))]
+        found["p_columns"] = p_value(deviation, deviations)
+    known = [np.sort(each.ranks[~np.isnan(each.ranks)]) for each in refits]
+    if all(map(len, known)):
+        shares = [np.searchsorted(u, GRID, side="right") / len(u) for u in known]
+        found["band"] = np.quantile(shares, [0.05, 0.95], axis=0).round(4).tolist()
+    return found

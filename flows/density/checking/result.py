@@ -1,0 +1,284 @@
+"""The result of a check: frames, its text, its JSON for a file, and its figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from flows.core.arrays import rounded
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FAR = 3.0  # standard errors from which a difference is put first
+SHOWN = 3  # pairs of columns in the text
+DIGITS = 9  # of numbers in a file
+KEPT_PAIRS = 10  # in a file
+WHOLE = "regions of highest density"  # the name of the regions of whole rows
+SHARE_OF = "share of "  # the beginning of the name of a statistic
+NAMES = {  # statistics in words
+    "sd": "standard deviation",
+    "q0.05": "5% quantile",
+    "q0.5": "median",
+    "q0.95": "95% quantile",
+    "smallest": "smallest value",
+    "largest": "largest value",
+}
+MEASURES = ("rows", "samples", "error", "difference")
+FRAMES = {  # the columns of the frames
+    "samples": ("column", "statistic", "of_rows", "of_samples", *MEASURES),
+    "pairs": ("first", "second", *MEASURES),
+    "cover": ("region", "level", "cover", "low", "high", "rows"),
+    "traces": ("members", "row", "score"),
+    "refits": ("statistic", "deviation", "auc", "distance", "reference"),
+}
+NO_TEST = (
+    "no p-value: the fit of a fold is too narrow in a small table, so a test without refits "
+    "rejects the right family in most tables; 19 refits give p-values"
+)
+FEW_DEFECTS = (
+    "few rows show few defects: in tests with 100 rows of five columns, a check rarely found a "
+    "second mode that the fit missed"
+)
+NOT_PRIVATE = (
+    "small traces do not show that the file keeps the rows private: an attack may use more than "
+    "log-densities, and a single row may stand out"
+)
+GROUPED = "dependence within groups is not in the drawn tables"
+
+
+@dataclass(frozen=True)
+class Check:
+    """The result of ``Density.check``.
+
+    ``str`` gives the text, ``plot`` the figure.
+
+    Args:
+        rows: the number of rows.
+        why: why the rows count as new rows; empty for the training table.
+        known: the number of new rows that are training rows.
+        samples: statistics of samples beside those of rows (``compare``).
+        pairs: associations of pairs of columns, the largest difference first (``compare``).
+        cover: how many rows lie in regions of 50% and 90% (``calibration.cover``).
+        ranks: the rank of each row among draws of the density, ``NaN`` for a row with a gap.
+        traces: the ten rows with the largest memorisation scores under the networks, and under the
+            mixtures: ``members``, ``row``, a label of the index or the number of the row, and
+            ``score`` in nats.
+        auc: the AUC of a network between its training rows and its held-out rows; ``NaN`` if there
+            is none.
+        auc_error: the standard error of ``auc``.
+        asked: the number of refits that was asked for.
+        refits: a row for each refit: ``statistic``, ``deviation``, ``auc``, ``distance`` and
+            ``reference`` (``Refit``).
+        statistic: the statistic of the ranks of rows (``pointwise_tests``).
+        deviation: the largest deviation of a column (``largest_deviations``).
+        column: the column of the largest deviation.
+        p_density: the p-value of the density; ``NaN`` without refits.
+        p_columns: the p-value of the columns; ``NaN`` for fewer than three refits.
+        band: the 5% and 95% quantiles over refits of the share of ranks below 0, 0.01, ..., 1.
+        is_grouped: whether the table has groups.
+        is_weighted: whether the rows are repeated by their weights.
+    """
+
+    rows: int
+    why: str
+    known: int
+    samples: pd.DataFrame
+    pairs: pd.DataFrame
+    cover: pd.DataFrame
+    ranks: Sequence[float] = ()
+    traces: pd.DataFrame = field(default_factory=pd.DataFrame)
+    auc: float = np.nan
+    auc_error: float = np.nan
+    asked: int = 0
+    refits: pd.DataFrame = field(default_factory=pd.DataFrame)
+    statistic: float = np.nan
+    deviation: float = np.nan
+    column: str = ""
+    p_density: float = np.nan
+    p_columns: float = np.nan
+    band: Sequence[Sequence[float]] = ()
+    is_grouped: bool = False
+    is_weighted: bool = False
+
+    def plot(self) -> Figure:
+        """Return a figure: ranks with the band of the refits, cover by column, and traces."""
+        from flows.plotting.check import draw_check
+
+        return draw_check(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as JSON values for a file, with the ``KEPT_PAIRS`` first pairs."""
+        found: dict[str, Any] = {}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, pd.DataFrame):
+                few = value[:KEPT_PAIRS] if each.name == "pairs" else value
+                value = {name: _plain(column) for name, column in few.items()}
+            elif isinstance(value, float | np.ndarray):
+                value = _plain(value)
+            found[each.name] = value
+        return found
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Check:
+        """Return the result that ``to_json`` wrote; parts on single rows may be missing."""
+        found = dict(content)
+        for name, columns in FRAMES.items():  # a file has the columns in alphabetical order
+            own = found.get(name, {})
+            found[name] = pd.DataFrame({key: _numbers(own[key]) for key in columns if key in own})
+        for name, value in found.items():
+            found[name] = np.nan if value is None else value
+        found["ranks"] = np.array(_numbers(found.get("ranks", [])), np.float64)
+        return cls(**found)
+
+    def __str__(self) -> str:
+        parts = [self._head(), self._beside(), self._calibration(), self._refits(), self._traces()]
+        return "\n".join(line for part in parts for line in part)
+
+    __repr__ = __str__
+
+    def _head(self) -> list[str]:
+        if not self.why:
+            repeated = " (repeated by their weights)" if self.is_weighted else ""
+            return [f"check of the fit on its {self.rows} training rows{repeated}"]
+        lines = [f"check of the fit on {self.rows} new rows: {self.why}"]
+        lines.append("not shown: out-of-fold cover, p-values, and traces of single rows")
+        if self.known:
+            lines.append(
+                f"{self.known} of the rows are training rows, which some members learned from, so "
+                "their cover is too high"
+            )
+        return lines
+
+    def _beside(self) -> list[str]:
+        """Return the differences between samples and rows: far ones, pairs, and the table."""
+        lines = ["", "samples beside rows"]
+        order = self.samples["difference"].abs().to_numpy().argsort(kind="stable")[::-1]
+        ordered = self.samples.iloc[order]
+        far = ordered[ordered["difference"].abs() > FAR]
+        lines += [f"  {_in_words(line)}" for _, line in far.iterrows()]
+        far_pairs = self.pairs[self.pairs["difference"].abs() > FAR]
+        lines += [f"  {_pair_in_words(line)}" for _, line in far_pairs[:SHOWN].iterrows()]
+        if far.empty and far_pairs.empty:
+            lines.append(f"  no difference above {FAR:g} standard errors of a table of this size")
+            lines += [f"  largest: {_in_words(line)}" for _, line in ordered[:1].iterrows()]
+            lines += [f"  largest: {_pair_in_words(line)}" for _, line in self.pairs[:1].iterrows()]
+        return lines + [f"  {line}" for line in self._table()]
+
+    def _table(self) -> list[str]:
+        """Return the statistics of each column as ``samples | rows``."""
+        cells: dict[str, dict[str, str]] = {}
+        for _, line in self.samples.iterrows():
+            name, values = line["statistic"], f"{line['of_samples']}|{line['of_rows']}"
+            if name.startswith(SHARE_OF):
+                name, values = "shares", f"{name.removeprefix(SHARE_OF)}: {values}"
+            own = cells.setdefault(line["column"], {})
+            own[name] = f"{own[name]}, {values}" if name in own else values
+        if not cells:
+            return []
+        frame = pd.DataFrame.from_dict(cells, orient="index").fillna("")
+        shares = frame.pop("shares") if "shares" in frame else pd.Series(dtype=object)
+        frame.columns.name = "samples|rows"
+        numbers = frame[(frame != "").any(axis=1)]
+        lines = numbers.to_string().splitlines() if len(numbers) else []
+        return lines + [f"samples|rows of {name}: {text}" for name, text in shares.items() if text]
+
+    def _calibration(self) -> list[str]:
+        where = "out of fold" if not self.why else "on new rows"
+        lines = ["", f"calibration, {where} (share of rows, with its 95% interval)"]
+        table = self.cover.set_index(["region", "level"])
+        for region in dict.fromkeys(self.cover["region"]):
+            own = table.loc[region]
+            words = [
+                f"{level:.0%}: {line['cover']:.0%} ({line['low']:.0%} to {line['high']:.0%})"
+                for level, line in own.iterrows()
+            ]
+            lines.append(f"  {region}: {', '.join(words)}, {own['rows'].iloc[0]:.0f} rows")
+        return lines
+
+    def _refits(self) -> list[str]:
+        if self.why:
+            return []
+        count = len(self.refits)
+        if not count:
+            return [f"  {NO_TEST}", f"  {FEW_DEFECTS}"]
+        fewer = f" of {self.asked}, for lack of time" if count < self.asked else ""
+        noun = "refit" if count == 1 else "refits"
+        lines = ["", f"{count} {noun}{fewer} to tables that are drawn from the density"]
+        lines.append(f"  p-value of the density: {_p(self.p_density)}")
+        if not np.isnan(self.p_columns):
+            which = f" (largest deviation: {self.column}, {self.deviation:.1f})"
+            lines.append(f"  p-value of the columns: {_p(self.p_columns)}{which}")
+        distance, reference = self.refits["distance"], self.refits["reference"]
+        text = f"  a fit of this size is {_mean(distance)} nat per row from the truth"
+        if reference.notna().any():
+            text += f"; the best of the references {_mean(reference)} nat"
+        lines += [text, f"  {FEW_DEFECTS}"]
+        return [*lines, f"  {GROUPED}"] if self.is_grouped else lines
+
+    def _traces(self) -> list[str]:
+        if self.why or np.isnan(self.auc):
+            return []
+        low, high = self.auc - 1.96 * self.auc_error, self.auc + 1.96 * self.auc_error
+        lines = ["", "traces of single rows in the members that learned from them"]
+        text = f"  AUC of a network, training rows against held-out rows: {self.auc:.2f} "
+        text += f"({low:.2f} to {high:.2f}; 0.50 is no trace)"
+        if len(self.refits):
+            text += f"; of refits {_mean(self.refits['auc'])}"
+        lines.append(text)
+        for kind in dict.fromkeys(self.traces.get("members", ())):
+            found = self.traces[self.traces["members"] == kind]
+            pairs = zip(found["row"], found["score"], strict=True)
+            own = ", ".join(f"{row} ({score:.2f})" for row, score in pairs)
+            lines.append(f"  rows with the largest memorisation scores of {kind} (nat): {own}")
+        return [*lines, f"  {NOT_PRIVATE}"]
+
+
+def _in_words(line: Mapping[str, Any]) -> str:
+    """Return a difference of a statistic in words."""
+    name, own = line["statistic"], f"`{line['column']}`"
+    samples, rows = line["of_samples"], line["of_rows"]
+    how = f"({abs(line['difference']):.1f} standard errors)"
+    if name.startswith(SHARE_OF):
+        value = name.removeprefix(SHARE_OF)
+        return f"{own} is {value} in {samples} of samples, {rows} of rows {how}"
+    return f"{own} has the {NAMES.get(name, name)} {samples} in samples, {rows} in rows {how}"
+
+
+def _pair_in_words(line: Mapping[str, Any]) -> str:
+    samples, rows = line["samples"] + 0.0, line["rows"] + 0.0
+    return (
+        f"`{line['first']}` and `{line['second']}` have the association {samples:.2f} in samples, "
+        f"{rows:.2f} in rows ({abs(line['difference']):.1f} standard errors)"
+    )
+
+
+def _mean(values: pd.Series) -> str:
+    """Return the mean over refits and their standard deviation."""
+    deviation = values.std() if len(values) > 1 else 0.0
+    return f"{values.mean():.2f} \u00b1 {deviation:.2f}"
+
+
+def _p(value: float) -> str:
+    return "unknown, because no row is complete" if np.isnan(value) else f"{value:.2g}"
+
+
+def _plain(values: Any) -> Any:
+    """Return numbers as JSON values with ``DIGITS`` digits, ``None`` for ``NaN``."""
+    if np.ndim(values) == 0:
+        return None if np.isnan(values) else float(f"{values:.{DIGITS}g}")
+    listed = list(values)
+    if all(isinstance(value, int | np.integer) for value in listed):
+        return list(map(int, listed))
+    if any(isinstance(value, str) for value in listed):
+        return list(map(str, listed))
+    return [None if np.isnan(x) else float(x) for x in rounded(listed, DIGITS)]
+
+
+def _numbers(values: Sequence[Any]) -> list[Any]:
+    return [np.nan if value is None else value for value in values]

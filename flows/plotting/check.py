@@ -1,0 +1,97 @@
+"""The figure of a check: ranks of rows, cover by column, and traces of rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from flows.plotting import by_column
+from flows.plotting.style import (
+    DATA_COLOR,
+    STYLE,
+    TRUTH_COLOR,
+    add_legend,
+    area_key,
+    line_key,
+    mark_key,
+    panels,
+)
+
+COLOR, TRACE_COLOR = "#0072B2", "#D55E00"
+MARKS = {0.5: "o", 0.9: "s"}
+MOST = 20  # columns in the panel of cover
+
+
+def draw_check(check: Any) -> Figure:
+    """Draw the result of a check.
+
+    Args:
+        check: the result, ``flows.density.checking.result.Check``.
+    """
+    traces = check.traces
+    if len(traces):
+        traces = traces[traces["members"] == "networks"]
+    regions = list(dict.fromkeys(check.cover["region"]))[: MOST + 1]
+    with rc_context(STYLE):
+        height = max(3.2, 0.25 * len(regions) + 1.4)
+        sheet, axes = panels(3 if len(traces) else 2, 3, height)
+        _ranks(axes[0], check)
+        _cover(axes[1], check, regions)
+        if len(traces):
+            _traces(axes[2], traces, check.auc)
+        handles = [
+            line_key("rows", color=COLOR),
+            line_key("a right density", "--", color=TRUTH_COLOR),
+            *([area_key("refits, 5% to 95%", DATA_COLOR)] if len(check.band) else []),
+            *(mark_key(f"region of {level:.0%}", MARKS[level], color=COLOR) for level in MARKS),
+        ]
+        add_legend(sheet, handles, len(handles))
+    return sheet
+
+
+def _ranks(axis: Axes, check: Any) -> None:
+    """Draw the distribution of the ranks, minus the ranks."""
+    if len(check.band):
+        low, high = np.array(check.band)
+        grid = np.linspace(0, 1, len(low))
+        axis.fill_between(grid, low - grid, high - grid, color=DATA_COLOR, alpha=0.3, linewidth=0)
+    known = np.sort(np.asarray(check.ranks, float))
+    known = known[~np.isnan(known)]
+    if len(known):
+        ends = np.concatenate([[0], known, [1]])
+        share = np.concatenate([[0], np.arange(1, len(known) + 1) / len(known), [1]])
+        axis.step(ends, share - ends, where="post", color=COLOR)
+    axis.axhline(0, color=TRUTH_COLOR, linestyle="--", linewidth=0.8)
+    axis.set(xlim=(0, 1), xlabel="rank of a row's density", ylabel="share of rows \u2212 rank")
+    axis.set_title("ranks of rows among draws", fontsize=10)
+
+
+def _cover(axis: Axes, check: Any, regions: list[str]) -> None:
+    """Draw the cover of regions with intervals."""
+    places = {region: -k for k, region in enumerate(regions)}
+    for level, mark in MARKS.items():
+        own = check.cover[(check.cover["level"] == level) & check.cover["region"].isin(regions)]
+        y = [places[region] for region in own["region"]]
+        x = own["cover"].to_numpy()
+        reach = np.array([x - own["low"], own["high"] - x]).clip(min=0)
+        axis.errorbar(x, y, xerr=reach, fmt=mark, color=COLOR, markersize=5, linewidth=1)
+        axis.axvline(level, color=TRUTH_COLOR, linestyle="--", linewidth=0.8)
+    names = ["all columns", *map(by_column.short, regions[1:])]  # whole rows come first
+    axis.set_yticks([*places.values()], names)
+    axis.set(xlim=(0, 1.02), xlabel="share of rows in the region")
+    rest = check.cover["region"].nunique() - len(regions)
+    axis.set_title("cover" + (f" (without {rest} columns)" if rest else ""), fontsize=10)
+
+
+def _traces(axis: Axes, traces: pd.DataFrame, auc: float) -> None:
+    """Draw the largest memorisation scores of networks."""
+    places = -np.arange(len(traces))
+    axis.barh(places, traces["score"], color=TRACE_COLOR, alpha=0.7)
+    axis.set_yticks(places, [f"row {by_column.short(str(row))}" for row in traces["row"]])
+    axis.set_xlabel("memorisation score (nat)")
+    axis.set_title(f"traces; AUC of a network {auc:.2f}", fontsize=10)

@@ -1,0 +1,187 @@
+"""Checks of fits: which rows are found, tables of all sorts, files, text and figure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import SHORT, error_message, few_samples, short_recipe
+
+import flows
+from flows import workers
+from flows.density.checking import refits
+from flows.density.checking.result import WHOLE, Check
+
+QUICK: dict[str, Any] = {"settings": {"recipe": short_recipe()}, "members": 5}
+
+
+def paid(n: int = 120) -> pd.DataFrame:
+    """Return a table of numbers, labels, gaps, subjects and weights, in which most pay nothing."""
+    rng = np.random.default_rng(0)
+    age, is_free = rng.integers(20, 80, n), rng.random(n) < 0.7
+    amount = np.where(is_free, 0.0, np.exp(rng.normal(3, 1, n)).round(2))
+    y = np.where(rng.random(n) < 0.1, np.nan, age / 10 + rng.normal(size=n))
+    ward, subject = rng.choice(["a", "b", "c"], n), rng.integers(0, 50, n)
+    columns = {"age": age, "ward": ward, "paid": amount, "y": y, "subject": subject}
+    return pd.DataFrame({**columns, "w": rng.choice([1, 2], n)})
+
+
+def numbers(n: int = 100) -> pd.DataFrame:
+    return pd.DataFrame(np.random.default_rng(1).normal(size=(n, 2)), columns=["a", "b"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few() -> Iterator[None]:
+    with few_samples():
+        yield
+
+
+@pytest.fixture(scope="module")
+def fitted() -> flows.Density:
+    return flows.fit(numbers(), **QUICK)
+
+
+def same(first: Check, second: Check) -> bool:
+    return str(first) == str(second)
+
+
+def test_training_rows_are_found_in_any_order_and_beside_other_columns(fitted: flows.Density):
+    found = fitted.check(numbers())
+    assert found.why == ""
+    assert found.rows == 100
+    assert 0.4 < found.auc < 1
+    shuffled = numbers().sample(frac=1, random_state=0).assign(other=1)
+    again = fitted.check(shuffled[["other", "b", "a"]])
+    assert again.why == ""
+    assert again.traces["row"].tolist() == found.traces["row"].tolist()  # labels of the index
+    assert again.auc == pytest.approx(found.auc)
+
+
+def test_other_rows_and_some_of_the_training_rows_are_new_rows(fitted: flows.Density):
+    for rows, known in ((numbers(30), 30), (numbers() + 1, 0), (numbers()[["a", "b"]][::2], 50)):
+        found = fitted.check(rows)
+        assert "not those of the training table" in found.why
+        assert found.known == known
+        assert len(found.ranks) == len(rows)
+        assert np.isnan(found.auc)
+        assert ("training rows, which some members learned from" in str(found)) == bool(known)
+    message = error_message(fitted.check, numbers(30), 2)
+    assert message.startswith("refits need the training table: the rows are not those")
+
+
+def test_a_file_without_its_record_says_what_it_cannot_show(fitted: flows.Density, tmp_path: Path):
+    fitted.save(tmp_path / "public.flow", record=False)
+    text = str(flows.load(tmp_path / "public.flow").check(numbers()))
+    assert "exported without its record" in text
+    assert "not shown: out-of-fold cover, p-values, and traces of single rows" in text
+    fixed = flows.fit(numbers(), members=2, settings=SHORT)
+    assert "automatic recipe" in fixed.check(numbers()).why
+
+
+def test_wrong_numbers_and_rows_are_refused(fitted: flows.Density):
+    assert error_message(fitted.check, numbers(), -1) == "refits = -1: must be 0 or more"
+    message = error_message(fitted.check, numbers(), 1, minutes=0)
+    assert message == "minutes = 0: must be a finite number above 0"
+    assert error_message(fitted.check, numbers()[:0]) == "the table has no rows"
+    assert "there is no column a" in error_message(fitted.check, pd.DataFrame({"x": [1.0]}))
+
+
+def test_a_planted_far_row_leaves_a_trace():
+    rows = numbers()
+    rows.loc[17] = [9.0, -9.0]
+    longer = {"settings": {"recipe": short_recipe(steps=400)}, "members": 10}
+    traces = flows.fit(rows, **longer).check(rows).traces.groupby("members", sort=False)
+    assert 17 in traces.get_group("networks")["row"].tolist()
+    assert traces.get_group("mixtures")["row"].iloc[0] == 17
+    assert all(part.is_monotonic_decreasing for _, part in traces["score"])
+
+
+def test_the_result_is_stored_on_request_and_loses_single_rows_on_export(
+    fitted: flows.Density, tmp_path: Path
+):
+    density = flows.Density(fitted.population, fitted.schema, fitted.record)
+    found = density.check(numbers(), store=True)
+    assert str(density).endswith(str(found))
+    density.save(tmp_path / "own.flow")
+    loaded = flows.load(tmp_path / "own.flow")
+    assert str(found) in str(loaded)
+    loaded.save(tmp_path / "public.flow", record=False)
+    public = flows.load(tmp_path / "public.flow").record
+    assert public is not None
+    assert not {"ranks", "traces"} & public.check.keys()
+    kept = Check.from_json(public.check)
+    assert "memorisation" not in str(kept)
+    assert kept.cover.equals(Check.from_json(found.to_json()).cover)
+    kept.plot()
+
+
+def test_refits_end_in_time_and_meet_the_same_recipe(
+    fitted: flows.Density, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(workers.VARIABLE, "")
+    seen = []
+    learn = refits.learn_again
+    monkeypatch.setattr(
+        refits, "learn_again", lambda *given: seen.append(given[1]) or learn(*given)
+    )
+    found = fitted.check(numbers(), 3)
+    assert len(found.refits) == found.asked == 3
+    assert 1 / 4 <= found.p_density <= 1
+    assert 1 / 4 <= found.p_columns <= 1
+    assert (found.refits["distance"] > -0.1).all()
+    assert len({each["seed"] for each in seen}) == 3
+    assert {each["settings"]["recipe"].most_steps for each in seen} == {20}
+    text = str(found)
+    assert "p-value of the density" in text
+    assert "nat per row from the truth; the best of the references" in text
+    late = fitted.check(numbers(), 9, minutes=0.001)
+    assert len(late.refits) == 1
+    assert "1 refit of 9, for lack of time" in str(late)
+    assert same(Check.from_json(json.loads(json.dumps(found.to_json()))), found)
+    figure = found.plot()
+    assert len(figure.axes) == 3
+    assert len(figure.axes[0].collections) == 1  # the band of the refits
+
+
+@pytest.mark.parametrize(
+    ("options", "left_out"),
+    [
+        ({}, ["subject", "w"]),
+        ({"target": "y"}, ["subject", "w"]),
+        ({"target": "ward", "missing": "drop"}, ["subject", "w"]),
+        pytest.param({"group": "subject", "weights": "w"}, [], marks=pytest.mark.slow),
+        pytest.param({"target": ["y", "paid"]}, ["subject", "w"], marks=pytest.mark.slow),
+        ({"require": ["paid >= 0"]}, ["subject", "w", "ward", "y"]),
+    ],
+    ids=["labels and gaps", "target", "label", "weights and groups", "targets", "constraint"],
+)
+def test_tables_of_all_sorts_are_checked(options: dict[str, Any], left_out: list[str]):
+    frame = paid().drop(columns=left_out)
+    density = flows.fit(frame, **QUICK, **options)
+    found = density.check(frame, 1)
+    text = str(found)
+    assert found.why == ""
+    assert len(found.refits) == 1
+    assert np.isfinite(found.statistic)
+    assert np.isnan(found.p_columns)  # needs three refits
+    assert ("dependence within groups" in text) == ("group" in options)
+    assert ("repeated by their weights" in text) == ("weights" in options)
+    asked = density.targets or density.schema.learned
+    assert found.cover["region"].drop_duplicates().tolist() == [WHOLE, *asked]
+    assert set(found.samples["column"]) == set(asked)
+    assert same(Check.from_json(json.loads(json.dumps(found.to_json()))), found)
+    rows = density.check(frame[:40])
+    assert "not those of the training table" in rows.why
+
+
+def test_a_share_that_differs_comes_first_in_words(fitted: flows.Density):
+    rows = numbers()
+    rows.loc[:79, "a"] = 0.0
+    lines = str(fitted.check(rows)).splitlines()
+    first = lines[lines.index("samples beside rows") + 1]
+    assert first.startswith("  `a` is 0 in 0% of samples, 80% of rows (")

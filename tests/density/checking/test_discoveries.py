@@ -1,0 +1,46 @@
+"""The rate of false discoveries on a known density with planted anomalies."""
+
+from __future__ import annotations
+
+import numpy as np
+from helpers import error_message
+from scipy.stats import false_discovery_control
+
+import flows
+from flows.density.checking.discoveries import discoveries
+from flows.mixtures.mixture import Mixture
+from flows.recipe.record import MemberRecord, Record, RowScores
+
+
+def test_the_procedure_is_that_of_benjamini_and_hochberg():
+    p = np.random.default_rng(0).beta(0.3, 1, 100)
+    for rate in (0.01, 0.1, 0.3):
+        assert (discoveries(p, rate) == (false_discovery_control(p) <= rate)).all()
+    with_gaps = np.append(p, np.nan)
+    assert (discoveries(with_gaps, 0.1)[:-1] == discoveries(p, 0.1)).all()
+    assert not discoveries(with_gaps, 0.1)[-1]
+    assert not discoveries(np.full(3, np.nan), 0.1).any()
+
+
+def test_the_share_of_false_discoveries_is_below_the_rate(of_truth: flows.Density, truth: Mixture):
+    rng, rate, false, found = np.random.default_rng(0), 0.2, [], []
+    members = [MemberRecord(0, {"preprocessing": "raw"})]
+    for _ in range(200):
+        held_out = truth.log_prob(truth.sample(200, rng))
+        scores = RowScores(np.zeros(200, np.int64), np.zeros(200, np.int64), held_out)
+        record = Record("auto", 200, members=members, row_scores=scores)
+        density = flows.Density(of_truth.population, of_truth.schema, record)
+        planted = truth.sample(10, rng) + 30 * rng.choice([-1, 1], (10, 6))
+        kept = density.discoveries(np.concatenate([truth.sample(90, rng), planted]), rate)
+        false.append(kept[:90].sum() / max(1, kept.sum()))
+        found.append(kept[90:].mean())
+    error = np.std(false) / np.sqrt(len(false))
+    assert np.mean(false) < rate * 0.9 + 2 * error  # 90% of the rows are no anomalies
+    assert np.mean(false) > rate * 0.9 - 0.06  # and the procedure is not needlessly strict
+    assert np.mean(found) == 1.0
+
+
+def test_a_wrong_rate_and_a_density_without_scores_are_refused(of_truth: flows.Density):
+    message = error_message(of_truth.discoveries, np.zeros((2, 6)), 1.5)
+    assert message == "fdr = 1.5: must be between 0 and 1"
+    assert "needs out-of-fold scores" in error_message(of_truth.discoveries, np.zeros((2, 6)))
