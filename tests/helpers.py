@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import flows
 from flows.command_line.wording import shell_words
@@ -58,6 +59,13 @@ def short_recipe(steps: int = 20, **others: Any) -> Recipe:
         "filler_components": (1, 2),
     }
     return Recipe.model_validate({**own, **others})
+
+
+def nudged(numbers: Any) -> Any:
+    """Return an array or a tensor of which every other number is the next larger one."""
+    x = np.asarray(numbers).astype(np.float64)
+    x.flat[::2] = np.nextafter(x.flat[::2], np.inf)
+    return torch.from_numpy(x) if isinstance(numbers, torch.Tensor) else x
 
 
 SHORT_RECIPE = {"recipe": short_recipe()}

@@ -7,13 +7,14 @@ from torch import Tensor
 
 from flows.bijections.bijection import Bijection
 from flows.bijections.spline import bins_at, rational_quadratic, rational_quadratic_root
-from flows.core.arrays import Array, subsample
+from flows.core.arrays import Array, rounded, subsample
 
 COUNTS = (4, 6, 10, 16, 25, 40, 63)  # candidate numbers of kernels per column
 FOLDS = 5
 TRACE = 0.001  # the weight of the wide distribution
 ROWS = 4_000  # largest number of rows on which the number of kernels is chosen
 SCORES = np.linspace(-8, 8, 321)  # approximate places of the knots
+DIGITS = 7  # of the scores and slopes at knots, so that they are the same on every machine
 
 
 class Margins(Bijection):
@@ -104,10 +105,17 @@ def normal_scores(column: Array) -> Array:
     scores = _score(grid, kernels)
     rising = np.flatnonzero(np.diff(np.maximum.accumulate(scores), prepend=-np.inf) > 1e-9)
     # The knots may miss these scores a little, because F is evaluated at the knots themselves
-    x = np.interp(SCORES, scores[rising], grid[rising])
+    x = _on_grid(np.interp(SCORES, scores[rising], grid[rising]))
     z = _score(x, kernels)
     slope = _density(x, kernels) * np.sqrt(2 * np.pi) * np.exp(z**2 / 2)
-    return np.stack([x, z, slope])
+    return np.stack([x, rounded(z, DIGITS), rounded(slope, DIGITS)])
+
+
+def _on_grid(x: Array) -> Array:
+    """Return ascending numbers ``(K,)``, each rounded to a 4096th of the gap to its neighbours."""
+    gaps = np.minimum(np.diff(x, prepend=-np.inf), np.diff(x, append=np.inf))
+    steps = np.ldexp(1.0, np.frexp(gaps)[1] - 12)
+    return np.round(x / steps) * steps
 
 
 def _best_count(column: Array) -> int:

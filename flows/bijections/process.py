@@ -16,9 +16,11 @@ STEPS = 40  # of Adam, for the scales of a process
 RATE = 0.15
 LEARNING_ROWS = 200  # rows from which the scales are learned, at most
 SMALLEST = 0.05  # smallest amplitude of a feature alone, in standardised units
-DIGITS = 3  # of the scales, so that they are the same on every machine
+# Digits after the point, so that numbers are the same on every machine: of the scales, and of the
+# weights, which belong to standardised values
+DIGITS, DECIMALS = 3, 5
 LEAST, MOST = -7.0, 3.0  # limits of the scales, which are logarithms
-JITTER = 1e-6  # of the mean variance of the process, for the covariance of the inducing points
+JITTER = 1e-3  # of the mean variance of the process, for the covariance of the inducing points
 # The logarithm of a squared normal number has this mean and variance
 LOG_SQUARE = (-1.2703628454614782, math.pi**2 / 2)
 LEAST_LOG_SQUARE = 8.0  # below the median; a residual may be 0
@@ -136,8 +138,10 @@ class Process(Bijection):
         level = level + 2 * torch.log((mean.left_out * torch.exp(-fitted / 2)).std())
         self.points.copy_(points[None])
         self.scales.copy_(torch.stack([mean.scales, scale.scales])[None])
-        self.weights.copy_(torch.stack([mean.weights, scale.weights])[None])
-        self.level.copy_(level[None])
+        self.weights.copy_(
+            torch.stack([mean.weights, scale.weights])[None].round(decimals=DECIMALS)
+        )
+        self.level.copy_(level[None].round(decimals=DECIMALS))
         log_scale = (level + scale.without(owner, asked)) / 2
         residual = (all_x[at] - mean.without(owner, asked)) * torch.exp(-log_scale)
         return self._with(all_x[None], residual[None])[0]

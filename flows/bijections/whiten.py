@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from flows.bijections.bijection import Bijection
+from flows.core.arrays import rounded
 
 
 class Whiten(Bijection):
@@ -14,7 +15,8 @@ class Whiten(Bijection):
 
     If a column is nearly a linear function of others, such as shares that sum to 1, rows lie near a
     plane. After this map, they spread equally in all directions. ``initialize`` fits the map to
-    each member's own rows, in double precision; until then the map is the identity.
+    each member's own rows, in double precision; until then the map is the identity. The mean and
+    the factor are rounded to ``DIGITS``, so the correlation that remains is about 1e-6.
 
     Args:
         dim: the number of columns D.
@@ -25,6 +27,7 @@ class Whiten(Bijection):
     """
 
     RIDGE = 1e-6  # in standardised units; keeps the covariance regular if rows lie on a plane
+    DIGITS = 7  # of the mean and the factor, so that they are the same on every machine
 
     mean: Tensor
     factor: Tensor
@@ -52,6 +55,10 @@ class Whiten(Bijection):
             self.mean[:, kept:] -= factor[:, kept:, :kept] @ mean[:, :kept]
             self.mean[:, :kept] = 0
         self.factor.copy_(factor)
+        for buffer in (self.mean, self.factor):
+            # The last digits of a number near 0 are errors
+            own = rounded(buffer.numpy().round(self.DIGITS + 1), self.DIGITS)
+            buffer.copy_(torch.from_numpy(own))
 
     def _log_det(self) -> Tensor:
         diagonal = torch.diagonal(self.factor, dim1=1, dim2=2)

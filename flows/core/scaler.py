@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flows.core.arrays import Array
+from flows.core.arrays import Array, rounded
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,14 @@ class Scaler:
                 "rows; it must vary"
             )
         return cls(mean, deviation)
+
+    def to_nine_digits(self) -> Scaler:
+        """Return the scaler with moments of nine digits, in units of the deviation for the mean.
+
+        They are the same on every machine, also if the rows are logarithms.
+        """
+        deviation = rounded(self.deviation)
+        return Scaler(deviation * np.round(self.mean / deviation, 9), deviation)
 
     def scale(self, rows: Array) -> Array:
         """Return ``rows`` in standardised units."""

@@ -40,7 +40,7 @@ from flows.recipe.mass import Possible, check_mass, log_mass
 from flows.recipe.mixture_candidate import MixtureCandidate
 from flows.recipe.network_candidate import Family, NetworkCandidate
 from flows.recipe.recipe import Learned, learn
-from flows.recipe.record import Record, RowScores, RowState
+from flows.recipe.record import DECIMALS, Record, RowScores, RowState
 from flows.recipe.regularisation import COLUMN_REGULARISATIONS, LABEL_REGULARISATIONS
 from flows.recipe.train import train
 from flows.tables.column_maps import ColumnMaps
@@ -549,7 +549,7 @@ def rescored(
     state[scored], state[places] = RowState.NOT_RESCORED, RowState.SCORED
     for f in np.unique(fold):
         members = record.out_of_fold_members(f)
-        scores[places[fold == f]] = density.ensemble(log_q[fold == f], members)
+        scores[places[fold == f]] = density.ensemble(log_q[fold == f], members).round(DECIMALS)
     found = scores[places]
     evidence = len(found) if copies is None else effective_rows(copies[places])
     record = replace(
@@ -571,4 +571,4 @@ def _label_frequencies(codes: Array) -> dict[str, float]:
     """Return the mean log-frequency of labels with these ``codes`` ``(n,)``, as a reference."""
     counts = np.unique(codes, return_counts=True)[1]
     shares = counts / counts.sum()
-    return {"frequencies of the labels": float(shares @ np.log(shares))}
+    return {"frequencies of the labels": round(float(shares @ np.log(shares)), DECIMALS)}

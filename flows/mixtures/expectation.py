@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ ITERATIONS = 100
 # smaller, because the values in gaps follow the parameters of the iteration before
 TOLERANCE, WITH_GAPS = 1e-3, 3e-4
 ROWS = 1_000  # of an E-step at a time, whose arrays stay in the cache
+DECIMALS = 10  # of means and covariances
 PRIOR = 1.0  # rows with the frequencies of the table, which are added to the labels of each class
 # Added to variances, at least, because rows may not vary in some direction
 RIDGE = 1e-6
@@ -110,7 +112,9 @@ def _fit_once(
         if log_q.mean() - before < tolerance:
             break
         before, responsibilities = log_q.mean(), np.exp(log_terms - log_q)
-    return mixture
+    # Of a number near 0, the last digits are errors
+    means, covariances = mixture.means.round(DECIMALS), mixture.covariances.round(DECIMALS)
+    return replace(mixture, means=means, covariances=covariances)
 
 
 def _clusters(rows: Rows, means: Array, components: int, state: np.random.RandomState) -> Whole:

@@ -149,7 +149,9 @@ class Preprocessing(Bijection):
         names the column, if a column is constant.
         """
         if not self.is_scaler_fixed:
-            self.standardize.set(Scaler.fit(self.to_real.map_rows(rows), self.to_real.names))
+            scaler = Scaler.fit(self.to_real.map_rows(rows), self.to_real.names)
+            # The last bits of a map depend on the processor; those of the user's numbers do not
+            self.standardize.set(scaler.to_nine_digits() if self.to_real.name else scaler)
 
     def scale(self, rows: Array) -> Array:
         """Return rows in the user's units after ``to_real`` and ``standardize``.

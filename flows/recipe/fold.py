@@ -25,6 +25,7 @@ from flows.recipe.noise import NeighbourNoise, PointNoise
 from flows.recipe.regularisation import Regularisation
 
 UNSEEN = 1e12  # the deviation of labels that a network does not see
+BITS = 20  # of training points, so that they are the same on every machine
 
 
 class Fold:
@@ -112,7 +113,8 @@ class Fold:
             real = self.to_real.map_rows(self.completed[:: self.completions, None])[:, 0]
             ends = np.array([[0] * len(self.sizes), np.array(self.sizes) - 1.0])
             of_labels = self.to_real.part(range(self.labels)).map_rows(ends[:, None])[:, 0]
-            of_numbers = Scaler.fit(real[:, self.labels :], self.to_real.names[self.labels :])
+            names = self.to_real.names[self.labels :]
+            of_numbers = Scaler.fit(real[:, self.labels :], names).to_nine_digits()
             mean = np.concatenate([of_labels.mean(axis=0), of_numbers.mean])
             width = np.ptp(of_labels, axis=0) / 2 if sees_labels else np.full(self.labels, UNSEEN)
             deviation = np.concatenate([width, of_numbers.deviation])
@@ -192,7 +194,8 @@ class PreparedFold:
     """A fold with one preprocessing, shared by all members with this fold and preprocessing.
 
     The preprocessing is fitted to the first completion of each training row. ``points`` ``(D, N)``
-    are all completions of the training rows after the preprocessing, in torch's default precision.
+    are all completions of the training rows after the preprocessing, rounded to ``BITS``, in
+    torch's default precision.
 
     Args:
         fold: the fold.
@@ -217,7 +220,9 @@ class PreparedFold:
             self.preprocessing.add_processes(fold.process_points)
         if name == "process":
             points = self._fit_processes(points)
-        self.points = points.to(torch.get_default_dtype())
+        mantissa, exponent = torch.frexp(points)
+        few_bits = torch.ldexp((mantissa * 2**BITS).round() / 2**BITS, exponent)
+        self.points = few_bits.to(torch.get_default_dtype())
 
     def _fit_processes(self, points: Tensor) -> Tensor:
         """Fit the processes to the training rows, each once, and return the points after them.

@@ -23,6 +23,7 @@ from flows.core.settings import TrainingSettings
 from flows.networks.network_population import DensityPopulation
 from flows.recipe.fold import Fold, PreparedFold
 from flows.recipe.lasso import first_layers, shrink
+from flows.recipe.record import DECIMALS
 from flows.recipe.regularisation import Regularisation
 from flows.training.optimizer import ClippedAdam
 
@@ -181,6 +182,7 @@ class FoldTrainer:
         start = self.step
         strengths = torch.tensor([member.regularisation.lasso for member in self.members])
         shrunk = first_layers(self.population) if strengths.any() else []
+        change = torch.empty_like(self.average)
         while self.step < until and (cool or not self.converged) and goes_on():
             # An epoch that the clock cut starts anew, with the same order and noise
             streams = [member.stream for member in self.members]
@@ -198,10 +200,10 @@ class FoldTrainer:
                 self.optimizer.step(gradient, rate)
                 for weights in shrunk:
                     shrink(weights, rate * strengths)
-                self.average.lerp_(
-                    self.optimizer.parameters,
-                    1 - min(self.recipe.average, (self.step + 1) / (self.step + 10)),
-                )
+                moved = 1 - min(self.recipe.average, (self.step + 1) / (self.step + 10))
+                # Not ``lerp_``, whose product and sum are one operation on some processors
+                torch.sub(self.optimizer.parameters, self.average, out=change)
+                self.average += change.mul_(moved)
                 self.step += 1
                 if self.step >= self.next_check:
                     self.check()
@@ -255,7 +257,7 @@ class FoldTrainer:
         if key == "held_out":  # without the repeated rows
             counts = [len(member.prepared.fold.checked) for member in self.members]
             log_q = [x[:count] for x, count in zip(log_q, counts, strict=True)]
-        return np.array([-each.mean() for each in log_q])
+        return np.array([-each.mean() for each in log_q]).round(DECIMALS)
 
     @property
     def regularisations(self) -> list[Regularisation]:

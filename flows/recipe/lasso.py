@@ -35,5 +35,6 @@ def shrink(weights: Tensor, amount: Tensor) -> None:
         amount: the reduction of the norms, ``(M,)``; 0 leaves a member unchanged, bit for bit.
     """
     least = torch.finfo(weights.dtype).tiny  # a column of norm 0 stays 0
-    norm = weights.norm(dim=1, keepdim=True).clamp(min=least)
+    # Sums of single precision would depend on the processor
+    norm = weights.double().norm(dim=1, keepdim=True).to(weights.dtype).clamp(min=least)
     weights.mul_(1 - (amount[:, None, None] / norm).clamp(max=1))

@@ -54,7 +54,7 @@ class NeighbourNoise:
         self.nearest = nearest.astype(np.int32)
         self.differences: Array | None = None
         if self.nearest.size * points.shape[1] <= KEPT:
-            self.differences = self.reference[self.nearest] - self.points[:, None]
+            self.differences = _short(self.reference[self.nearest] - self.points[:, None])
 
     def visit(self, order: Whole, level: float, generator: np.random.Generator) -> Array:
         """Return the points with the indices ``order`` and new noise, in single precision."""
@@ -62,12 +62,23 @@ class NeighbourNoise:
         normal = generator.standard_normal(nearest.shape).astype(np.float32)
         weights = level / np.sqrt(self.count) * normal + level**2 / (2 * self.count)
         if self.differences is None:
-            differences = self.reference[nearest] - points[:, None]
+            differences = _short(self.reference[nearest] - points[:, None])
         else:
             differences = self.differences[order]
-        moved = points + np.einsum("nk,nkd->nd", weights.astype(np.float32), differences)
+        moved = points + np.einsum("nk,nkd->nd", _short(weights), differences)
         moved[:, : self.fixed] = points[:, : self.fixed]
         return moved
+
+
+def _short(x: Array) -> Array:
+    """Return numbers of 12 bits in single precision (Veltkamp's splitting).
+
+    Their products are exact. So a sum of products is the same on processors that compute a product
+    and a sum as one operation.
+    """
+    x = x.astype(np.float32)
+    large = x * np.float32(2**12 + 1)
+    return cast(Array, large - (large - x))
 
 
 class PointNoise:

@@ -36,7 +36,7 @@ from flows.recipe.clock import Clock
 from flows.recipe.ensemble import Ensemble
 from flows.recipe.fold import Fold
 from flows.recipe.mass import Possible, check_mass, log_mass
-from flows.recipe.record import MemberRecord, Record, RowScores, RowState
+from flows.recipe.record import DECIMALS, MemberRecord, Record, RowScores, RowState
 
 REFERENCES = "independent Gaussians", "one Gaussian"
 TARGET_REFERENCES = "a Gaussian without x", "a linear Gaussian"
@@ -111,6 +111,7 @@ def learn(
         log_q -= log_p.reshape(-1, folds).T[fold_of]
         mass = {"log_mass": log_p.tolist(), "log_mass_se": error.tolist()}
     weights = stacking.weights(log_q[fold_of >= 0])
+    held_out = ensemble_log_prob(log_q, weights).round(DECIMALS)
     record = Record(
         recipe="auto",
         rows=len(rows),
@@ -120,7 +121,7 @@ def learn(
         scores=log_q,
         cuts=clock.ended if clock.is_recorded else {},
         **mass,
-        **held_out_fields(learned, group, fold_of, ensemble_log_prob(log_q, weights)),
+        **held_out_fields(learned, group, fold_of, held_out),
         **{key: value for each in fitted for key, value in each.record.items()},
     )
     of_members = stacking.per_member(weights, folds)
@@ -230,4 +231,5 @@ def score_references(folds: Sequence[Fold]) -> dict[str, float]:
             log_q -= np.column_stack([each.marginal(context).log_prob(x) for each in models])
         scores.append(log_q + log_det[:, None])
     names = TARGET_REFERENCES if context else REFERENCES
-    return dict(zip(names, np.concatenate(scores).mean(axis=0).tolist(), strict=True))
+    means = np.concatenate(scores).mean(axis=0).round(DECIMALS)
+    return dict(zip(names, means.tolist(), strict=True))

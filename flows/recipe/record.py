@@ -17,6 +17,7 @@ import numpy as np
 from flows.core.arrays import Array, Mask, Whole
 
 BIN = 0.25  # nats: width of the bins in which out-of-fold scores are counted
+DECIMALS = 6  # of scores in nats, so that they are the same on every machine
 # The names of the arrays in a checkpoint
 ROW_ARRAYS = {"held_out": "log_density", "fold": "fold", "state": "state", "digest": "digest"}
 
@@ -66,7 +67,8 @@ class RowScores:
             never held out.
         state: the ``RowState`` of each row, ``(n,)``.
         log_density: the log-density of each row under the ensemble of members that did not learn
-            from the row, ``(n,)``, in nats and in the user's units; ``NaN`` without a score.
+            from the row, ``(n,)``, in nats and in the user's units, with ``DECIMALS``; ``NaN``
+            without a score.
         digest: a number for the values of each row, ``(n,)`` (``core.rows.digests``), by which a
             check finds the row in a table; ``None`` in files of earlier versions.
     """
@@ -97,7 +99,7 @@ class FoldScores:
 
     def at_most(self, values: Array) -> Whole:
         """Return how many scores are at most each of ``values`` ``(n,)``."""
-        return np.searchsorted(np.sort(self.scores), values, side="right")
+        return np.searchsorted(np.sort(self.scores), values.round(DECIMALS), side="right")
 
     def binned(self) -> BinnedScores:
         """Return the number of scores in each bin of ``BIN`` nats."""

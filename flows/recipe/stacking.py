@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array, Whole, rounded
 from flows.networks.population import ensemble_log_prob
 
 STEPS = 300
+DIGITS = 6  # of weights, so that they are the same on every machine
 ALONE = 0.02  # weight of the score of a single density beside the score of the mixture
 
 
@@ -30,7 +31,8 @@ def weights(log_q: Array) -> Array:
     for _ in range(STEPS):
         joint = shares * w
         w = (joint / joint.sum(axis=1, keepdims=True)).mean(axis=0)
-    return w
+    w = rounded(w, DIGITS)
+    return np.asarray(w / w.sum())
 
 
 def member_weights(log_q: Array, fold: Whole, folds: int) -> Array:

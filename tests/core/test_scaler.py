@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from helpers import nudged
 
 from flows.core.scaler import Scaler
 
@@ -16,6 +17,14 @@ def test_a_scaler_maps_its_rows_to_mean_0_and_deviation_1_and_inverts():
     np.testing.assert_allclose(scaler.scale(rows).mean(0), 0, atol=1e-12)
     np.testing.assert_allclose(scaler.scale(rows).std(0), 1)
     np.testing.assert_allclose(scaler.restore(scaler.scale(other)), other)
+
+
+def test_a_scaler_of_nine_digits_does_not_depend_on_the_last_bits_of_the_rows():
+    rows = 1e6 + np.random.default_rng(0).normal(size=(40, 2))
+    scaler, other = (Scaler.fit(each).to_nine_digits() for each in (rows, nudged(rows)))
+    np.testing.assert_array_equal(scaler.mean, other.mean)
+    np.testing.assert_array_equal(scaler.deviation, other.deviation)
+    np.testing.assert_allclose(scaler.scale(rows).mean(0), 0, atol=1e-8)
 
 
 @pytest.mark.parametrize("bad", [4.0, math.nan, math.inf])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from closed_forms import MIXTURE
+from helpers import nudged
 from scipy.stats import multivariate_normal
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 from torch.testing import assert_close
@@ -64,6 +65,13 @@ DRAW = {
     "torch": lambda truth, n: mixture_of(truth).sample((n,), generator=generator())[:, 0].numpy(),
     "numpy": lambda truth, n: truth.sample(n, np.random.default_rng(0)),
 }
+
+
+def test_a_mixture_of_nine_digits_does_not_depend_on_the_last_bits(truth):
+    other = Mixture(truth.weights, nudged(truth.means - 0.1) + 0.1, truth.covariances)
+    one, other = truth.to_nine_digits(), other.to_nine_digits()
+    np.testing.assert_array_equal(one.means, other.means)
+    np.testing.assert_allclose(one.means, truth.means, rtol=1e-8)
 
 
 @pytest.mark.parametrize("draw", DRAW.values(), ids=list(DRAW))

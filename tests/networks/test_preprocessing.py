@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers import field
+from helpers import field, nudged
 from torch.testing import assert_close
 
 from flows.bijections import Margins, Whiten
@@ -51,6 +51,14 @@ def test_margins_make_a_column_about_normal_and_their_density_is_exact(column: t
     assert abs(float(mass) - 1) < 0.001
 
 
+def test_margins_do_not_depend_on_the_last_bits_of_a_column(column: torch.Tensor):
+    one, other = Margins(1, 1), Margins(1, 1)
+    one.initialize(column)
+    other.initialize(nudged(column))
+    assert torch.equal(one.knots, other.knots)
+    assert (one.knots[0, 0, :2].diff() > 0).all()
+
+
 def test_samples_behind_margins_have_the_spread_of_the_column():
     x = torch.from_numpy(np.random.default_rng(0).standard_normal(400))[None, None]
     margins = Margins(1, 1)
@@ -69,6 +77,10 @@ def test_whitening_removes_correlations_and_inverts():
     assert_close(torch.cov(z[0], correction=0), eye, rtol=0, atol=1e-3)
     assert_close(whiten.inverse(z)[0], x)
     assert_close(log_det[0, 0], -0.5 * torch.logdet(torch.cov(x[0], correction=0) + 1e-6 * eye))
+    other = Whiten(3, 1)
+    other.initialize(nudged(x))
+    assert torch.equal(whiten.factor, other.factor)
+    assert torch.equal(whiten.mean, other.mean)
 
 
 def test_a_gap_has_no_slope_whatever_the_kind_of_its_column():

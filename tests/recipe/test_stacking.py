@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from helpers import nudged
 from scipy.optimize import minimize
 from scipy.special import logsumexp, softmax
 
@@ -15,6 +16,7 @@ def test_stacking_finds_the_weights_of_the_highest_likelihood():
     best = -minimize(lambda a: -logsumexp(log_q, axis=1, b=softmax(a)).mean(), np.zeros(4)).fun
     weights = stacking.weights(log_q)
     assert abs(weights.sum() - 1) < 1e-12
+    np.testing.assert_array_equal(weights, stacking.weights(nudged(log_q)))
     assert best - 0.002 < flows.ensemble_log_prob(log_q, weights).mean() < best + 1e-6
 
 
