@@ -173,6 +173,14 @@ class TrainingSettings(Section):
         """The numbers of the automatic recipe."""
         return self.recipe if isinstance(self.recipe, Recipe) else Recipe()
 
+    def check_batch_size(self, rows: int) -> None:
+        """Raise ``ValueError`` if batches have more than all ``rows``, and not by default."""
+        is_default = self.batch_size == type(self).model_fields["batch_size"].default
+        if not is_default and self.batch_size > rows:
+            raise ValueError(
+                f"batch_size = {self.batch_size}: must be at most {rows}, the number of rows"
+            )
+
 
 def _check_rounds(value: list[int]) -> list[int]:
     fours = [value[start : start + 4] for start in range(0, len(value), 4)]

@@ -83,7 +83,7 @@ def learn_table(
     schema, sample, notices = Schema.fit(table, options)
     schema = replace(schema, require=tuple(options["require"]))
     _check_constraints(table, schema, options)
-    asked.check_batch_size(len(sample.values))
+    asked.training.check_batch_size(len(sample.values))
     if asked.learns and sample.target_count and len(sample.values) > most:
         notices = [*notices, Notice(WITHOUT_PROCESSES.format(len(sample.values), most))]
     on_notices(notices)
@@ -319,12 +319,6 @@ class _Asked:
         if is_open and any(field.labels for field in targets):
             return replace(self, architecture=own.model_copy(update={"linear": False}))
         return self
-
-    def check_batch_size(self, rows: int) -> None:
-        """Raise ``ValueError`` if the caller asked for batches of more than all ``rows``."""
-        size = self.training.batch_size
-        if "batch_size" in self.settings and size > rows:
-            raise ValueError(f"batch_size = {size}: must be at most {rows}, the number of rows")
 
     def families(self, dim: int, to_real: ColumnMaps, *, labels: int, context: int) -> list[Family]:
         """Return the architectures that race each other; none without numbers to learn.

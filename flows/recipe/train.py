@@ -79,12 +79,6 @@ def train(
     auto = _is_automatic(population, settings)
     if device == "cuda" and (auto or not isinstance(population, Flow)):
         raise ValueError("device = 'cuda': only flows with the fixed recipe can be trained there")
-    is_default = settings.batch_size == TrainingSettings.model_fields["batch_size"].default
-    count = len(population.rows(rows, "train", may_have_gaps=auto))
-    if not is_default and settings.batch_size > count:
-        raise ValueError(
-            f"batch_size = {settings.batch_size}: must be at most {count}, the number of rows"
-        )
     task = Task(rows, test, settings, on_log, name)
     if auto:
         return _train_automatically(cast(DensityPopulation, population), task, groups)
@@ -107,6 +101,7 @@ def _train_automatically(
     """Train ``population`` with the automatic recipe, which trains another one, and copies it."""
     folds, kept = folds_and_kept(population.members)
     rows, test = _checked_rows(population, task)
+    task.settings.check_batch_size(len(rows))
     build = partial(_build_like, population)
     networks = NetworkCandidate([Family(build)], kept, task.settings, test, task.name)
     learned = Learned(
