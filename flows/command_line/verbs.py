@@ -128,7 +128,7 @@ def check(arguments: argparse.Namespace) -> None:
     if arguments.store:
         saved = saving.load(arguments.model)
         assert saved.record is not None
-        record = replace(saved.record, check=found.to_json())
+        record = replace(saved.record, check=str(found))
         saving.save(saved.population, arguments.model, record, saved.table)
     print(found)
 

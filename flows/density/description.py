@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from flows.density.checking.result import Check
 from flows.networks import registry
 from flows.networks.population import Population
 from flows.recipe.mass import share_possible
@@ -69,7 +68,7 @@ def describe(population: Population, schema: Schema, record: Record | None) -> s
         references = [f"{name} {value:.2f}" for name, value in record.references.items()]
         lines.append("; ".join([f"{what}: {score}", *references]))
     if record.check:
-        lines += ["", str(Check.from_json(record.check))]
+        lines += ["", record.check]
     return "\n".join(lines)
 
 

@@ -476,7 +476,7 @@ class Density:
 
         found = check(self._array, read, refits, minutes, seed)
         if store and self.record is not None:
-            self._array.record = replace(self.record, check=found.to_json())
+            self._array.record = replace(self.record, check=str(found))
         return found
 
     def ask(

@@ -21,8 +21,6 @@ DECIMALS = 6  # of scores in nats, so that they are the same on every machine
 # The names of the arrays in a checkpoint
 ROW_ARRAYS = {"held_out": "log_density", "fold": "fold", "state": "state", "digest": "digest"}
 
-CHECKED_ROWS = "ranks", "traces"  # the parts of a check that tell about single rows
-
 
 class RowState(IntEnum):
     """Whether a training row has an out-of-fold score or, if not, the reason.
@@ -162,7 +160,7 @@ class Record:
             was no limit.
         fit: the arguments of ``flows.fit`` as JSON, without the limit of time; empty if the
             population was not fitted to a table.
-        check: the result of a check as JSON (``Check.to_json``), if it was stored.
+        check: the text of a check, if it was stored. The text names single rows.
     """
 
     recipe: str
@@ -182,19 +180,18 @@ class Record:
     log_mass_se: Sequence[float] = ()
     cuts: Mapping[str, Any] = field(default_factory=dict)
     fit: Mapping[str, Any] = field(default_factory=dict)
-    check: Mapping[str, Any] = field(default_factory=dict)
+    check: str = ""
 
     def out_of_fold_members(self, fold: int) -> Mask:
         """Return which members did not learn from the rows of ``fold``, ``(M,)``."""
         return np.array([member.fold == fold for member in self.members])
 
     def without_rows(self) -> Record:
-        """Return the record with binned scores instead of the scores of single rows."""
+        """Return the record with binned scores, without scores of single rows and a check."""
         if self.row_scores is None:
             return self
         binned = [each.binned() for each in self.row_scores.by_fold()]
-        check = {key: each for key, each in self.check.items() if key not in CHECKED_ROWS}
-        return replace(self, binned_scores=binned, row_scores=None, check=check)
+        return replace(self, binned_scores=binned, row_scores=None, check="")
 
     def fold_scores(self) -> Sequence[FoldScores | BinnedScores]:
         """Return the out-of-fold scores of each fold."""
@@ -203,7 +200,7 @@ class Record:
     def to_json(self) -> dict[str, Any]:
         """Return the fields that are not empty, without ``row_scores``."""
         content = asdict(replace(self, row_scores=None, scores=None))
-        return {key: value for key, value in content.items() if value not in (None, (), [], {})}
+        return {key: value for key, value in content.items() if value not in (None, (), [], {}, "")}
 
     def arrays(self) -> dict[str, Array]:
         """Return the arrays of ``row_scores`` by their names in a checkpoint."""

@@ -33,7 +33,7 @@ def test_panels_of_traces_and_the_band_appear_if_a_check_has_them():
     ranks, _, last = figure.axes
     assert len(ranks.collections) == 1
     assert [tick.get_text() for tick in last.get_yticklabels()] == ["row 7"]  # networks alone
-    assert draw_check(result(ranks=np.array([]))).axes  # of an exported file
+    assert draw_check(result(ranks=np.array([]))).axes
 
 
 def test_many_columns_are_cut():

@@ -1,23 +1,19 @@
-"""The result of a check: frames, its text, its JSON for a file, and its figure."""
+"""The result of a check: frames, its text and its figure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-
-from flows.core.arrays import rounded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FAR = 3.0  # standard errors from which a difference is put first
 SHOWN = 3  # pairs of columns in the text
-DIGITS = 9  # of numbers in a file
-KEPT_PAIRS = 10  # in a file
 WHOLE = "regions of highest density"  # the name of the regions of whole rows
 SHARE_OF = "share of "  # the beginning of the name of a statistic
 NAMES = {  # statistics in words
@@ -110,31 +106,6 @@ class Check:
         from flows.plotting.check import draw_check
 
         return draw_check(self)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the result as JSON values for a file, with the ``KEPT_PAIRS`` first pairs."""
-        found: dict[str, Any] = {}
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if isinstance(value, pd.DataFrame):
-                few = value[:KEPT_PAIRS] if each.name == "pairs" else value
-                value = {name: _plain(column) for name, column in few.items()}
-            elif isinstance(value, float | np.ndarray):
-                value = _plain(value)
-            found[each.name] = value
-        return found
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Check:
-        """Return the result that ``to_json`` wrote; parts on single rows may be missing."""
-        found = dict(content)
-        for name, columns in FRAMES.items():  # a file has the columns in alphabetical order
-            own = found.get(name, {})
-            found[name] = pd.DataFrame({key: _numbers(own[key]) for key in columns if key in own})
-        for name, value in found.items():
-            found[name] = np.nan if value is None else value
-        found["ranks"] = np.array(_numbers(found.get("ranks", [])), np.float64)
-        return cls(**found)
 
     def __str__(self) -> str:
         parts = [self._head(), self._beside(), self._calibration(), self._refits(), self._traces()]
@@ -266,19 +237,3 @@ def _mean(values: pd.Series) -> str:
 
 def _p(value: float) -> str:
     return "unknown, because no row is complete" if np.isnan(value) else f"{value:.2g}"
-
-
-def _plain(values: Any) -> Any:
-    """Return numbers as JSON values with ``DIGITS`` digits, ``None`` for ``NaN``."""
-    if np.ndim(values) == 0:
-        return None if np.isnan(values) else float(f"{values:.{DIGITS}g}")
-    listed = list(values)
-    if all(isinstance(value, int | np.integer) for value in listed):
-        return list(map(int, listed))
-    if any(isinstance(value, str) for value in listed):
-        return list(map(str, listed))
-    return [None if np.isnan(x) else float(x) for x in rounded(listed, DIGITS)]
-
-
-def _numbers(values: Sequence[Any]) -> list[Any]:
-    return [np.nan if value is None else value for value in values]
