@@ -86,6 +86,12 @@ def _place() -> int | str:
     raise _fault(repr(place), must)
 
 
+def processes() -> int:
+    """Return the number of processes on this machine that run tasks; 1 for a cluster."""
+    place = _place()
+    return place if isinstance(place, int) else 1
+
+
 def _fault(place: Any, what: str) -> UserError:
     return UserError(f"{VARIABLE} = {place}: {what}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -87,6 +87,7 @@ class Learned(NamedTuple):
     groups: np.ndarray
     target_count: int
     is_weighted: bool
+    labels: Sequence[Any]
 
 
 def learned(

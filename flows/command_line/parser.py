@@ -334,8 +334,8 @@ VERBS: dict[str, tuple[Any, ...]] = {
         argument("-o, --output", "a picture of the check, .png", metavar="FILE", type=_file),
         argument(
             "--refits",
-            "the number of fits to tables drawn from the density, which give p-values, such as 19; "
-            "the environment variable FLOWS_WORKERS is the number of processes (0)",
+            "the number of fits to tables drawn from the density, which give p-values, such as 19 "
+            "(0); the environment variable FLOWS_WORKERS is the number of processes",
             metavar="N",
             type=_whole(0),
             default=0,

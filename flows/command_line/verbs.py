@@ -121,6 +121,7 @@ def check(arguments: argparse.Namespace) -> None:
 
     how = arguments.refits, arguments.minutes, arguments.seed
     found = checking.check(density, read, *how)
+    print(found)
     if output is not None:
         from flows.plotting.style import save
 
@@ -130,7 +131,6 @@ def check(arguments: argparse.Namespace) -> None:
         assert saved.record is not None
         record = replace(saved.record, check=str(found))
         saving.save(saved.population, arguments.model, record, saved.table)
-    print(found)
 
 
 def ask(arguments: argparse.Namespace) -> None:

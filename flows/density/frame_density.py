@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from warnings import warn
 
+import numpy as np
 import pandas as pd
 
 from flows import saving
@@ -44,7 +45,6 @@ from flows.tables.notices import Notice
 from flows.tables.notices import warn as warn_of
 from flows.tables.parsing import Table, as_frame, parse
 from flows.tables.schema import Schema
-from flows.tables.types import type_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -228,7 +228,8 @@ class Density:
         ``docs/tables-reference.md`` says what is proven. Training rows are no new rows.
 
         Args:
-            frame: new rows of the table.
+            frame: new rows of the table. A row with a gap is no anomaly, because its density is one
+                of fewer values.
             fdr: the expected share of rows of the density among the kept rows, at most.
 
         Raises ``UserError`` for a wrong rate, and for a density without out-of-fold scores.
@@ -242,7 +243,9 @@ class Density:
             [False, True]
         """
         check_rate(fdr, self._array)
-        return discoveries(self.tail_probability(frame), fdr)
+        [(asked, answer)] = self._asked(Score(), frame)
+        p = self._array.tail_probability(answer["members"])
+        return discoveries(p, fdr, np.asarray(~asked.region.gaps.any(axis=1)))
 
     def sample(self, n: int | None = None, seed: int = 0, *, given: Any = None) -> pd.DataFrame:
         """Draw rows from the ensemble.
@@ -467,12 +470,9 @@ class Density:
         whole = self._frame(frame)
 
         def read(kinds: Mapping[str, Any]) -> Table:
-            names = [name for name in whole if str(name) in {*self.schema.names}]
-            own = whole[names]
-            table = parse(own, {str(n): kinds.get(str(n), "") for n in names}, na=self.schema.na)
-            is_array = not isinstance(frame, pd.DataFrame)
-            types = {} if is_array else {str(name): type_of(own[name]) for name in names}
-            return table._replace(types=types)
+            names = [name for name in whole if str(name) in self.schema.names]
+            own = {str(name): kinds.get(str(name), "") for name in names}
+            return parse(whole[names], own, na=self.schema.na)
 
         found = check(self._array, read, refits, minutes, seed)
         if store and self.record is not None:

@@ -30,7 +30,7 @@ ITERATIONS = 100
 # smaller, because the values in gaps follow the parameters of the iteration before
 TOLERANCE, WITH_GAPS = 1e-3, 3e-4
 ROWS = 1_000  # of an E-step at a time, whose arrays stay in the cache
-DECIMALS = 10  # of means and covariances
+DECIMALS = 10  # of means and covariances, and of the likelihoods that are compared
 PRIOR = 1.0  # rows with the frequencies of the table, which are added to the labels of each class
 # Added to variances, at least, because rows may not vary in some direction
 RIDGE = 1e-6
@@ -89,7 +89,9 @@ def fit(
         fits = [_fit_once(rows, components, ridge, state, iterations) for _ in range(starts)]
         if len(fits) == 1:
             return fits[0]
-        return max(fits, key=lambda each: float(each.log_prob(rows.numbers, rows.codes).mean()))
+        scores = [each.log_prob(rows.numbers, rows.codes).mean() for each in fits]
+        # Starts often differ in the order of the components alone: then the first one is kept
+        return fits[int(np.argmax(np.round(scores, DECIMALS)))]
 
 
 def _fit_once(

@@ -81,7 +81,7 @@ def _cover(axis: Axes, check: Any, regions: list[str]) -> None:
         reach = np.array([x - own["low"], own["high"] - x]).clip(min=0)
         axis.errorbar(x, y, xerr=reach, fmt=mark, color=COLOR, markersize=5, linewidth=1)
         axis.axvline(level, color=TRUTH_COLOR, linestyle="--", linewidth=0.8)
-    names = ["all columns", *map(by_column.short, regions[1:])]  # whole rows come first
+    names = ["all columns" if each == check.WHOLE else by_column.short(each) for each in regions]
     axis.set_yticks([*places.values()], names)
     axis.set(xlim=(0, 1.02), xlabel="share of rows in the region")
     rest = check.cover["region"].nunique() - len(regions)

@@ -22,6 +22,9 @@ DECIMALS = 6  # of scores in nats, so that they are the same on every machine
 ROW_ARRAYS = {"held_out": "log_density", "fold": "fold", "state": "state", "digest": "digest"}
 
 
+NEVER = -2  # in place of the fold of a row that every member learned from
+
+
 class RowState(IntEnum):
     """Whether a training row has an out-of-fold score or, if not, the reason.
 
@@ -75,6 +78,11 @@ class RowScores:
     state: Whole
     log_density: Array
     digest: Whole | None = None
+
+    @property
+    def held_out_in(self) -> Whole:
+        """The fold in which each row is held out, ``(n,)``, or ``NEVER``."""
+        return np.where(self.state == RowState.NOT_HELD_OUT, NEVER, self.fold)
 
     def by_fold(self) -> list[FoldScores]:
         """Return the scores of each fold."""

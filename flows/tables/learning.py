@@ -48,6 +48,7 @@ class Sample(NamedTuple):
         target_count: the number of last columns that are learned given all others; 0 if the columns
             are learned together.
         is_weighted: whether the rows are repeated by their weights. Repeated rows are copies.
+        labels: the label of each row in the index of the table, ``(n,)``.
     """
 
     values: Array
@@ -55,6 +56,7 @@ class Sample(NamedTuple):
     groups: Whole
     target_count: int = 0
     is_weighted: bool = False
+    labels: Sequence[Any] = ()
 
 
 Learned = tuple[tuple[Field, ...], tuple[str, ...], tuple[Unlearned, ...], Sample, list[Notice]]
@@ -130,7 +132,7 @@ class _Learner:
         learned = [checked.fields[k] for k in order]
         values = values.take(checked.places[order], axis=1)
         sample = Sample(values, checked.copies, checked.copies, len(self.targets))
-        sample = self._with_roles(sample, kept)
+        sample = self._with_roles(sample._replace(labels=kept.index.tolist()), kept)
         self.notices += checked.notices
         number = r"[-+]?[\d.]+(e[-+]?\d+)?"
         if self.source and all(re.fullmatch(number, name.lower()) for name in self.frame):
@@ -317,6 +319,7 @@ def _repeated(sample: Sample, count: Whole) -> Sample:
         values=sample.values[place],
         copies=first[1][first[2]],
         groups=sample.groups[place],
+        labels=[sample.labels[k] for k in place.tolist()],
         is_weighted=True,
     )
 

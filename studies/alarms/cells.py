@@ -21,8 +21,8 @@ from flows.core.arrays import Array
 from flows.core.seeds import integer, numpy_generator
 from flows.density.array_density import ArrayDensity
 from flows.density.checking.calibration import rank
-from flows.density.checking.check import check
-from flows.density.checking.refits import Statistics
+from flows.density.checking.check import LARGEST, check
+from flows.density.checking.refits import FRESH, Statistics
 from flows.density.checking.rows import CheckedRows, draw_tables
 from flows.density.checking.traces import mean_auc, trace
 from flows.density.fitting import fit
@@ -32,8 +32,6 @@ from flows.workers import PACKAGES as PACKAGES
 from studies.alarms.tables import FITS, TABLES, mixed
 from studies.engine import SMALL, Cell, Family, check_names, quiet
 
-LARGEST = 10  # memorisation scores that a check lists
-
 
 def checked(
     density: ArrayDensity, values: Array, seed: int
@@ -41,7 +39,7 @@ def checked(
     """Return the rows with their folds, and the statistics and the AUC of a fit on its rows."""
     assert density.record is not None
     assert density.record.row_scores is not None
-    rows = CheckedRows(values, density.record.row_scores.fold)
+    rows = CheckedRows(values, density.record.row_scores.held_out_in)
     found = Statistics.of(rank(density, rows, seed))
     columns = {f"distance_{d}": float(x) for d, x in enumerate(found.columns)}
     auc = trace(density, rows).auc
@@ -57,7 +55,7 @@ def refitted(fitted: str, values: Array, seed: int, refits: int = 1) -> pd.DataF
     """
     first = FITS[fitted](values, integer(seed, "train"))
     rows, own = checked(first, values, seed)
-    fresh = np.concatenate([*first.draw(2_000, integer(seed, "fresh"))])
+    fresh = np.concatenate([*first.draw(FRESH, integer(seed, "fresh"))])
     log_p, found = first.ensemble(first.log_density(fresh)), []
     tables = draw_tables(first, rows, refits, integer(seed, "generate", 1))
     for b, table in enumerate(tables, 1):
@@ -121,7 +119,7 @@ def planted(rows: int, columns: int, seed: int, distance: float) -> dict[str, fl
     density = FITS["default"](values, seed)
     assert density.record is not None
     assert density.record.row_scores is not None
-    found = trace(density, CheckedRows(values, density.record.row_scores.fold)).scores
+    found = trace(density, CheckedRows(values, density.record.row_scores.held_out_in)).scores
     places = {kind: 1 + int((own > own[0]).sum()) for kind, own in found.items()}
     return {**places, "is_listed": float(places["networks"] <= LARGEST)}
 

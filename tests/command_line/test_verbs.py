@@ -546,7 +546,7 @@ def test_check_takes_refits_within_minutes(checkable, capsys, short_recipe):
     assert "a picture goes into a .png file" in message
     pd.DataFrame({"a": [1.0], "b": [2.0]}).to_csv(checkable / "new.csv", index=False)
     message = error(capsys, "check", checkable / "m.flow", checkable / "new.csv", "--refits", 1)
-    assert "refits need the training table" in message
+    assert "refits = 1: need the training table" in message
 
 
 def test_anomalies_can_be_kept_at_a_rate_of_false_discoveries(checkable, tmp_path, capsys):
@@ -567,4 +567,4 @@ def test_anomalies_can_be_kept_at_a_rate_of_false_discoveries(checkable, tmp_pat
     assert capsys.readouterr().out.count("\n") == 1  # the names of the columns alone
     assert "needs a number of rows, or --fdr" in error(capsys, *words, "--anomalies")
     assert "belongs to --anomalies" in error(capsys, *words, "--fdr", 0.1)
-    assert "must be between 0 and 1" in error(capsys, *words, "--anomalies", "--fdr", 2)
+    assert "must be above 0 and below 1" in error(capsys, *words, "--anomalies", "--fdr", 2)

@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flows.density.checking.result import FRAMES, WHOLE, Check
+from flows.density.checking.result import FRAMES, Check
 from flows.plotting.check import MOST, draw_check
 
 
 def result(**parts: object) -> Check:
-    lines = [(name, level, level, 0.4, 0.95, 100) for name in [WHOLE, "a"] for level in (0.5, 0.9)]
+    lines = [
+        (name, level, level, 0.4, 0.95, 100) for name in [Check.WHOLE, "a"] for level in (0.5, 0.9)
+    ]
     cover = pd.DataFrame(lines, columns=[*FRAMES["cover"]])
     empty = {name: pd.DataFrame(columns=[*FRAMES[name]]) for name in ("samples", "pairs")}
     own = {"rows": 4, "why": "", "known": 0, **empty, "cover": cover}

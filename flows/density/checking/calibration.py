@@ -18,7 +18,7 @@ from flows.core.arrays import Array, Mask, Whole, subsample
 from flows.core.rows import effective_rows
 from flows.core.seeds import numpy_generator
 from flows.density.array_density import ArrayDensity
-from flows.density.checking.result import FRAMES, WHOLE
+from flows.density.checking.result import FRAMES, Check
 from flows.density.checking.rows import EVERY, CheckedRows, members_of
 from flows.density.questions.draw import Draw
 from flows.posterior.posterior import Posterior
@@ -60,8 +60,11 @@ def rank(density: ArrayDensity, rows: CheckedRows, seed: int) -> Ranks:
     held_out, dim = np.flatnonzero(rows.fold >= EVERY), len(density.columns)
     places = subsample(held_out, TARGET_ROWS if density.targets else ROWS)
     generator, values = numpy_generator(seed, "metric"), np.full((len(places), dim), np.nan)
-    for d in np.flatnonzero(~density.inputs).tolist():
-        values[:, d] = _rank_column(density, rows, places, d, generator)
+    outputs = np.flatnonzero(~density.inputs)
+    # Targets are ranked given the other columns, and other columns one by one
+    for hidden in [outputs] if density.targets else np.split(outputs, len(outputs)):
+        u = generator.random((len(hidden), len(places))).T
+        values[:, hidden] = _rank_values(density, rows, places, hidden.tolist(), u)
     ranked = places if density.targets else held_out
     ranked = ranked[~np.isnan(rows.values[ranked]).any(axis=1)]
     found = np.full(len(rows.values), np.nan)
@@ -83,12 +86,11 @@ def _rank_rows(density: ArrayDensity, rows: CheckedRows, places: Whole, seed: in
     else:
         drawn = np.concatenate([*density.draw(DRAWS, seed)])[None]
     together = drawn.reshape(-1, drawn.shape[-1])
-    log_drawn = density.log_density(together).reshape(*drawn.shape[:2], -1)
-    log_rounded = density.log_density(round_rows(density.columns, together))
-    log_rounded, log_q = (
-        log_rounded.reshape(log_drawn.shape),
-        density.log_density(rows.values[places]),
-    )
+    shown, shape = round_rows(density.columns, together), (*drawn.shape[:2], -1)
+    log_drawn = log_shown = density.log_density(together).reshape(shape)
+    if (shown != together).any():
+        log_shown = density.log_density(shown).reshape(shape)
+    log_q = density.log_density(rows.values[places])
     fold, found = rows.fold[places], np.empty(len(places))
     u = numpy_generator(seed, "metric", 1).random(len(places))
     for f in np.unique(fold).tolist():
@@ -96,7 +98,7 @@ def _rank_rows(density: ArrayDensity, rows: CheckedRows, places: Whole, seed: in
         for each in own[:, None] if density.targets else [own]:  # rows that share draws
             k = int(each[0]) if density.targets else 0
             found[each] = _rank_among(
-                density.ensemble(log_rounded[k], members),
+                density.ensemble(log_shown[k], members),
                 np.exp(density.ensemble(log_drawn[k], members) - density.ensemble(log_drawn[k])),
                 density.ensemble(log_q[each], members),
                 u[each],
@@ -104,18 +106,23 @@ def _rank_rows(density: ArrayDensity, rows: CheckedRows, places: Whole, seed: in
     return found
 
 
-def _rank_column(
-    density: ArrayDensity, rows: CheckedRows, places: Whole, d: int, generator: np.random.Generator
+def _rank_values(
+    density: ArrayDensity, rows: CheckedRows, places: Whole, columns: list[int], u: Array
 ) -> Array:
-    """Rank the values of column ``d`` of some rows given the other known values, ``(m,)``."""
-    x, found = rows.values[places, d], np.full(len(places), np.nan)
-    u = generator.random(len(places))
-    known = np.flatnonzero(~np.isnan(x))
-    region = Region(rows.values[places[known]], places[known]).hiding([d])
+    """Rank the values of C columns given the other known values of some rows, ``(m, C)``.
+
+    ``u`` ``(m, C)`` are uniform numbers, which break ties.
+    """
+    x, found = rows.values[places][:, columns], np.full(u.shape, np.nan)
+    known = np.flatnonzero(~np.isnan(x).any(axis=1))
+    region = Region(rows.values[places[known]], places[known]).hiding(columns)
     for k, posterior in density.posteriors(region):
         j = known[k]
         weights = _weights(density, posterior, members_of(density, rows.fold[places[j]]))
-        found[j] = _rank_value(density.columns[d], posterior.values[:, d], weights, x[j], u[j])
+        found[j] = [
+            _rank_value(density.columns[d], posterior.values[:, d], weights, *pair)
+            for d, *pair in zip(columns, x[j], u[j], strict=True)
+        ]
     return found
 
 
@@ -169,7 +176,7 @@ def cover(ranks: Ranks, rows: CheckedRows, names: list[str]) -> pd.DataFrame:
         names: the names of the columns.
     """
     lines = []
-    parts = [(WHOLE, 1 - ranks.rows, np.arange(len(rows.values)))]
+    parts = [(Check.WHOLE, 1 - ranks.rows, np.arange(len(rows.values)))]
     parts += [
         (name, np.abs(2 * own - 1), ranks.places)
         for name, own in zip(names, ranks.values.T, strict=True)

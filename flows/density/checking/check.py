@@ -20,7 +20,7 @@ from flows.density.checking.refits import (
     p_value,
     refits_of,
 )
-from flows.density.checking.result import Check
+from flows.density.checking.result import FRAMES, Check
 from flows.density.checking.rows import CheckedRows, Read, read_rows
 from flows.density.checking.traces import trace
 from flows.tables.kinds.unlearned import Group
@@ -54,9 +54,11 @@ def check(
         raise UserError(f"refits = {refits}: must be 0 or more")
     if minutes is not None and not 0 < minutes < np.inf:
         raise UserError(f"minutes = {minutes}: must be a finite number above 0")
+    if minutes is not None and not refits:
+        raise UserError(f"minutes = {minutes}: limits the time of refits, and refits = 0")
     rows = read_rows(density, read)
     if refits and rows.sample is None:
-        raise UserError(f"refits need the training table: {rows.why}")
+        raise UserError(f"refits = {refits}: need the training table, but {rows.why}")
     samples, pairs = compare(density, rows, seed)
     ranks = rank(density, rows, seed)
     found: dict[str, Any] = {
@@ -82,15 +84,14 @@ def _traces(density: ArrayDensity, rows: CheckedRows) -> dict[str, Any]:
     """Return the AUC, and the rows with the largest memorisation scores, each row once."""
     traces = trace(density, rows)
     assert rows.sample is not None
-    parts = []
+    lines = []
     for kind, scores in traces.scores.items():
         order = np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")
         order = order[np.isfinite(scores[order])]
         _, first = np.unique(rows.copies[order], return_index=True)
         order = order[np.sort(first)][:LARGEST]
-        labels = [plain(rows.labels[k]) for k in order]
-        parts.append(pd.DataFrame({"members": kind, "row": labels, "score": scores[order]}))
-    listed = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+        lines += [(kind, plain(rows.sample.labels[k]), scores[k]) for k in order]
+    listed = pd.DataFrame(lines, columns=[*FRAMES["traces"]])
     return {"traces": listed, "auc": traces.auc, "auc_error": traces.error}
 
 
@@ -98,7 +99,7 @@ def _refits(density: ArrayDensity, ranks: Ranks, refits: Sequence[Refit]) -> dic
     """Return the p-values, the frame of the refits and the band of their ranks."""
     own = Statistics.of(ranks)
     columns = np.array([each.statistics.columns for each in refits])
-    deviation, deviations = largest_deviations(own.columns, columns)
+    deviation, deviations, d = largest_deviations(own.columns, columns)
     frame = pd.DataFrame(
         {
             "statistic": [each.statistics.rows for each in refits],
@@ -110,9 +111,8 @@ def _refits(density: ArrayDensity, ranks: Ranks, refits: Sequence[Refit]) -> dic
     )
     found: dict[str, Any] = {"refits": frame, "statistic": own.rows, "deviation": deviation}
     found["p_density"] = p_value(own.rows, frame["statistic"].to_numpy())
-    if not np.isnan(deviation):
-        z = (own.columns - columns.mean(axis=0)) / columns.std(axis=0, ddof=1)
-        found["column"] = density.names[int(np.nanargmax(z))]
+    if d >= 0:
+        found["column"] = density.names[d]
         found["p_columns"] = p_value(deviation, deviations)
     known = [np.sort(each.ranks[~np.isnan(each.ranks)]) for each in refits]
     if all(map(len, known)):

@@ -53,7 +53,7 @@ def compare(
     """
     if len(rows.values) > MOST_ROWS:
         few = subsample(np.arange(len(rows.values)), MOST_ROWS)
-        rows = CheckedRows(rows.values[few], rows.fold[few])  # copies count as rows of their own
+        rows = rows.take(few)
     count = int(np.clip(DRAWN_ROWS // len(rows.values), *TABLES))
     tables = np.concatenate([rows.values[None], draw_tables(density, rows, count, seed)])
     compared = np.flatnonzero(~density.inputs).tolist()

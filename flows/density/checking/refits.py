@@ -18,11 +18,10 @@ from flows.core.progress import progress
 from flows.core.seeds import integer
 from flows.density.array_density import ArrayDensity
 from flows.density.checking.calibration import Ranks, distance_from_uniform, pointwise_tests, rank
-from flows.density.checking.rows import EVERY, CheckedRows, draw_tables
+from flows.density.checking.rows import CheckedRows, draw_tables
 from flows.density.checking.traces import trace
 from flows.density.learning import arguments_of, learn_again
 from flows.networks.architecture import Architecture
-from flows.recipe.record import RowState
 from flows.tables.learning import Sample
 from flows.tables.options import FitOptions
 from flows.tables.schema import Schema
@@ -95,7 +94,8 @@ def refits_of(
             found.append(outcome)
             bar.update()
             seconds = time.monotonic() - begin
-            if seconds * (1 + 1 / len(found)) > limit and len(found) < count:
+            together = max(len(found), workers.processes())  # end at about the same time
+            if seconds * (1 + 1 / together) > limit and len(found) < count:
                 break
     return found
 
@@ -157,9 +157,7 @@ def refit(
     record = density.record
     assert record is not None
     assert record.row_scores is not None
-    scores = record.row_scores
-    fold = np.where(scores.state == RowState.NOT_HELD_OUT, EVERY - 1, scores.fold)
-    rows = CheckedRows(table, fold, sample)
+    rows = CheckedRows(table, record.row_scores.held_out_in, sample)
     ranks, traces = rank(density, rows, seed), trace(density, rows)
     distance = reference = np.nan
     if len(fresh):
@@ -176,25 +174,26 @@ def p_value(own: float, others: Array) -> float:
     return float((1 + (others >= own).sum()) / (len(others) + 1))
 
 
-def largest_deviations(own: Array, others: Array) -> tuple[float, Array]:
+def largest_deviations(own: Array, others: Array) -> tuple[float, Array, int]:
     """Return the largest deviation over columns, of a fit and of each of its B refits ``(B,)``.
 
-    A deviation is (the distance of the column - the mean over refits) / the deviation over refits.
-    A refit is compared with the other refits, so that it is as far from them by chance as the fit
-    is. The results are ``NaN`` for fewer than three refits.
+    A deviation is (the distance of the column - the mean over others) / the deviation over others.
+    The others of a fit are its refits; those of a refit are the fit and the other refits. So, if
+    the density is right, the fit and its refits are exchangeable. The results are ``NaN`` for fewer
+    than two refits.
 
     Args:
         own: the distances of the columns, ``(D,)``; ``NaN`` for a column without ranks.
         others: those of the refits, ``(B, D)``.
+
+    Also returns the index of the column with the largest deviation of the fit; -1 for none.
     """
     known = ~np.isnan(own)
-    if len(others) < 3 or not known.any():
-        return np.nan, np.full(len(others), np.nan)
-
-    def largest(x: Array, among: Array) -> float:
-        deviation = among[:, known].std(axis=0, ddof=1)
-        return float(((x[known] - among[:, known].mean(axis=0)) / deviation).max())
-
-    return largest(own, others), np.array(
-        [largest(x, np.delete(others, b, axis=0)) for b, x in enumerate(others)]
-    )
+    if len(others) < 2 or not known.any():
+        return np.nan, np.full(len(others), np.nan), -1
+    every, deviations = np.vstack([own, others])[:, known], []
+    for b, x in enumerate(every):
+        among = np.delete(every, b, axis=0)
+        deviations.append((x - among.mean(axis=0)) / among.std(axis=0, ddof=1))
+    largest = np.max(deviations, axis=1)
+    return float(largest[0]), largest[1:], int(np.flatnonzero(known)[np.argmax(deviations[0])])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 FAR = 3.0  # standard errors from which a difference is put first
 SHOWN = 3  # pairs of columns in the text
-WHOLE = "regions of highest density"  # the name of the regions of whole rows
 SHARE_OF = "share of "  # the beginning of the name of a statistic
 NAMES = {  # statistics in words
     "sd": "standard deviation",
@@ -56,7 +55,7 @@ class Check:
     Args:
         rows: the number of rows.
         why: why the rows count as new rows; empty for the training table.
-        known: the number of new rows that are training rows.
+        known: the number of new rows that are training rows; ``None`` if the file does not tell.
         samples: statistics of samples beside those of rows (``compare``).
         pairs: associations of pairs of columns, the largest difference first (``compare``).
         cover: how many rows lie in regions of 50% and 90% (``calibration.cover``).
@@ -74,15 +73,17 @@ class Check:
         deviation: the largest deviation of a column (``largest_deviations``).
         column: the column of the largest deviation.
         p_density: the p-value of the density; ``NaN`` without refits.
-        p_columns: the p-value of the columns; ``NaN`` for fewer than three refits.
+        p_columns: the p-value of the columns; ``NaN`` for fewer than two refits.
         band: the 5% and 95% quantiles over refits of the share of ranks below 0, 0.01, ..., 1.
         is_grouped: whether the table has groups.
         is_weighted: whether the rows are repeated by their weights.
     """
 
+    WHOLE: ClassVar[str] = "regions of highest density"  # the name of the regions of whole rows
+
     rows: int
     why: str
-    known: int
+    known: int | None
     samples: pd.DataFrame
     pairs: pd.DataFrame
     cover: pd.DataFrame
@@ -119,7 +120,9 @@ class Check:
             return [f"check of the fit on its {self.rows} training rows{repeated}"]
         lines = [f"check of the fit on {self.rows} new rows: {self.why}"]
         lines.append("not shown: out-of-fold cover, p-values, and traces of single rows")
-        if self.known:
+        if self.known is None:
+            lines.append("the file does not tell training rows, whose cover is too high")
+        elif self.known:
             lines.append(
                 f"{self.known} of the rows are training rows, which some members learned from, so "
                 "their cover is too high"
@@ -186,23 +189,26 @@ class Check:
             which = f" (largest deviation: {self.column}, {self.deviation:.1f})"
             lines.append(f"  p-value of the columns: {_p(self.p_columns)}{which}")
         distance, reference = self.refits["distance"], self.refits["reference"]
-        text = f"  a fit of this size is {_mean(distance)} nat per row from the truth"
+        text = (
+            f"  a fit to {self.rows} rows of this density is {_mean(distance)} nat per row from it"
+        )
         if reference.notna().any():
             text += f"; the best of the references {_mean(reference)} nat"
         lines += [text, f"  {FEW_DEFECTS}"]
         return [*lines, f"  {GROUPED}"] if self.is_grouped else lines
 
     def _traces(self) -> list[str]:
-        if self.why or np.isnan(self.auc):
+        if self.traces.empty:
             return []
-        low, high = self.auc - 1.96 * self.auc_error, self.auc + 1.96 * self.auc_error
         lines = ["", "traces of single rows in the members that learned from them"]
-        text = f"  AUC of a network, training rows against held-out rows: {self.auc:.2f} "
-        text += f"({low:.2f} to {high:.2f}; 0.50 is no trace)"
-        if len(self.refits):
-            text += f"; of refits {_mean(self.refits['auc'])}"
-        lines.append(text)
-        for kind in dict.fromkeys(self.traces.get("members", ())):
+        if not np.isnan(self.auc):
+            low, high = self.auc - 1.96 * self.auc_error, self.auc + 1.96 * self.auc_error
+            text = f"  AUC of a network, training rows against held-out rows: {self.auc:.2f} "
+            text += f"({low:.2f} to {high:.2f}; 0.50 is no trace)"
+            if len(self.refits):
+                text += f"; of refits {_mean(self.refits['auc'])}"
+            lines.append(text)
+        for kind in dict.fromkeys(self.traces["members"]):
             found = self.traces[self.traces["members"] == kind]
             pairs = zip(found["row"], found["score"], strict=True)
             own = ", ".join(f"{row} ({score:.2f})" for row, score in pairs)
@@ -215,6 +221,8 @@ def _in_words(line: Mapping[str, Any]) -> str:
     name, own = line["statistic"], f"`{line['column']}`"
     samples, rows = line["of_samples"], line["of_rows"]
     how = f"({abs(line['difference']):.1f} standard errors)"
+    if np.isinf(line["difference"]):
+        how = "(all samples are equal)"
     if name.startswith(SHARE_OF):
         value = name.removeprefix(SHARE_OF)
         return f"{own} is {value} in {samples} of samples, {rows} of rows {how}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,7 @@ from flows.density.array_density import ArrayDensity
 from flows.density.learning import arguments_of
 from flows.density.questions.draw import Draw
 from flows.posterior.region import Region
-from flows.recipe.record import RowScores, RowState
-from flows.tables.field import Field
+from flows.recipe.record import RowScores
 from flows.tables.learning import Sample
 from flows.tables.notices import TableError
 from flows.tables.parsing import Table, apply_missing_policy, position
@@ -36,17 +35,16 @@ class CheckedRows:
             gaps.
         fold: the fold of each row, ``(n,)``, whose members did not learn from the row; ``EVERY``
             for new rows, and less for rows that all members learned from.
-        sample: the training rows with their copies and groups; ``None`` for new rows.
-        labels: the label of each training row in the index of the table, ``(n,)``.
-        known: the number of new rows that are among the training rows, if the file can tell.
+        sample: the training rows with their copies, groups and labels; ``None`` for new rows.
+        known: the number of new rows that are among the training rows; ``None`` if the file does
+            not tell.
         why: why these are new rows and not the training table; empty for the training table.
     """
 
     values: Array
     fold: Whole
     sample: Sample | None = None
-    labels: Sequence[Any] = ()
-    known: int = 0
+    known: int | None = 0
     why: str = ""
 
     @property
@@ -54,11 +52,18 @@ class CheckedRows:
         """The row that each row repeats, ``(n,)``; of new rows, the row itself."""
         return np.arange(len(self.values)) if self.sample is None else self.sample.copies
 
+    def take(self, places: Whole) -> CheckedRows:
+        """Return some of the rows, of which copies stay copies."""
+        if self.sample is None:
+            return CheckedRows(self.values[places], self.fold[places])
+        sample = self.sample._replace(copies=self.sample.copies[places])
+        return CheckedRows(self.values[places], self.fold[places], sample)
+
 
 def read_rows(density: ArrayDensity, read: Read) -> CheckedRows:
     """Return the rows of a table. If they are the training rows, they have their folds.
 
-    A training row that was never held out has the fold ``EVERY - 1``, and gets no rank.
+    A training row that was never held out has the fold ``NEVER``, and gets no rank.
 
     Args:
         density: the density.
@@ -78,29 +83,14 @@ def read_rows(density: ArrayDensity, read: Read) -> CheckedRows:
     try:
         table = read(options["columns"] or {})
         names = [name for name in density.schema.names if name in table.frame]
-        schema, sample, _ = Schema.fit(table._replace(frame=table.frame[names]), options)
+        _, sample, _ = Schema.fit(table._replace(frame=table.frame[names]), options)
     except TableError:
         return _new(density, read, scores, other)
     values = sample.values
     places = matched(digests(values), scores.digest)
     if places is None:
         return _new(density, read, scores, other)
-    fold = np.where(scores.state[places] == RowState.NOT_HELD_OUT, EVERY - 1, scores.fold[places])
-    return CheckedRows(values, fold, sample, _labels(read, schema, values))
-
-
-def _labels(read: Read, schema: Schema, values: Array) -> list[Any]:
-    """Return the label of each training row in the table; of equal rows, the label of the first."""
-    table = apply_missing_policy(read({field.name: field for field in schema.fields}), "keep")
-    there = digests(_known(schema.fields, table)).tolist()
-    first = dict(zip(reversed(there), reversed(table.frame.index.tolist()), strict=True))
-    return [first[each] for each in digests(values).tolist()]
-
-
-def _known(fields: Sequence[Field], table: Table) -> Array:
-    """Return rows of a parsed table ``(n, D)``, ``NaN`` for values that are not allowed."""
-    values = numbers_of(fields, table)
-    return np.where(refused(fields, values), np.nan, values)
+    return CheckedRows(values, scores.held_out_in[places], sample)
 
 
 def matched(own: Whole, known: Whole) -> Whole | None:
@@ -131,12 +121,14 @@ def _new(density: ArrayDensity, read: Read, scores: RowScores | None, why: str) 
     table = apply_missing_policy(read({field.name: field for field in density.columns}), "keep")
     for field in density.columns:
         position(list(table.frame), field.name, table.source)
-    values = _known(density.columns, table)
+    values = numbers_of(density.columns, table)
+    values[refused(density.columns, values)] = np.nan
     if density.targets:  # a row without a target says nothing about p(y | x)
         values = values[~np.isnan(values[:, ~density.inputs]).any(axis=1)]
     if not len(values):
-        raise UserError("the table has no rows")
-    known = 0
+        which = " with a target" if density.targets else ""
+        raise UserError(f"the table has no rows{which}")
+    known = None
     if scores is not None and scores.digest is not None:
         known = int(np.isin(digests(values), scores.digest).sum())
     return CheckedRows(values, np.full(len(values), EVERY), known=known, why=why)
@@ -169,7 +161,7 @@ def draw_tables(density: ArrayDensity, rows: CheckedRows, count: int, seed: int)
         drawn = Draw(count, seed).answer(density, asked)["rows"].transpose(1, 0, 2)
     else:
         drawn = np.concatenate([*density.draw(count * len(first), seed)])
-        drawn = round_rows(columns, drawn)
-        drawn = np.stack([own.shown(x) for own, x in zip(columns, drawn.T, strict=True)], axis=1)
-        drawn = drawn.reshape(count, len(first), -1)
+        drawn = round_rows(columns, drawn).reshape(count, len(first), -1)
+    for d in np.flatnonzero(~density.inputs):
+        drawn[:, :, d] = columns[d].shown(drawn[:, :, d].ravel()).reshape(count, -1)
     return np.where(np.isnan(values), np.nan, drawn[:, place.ravel()])

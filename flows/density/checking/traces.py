@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import rankdata
 
-from flows.core.arrays import Array, Mask
+from flows.core.arrays import Array, Mask, Whole
 from flows.density.array_density import ArrayDensity
 from flows.density.checking.rows import CheckedRows
 
@@ -21,7 +21,7 @@ class Traces(NamedTuple):
             member of the kind learned from, or all did.
         auc: the probability that a network gives one of its training rows a higher density than one
             of its held-out rows, the mean over networks; ``NaN`` without networks.
-        error: the standard error of ``auc`` for the number of rows.
+        error: the standard error of ``auc`` for the number of rows; copies count as one row.
     """
 
     scores: dict[str, Array]
@@ -52,7 +52,8 @@ def trace(density: ArrayDensity, rows: CheckedRows) -> Traces:
     for kind, which in (("networks", are_networks), ("mixtures", ~are_networks)):
         scores[kind] = np.full(len(rows.values), np.nan)
         scores[kind][complete] = _scores(log_q[:, which], unseen[:, which])
-    return Traces(scores, *mean_auc(log_q[:, are_networks], unseen[:, are_networks]))
+    own = log_q[:, are_networks], unseen[:, are_networks], rows.copies[complete]
+    return Traces(scores, *mean_auc(*own))
 
 
 def _scores(log_q: Array, unseen: Mask) -> Array:
@@ -68,7 +69,7 @@ def _scores(log_q: Array, unseen: Mask) -> Array:
         return np.asarray(own - np.where(unseen, log_q, 0.0).sum(axis=1) / away)
 
 
-def mean_auc(scores: Array, unseen: Mask) -> tuple[float, float]:
+def mean_auc(scores: Array, unseen: Mask, copies: Whole | None = None) -> tuple[float, float]:
     """Return the mean AUC of M networks between seen and unseen rows, and its standard error.
 
     The error is that of DeLong, DeLong and Clarke-Pearson (1988), summed over networks row by row,
@@ -77,6 +78,7 @@ def mean_auc(scores: Array, unseen: Mask) -> tuple[float, float]:
     Args:
         scores: the log-densities of n rows under each network, ``(n, M)``.
         unseen: which rows a network did not learn from, ``(n, M)``.
+        copies: the row that each row repeats, ``(n,)``; by default, no row is a copy.
     """
     aucs, influence = [], np.zeros(len(scores))
     for own, away in zip(scores.T, unseen.T, strict=True):
@@ -91,4 +93,5 @@ def mean_auc(scores: Array, unseen: Mask) -> tuple[float, float]:
         influence += (beaten - aucs[-1]) / np.where(away, m, n)
     if not aucs:
         return np.nan, np.nan
-    return float(np.mean(aucs)), float(np.sqrt(np.square(influence).sum()) / len(aucs))
+    own = influence if copies is None else np.bincount(copies, influence)
+    return float(np.mean(aucs)), float(np.sqrt(np.square(own).sum()) / len(aucs))

@@ -19,7 +19,7 @@ from flows.density.checking.calibration import (
     pointwise_tests,
     rank,
 )
-from flows.density.checking.result import WHOLE
+from flows.density.checking.result import Check
 from flows.density.checking.rows import EVERY, CheckedRows
 from flows.mixtures.mixture import Mixture
 from flows.tables.parsing import from_user
@@ -81,8 +81,8 @@ def test_ranks_of_rows_and_of_values_are_uniform_for_rows_of_the_density(
     assert uniform(ranks.rows)
     assert all(map(uniform, ranks.values.T))
     table = cover(ranks, new(drawn), of_truth._array.names)
-    assert list(table["region"].unique()) == [WHOLE, *of_truth._array.names]
-    whole = table[table["region"] == WHOLE].set_index("level")
+    assert list(table["region"].unique()) == [Check.WHOLE, *of_truth._array.names]
+    whole = table[table["region"] == Check.WHOLE].set_index("level")
     assert (whole["low"] < whole.index).all()
     assert (whole["high"] > whole.index).all()
 

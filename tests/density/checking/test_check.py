@@ -14,7 +14,7 @@ from helpers import SHORT, error_message, few_samples, short_recipe
 import flows
 from flows import workers
 from flows.density.checking import refits
-from flows.density.checking.result import WHOLE
+from flows.density.checking.result import Check
 
 QUICK: dict[str, Any] = {"settings": {"recipe": short_recipe()}, "members": 5}
 
@@ -66,7 +66,7 @@ def test_other_rows_and_some_of_the_training_rows_are_new_rows(fitted: flows.Den
         assert np.isnan(found.auc)
         assert ("training rows, which some members learned from" in str(found)) == bool(known)
     message = error_message(fitted.check, numbers(30), 2)
-    assert message.startswith("refits need the training table: the rows are not those")
+    assert message.startswith("refits = 2: need the training table, but the rows are not those")
 
 
 def test_a_file_without_its_record_says_what_it_cannot_show(fitted: flows.Density, tmp_path: Path):
@@ -75,13 +75,25 @@ def test_a_file_without_its_record_says_what_it_cannot_show(fitted: flows.Densit
     assert "exported without its record" in text
     assert "not shown: out-of-fold cover, p-values, and traces of single rows" in text
     fixed = flows.fit(numbers(), members=2, settings=SHORT)
-    assert "automatic recipe" in fixed.check(numbers()).why
+    found = fixed.check(numbers())
+    assert "automatic recipe" in found.why
+    assert "the file does not tell training rows" in str(found)
+
+
+def test_text_that_the_fit_took_as_missing_is_missing_in_a_check():
+    rows = numbers().astype({"a": object})
+    rows.loc[7, "a"] = "error"
+    found = flows.fit(rows, **QUICK).check(rows)
+    assert found.why == ""
+    assert np.isnan(found.ranks[7])
 
 
 def test_wrong_numbers_and_rows_are_refused(fitted: flows.Density):
     assert error_message(fitted.check, numbers(), -1) == "refits = -1: must be 0 or more"
     message = error_message(fitted.check, numbers(), 1, minutes=0)
     assert message == "minutes = 0: must be a finite number above 0"
+    message = error_message(fitted.check, numbers(), minutes=1)
+    assert message == "minutes = 1: limits the time of refits, and refits = 0"
     assert error_message(fitted.check, numbers()[:0]) == "the table has no rows"
     assert "there is no column a" in error_message(fitted.check, pd.DataFrame({"x": [1.0]}))
 
@@ -127,7 +139,7 @@ def test_refits_end_in_time_and_meet_the_same_recipe(
     assert {each["settings"]["recipe"].most_steps for each in seen} == {20}
     text = str(found)
     assert "p-value of the density" in text
-    assert "nat per row from the truth; the best of the references" in text
+    assert "nat per row from it; the best of the references" in text
     late = fitted.check(numbers(), 9, minutes=0.001)
     assert len(late.refits) == 1
     assert "1 refit of 9, for lack of time" in str(late)
@@ -143,7 +155,7 @@ def test_refits_end_in_time_and_meet_the_same_recipe(
         ({"target": "y"}, ["subject", "w"]),
         ({"target": "ward", "missing": "drop"}, ["subject", "w"]),
         pytest.param({"group": "subject", "weights": "w"}, [], marks=pytest.mark.slow),
-        pytest.param({"target": ["y", "paid"]}, ["subject", "w"], marks=pytest.mark.slow),
+        ({"target": ["y", "paid"]}, ["subject", "w"]),
         ({"require": ["paid >= 0"]}, ["subject", "w", "ward", "y"]),
     ],
     ids=["labels and gaps", "target", "label", "weights and groups", "targets", "constraint"],
@@ -160,7 +172,7 @@ def test_tables_of_all_sorts_are_checked(options: dict[str, Any], left_out: list
     assert ("dependence within groups" in text) == ("group" in options)
     assert ("repeated by their weights" in text) == ("weights" in options)
     asked = density.targets or density.schema.learned
-    assert found.cover["region"].drop_duplicates().tolist() == [WHOLE, *asked]
+    assert found.cover["region"].drop_duplicates().tolist() == [Check.WHOLE, *asked]
     assert set(found.samples["column"]) == set(asked)
     rows = density.check(frame[:40])
     assert "not those of the training table" in rows.why

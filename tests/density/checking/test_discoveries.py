@@ -40,7 +40,18 @@ def test_the_share_of_false_discoveries_is_below_the_rate(of_truth: flows.Densit
     assert np.mean(found) == 1.0
 
 
+def test_a_row_with_a_gap_is_no_anomaly(of_truth: flows.Density, truth: Mixture):
+    rng = np.random.default_rng(0)
+    scores = RowScores(*np.zeros((2, 99), np.int64), truth.log_prob(truth.sample(99, rng)))
+    members = [MemberRecord(0, {"preprocessing": "raw"})]
+    record = Record("auto", 99, members=members, row_scores=scores)
+    density = flows.Density(of_truth.population, of_truth.schema, record)
+    rows = np.full((2, 6), 40.0)
+    rows[1, 0] = np.nan
+    assert density.discoveries(rows).tolist() == [True, False]
+
+
 def test_a_wrong_rate_and_a_density_without_scores_are_refused(of_truth: flows.Density):
     message = error_message(of_truth.discoveries, np.zeros((2, 6)), 1.5)
-    assert message == "fdr = 1.5: must be between 0 and 1"
+    assert message == "fdr = 1.5: must be above 0 and below 1"
     assert "needs out-of-fold scores" in error_message(of_truth.discoveries, np.zeros((2, 6)))

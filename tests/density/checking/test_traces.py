@@ -35,6 +35,14 @@ def test_the_error_is_the_spread_over_tables():
     assert np.mean(errors) == pytest.approx(np.std(aucs), rel=0.15)
 
 
+def test_copies_of_rows_add_no_evidence():
+    rng = np.random.default_rng(0)
+    scores, unseen = rng.normal(size=(50, 2)), rng.random((50, 2)) < 0.3
+    auc, error = mean_auc(scores, unseen)
+    twice = mean_auc(np.tile(scores, (2, 1)), np.tile(unseen, (2, 1)), np.tile(np.arange(50), 2))
+    assert twice == pytest.approx((auc, error))
+
+
 def test_without_unseen_rows_there_is_no_auc():
     assert np.isnan(mean_auc(np.zeros((3, 2)), np.zeros((3, 2), bool))).all()
 
