@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pipeline import ROOT
 from scipy.stats import kurtosis
 
 from studies.alarms import cells, report, tables
@@ -37,6 +38,13 @@ def test_restricted_fits_learn_what_they_can():
     record = tables.fit_gaussian(rows, 0).record
     assert record is not None
     assert sorted(each.fold for each in record.members) == [0, 1, 2, 3, 4]
+
+
+def test_the_reference_shows_the_tables_of_the_results():
+    results = (ROOT / "studies/alarms/results.md").read_text(encoding="utf-8")
+    lines = results.partition("## Level")[2].partition("## Traces")[0].splitlines()
+    reference = (ROOT / "docs/tables-reference.md").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.startswith("|") and line not in reference] == []
 
 
 def test_pooled_p_values_of_equal_fits_and_refits_are_uniform():
