@@ -190,8 +190,13 @@ def _open(path: Path, mode: str, **options: Any) -> Any:
     return (gzip.open if path.suffix.lower() == ".gz" else open)(path, mode, **options)
 
 
+def _separator(written: Format, ending: str) -> str:
+    """Return the separator of a format; a shell may write a tab as a backslash and a t."""
+    return (written.sep or SEPARATORS[ending]).replace(r"\t", "\t")
+
+
 def _csv(path: Path, written: Format, rows: int) -> Iterator[pd.DataFrame]:
-    separator = (written.sep or SEPARATORS[_ending(path)]).replace(r"\t", "\t")
+    separator = _separator(written, _ending(path))
     if separator != SPACES and len(separator) > 1:
         raise _fault(path, rf"sep = {separator!r}: must be one character, or '\s+' for spaces")
     # With or without a byte-order mark
@@ -281,9 +286,8 @@ def write(path: Path | None, pieces: Iterable[pd.DataFrame], written: Format = P
 
 
 def _write_csv(out: Any, pieces: Iterable[pd.DataFrame], ending: str, written: Format) -> None:
-    own = SEPARATORS[ending] if "tsv" in ending else written.sep or SEPARATORS[ending]
-    sep = " " if own == SPACES else own.replace(r"\t", "\t")
-    options: Any = {"sep": sep, "index": False, "lineterminator": "\n"}
+    own = SEPARATORS[ending] if "tsv" in ending else _separator(written, ending)
+    options: Any = {"sep": " " if own == SPACES else own, "index": False, "lineterminator": "\n"}
     options["decimal"] = written.decimal
     if out is not sys.stdout:
         options["encoding"] = written.encoding
