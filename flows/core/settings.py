@@ -174,7 +174,11 @@ class TrainingSettings(Section):
         return self.recipe if isinstance(self.recipe, Recipe) else Recipe()
 
     def check_batch_size(self, rows: int) -> None:
-        """Raise ``ValueError`` if batches have more than all ``rows``, and not by default."""
+        """Raise ``ValueError`` if ``batch_size`` is too large, unless it is the default.
+
+        Args:
+            rows: the number of training rows.
+        """
         is_default = self.batch_size == type(self).model_fields["batch_size"].default
         if not is_default and self.batch_size > rows:
             raise ValueError(
