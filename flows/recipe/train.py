@@ -79,6 +79,7 @@ def train(
     auto = _is_automatic(population, settings)
     if device == "cuda" and (auto or not isinstance(population, Flow)):
         raise ValueError("device = 'cuda': only flows with the fixed recipe can be trained there")
+    settings.check_batch_size(len(population.rows(rows, "train", may_have_gaps=auto)))
     task = Task(rows, test, settings, on_log, name)
     if auto:
         return _train_automatically(cast(DensityPopulation, population), task, groups)
@@ -101,7 +102,6 @@ def _train_automatically(
     """Train ``population`` with the automatic recipe, which trains another one, and copies it."""
     folds, kept = folds_and_kept(population.members)
     rows, test = _checked_rows(population, task)
-    task.settings.check_batch_size(len(rows))
     build = partial(_build_like, population)
     networks = NetworkCandidate([Family(build)], kept, task.settings, test, task.name)
     learned = Learned(

@@ -53,7 +53,6 @@ class Trainer:
         self.clean = self.scored(rows, 0)
         population.initialize(self.clean.z)
         self.visited, self.noise = _smoothed(population, scaled, settings)
-        settings.check_batch_size(len(rows))
         self.batch = min(settings.batch_size, len(rows))
         pieces = _cut(torch.empty(len(rows)), POINTS_PER_PIECE)
         self.steps = sum(math.ceil(len(piece) / self.batch) for piece in pieces)  # per epoch

@@ -87,6 +87,6 @@ def test_the_report_has_all_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     report.report(study)
     text = (tmp_path / "results.md").read_text()
     assert "| 100 x 2 |" in text
-    assert "| tails | gaussian | 300 x 5 |" in text
+    assert "| one Gaussian | nothing: alarms are false | 300 x 5 |" in text
     assert "in 5 of 5 fits" in text
     assert "took 20 s" in text
