@@ -112,7 +112,7 @@ def normal_scores(column: Array) -> Array:
 
 
 def _on_grid(x: Array) -> Array:
-    """Return ascending numbers ``(K,)``, each rounded to a 4096th of the gap to its neighbours."""
+    """Return ascending numbers ``(K,)``, each rounded to at most a 2048th of its smaller gap."""
     gaps = np.minimum(np.diff(x, prepend=-np.inf), np.diff(x, append=np.inf))
     steps = np.ldexp(1.0, np.frexp(gaps)[1] - 12)
     return np.round(x / steps) * steps

@@ -16,7 +16,7 @@ class Whiten(Bijection):
     If a column is nearly a linear function of others, such as shares that sum to 1, rows lie near a
     plane. After this map, they spread equally in all directions. ``initialize`` fits the map to
     each member's own rows, in double precision; until then the map is the identity. The mean and
-    the factor are rounded to ``DIGITS``, so the correlation that remains is about 1e-6.
+    the factor are rounded to ``DIGITS``, so a little correlation remains.
 
     Args:
         dim: the number of columns D.

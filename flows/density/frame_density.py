@@ -43,7 +43,7 @@ from flows.recipe.record import Record
 from flows.tables.field import Field
 from flows.tables.notices import Notice
 from flows.tables.notices import warn as warn_of
-from flows.tables.parsing import Table, as_frame, parse
+from flows.tables.parsing import Table, as_frame, from_user
 from flows.tables.schema import Schema
 
 if TYPE_CHECKING:
@@ -225,7 +225,8 @@ class Density:
         """Return which new rows are anomalies, at a rate of false discoveries, ``(n,)``.
 
         The procedure of Benjamini and Hochberg is applied to the tail probabilities of the rows.
-        ``docs/tables-reference.md`` says what is proven. Training rows are no new rows.
+        ``docs/tables-reference.md`` says what is proven. The tail probabilities of training rows
+        are too high.
 
         Args:
             frame: new rows of the table. A row with a gap is no anomaly, because its density is one
@@ -245,7 +246,7 @@ class Density:
         check_rate(fdr, self._array)
         [(asked, answer)] = self._asked(Score(), frame)
         p = self._array.tail_probability(answer["members"])
-        return discoveries(p, fdr, np.asarray(~asked.region.gaps.any(axis=1)))
+        return discoveries(np.where(asked.region.gaps.any(axis=1), np.nan, p), fdr)
 
     def sample(self, n: int | None = None, seed: int = 0, *, given: Any = None) -> pd.DataFrame:
         """Draw rows from the ensemble.
@@ -470,9 +471,7 @@ class Density:
         whole = self._frame(frame)
 
         def read(kinds: Mapping[str, Any]) -> Table:
-            names = [name for name in whole if str(name) in self.schema.names]
-            own = {str(name): kinds.get(str(name), "") for name in names}
-            return parse(whole[names], own, na=self.schema.na)
+            return from_user(whole, kinds, self.schema.na, self.schema.names)
 
         found = check(self._array, read, refits, minutes, seed)
         if store and self.record is not None:

@@ -16,7 +16,7 @@ from flows.density.fitting import fit_table, load
 from flows.density.frame_density import Density
 from flows.density.learning import arguments_of
 from flows.tables import files
-from flows.tables.parsing import as_frame, from_user
+from flows.tables.parsing import from_user
 
 # Parts that name a cause come before the parts that follow from the cause
 FIRST = ("table.", "training.rows", "to_real.", "preprocessing.")
@@ -58,10 +58,7 @@ def verify(model: Density | str | Path, table: Any) -> str | None:
     def read() -> Any:
         if isinstance(table, str | Path):
             return files.read(table, kinds, schema.written, only=names, na=na)
-        if table is not (frame := as_frame(table)):
-            return from_user(table, kinds, na)
-        there = set(map(str, frame.columns)).difference(names)
-        return from_user(frame.drop(columns=[c for c in frame if str(c) in there]), kinds, na)
+        return from_user(table, kinds, na, names)
 
     again = fit_table(read, architecture, options, on_notices=lambda notices: None)
     assert again.record is not None

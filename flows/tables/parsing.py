@@ -53,18 +53,29 @@ def as_frame(rows: Any, names: Sequence[str] | None = None) -> pd.DataFrame:
     return pd.DataFrame(values, columns=columns, index=range(1, len(values) + 1))
 
 
-def from_user(rows: Any, kinds: Mapping[str, str], na: Sequence[str] = ()) -> Table:
+def from_user(
+    rows: Any,
+    kinds: Mapping[str, str | Field],
+    na: Sequence[str] = (),
+    only: Sequence[str] | None = None,
+) -> Table:
     """Parse a data frame, or an array ``(n, D)``, that a user wants to fit or to inspect.
 
-    ``kinds`` are the kinds that the user names, by column, and ``na`` marks of missing values.
+    Args:
+        rows: the data frame or the array.
+        kinds: the kinds that the user names, by column.
+        na: marks of missing values.
+        only: the names of the columns of a data frame that are read, if they are there; by default,
+            all columns.
     """
     frame = as_frame(rows)
     names = list(map(str, frame.columns))
-    table = parse(frame, {name: kinds.get(name, "") for name in names}, na=na)
-    if frame is not rows:  # an array has one type for all columns
+    is_array = frame is not rows
+    places = [d for d, name in enumerate(names) if is_array or only is None or name in only]
+    table = parse(frame, {names[d]: kinds.get(names[d], "") for d in places}, na=na)
+    if is_array:  # has one type for all columns
         return table
-    types = {name: type_of(frame.iloc[:, d]) for d, name in enumerate(names)}
-    return table._replace(types=types)
+    return table._replace(types={names[d]: type_of(frame.iloc[:, d]) for d in places})
 
 
 def parse(

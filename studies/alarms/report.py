@@ -9,6 +9,7 @@ import pandas as pd
 
 from flows.core.arrays import Array
 from flows.density.checking.calibration import binomial_interval
+from flows.density.checking.refits import p_value
 from studies.engine import Study
 from tools import markdown
 
@@ -54,7 +55,7 @@ def p_values(table: pd.DataFrame) -> dict[str, Array]:
         "columns": tuple(((each - mean) / deviation).max(axis=1) for each in (own, again)),
     }
     return {
-        name: (1 + (of_refits >= of_fits[:, None]).sum(axis=1)) / (len(of_refits) + 1)
+        name: np.array([p_value(each, of_refits) for each in of_fits])
         for name, (of_fits, of_refits) in pairs.items()
     }
 

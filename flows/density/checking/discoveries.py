@@ -9,7 +9,7 @@ from flows.core.errors import UserError
 from flows.density.array_density import ArrayDensity
 
 
-def discoveries(p: Array, rate: float, counted: Mask | None = None) -> Mask:
+def discoveries(p: Array, rate: float) -> Mask:
     """Return which rows the procedure of Benjamini and Hochberg (1995) keeps, ``(n,)``.
 
     With p-values in ascending order, the procedure keeps the k smallest, for the largest k with
@@ -18,10 +18,7 @@ def discoveries(p: Array, rate: float, counted: Mask | None = None) -> Mask:
     Args:
         p: the p-values ``(n,)``; a ``NaN`` is not kept, and does not count.
         rate: the expected share of false discoveries among the kept rows, at most.
-        counted: the rows to choose from, ``(n,)``; by default, all.
     """
-    if counted is not None:
-        p = np.where(counted, p, np.nan)
     known = np.sort(p[~np.isnan(p)])
     below = np.flatnonzero(known <= rate * np.arange(1, len(known) + 1) / max(len(known), 1))
     return p <= known[below[-1]] if len(below) else np.zeros(len(p), bool)

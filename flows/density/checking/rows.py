@@ -56,7 +56,8 @@ class CheckedRows:
         """Return some of the rows, of which copies stay copies."""
         if self.sample is None:
             return CheckedRows(self.values[places], self.fold[places])
-        sample = self.sample._replace(copies=self.sample.copies[places])
+        copies = self.sample.copies[places]
+        sample = self.sample._replace(values=self.values[places], copies=copies)
         return CheckedRows(self.values[places], self.fold[places], sample)
 
 
