@@ -51,11 +51,8 @@ def format_of(arguments: argparse.Namespace, fitted: Format = PLAIN) -> Format:
 
 
 def format_in(arguments: argparse.Namespace, path: Path, fitted: Format) -> Format:
-    """Return the format of a file that a command reads: a Parquet file has none."""
-    if not files.is_csv(path):
-        return format_of(arguments)  # an option that is named is refused
-    is_tab = fitted.sep is not None and ".tsv" in path.name.lower()
-    return format_of(arguments, fitted._replace(sep=None) if is_tab else fitted)
+    """Return the format of a file that a command reads. An option that is named comes first."""
+    return format_of(arguments, files.format_for(path, fitted))
 
 
 def once(option: str, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -110,8 +109,6 @@ def check(arguments: argparse.Namespace) -> None:
     if output is not None and output.suffix.lower() != ".png":
         raise UserError(f"{output}: a picture goes into a .png file")
     density = _load(arguments)
-    if arguments.store and density.record is None:
-        raise UserError(f"{arguments.model}: has no record, so it stores no check")
     schema, written = density.schema, format_in(arguments, path, density.schema.written)
 
     def read(kinds: Mapping[str, Any]) -> Table:
@@ -120,17 +117,14 @@ def check(arguments: argparse.Namespace) -> None:
         return files.read(path, kinds, written, only=only or density.names, na=schema.na)
 
     how = arguments.refits, arguments.minutes, arguments.seed
-    found = checking.check(density, read, *how)
+    found = checking.check(density, read, *how, store=arguments.store)
     print(found)
     if output is not None:
         from flows.plotting.style import save
 
         save(found.plot(), output)
     if arguments.store:
-        saved = saving.load(arguments.model)
-        assert saved.record is not None
-        record = replace(saved.record, check=str(found))
-        saving.save(saved.population, arguments.model, record, saved.table)
+        saving.save(density.population, arguments.model, density.record, schema.to_json())
 
 
 def ask(arguments: argparse.Namespace) -> None:

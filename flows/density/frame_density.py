@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from warnings import warn
@@ -456,8 +455,9 @@ class Density:
             store: whether to keep the result in the density, so that ``save`` writes it and
                 ``print(density)`` shows it.
 
-        Raises ``UserError`` for refits without the training table, and ``TableError`` for rows that
-        are not rows of the table.
+        Raises ``UserError`` for refits without the training table, and for a density without a
+        record that is to store the check, and ``TableError`` for rows that are not rows of the
+        table.
 
         Examples:
             >>> import numpy as np
@@ -473,10 +473,7 @@ class Density:
         def read(kinds: Mapping[str, Any]) -> Table:
             return from_user(whole, kinds, self.schema.na, self.schema.names)
 
-        found = check(self._array, read, refits, minutes, seed)
-        if store and self.record is not None:
-            self._array.record = replace(self.record, check=str(found))
-        return found
+        return check(self._array, read, refits, minutes, seed, store=store)
 
     def ask(
         self, question: Question, frame: Any = None, *, given: Mapping[str, Any] | None = None

@@ -84,7 +84,9 @@ def learn_table(
     schema = replace(schema, require=tuple(options["require"]))
     _check_constraints(table, schema, options)
     asked.training.check_batch_size(len(sample.values))
-    if asked.learns and sample.target_count and len(sample.values) > most:
+    targets = schema.fields[len(schema.fields) - sample.target_count :]
+    are_numbers = bool(targets) and not any(field.labels for field in targets)
+    if asked.learns and are_numbers and len(sample.values) > most:
         notices = [*notices, Notice(WITHOUT_PROCESSES.format(len(sample.values), most))]
     on_notices(notices)
     return _learned(asked, schema, sample, on_notices)

@@ -179,6 +179,17 @@ def is_csv(path: str | Path) -> bool:
     return _ending(Path(path)) != ".parquet"
 
 
+def format_for(path: str | Path, written: Format) -> Format:
+    """Return the format of a file beside files of the format ``written``.
+
+    The ending .tsv names the separator, and a Parquet file has no format.
+    """
+    ending = _ending(Path(path))
+    if ending not in SEPARATORS:
+        return PLAIN
+    return written._replace(sep=None) if SEPARATORS[ending] == "\t" else written
+
+
 def _ending(path: Path) -> str:
     for ending in ENDINGS:
         if path.name.lower().endswith(ending):
@@ -282,11 +293,11 @@ def write(path: Path | None, pieces: Iterable[pd.DataFrame], written: Format = P
         if ending == ".parquet":
             _write_parquet(unfinished, pieces)
         else:
-            _write_csv(unfinished, pieces, ending, written)
+            _write_csv(unfinished, pieces, ending, format_for(path, written))
 
 
 def _write_csv(out: Any, pieces: Iterable[pd.DataFrame], ending: str, written: Format) -> None:
-    own = SEPARATORS[ending] if "tsv" in ending else _separator(written, ending)
+    own = _separator(written, ending)
     options: Any = {"sep": " " if own == SPACES else own, "index": False, "lineterminator": "\n"}
     options["decimal"] = written.decimal
     if out is not sys.stdout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,8 @@ def check(
     refits: int = 0,
     minutes: float | None = None,
     seed: int = 0,
+    *,
+    store: bool = False,
 ) -> Check:
     """Return the check of a density against the rows of a table.
 
@@ -44,9 +47,10 @@ def check(
         refits: the number of refits.
         minutes: the limit of time for refits.
         seed: the seed of all random numbers.
+        store: whether to keep the text of the check in the record of the density.
 
-    Raises ``UserError`` for wrong numbers, and for refits without the training table; and the
-    errors of ``read_rows``.
+    Raises ``UserError`` for wrong numbers, for refits without the training table, and for a density
+    without a record that is to store the check; and the errors of ``read_rows``.
     """
     if not density.columns:
         raise UserError("a model of images has no columns to check")
@@ -56,6 +60,8 @@ def check(
         raise UserError(f"minutes = {minutes}: must be a finite number above 0")
     if minutes is not None and not refits:
         raise UserError(f"minutes = {minutes}: limits the time of refits, and refits = 0")
+    if store and density.record is None:
+        raise UserError("the density has no record, so it stores no check")
     rows = read_rows(density, read)
     if refits and rows.sample is None:
         raise UserError(f"refits = {refits}: need the training table, but {rows.why}")
@@ -77,7 +83,10 @@ def check(
     if refits:
         again = refits_of(density, rows, refits, minutes, seed)
         found |= {"asked": refits, **_refits(density, ranks, again)}
-    return Check(**found)
+    result = Check(**found)
+    if store and density.record is not None:
+        density.record = replace(density.record, check=str(result))
+    return result
 
 
 def _traces(density: ArrayDensity, rows: CheckedRows) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from helpers import SHORT, error_message, few_samples, short_recipe
 
 import flows
 from flows import workers
+from flows.core.errors import UserError
 from flows.density.checking import refits
 from flows.density.checking.result import Check
 
@@ -119,6 +120,9 @@ def test_the_result_is_stored_on_request_and_is_not_exported(fitted: flows.Densi
     public = flows.load(tmp_path / "public.flow").record
     assert public is not None
     assert public.check == ""
+    unrecorded = flows.Density(fitted.population, fitted.schema)
+    with pytest.raises(UserError, match="no record"):
+        unrecorded.check(numbers(), store=True)
 
 
 def test_refits_end_in_time_and_meet_the_same_recipe(
