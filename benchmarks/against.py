@@ -7,9 +7,10 @@ Writes ``against.json``: medians in seconds, and the median ratio of consecutive
 - an epoch: ten affine RealNVPs, 8 couplings of width 64, batches of 128 of 800 points;
 - `flows fit` of simulated tables on the command line, one of them with labels: ten members, with
   imports and files;
-- `make repro` in a clean clone, without compiling the kernels.
+- `make repro` in a clean clone, without compiling the kernels;
+- `make test`, in the environment of this commit.
 
-A run takes half an hour. Leave the machine idle otherwise.
+A run takes 40 minutes. Leave the machine idle otherwise.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ def main(
     parser.add_argument("--epochs", type=int, default=20, help="epochs per reading")
     parser.add_argument("--fits", type=int, default=2, help="fits of each table per commit")
     parser.add_argument("--pipelines", type=int, default=2, help="runs of the pipeline per commit")
+    parser.add_argument("--tests", type=int, default=2, help="runs of the tests per commit")
     options, plan = parser.parse_args(arguments), read_yaml(PARAMS)["against"]
     measures: dict[str, tuple[int, Callable[[Path], float]]] = {}
     for rows, columns, labels in sizes or plan["sizes"]:
@@ -70,6 +72,7 @@ def main(
     for name, own in plan["epochs"].items():
         measures[f"epoch, {name}"] = options.rounds, partial(epoch, **own, count=options.epochs)
     measures["pipeline"] = options.pipelines, pipeline
+    measures["tests"] = options.tests, tests
     found: dict[str, object] = {"commit": options.commit, "cores": os.cpu_count()}
     with tempfile.TemporaryDirectory() as folder:
         clones = cloned(options.commit, Path(folder))
@@ -121,10 +124,17 @@ def pipeline(clone: Path) -> float:
     return timed(clone, "-m", "tools.repro")
 
 
-def timed(clone: Path, *words: str) -> float:
+def tests(clone: Path) -> float:
+    """Return the seconds of `make test`."""
+    words = ["-m", "pytest", "--numprocesses", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+    which = ("-m", "not slow", "--ignore", "tests/published")
+    return timed(clone, *words, *which, PYTHONPATH=str(clone))
+
+
+def timed(clone: Path, *words: str, **variables: str) -> float:
     """Return the seconds of ``run``."""
     begin = time.perf_counter()
-    run(clone, *words)
+    run(clone, *words, **variables)
     return time.perf_counter() - begin
 
 
