@@ -11,8 +11,8 @@ from flows.core.seeds import numpy_generator
 from flows.core.truth import entropy
 from flows.tables.field import Field
 from flows.tables.files import read
+from flows.tables.learning import fit_schema
 from flows.tables.options import InspectOptions, resolve
-from flows.tables.schema import Schema
 from stages.pipeline import files, runner, schema
 from stages.pipeline.runner import pipeline_words
 
@@ -53,7 +53,7 @@ def take(params: schema.Settings) -> tuple[list[Field], Array]:
             place, there = f"{files.PARAMS}: data.columns.{name}", ", ".join(found.frame)
             raise UserError(f"{place}: {source} has no such column; its columns are: {there}")
     own: Any = {"columns": kinds, "missing": params.data.missing, "strict": True}
-    table, sample, notices = Schema.fit(found, resolve(InspectOptions, own, "generate"))
+    table, sample, notices = fit_schema(found, resolve(InspectOptions, own, "generate"))
     schema.check_rows(params, len(sample.copies))
     for notice in notices:
         print(notice.text(pipeline_words))

@@ -22,6 +22,7 @@ from flows.recipe.record import MemberRecord, Record, RowScores, RowState
 from flows.tables import checking, files, parsing
 from flows.tables.duplicates import first_copies
 from flows.tables.field import Field
+from flows.tables.learning import fit_schema
 from flows.tables.notices import Notice, TableError, python_words
 from flows.tables.options import InspectOptions, resolve
 from flows.tables.parsing import Table, from_user
@@ -95,7 +96,7 @@ def learned(
 ) -> Learned:
     """Return what a fit learns from a parsed table."""
     own = {"columns": dict(columns), "missing": missing, "target": targets, **options}
-    schema, sample, notices = Schema.fit(table, resolve(InspectOptions, own, "learned"))
+    schema, sample, notices = fit_schema(table, resolve(InspectOptions, own, "learned"))
     fields, (values, copies, groups, *others) = list(schema.fields), sample
     return Learned(fields, values, copies, notices, schema, groups, *others)
 

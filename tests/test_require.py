@@ -216,6 +216,18 @@ def test_rows_that_are_not_learned_may_break_a_constraint() -> None:
         flows.fit(frame.drop(columns="weight"), SMALL, **how)
 
 
+def test_all_rows_that_are_learned_meet_the_constraints_and_no_other_value_matters() -> None:
+    frame = paid(60)[["income", "bonus"]].assign(empty=np.nan)
+    how: Any = {"members": 5, "settings": SHORT_RECIPE, "require": REQUIRE[1:2]}
+    frame.loc[4, "bonus"] = 1e6
+    with pytest.raises(TableError, match="row 4 breaks the constraint"):
+        flows.fit(frame, SMALL, missing="drop", **how)  # the empty column is not learned
+    frame = paid(60)[["income", "bonus"]].assign(other=np.arange(60) % 31 / 7)
+    frame["other"] = frame["other"].astype(object)
+    frame.loc[2, "other"] = "n.d."  # counts as missing
+    assert flows.fit(frame, SMALL, **how).schema.require == (REQUIRE[1],)
+
+
 def test_a_gap_breaks_a_constraint_only_if_known_values_decide_it() -> None:
     frame = paid(60)
     frame.loc[:9, "end"] = pd.NaT

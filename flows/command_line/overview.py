@@ -7,16 +7,16 @@ from collections import Counter
 
 from flows.command_line.arguments import options_in, read_table
 from flows.command_line.wording import shell_words
+from flows.tables.learning import fit_schema
 from flows.tables.notices import show
 from flows.tables.options import InspectOptions
 from flows.tables.overview import overview
-from flows.tables.schema import Schema
 
 
 def inspect(arguments: argparse.Namespace) -> None:
     """Print what a fit would do with each column of a table; notices go to standard error."""
     options = options_in(arguments, InspectOptions)
-    schema, sample, notices = Schema.fit(read_table(arguments, options), options)
+    schema, sample, notices = fit_schema(read_table(arguments, options), options)
     show(notices, shell_words)
     found = overview(schema, sample.target_count, notices, shell_words)
     width = max(map(len, found.index))

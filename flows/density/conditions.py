@@ -7,15 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from flows.core.arrays import Array
 from flows.density.array_density import ArrayDensity
 from flows.posterior.region import Region
 from flows.tables.field import Field, Label
 from flows.tables.notices import Notice, TableError, collecting
-from flows.tables.parsing import parse_fields
-from flows.tables.rows import numbers_of
+from flows.tables.rows import numbers_of_values
 
 RANGE = ".."  # between the ends of a range in text
 
@@ -101,7 +99,8 @@ def _range(density: ArrayDensity, d: int, ends: tuple[Any, ...]) -> Array:
         raise _error("has labels, so a range has no meaning; name a list of labels", column)
     if len(ends) != 2 or all(map(_is_open, ends)):
         raise _error(f"is given as {ends!r}; a range is (low, high), and one may be None", column)
-    known = iter(_values(density, column, [end for end in ends if not _is_open(end)]))
+    closed = [end for end in ends if not _is_open(end)]
+    known = iter(numbers_of_values(column, closed, density.schema.na))
     low, high = (
         infinite if _is_open(end) else next(known)
         for end, infinite in zip(ends, (-np.inf, np.inf), strict=True)
@@ -127,19 +126,13 @@ def _set(density: ArrayDensity, d: int, values: list[Any]) -> Array:
 def _numbers(density: ArrayDensity, d: int, values: Sequence[Any]) -> Array:
     """Return values of column ``d`` as numbers. Raises ``TableError`` for disallowed values."""
     column = density.columns[d]
-    found = _values(density, column, values)
+    found = numbers_of_values(column, values, density.schema.na)
     for value, number in zip(values, found, strict=True):
         if np.isnan(number) and not (isinstance(value, str) or value is None):
             continue  # a missing value is unknown
         if not column.holds(np.array([number]))[0]:
             raise _error(f"holds {value}, {column.refusal(number)}", column)
     return found
-
-
-def _values(density: ArrayDensity, column: Field, values: Sequence[Any]) -> Array:
-    """Return values of a column as numbers, ``(n,)``."""
-    written = pd.DataFrame({column.name: pd.Series(list(values), dtype=object)})
-    return numbers_of([column], parse_fields(written, [column], na=density.schema.na))[:, 0]
 
 
 def _is_open(end: Any) -> bool:

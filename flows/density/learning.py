@@ -46,14 +46,12 @@ from flows.recipe.train import train
 from flows.tables.column_maps import ColumnMaps
 from flows.tables.constraint import Constraints
 from flows.tables.field import Field
-from flows.tables.learning import Sample
+from flows.tables.learning import Sample, fit_schema
 from flows.tables.notices import Notice, TableError, warn
 from flows.tables.options import FitOptions, options_of, resolve, target_names
-from flows.tables.parsing import Table, apply_missing_policy
-from flows.tables.rows import numbers_of, refused
+from flows.tables.parsing import Table
 from flows.tables.schema import Schema
 from flows.tables.spreading import dequantise
-from flows.tables.weights import weights_of
 
 TRIED = 50  # rows that are scored to measure the time
 STACKED = 50  # complete rows to which the weights of the members are fitted, at least
@@ -80,9 +78,9 @@ def learn_table(
     asked = _asked(model, options)
     options, most = asked.options, asked.training.numbers.process_rows
     table = read()
-    schema, sample, notices = Schema.fit(table, options)
+    schema, sample, notices = fit_schema(table, options)
     schema = replace(schema, require=tuple(options["require"]))
-    _check_constraints(table, schema, options)
+    _check_constraints(schema, sample, table.source)
     asked.training.check_batch_size(len(sample.values))
     targets = schema.fields[len(schema.fields) - sample.target_count :]
     are_numbers = bool(targets) and not any(field.labels for field in targets)
@@ -206,25 +204,17 @@ def _learned(
     return density_of(population.eval(), schema, record)
 
 
-def _check_constraints(table: Table, schema: Schema, options: FitOptions) -> None:
-    """Raise ``TableError`` for learned rows that break a constraint of the schema."""
-    constraints = Constraints.of(schema)
-    if not constraints:
-        return
-    known = apply_missing_policy(table, "drop" if options["missing"] == "drop" else "keep")
-    if (name := options["weights"]) is not None:
-        known = known._replace(frame=known.frame[weights_of(known.frame[name]) > 0])
-    rows = numbers_of(schema.fields, known)
-    rows[refused(schema.fields, rows)] = np.nan  # labels of rows that are not learned
-    broken = constraints.broken(rows)
-    faults = []
-    for each, own in zip(constraints.each, broken.T, strict=True):
-        if (count := own.sum()) > 0:
+def _check_constraints(schema: Schema, sample: Sample, source: str) -> None:
+    """Raise ``TableError`` for rows of a sample that break a constraint of the schema."""
+    constraints, faults = Constraints.of(schema), []
+    for each, own in zip(constraints.each, constraints.broken(sample.values).T, strict=True):
+        rows = [sample.labels[k] for k in np.flatnonzero(own).tolist()]
+        if rows:
+            count = len({*rows})  # a row is repeated by its weight
             more = f"; {count} rows do" if count > 1 else ""
-            row = known.frame.index[int(own.argmax())]
-            faults.append(Notice(f"breaks the constraint {each.text!r}{more}", None, row))
+            faults.append(Notice(f"breaks the constraint {each.text!r}{more}", None, rows[0]))
     if faults:
-        raise TableError(faults, table.source)
+        raise TableError(faults, source)
 
 
 def _possible(constraints: Constraints, places: Sequence[int]) -> Possible | None:

@@ -25,10 +25,8 @@ from flows.core.errors import one_line
 from flows.tables.field import Field
 from flows.tables.kinds.date import DAY, Date
 from flows.tables.kinds.unlearned import Carried
-from flows.tables.lazy import pd
 from flows.tables.notices import Advice, Notice, SetKind, TableError
-from flows.tables.parsing import parse_fields
-from flows.tables.rows import numbers_of
+from flows.tables.rows import numbers_of_values
 from flows.tables.schema import Schema
 from flows.tables.types import are_seconds
 from flows.tables.values import label_text
@@ -443,10 +441,9 @@ class _Reader:
 
     def converted(self, column: Field, value: float | str) -> float:
         """Return a label as its code, and a text that is a date as days."""
-        written = pd.DataFrame({column.name: pd.Series([value], dtype=object)})
         with self.faults(), warnings.catch_warnings():  # about texts that are no dates
             warnings.simplefilter("ignore")
-            x = numbers_of([column], parse_fields(written, [column], na=self.schema.na))[:, 0]
+            x = numbers_of_values(column, [value], self.schema.na)
             is_rare = bool(column.rare_among([value]))
         why = ""
         if np.isnan(x).any():

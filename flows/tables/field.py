@@ -56,6 +56,7 @@ class Field:
         decimals: how many decimals samples have; ``None`` for as many as they have.
         dtype: the type of the column in a data frame, as ``types.type_of`` returns it; ``None`` for
             the type that samples have anyway.
+        text_is_missing: whether text among numbers counts as missing.
 
     Examples:
         >>> import flows
@@ -71,6 +72,7 @@ class Field:
     labels: tuple[Label, ...] = field(default=(), kw_only=True)
     decimals: int | None = field(default=None, kw_only=True)
     dtype: Any = field(default=None, kw_only=True, hash=False)
+    text_is_missing: bool = field(default=False, kw_only=True)
 
     kind: ClassVar[str] = ""  # the first part of a user's word, and the name in a file
     words: ClassVar[tuple[str, ...]] = ()  # what a user writes, for messages

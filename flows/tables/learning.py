@@ -1,7 +1,7 @@
 """What a density learns from a table: the schema of its columns, and the rows.
 
-``learn`` chooses a field for each column, checks the values, sets columns without a density aside,
-and says what it did.
+``fit_schema`` chooses a field for each column, checks the values, sets columns without a density
+aside, and says what was done.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from flows.tables.parsing import (
     rows_left_out,
 )
 from flows.tables.rounding import count_decimals
+from flows.tables.schema import Schema
 from flows.tables.values import label_text
 from flows.tables.weights import counts, weights_of
 
@@ -59,18 +60,22 @@ class Sample(NamedTuple):
     labels: Sequence[Any] = ()
 
 
-Learned = tuple[tuple[Field, ...], tuple[str, ...], tuple[Unlearned, ...], Sample, list[Notice]]
+def fit_schema(
+    table: Table, options: InspectOptions | FitOptions
+) -> tuple[Schema, Sample, list[Notice]]:
+    """Return the schema of a table, the rows that a density is to learn, and the notices.
 
+    Args:
+        table: a parsed table.
+        options: the options, with a value for each (``options.resolve``).
 
-def learn(table: Table, options: InspectOptions | FitOptions) -> Learned:
-    """Return the learned columns, the names of all, those not learned, the rows, and the notices.
-
-    ``Schema.fit`` describes the arguments and the errors.
+    Raises ``TableError``, with the faults of all columns, for a table that no density can be fitted
+    to, and ``ValueError`` for another value of ``missing``, and for a word that is not a kind.
     """
     if options["missing"] not in get_args(Missing):
         raise ValueError(f"missing = {options['missing']!r}: must be 'learn', 'drop' or 'stop'")
     try:
-        return _Learner(table, options).learn()
+        return _Learner(table, options).fit()
     except TableError as error:
         raise TableError(error.faults, table.source) from None
 
@@ -88,6 +93,7 @@ class _Learner:
         roles: the columns of the group and the weights.
         is_missing: which values are missing, a frame.
         known: the values, with ``NaN`` where they are missing.
+        text_is_missing: the names of the columns of numbers in which text counts as missing.
         empty: the names of the columns without a known value.
     """
 
@@ -97,7 +103,8 @@ class _Learner:
         purposes = (Group, options["group"]), (Weights, options["weights"])
         self.roles = [cls(name) for cls, name in purposes if name is not None]
         self.faults, self.notices = list[Notice](), list[Notice]()
-        self.source, self.types = table.source, table.types
+        self.source, self.types, self.written = table.source, table.types, table.written
+        self.na, self.text_is_missing = tuple(options["na"]), set[str]()
         for name in (*self.kinds, *self.targets, *(each.name for each in self.roles)):
             position(list(table.frame), name, self.source)
         self.frame = self._without_weight_0(self._without_nameless(table.frame))
@@ -106,8 +113,8 @@ class _Learner:
         own = [each.name for each in self.roles]
         self.empty = [n for n in self.frame if self.is_missing[n].all() and n not in own]
 
-    def learn(self) -> Learned:
-        """Return the result of the function ``learn``."""
+    def fit(self) -> tuple[Schema, Sample, list[Notice]]:
+        """Return the result of ``fit_schema``."""
         choices = self._choices()
         kept, choices = self._selected(choices)
         fields, values = self._converted(kept, choices)
@@ -141,7 +148,8 @@ class _Learner:
             )
             self.notices.insert(0, Notice(f"{problem}, write a line of names above it"))
         own, others = (tuple(_typed(each, self.types) for each in a) for a in (learned, unlearned))
-        return own, tuple(self.frame), others, sample, self.notices
+        schema = Schema(own, tuple(self.frame), others, self.na, written=self.written)
+        return schema, sample, self.notices
 
     def _without_nameless(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the columns with a name.
@@ -196,6 +204,7 @@ class _Learner:
             self.faults += [Notice(problem, n, advice=(leave_out(n),)) for n in self.empty]
             choices = self._accepted(choices)
         for name in [name for name, choice in choices.items() if choice.is_text_missing]:
+            self.text_is_missing.add(name)
             is_text = self.known[name].map(lambda value: isinstance(value, str)).to_numpy(bool)
             self.known[name] = self.known[name].mask(is_text).astype(np.float64)
             self.is_missing[name] |= is_text
@@ -261,7 +270,8 @@ class _Learner:
                 x = field.numbers(kept[field.name], is_fit=True)
                 decimals = None if field.labels else count_decimals(x)
                 numbers.append(x)
-                fields.append(replace(field, decimals=decimals))
+                is_mixed = field.name in self.text_is_missing
+                fields.append(replace(field, decimals=decimals, text_is_missing=is_mixed))
         if not fields:
             raise TableError(self.faults or [Notice("there is no column to learn")])
         return fields, np.stack(numbers, axis=1)

@@ -7,6 +7,7 @@ from typing import Any, Unpack
 
 import pandas as pd
 
+from flows.tables.learning import fit_schema
 from flows.tables.notices import Notice, Words, python_words, warn
 from flows.tables.options import InspectOptions, resolve, spelled_out
 from flows.tables.parsing import from_user
@@ -41,7 +42,7 @@ def inspect(frame: Any, **options: Unpack[InspectOptions]) -> pd.DataFrame:
     """
     resolved = resolve(InspectOptions, options, "inspect")
     table = from_user(frame, resolved["columns"] or {}, resolved["na"])
-    schema, sample, notices = Schema.fit(table, resolved)
+    schema, sample, notices = fit_schema(table, resolved)
     warn(notice for notice in notices if notice.column not in schema.names)
     return overview(schema, sample.target_count, notices)
 

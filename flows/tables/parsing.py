@@ -96,6 +96,7 @@ def parse(
         name: parse_values(
             frame.iloc[:, position(names, name, source)],
             is_category=reads_labels(word),
+            text_is_missing=isinstance(word, Field) and word.text_is_missing,
             written=written,
             na=na,
         )

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from flows.core.arrays import Array, Mask
 from flows.tables.field import Field
+from flows.tables.lazy import pd
 from flows.tables.notices import Notice, TableError, collecting
-from flows.tables.parsing import Table
+from flows.tables.parsing import Table, parse_fields
 
 
-def numbers_of(fields: Sequence[Field], table: Table, *, is_fit: bool = False) -> Array:
+def numbers_of(fields: Sequence[Field], table: Table) -> Array:
     """Return the columns ``fields`` of a parsed table as numbers ``(n, D)``, with codes for labels.
 
     Raises ``TableError``, with the faults of all columns, for values that are not numbers.
@@ -20,10 +23,20 @@ def numbers_of(fields: Sequence[Field], table: Table, *, is_fit: bool = False) -
     found, faults = list[Array](), list[Notice]()
     for field in fields:
         with collecting(faults):
-            found.append(field.numbers(table.frame[field.name], is_fit=is_fit))
+            found.append(field.numbers(table.frame[field.name]))
     if faults:
         raise TableError(faults, table.source)
     return np.stack(found, axis=1)
+
+
+def numbers_of_values(field: Field, values: Sequence[Any], na: Sequence[str]) -> Array:
+    """Return values that a user writes for a column outside of a table as numbers, ``(n,)``.
+
+    Raises ``TableError`` for text that is not a number, also if it counts as missing in the table.
+    """
+    field = replace(field, text_is_missing=False)
+    written = pd.DataFrame({field.name: pd.Series([*values], dtype=object)})
+    return numbers_of([field], parse_fields(written, [field], na=na))[:, 0]
 
 
 def refused(fields: Sequence[Field], values: Array) -> Mask:

@@ -1,7 +1,7 @@
 """The schema of a table: its columns in order, learned or not.
 
-``Schema.fit`` returns the schema of a table with the rows to learn, and ``frame`` converts samples
-to a data frame.
+``learning.fit_schema`` returns the schema of a table with the rows to learn, and ``frame`` converts
+samples to a data frame.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ from flows.core.seeds import numpy_generator
 from flows.tables.field import Field, Label, Sampled, Unlearned
 from flows.tables.kinds.unlearned import Carried, Identifier, Weights
 from flows.tables.lazy import pd
-from flows.tables.learning import Sample, learn
 from flows.tables.notices import Notice, TableError
-from flows.tables.options import FitOptions, InspectOptions
-from flows.tables.parsing import Table, position
+from flows.tables.parsing import position
 from flows.tables.values import PLAIN, Format
 
 
@@ -44,24 +42,6 @@ class Schema:
     na: tuple[str, ...] = ()
     require: tuple[str, ...] = ()
     written: Format = PLAIN
-
-    @classmethod
-    def fit(
-        cls, table: Table, options: InspectOptions | FitOptions
-    ) -> tuple[Schema, Sample, list[Notice]]:
-        """Return the schema of a table, the rows that a density is to learn, and the notices.
-
-        Args:
-            table: a parsed table.
-            options: the options, with a value for each (``options.resolve``).
-
-        Raises ``TableError``, with the faults of all columns, for a table that no density can be
-        fitted to, and ``ValueError`` for another value of ``missing``, and for a word that is not a
-        kind.
-        """
-        fields, names, unlearned, sample, notices = learn(table, options)
-        na = tuple(options["na"])
-        return cls(fields, names, unlearned, na, written=table.written), sample, notices
 
     @classmethod
     def of(cls, fields: Sequence[Field]) -> Schema:

@@ -13,7 +13,9 @@ from flows.tables.values import are_durations, label_text
 
 LARGEST_WHOLE = 2.0**53  # larger whole numbers are not all floating-point numbers
 DURATION = "timedelta64[ns]"  # the type of durations of Python in samples
-DURATIONS = ("timedelta", "duration")  # the beginnings of the types of durations, also of Arrow
+# The beginnings of the types of durations and of dates, also of Arrow
+DURATIONS = ("timedelta", "duration")
+DATES = ("date", "timestamp")
 
 
 def type_of(values: pd.Series) -> Any:

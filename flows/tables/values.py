@@ -55,6 +55,7 @@ def parse_values(
     column: pd.Series,
     *,
     is_category: bool,
+    text_is_missing: bool = False,
     written: Format = PLAIN,
     na: Sequence[str] = (),
 ) -> pd.Series:
@@ -68,6 +69,7 @@ def parse_values(
     Args:
         column: the column.
         is_category: whether numbers in text are labels.
+        text_is_missing: whether text that is a number in no format counts as missing.
         written: the format of text.
         na: further marks of missing values; a number is a mark in whatever way it is written.
     """
@@ -84,8 +86,10 @@ def parse_values(
     rest = column[is_text].astype(object)
     rest = rest.where(rest.notna(), "")  # also None
     text = [_stripped(value) for value in rest]
-    is_missing = [str(value).lower() in MISSING for value in text]
-    if all(is_missing):
+    is_missing = np.array([str(value).lower() in MISSING for value in text], bool)
+    if text_is_missing:
+        is_missing |= ~are_numbers(pd.Series(text, dtype=object).astype(str))
+    if is_missing.all():
         return pd.Series(found, column.index)
     values = pd.Series(found, column.index, dtype=object)
     values[is_text] = np.where(is_missing, np.nan, pd.Series(text, dtype=object))

@@ -68,7 +68,7 @@ def test_workers_train_and_score_our_flows_with_the_given_kernels():
 
 @pytest.mark.slow
 def test_this_commit_is_timed_against_another(tmp_path):
-    """The other commit is the same one. The pipeline and the tests, which take minutes, are left out."""
+    """The other commit is the same one. Without the pipeline and the tests, which are long."""
     words = ["--rounds", "1", "--epochs", "1", "--fits", "1", "--pipelines", "0", "--tests", "0"]
     against.main(["HEAD", *words], tmp_path / "against.json", [(30, 2, 0), (30, 2, 1)])
     found = json.loads((tmp_path / "against.json").read_text(encoding="utf-8"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import SMALL, error_message, taken
+from helpers import SHORT_RECIPE, SMALL, error_message, taken
 
 import flows
 from flows.tables.notices import TableError
@@ -49,3 +49,19 @@ def test_text_among_many_numbers_counts_as_missing():
     assert np.isnan(rows.values[:, 0]).sum() == 2
     assert "holds text among numbers in 2 rows, such as '.', which counts as a missing" in said["x"]
     assert "pass na=['.']" in said["x"]
+
+
+def test_text_among_numbers_counts_as_missing_in_questions_too(tmp_path):
+    x, y = (np.random.default_rng(seed).normal(size=240) for seed in (0, 1))
+    frame = pd.DataFrame({"x": x.astype(object), "y": y})
+    frame.loc[3, "x"], frame.loc[5, "y"] = "n.d.", np.nan
+    fitted = flows.fit(frame, SMALL, settings=SHORT_RECIPE, members=5)
+    fitted.save(tmp_path / "t.flow")
+    density = flows.load(tmp_path / "t.flow")
+    gap = density.log_prob(frame.assign(x=frame["x"].where(frame["x"] != "n.d.")))
+    assert np.array_equal(density.log_prob(frame), gap)
+    assert isinstance(density.impute(frame).loc[3, "x"], float)
+    said = error_message(density.sample, 1, given={"x": "n.d."}, error=TableError)
+    assert "holds 'n.d.', which is not a number" in said
+    frame.loc[8, "x"] = "1,5"  # a number in another format is still a fault
+    assert "row 8 holds '1,5'" in error_message(density.log_prob, frame, error=TableError)

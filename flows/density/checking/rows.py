@@ -16,11 +16,10 @@ from flows.density.learning import arguments_of
 from flows.density.questions.draw import Draw
 from flows.posterior.region import Region
 from flows.recipe.record import RowScores
-from flows.tables.learning import Sample
+from flows.tables.learning import Sample, fit_schema
 from flows.tables.notices import TableError
 from flows.tables.parsing import Table, apply_missing_policy, position
 from flows.tables.rows import numbers_of, refused, round_rows
-from flows.tables.schema import Schema
 
 EVERY = -1  # the fold of new rows: no member learned from them
 Read = Callable[[Mapping[str, Any]], Table]  # parses the table with these kinds of columns
@@ -84,7 +83,7 @@ def read_rows(density: ArrayDensity, read: Read) -> CheckedRows:
     try:
         table = read(options["columns"] or {})
         names = [name for name in density.schema.names if name in table.frame]
-        _, sample, _ = Schema.fit(table._replace(frame=table.frame[names]), options)
+        _, sample, _ = fit_schema(table._replace(frame=table.frame[names]), options)
     except TableError:
         return _new(density, read, scores, other)
     values = sample.values

@@ -9,7 +9,8 @@ from frames import every_sort
 from helpers import SHORT_RECIPE, column, field, quick_fit, rng, taken
 
 import flows
-from flows.tables.kinds.unlearned import Carried, Unlearned
+from flows.tables.field import Sampled
+from flows.tables.kinds.unlearned import Carried, Group, Unlearned
 from flows.tables.notices import TableError
 
 pytestmark = pytest.mark.usefixtures("few_samples")
@@ -140,6 +141,9 @@ def test_rows_of_a_group_share_a_fold_and_the_column_is_not_learned():
     assert (fold[::3] == fold[1::3]).all()
     assert (fold[::3] == fold[2::3]).all()
     assert density.sample(4)["patient"].tolist() == [1, 2, 3, 4]
+    for dtype in ("datetime64[ns, UTC]", "timestamp[ns][pyarrow]", "timedelta64[ns]"):
+        samples = Sampled((), np.empty((2, 0)), start=3)
+        assert Group("day", dtype).restored(samples, rng()).tolist() == [4, 5]
     with pytest.raises(ValueError, match="group = 'patient': only the automatic recipe keeps"):
         quick_fit(frame, group="patient")
     with pytest.raises(TableError, match="there is no column person"):
