@@ -21,10 +21,10 @@ from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.core.progress import progress, timed
 from flows.density import pictures, verifying
+from flows.density.anomalies import check_rate, least_likely
 from flows.density.array_density import ArrayDensity
 from flows.density.asking import run
 from flows.density.checking import check as checking
-from flows.density.checking.discoveries import check_rate
 from flows.density.collector import Collector
 from flows.density.conditions import conditions, event_conditions, parse_conditions
 from flows.density.description import describe
@@ -287,6 +287,6 @@ def _least_likely(
         pieces = pieces_of(path, written, [*question.adds(density), *ODDITY], "score")
         how: Any = {"source": str(path), "written": written, "on_rows": timed(bar), "first": 1}
         count, how["rate"] = arguments.anomalies or None, getattr(arguments, "fdr", None)
-        found = pictures.least_likely(density, pieces, question, count, collector, **how)
+        found = least_likely(density, pieces, question, count, collector, **how)
     show(collector.notices(), shell_words)
     return found

@@ -1,10 +1,10 @@
 """Independent random streams, one per purpose and member (network of a population).
 
-Every stream is a child of ``numpy.random.SeedSequence(seed)`` with the spawn key
-``(purpose, member)`` or, with one stream per epoch, ``(purpose, member, epoch)``. NumPy promises
-that children with different keys are independent. Member 3 has the same stream in a population of 4
-and in a population of 400. NumPy draws all numbers, because its numbers are the same on every
-machine; torch's normals depend on the processor.
+A stream is a child of ``numpy.random.SeedSequence(seed)`` with the spawn key ``(purpose, member)``
+or, with one stream per epoch, ``(purpose, member, epoch)``. NumPy promises that children with
+different keys are independent. The noise of rounded columns uses the sequence itself. Member 3 has
+the same stream in a population of 4 and in a population of 400. NumPy draws all numbers, because
+its numbers are the same on every machine; torch's normals depend on the processor.
 """
 
 from __future__ import annotations

@@ -240,24 +240,35 @@ class ArrayDensity:
             region: the rows.
         """
         rows, found = region.rows, np.full(region.rows.shape, np.nan)
-        log_row, effective = self._log_known(region)
+        log_q, _, effective = self.log_known(region)
+        log_row = self.ensemble(log_q)
         for d in range(rows.shape[1]):
             known = np.flatnonzero(~np.isnan(rows[:, d]))
-            log_rest, draws = self._log_known(region.take(known).hiding([d]))
+            log_q, _, draws = self.log_known(region.take(known).hiding([d]))
+            log_rest = self.ensemble(log_q)
             with np.errstate(invalid="ignore"):  # of values that break a constraint
                 found[known, d] = log_row[known] - log_rest
             effective[known] = np.minimum(effective[known], draws)
         return found, effective
 
-    def _log_known(self, region: Region) -> tuple[Array, Array]:
-        """Return the log-density of the known values of rows, and the effective draws, ``(n,)``."""
+    def log_known(self, region: Region) -> tuple[Array, Array, Array]:
+        """Return the members' log-densities of the known values of rows, ``(n, M)``.
+
+        Also return the standard errors for the ensemble, and the effective numbers of draws,
+        ``(n,)`` each.
+
+        Args:
+            region: the rows.
+        """
         log_q = np.empty((len(region), self.population.members))
-        effective = np.empty(len(region))
+        error, effective = np.empty(len(region)), np.empty(len(region))
         for k, posterior in self.posteriors(region):
             log_q[k], effective[k] = posterior.log_evidence, posterior.effective
+            error[k] = posterior.error
         if not region.intervals:  # a row without known values has probability 1
-            log_q[region.gaps.all(axis=1)] = 0.0
-        return self.ensemble(log_q), effective
+            empty = region.gaps.all(axis=1)
+            log_q[empty], error[empty] = 0.0, 0.0
+        return log_q, error, effective
 
     @cached_property
     def distilled(self) -> Distilled:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from flows.tables.kinds.category import MOST_LABELS
 from flows.tables.notices import Notice
 from flows.tables.parsing import rows_left_out
+
+LINES = 20  # notices on labels, at most
 
 
 @dataclass
@@ -86,7 +87,7 @@ def _unmatched(tallies: Tallies) -> list[Notice]:
 
 
 def _labels(tallies: Tallies) -> list[Notice]:
-    frequent = sorted(tallies.items(), key=lambda item: -item[1].count)[:MOST_LABELS]
+    frequent = sorted(tallies.items(), key=lambda item: -item[1].count)[:LINES]
     notices = [
         Notice(
             f"holds the label {label} in {each.count} row{'s' * (each.count > 1)}; the fitted "

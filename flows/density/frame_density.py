@@ -20,9 +20,9 @@ import pandas as pd
 from flows import saving
 from flows.core.arrays import Array, Mask
 from flows.core.errors import UserError
+from flows.density.anomalies import check_rate, discoveries
 from flows.density.asking import run
 from flows.density.checking.check import check
-from flows.density.checking.discoveries import check_rate, discoveries
 from flows.density.checking.result import Check
 from flows.density.collector import Collector
 from flows.density.conditions import conditions, event_conditions
@@ -561,7 +561,7 @@ class Density:
         return frame if given is None else conditions(self._array, given)
 
     def _asked(self, question: Question, rows: Any) -> list[tuple[Asked, Answer]]:
-        """Ask a question about rows or about the region of conditions, and print the notices."""
+        """Ask a question about rows or about the region of conditions, and pass the notices on."""
         collector = Collector()
         pieces = rows if isinstance(rows, Region) else [self._frame(rows)]
         found = [*run(question, self._array, pieces, collector)]

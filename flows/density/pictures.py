@@ -5,7 +5,6 @@ matplotlib is imported when a picture is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +13,9 @@ from scipy.stats import spearmanr
 
 from flows.core.arrays import Array
 from flows.core.errors import UserError
+from flows.density.anomalies import least_likely
 from flows.density.array_density import ArrayDensity
 from flows.density.asking import run
-from flows.density.checking.discoveries import discoveries
 from flows.density.collector import Collector
 from flows.density.questions.curve import Curve
 from flows.density.questions.predict import Predict
@@ -26,7 +25,7 @@ from flows.networks import registry
 from flows.posterior.region import Region
 from flows.tables.drawing import drawn
 from flows.tables.field import Field
-from flows.tables.notices import Notice, TableError
+from flows.tables.notices import Notice
 from flows.tables.parsing import parse_fields
 from flows.tables.rows import numbers_of, refused
 
@@ -132,54 +131,6 @@ def _of_least_likely(
     shown = frame.iloc[found.index].set_axis(frame.columns.map(str), axis=1)
     figure = draw_odd_cells(density.names, shown, found["log_density"].to_numpy(), surprise)
     return figure, collector.notices()
-
-
-def least_likely(
-    density: ArrayDensity,
-    pieces: Iterable[pd.DataFrame],
-    question: Score,
-    count: int | None,
-    collector: Collector,
-    *,
-    source: str = "",
-    first: int = 0,
-    rate: float | None = None,
-    **how: Any,
-) -> tuple[pd.DataFrame, Array]:
-    """Return the least likely rows with their scores, and the surprises of their values ``(n, D)``.
-
-    Args:
-        density: the density.
-        pieces: the rows, whose index numbers them.
-        question: the score that ranks the rows.
-        count: the number of rows to return; ``None`` for all.
-        collector: counts what users should know.
-        source: the file that holds the rows; empty for a data frame.
-        first: the label of the first row in the index.
-        rate: the expected share of false discoveries, if only discoveries are returned; the
-            question then adds tail probabilities.
-        how: the format and ``on_rows`` of ``run``.
-
-    Raises ``TableError`` if no row is complete and the question leaves out other rows.
-    """
-    least = pd.DataFrame()
-    how["source"] = source
-    for asked, answer in run(question, density, pieces, collector, **how):
-        scored = question.rows(density, asked, answer)
-        least = pd.concat([least, scored])
-        if rate is None and count is not None:
-            least = least.nsmallest(count, "log_density")
-    if least.empty:
-        raise TableError([Notice("no row is complete, so no row can be ranked")], source)
-    if rate is not None:
-        least = least[discoveries(least["tail_probability"].to_numpy(), rate)]
-        least = least.sort_values("log_density", kind="stable")[:count]
-    if least.empty:
-        return least, np.empty((0, len(density.columns)))
-    how = {**how, "on_rows": lambda count: None}
-    numbers, again = least.index.to_numpy() - first, Collector()  # the rows are counted already
-    [(_, found)] = run(Surprise(), density, [least], again, row_numbers=numbers, **how)
-    return least, found["surprise"]
 
 
 def _rows(density: ArrayDensity, frame: pd.DataFrame, source: str) -> Array:

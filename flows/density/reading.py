@@ -191,7 +191,7 @@ class Reader:
         if not (gappy & ~unknown).any():
             return
         low, high = self.density.distilled.low, self.density.distilled.high
-        far = gappy & ((given < 2 * low - high) | (given > 2 * high - low))
+        far = gappy & self.density.distilled.is_far(given)
         for d, column in enumerate(self.columns):
             x = given[far[:, d], d]
             if len(x) and not column.labels:

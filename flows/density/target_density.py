@@ -85,7 +85,8 @@ class TargetDensity(ArrayDensity):
         effective = np.full(len(rows), np.inf)
         if len(self.targets) == 1:
             known = np.flatnonzero(~np.isnan(rows[:, -1]))
-            found[known, -1], effective[known] = self._log_known(region.take(known))
+            log_q, _, effective[known] = self.log_known(region.take(known))
+            found[known, -1] = self.ensemble(log_q)
             return found, effective
         known = np.flatnonzero(~np.isnan(rows).any(axis=1))
         factors = self.population.log_factors(rows[known]).cumsum(axis=2)

@@ -2,7 +2,7 @@
 
 Both are fitted to samples of the density. The conditionals of the approximation have closed forms,
 so it proposes values of unknown columns. The density itself then weights these values
-(``unknowns.py``), so the results follow the density; with a worse approximation, fewer values are
+(``joint.py``), so the results follow the density; with a worse approximation, fewer values are
 effective.
 """
 
@@ -15,7 +15,7 @@ from scipy.stats import norm
 
 from flows.bijections import Margins
 from flows.bijections.chain import Chain
-from flows.core.arrays import Array
+from flows.core.arrays import Array, Mask
 from flows.core.rows import Rows, codes_of
 from flows.mixtures import expectation
 from flows.mixtures.mixture import Mixture
@@ -103,6 +103,16 @@ class Distilled:
         inside = np.where(below | above, self.samples[0, d], intervals)
         z = self.scores(d, inside.ravel())[0].reshape(intervals.shape)
         return np.where(below, -np.inf, np.where(above, np.inf, z))
+
+    def is_far(self, x: Array, d: int | slice = slice(None)) -> Mask:
+        """Return which values are more than one range of their column outside of its range.
+
+        Args:
+            x: values of column ``d``, or of all columns ``(n, D)``.
+            d: the index of the column.
+        """
+        low, high = self.low[d], self.high[d]
+        return np.asarray((x < 2 * low - high) | (x > 2 * high - low))
 
     def log_margin(self, d: int, x: Array) -> Array:
         """Return the marginal log-density of values ``x`` of column ``d``.

@@ -35,12 +35,6 @@ class Nodes(NamedTuple):
     u: Array
     log_mass: Array
 
-    def log_integral(self, n: int) -> Array:
-        """Return the logarithms of the ``n`` integrals, ``(n, M)``."""
-        order = np.argsort(self.row, kind="stable")
-        starts = np.searchsorted(self.row[order], np.arange(n))
-        return np.logaddexp.reduceat(self.log_mass[order], starts, axis=0)
-
 
 def integrate(log_integrand: LogIntegrand, n: int, tolerance: float) -> Nodes:
     """Integrate ``M`` functions in each of ``n`` rows.

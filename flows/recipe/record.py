@@ -22,7 +22,9 @@ DECIMALS = 6  # of scores in nats, so that they are the same on every machine
 ROW_ARRAYS = {"held_out": "log_density", "fold": "fold", "state": "state", "digest": "digest"}
 
 
-NEVER = -2  # in place of the fold of a row that every member learned from
+# In place of the fold in which a row is held out
+EVERY = -1  # for a new row: no member learned from it
+NEVER = -2  # for a row that every member learned from
 
 
 class RowState(IntEnum):

@@ -38,8 +38,8 @@ def weights(log_q: Array) -> Array:
 def member_weights(log_q: Array, fold: Whole, folds: int) -> Array:
     """Return the weights of the members of an ensemble, ``(M,)``, from rows that were held out.
 
-    Member ``folds`` c + f is the density of candidate c that did not learn from fold f. The score
-    of a row under a candidate is the log-density under the member of the row's fold.
+    Member ``folds`` c + f is the density of setting c that did not learn from fold f. The score of
+    a row under a setting is the log-density under the member of the row's fold.
 
     Args:
         log_q: the log-densities of the rows under all members, ``(n, M)``.
@@ -51,9 +51,9 @@ def member_weights(log_q: Array, fold: Whole, folds: int) -> Array:
 
 
 def per_member(weights: Array, folds: int) -> Array:
-    """Return the weights of the members, ``(C folds,)``: the folds of a candidate share its weight.
+    """Return the weights of the members, ``(C folds,)``: the folds of a setting share its weight.
 
-    ``weights`` ``(C,)`` are the weights of the candidates.
+    ``weights`` ``(C,)`` are the weights of the settings.
     """
     return np.repeat(weights / folds, folds)
 

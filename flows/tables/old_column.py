@@ -40,5 +40,8 @@ class Column:
 
 
 def _warn() -> None:
-    message = "flows.Column is flows.Field since version 0.4: use flows.Field.parse(name, word)"
+    message = (
+        "flows.Column is flows.Field since version 0.4, and goes with version 0.5: use "
+        "flows.Field.parse(name, word)"
+    )
     warnings.warn(message, FutureWarning, stacklevel=3)

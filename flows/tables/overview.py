@@ -25,8 +25,8 @@ def inspect(frame: Any, **options: Unpack[InspectOptions]) -> pd.DataFrame:
     - ``kind``: the kind of a learned column, or the formula of a carried column;
     - ``notice``: what a fit would say about the column.
 
-    Notices on the whole table, and on columns without a name, are printed on standard error. Raises
-    ``TableError`` and ``ValueError`` if ``fit`` would.
+    Notices on the whole table, and on columns without a name, are warnings of the class
+    ``flows.TableNotice``. Raises ``TableError`` and ``ValueError`` if ``fit`` would.
 
     Args:
         frame: a data frame, or an array ``(n, D)``.
@@ -55,7 +55,7 @@ def overview(
     Args:
         schema: the schema of the table.
         targets: the number of its last fields that are learned given the others; 0 for none.
-        notices: the notices of ``learn``.
+        notices: the notices of ``fit_schema``.
         words: the words of a front end for remedies.
     """
     given = len(schema.fields) - targets if targets else 0

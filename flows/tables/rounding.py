@@ -88,9 +88,14 @@ def decimal_steps(distinct: Array) -> tuple[float, float] | None:
     return (1 / 10**decimals, multiple / 10**decimals) if multiple else None
 
 
+def many_rows(n: int) -> float:
+    """Return how many of ``n`` rows are many: ten rows, and 5% of the rows."""
+    return max(PEAK_ROWS, PEAK_SHARE * n)
+
+
 def are_many(x: Array, value: float) -> bool:
-    """Return whether at least ten rows and 5% of the rows of ``x`` ``(n,)`` hold a value."""
-    return bool((x == value).sum() >= max(PEAK_ROWS, PEAK_SHARE * len(x)))
+    """Return whether many rows (``many_rows``) of ``x`` ``(n,)`` hold a value."""
+    return bool((x == value).sum() >= many_rows(len(x)))
 
 
 def is_peak(x: Array, value: float) -> bool:

@@ -110,7 +110,7 @@ def run(population: NetworkPopulation, task: Task) -> dict[int, int]:
     Return the first epoch with a non-finite loss for each failed member, by the index of the member
     in the whole population.
     """
-    rows, test, settings, on_log, name, *_ = task
+    rows, test, settings, on_log, name = task
     if test is not None:  # invalid rows are rejected before training starts
         test = population.rows(test, "test").double()
     failed: dict[int, int] = {}

@@ -19,10 +19,11 @@ from flows.core.rows import effective_rows
 from flows.core.seeds import numpy_generator
 from flows.density.array_density import ArrayDensity
 from flows.density.checking.result import FRAMES, Check
-from flows.density.checking.rows import EVERY, CheckedRows, members_of
+from flows.density.checking.rows import CheckedRows, members_of
 from flows.density.questions.draw import Draw
 from flows.posterior.posterior import Posterior
 from flows.posterior.region import Region
+from flows.recipe.record import EVERY
 from flows.tables.field import Field
 from flows.tables.rows import round_rows
 

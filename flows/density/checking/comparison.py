@@ -18,11 +18,11 @@ from flows.density.array_density import ArrayDensity
 from flows.density.checking.result import FRAMES, MEASURES, SHARE_OF
 from flows.density.checking.rows import CheckedRows, draw_tables
 from flows.tables.field import Field
+from flows.tables.rounding import many_rows
 
 MOST_ROWS = 10_000  # rows that are compared, at most
 DRAWN_ROWS = 100_000  # drawn rows together, about
 TABLES = (20, 100)  # the least and the largest number of drawn tables
-SHARE, COUNT = 0.05, 10  # a repeated value is held by this share of rows, and by as many rows
 VALUES = 5  # repeated values of a column of numbers, at most
 NUMBERS: dict[str, Callable[[Array], Array]] = {  # of tables (R, n), one number for each
     "mean": lambda x: np.nanmean(x, axis=1),
@@ -93,7 +93,7 @@ def repeated(column: Field, x: Array) -> list[float]:
     values, counts = np.unique(known, return_counts=True)
     if column.labels:
         return [float(code) for code in range(len(column.labels))]
-    often = counts >= max(COUNT, SHARE * len(known))
+    often = counts >= many_rows(len(known))
     most = np.argsort(-counts[often], kind="stable")[:VALUES]
     return np.sort(values[often][most]).tolist()
 

@@ -15,13 +15,12 @@ from flows.density.array_density import ArrayDensity
 from flows.density.learning import arguments_of
 from flows.density.questions.draw import Draw
 from flows.posterior.region import Region
-from flows.recipe.record import RowScores
+from flows.recipe.record import EVERY, RowScores
 from flows.tables.learning import Sample, fit_schema
 from flows.tables.notices import TableError
 from flows.tables.parsing import Table, apply_missing_policy, position
 from flows.tables.rows import numbers_of, refused, round_rows
 
-EVERY = -1  # the fold of new rows: no member learned from them
 Read = Callable[[Mapping[str, Any]], Table]  # parses the table with these kinds of columns
 
 

@@ -140,9 +140,8 @@ def label_probabilities(column: Field, posterior: Posterior, d: int) -> Array:
 
 def _moments(density: ArrayDensity, posterior: Posterior, d: int) -> tuple[float, float]:
     """Return the mean and the standard deviation of column ``d`` that ``Predict`` defines."""
-    low, high = density.distilled.low[d], density.distilled.high[d]
-    x, reach = posterior.values[:, d], high - low
-    inside = (low - reach <= x) & (x <= high + reach)
+    x = posterior.values[:, d]
+    inside = ~density.distilled.is_far(x, d)
     # Far values have weight 0, and are set to 0 because their squares may overflow
     x, weights = np.where(inside, x, 0.0), np.where(inside, posterior.weights, 0.0)
     with np.errstate(invalid="ignore"):  # if all values are far, there are no moments

@@ -46,11 +46,6 @@ class Probability(NamedTuple):
         )
         return self.integration_error
 
-    @property
-    def standard_error(self) -> float:
-        """The name of ``integration_error`` in files until version 0.3; warns as ``error``."""
-        return self.error
-
 
 @dataclass(frozen=True)
 class EventProbability(Question):

@@ -103,15 +103,9 @@ class Score(Question):
 
 def _known(density: ArrayDensity, region: Region) -> Answer:
     """Return the log-density of the known values of each row."""
-    found = _empty(density, len(region))
-    for k, posterior in density.posteriors(region):
-        found["members"][k] = posterior.log_evidence
-        found["error"][k], found.effective[k] = posterior.error, posterior.effective
-    if not region.intervals:
-        empty = region.gaps.all(axis=1)  # a row without known values has probability 1
-        found["members"][empty], found["error"][empty] = 0.0, 0.0
-    found["log_density"][:] = density.ensemble(found["members"])
-    return found
+    log_q, error, effective = density.log_known(region)
+    found = {"members": log_q, "log_density": density.ensemble(log_q), "error": error}
+    return Answer(found, effective)
 
 
 def _given(density: ArrayDensity, region: Region, is_given: Mask) -> Answer:

@@ -7,7 +7,7 @@ from helpers import error_message
 from scipy.stats import false_discovery_control
 
 import flows
-from flows.density.checking.discoveries import discoveries
+from flows.density.anomalies import discoveries
 from flows.mixtures.mixture import Mixture
 from flows.recipe.record import MemberRecord, Record, RowScores
 
