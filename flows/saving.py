@@ -63,8 +63,8 @@ def save(
     """
     if "model" not in population.description:
         raise ValueError(
-            f"a {type(population).__name__} that was assembled by hand cannot be saved, because "
-            "its description does not say how to build it; use a population of flows.build"
+            f"the {type(population).__name__} cannot be saved, because its description, or that of "
+            "a part, does not say how to build it; populations of flows.build and mixtures say so"
         )
     description, arrays = population.description, population.history
     if table is not None:

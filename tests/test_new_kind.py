@@ -97,5 +97,5 @@ def test_the_command_line_knows_the_kind(tmp_path, capsys):
     table().to_csv(path, index=False)
     main(["inspect", str(path), "--column", "share=percentage"])
     assert "share  percentage" in capsys.readouterr().out
-    with pytest.raises(ValueError, match=r"date or percentage$"):
+    with pytest.raises(ValueError, match=r"or percentage$"):
         Field.parse("share", "percent")

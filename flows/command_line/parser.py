@@ -158,6 +158,7 @@ READ: dict[Any, dict[str, Any]] = {
 MODEL = argument("model", "a file that fit wrote", metavar="MODEL", type=Path)
 TABLE_TEXT = "a .csv, .tsv, .csv.gz, .tsv.gz or .parquet file, or - for standard input"
 TABLE = argument("table", TABLE_TEXT, metavar="TABLE", type=Path)
+OPTIONAL_TABLE = argument("table", TABLE_TEXT, metavar="TABLE", type=Path, nargs="?")
 FILE = argument("-o, --output", "the file to write", metavar="FILE", type=_file, required=True)
 OUTPUT = argument(
     "-o, --output",
@@ -294,7 +295,7 @@ VERBS: dict[str, tuple[Any, ...]] = {
         "Write the rows of a table with the distribution of a column, given the other "
         "values of each row; or the distribution given conditions.",
         MODEL,
-        argument("table", TABLE_TEXT, metavar="TABLE", type=Path, nargs="?"),
+        OPTIONAL_TABLE,
         OUTPUT,
         FORMAT,
         argument(

@@ -199,8 +199,8 @@ class Cuts(Section):
     Args:
         rounds: the steps, counted from the start, that ended the first and the second round of
             halving, the training at the full learning rate, and the cooling.
-        searches: for each search for mixtures (first with margins, then without), how many settings
-            it evaluated; 0 or a missing number for no mixture.
+        searches: for each search of a candidate of mixtures (first with margins, then without), how
+            many settings it evaluated; 0 or a missing number for no mixture.
         rescored: the number of training rows that were scored like new rows; ``None`` for the
             number of the recipe.
         cooled: the number of steps after which the clock ended the cooling; ``None`` if the cooling
@@ -210,7 +210,7 @@ class Cuts(Section):
     """
 
     rounds: Annotated[list[Count], AfterValidator(_check_rounds)]
-    searches: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=2)] = []
+    searches: list[Annotated[int, Field(ge=0)]] = []
     rescored: Count | None = None
     cooled: Count | None = None
 

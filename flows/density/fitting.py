@@ -150,8 +150,8 @@ def save(model: Density | Population, path: str | Path, *, record: bool = True) 
         record: whether to write the out-of-fold score of each training row; otherwise, counts of
             the scores in bins are written (``Density.save``).
 
-    Raises ``OSError`` if the file cannot be written, and ``ValueError`` for a population that was
-    assembled by hand.
+    Raises ``OSError`` if the file cannot be written, and ``ValueError`` for a population whose
+    description does not say how to build it.
 
     Examples:
         >>> import numpy as np

@@ -1,6 +1,7 @@
 """The normalizing flow: a chain of bijections over a base distribution."""
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -267,6 +268,9 @@ class Flow(DensityPopulation):
         shape = torch.Size(sample_shape)
         noise = self.base.sample(shape.numel(), generator_of(generator), self.dtype)
         states = [noise.to(self.device)]
-        for bijection in reversed(self.chain):
-            states.append(backend.map(bijection, states[-1], inverse=True)[0])
+        # Either C or PyTorch computes all layers, as for samples
+        in_torch = backend.program(self.chain, states[0]) is None
+        with backend.reference_code() if in_torch else nullcontext():
+            for bijection in reversed(self.chain):
+                states.append(backend.map(bijection, states[-1], inverse=True)[0])
         return [self.rows_first(z, shape) for z in (*states, self.restore(states[-1]))]

@@ -121,13 +121,18 @@ class Clock:
         return 1 - SLACK - sum(self.reserved.values())
 
     def search(self, place: int, places: int) -> Part:
-        """Return the part of the search ``place`` of ``places``; the units are settings."""
-        passed = self._passed()
+        """Return the part of a search; the units are settings.
+
+        Args:
+            place: the place of the search among those of its candidate.
+            places: the number of searches of the candidate.
+        """
+        number, passed = len(self.ended["searches"]), self._passed()
         end = 1 - SLACK - self.reserved.get("scores", 0.0)
         if self.trained_from is None:  # before the networks
             end = min(end, passed + SHARES["mixtures"] * (places - place) / places)
         share = passed + (end - passed) / (places - place)
-        return self._part(share, lambda cuts: [*cuts.searches, 0, 0][place])
+        return self._part(share, lambda cuts: dict(enumerate(cuts.searches)).get(number, 0))
 
     def scores(self) -> Part:
         """Return the part that scores held-out rows like new rows; the units are rows."""

@@ -249,9 +249,8 @@ class PreparedFold:
                 points = process.fit(points[:, first], inducing[: process.feature], owners, points)
         return points
 
-    @cached_property
     def by_column(self) -> Preprocessing:
-        """The preprocessing without the maps that are not fitted, and without whitening."""
+        """Return a copy of the preprocessing without whitening and maps that are not fitted."""
         own = copy.deepcopy(self.preprocessing)
         own.whiten = None
         own.remove_processes()

@@ -65,9 +65,13 @@ class MixtureCandidate(Candidate):
         Args:
             folds: the folds.
             clock: ends the parts of the fit.
+
+        Raises ``ValueError`` for a table with labels if a subclass overrides ``fit_fold``.
         """
         if not folds[0].labels:
             return
+        if type(self).fit_fold is not MixtureCandidate.fit_fold:
+            raise ValueError(f"{type(self).__name__} is a candidate for tables without labels")
         if _has_numbers(folds):
             self._found = self.fit_all(folds, clock)
         by_setting = [_labels_alone(folds)]
@@ -117,7 +121,7 @@ class MixtureCandidate(Candidate):
         Raises ``ValueError`` if the setting cannot be fitted.
         """
         numbers = range(fold.labels, fold.learned.shape[1])
-        by_column = fold.prepared(name).by_column
+        by_column = fold.prepared(name).by_column()
         of_numbers = by_column.part(numbers) if fold.labels else by_column
         if (key := (fold, name)) not in self._learned:
             train = fold.learned[few_rows(fold.learned, fold.recipe.fitted_rows)]

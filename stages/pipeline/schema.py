@@ -204,7 +204,7 @@ def check_all(content: Any, path: Path = PARAMS) -> Settings:
         settings.data.make_truth()
     except ValueError as error:
         raise UserError(f"{path}: data.custom: {error}") from None
-    labels: dict[str, str] = {}
+    taken: dict[str, str] = {}  # labels and colours
     for name in settings.models:
         try:
             architecture, training = settings.architecture(name), settings.training(name)
@@ -212,9 +212,10 @@ def check_all(content: Any, path: Path = PARAMS) -> Settings:
             raise UserError(f"{path}: models.{name}: {error.args[0]}") from None
         except ValueError as error:
             raise UserError(f"{path}: {error}") from None
-        if (other := labels.setdefault(architecture.label, name)) != name:
-            same = f"its label, {architecture.label}, is also that of models.{other}"
-            raise UserError(f"{path}: models.{name}: {same}; give one of them another label")
+        for what, own in ("label", architecture.label), ("colour", architecture.color):
+            if (other := taken.setdefault(own, name)) != name:
+                same = f"its {what}, {own}, is also that of models.{other}"
+                raise UserError(f"{path}: models.{name}: {same}; give one of them another {what}")
         if architecture.is_automatic(training):
             try:
                 folds_and_kept(training.members)
