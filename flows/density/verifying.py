@@ -12,9 +12,9 @@ import numpy as np
 
 from flows.core import checkpoint
 from flows.core.errors import UserError
+from flows.density.fit_request import arguments_of
 from flows.density.fitting import fit_table, load
 from flows.density.frame_density import Density
-from flows.density.learning import arguments_of
 from flows.tables import files
 from flows.tables.parsing import from_user
 

@@ -87,11 +87,11 @@ class Gaussian(Candidate):
         parts = []
         for fold in folds:
             prepared = fold.prepared("raw")
-            rows, _ = fold.mapped(fold.learned, prepared.by_column)
+            rows, _ = fold.mapped(fold.learned, prepared.by_column())
             own = expectation.fit(rows, 1, RIDGE)
             if self.is_independent:
                 own = expectation.independent(rows)
-            parts.append(GaussianMixture.of(own, prepared.by_column))
+            parts.append(GaussianMixture.of(own, prepared.by_column()))
         return Fitted([{"preprocessing": "raw", "components": 1}], parts)
 
 

@@ -116,7 +116,7 @@ class Kernels(MixtureCandidate):
             scores: Array = kernel.score_samples(z / bandwidths)
             return scores - np.log(bandwidths).sum()
 
-        return PointDensity(log_q, prepared.by_column)
+        return PointDensity(log_q, prepared.by_column())
 
     def search(self, score: Callable[..., float], *others: Any) -> Setting:
         return max(({"factor": factor} for factor in FACTORS), key=score)
@@ -161,7 +161,7 @@ class Noises(MixtureCandidate):
     def fit_fold(self, fold: Fold, name: str, setting: Setting, *, is_last: bool) -> Population:
         prepared = fold.prepared(name)
         mixture = noise_density(prepared.of_neighbours, setting["noise"], setting["ridge"])
-        return GaussianMixture.of(mixture, prepared.by_column)
+        return GaussianMixture.of(mixture, prepared.by_column())
 
     def search(self, score: Callable[..., float], *others: Any) -> Setting:
         settings = [{"noise": level, "ridge": ridge} for level in NOISES for ridge in RIDGES]

@@ -11,7 +11,7 @@ from helpers import SHORT, SHORT_RECIPE, short_recipe
 
 import flows
 from flows.core.errors import UserError
-from flows.density.learning import AUTO_SETTINGS
+from flows.density.fit_request import AUTO_SETTINGS
 from flows.recipe.record import RowState
 
 

@@ -20,7 +20,8 @@ from flows.density.array_density import ArrayDensity
 from flows.density.checking.calibration import Ranks, distance_from_uniform, pointwise_tests, rank
 from flows.density.checking.rows import CheckedRows, draw_tables
 from flows.density.checking.traces import trace
-from flows.density.learning import arguments_of, learn_again
+from flows.density.fit_request import arguments_of
+from flows.density.learning import learn_again
 from flows.networks.architecture import Architecture
 from flows.tables.learning import Sample
 from flows.tables.options import FitOptions

@@ -12,7 +12,7 @@ from flows.core.arrays import Array, Mask, Whole
 from flows.core.errors import UserError
 from flows.core.rows import digests
 from flows.density.array_density import ArrayDensity
-from flows.density.learning import arguments_of
+from flows.density.fit_request import arguments_of
 from flows.density.questions.draw import Draw
 from flows.posterior.region import Region
 from flows.recipe.record import EVERY, RowScores

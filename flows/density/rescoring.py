@@ -1,0 +1,100 @@
+"""Score held-out rows of a rounded target like new rows, and stack the members again."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from flows.core.arrays import Array, Whole, subsample
+from flows.core.rows import effective_rows
+from flows.density.questions.score import Score
+from flows.density.target_density import density_of
+from flows.posterior.region import Region
+from flows.posterior.target_population import TargetPopulation
+from flows.recipe import stacking
+from flows.recipe.clock import Clock
+from flows.recipe.record import DECIMALS, Record, RowScores, RowState
+from flows.tables.schema import Schema
+
+TRIED = 50  # rows that are scored to measure the time
+STACKED = 50  # complete rows to which the weights of the members are fitted, at least
+
+
+def rescored(
+    population: TargetPopulation,
+    schema: Schema,
+    record: Record,
+    values: Array,
+    copies: Whole | None,
+    clock: Clock,
+    most: int,
+) -> Record:
+    """Score held-out rows of a rounded target like new rows, and stack the members again.
+
+    A rounded value has the probability of its cell. At most ``most`` complete rows are scored; the
+    other rows lose their score. The new weights of the members replace those of the recipe, which
+    were fitted to densities at dequantised values. If there are fewer than ``STACKED`` complete
+    rows and most rows have gaps, the weights of the recipe stay.
+
+    Args:
+        population: the ensemble, which gets the new weights.
+        schema: the schema of the table, with its constraints.
+        record: the record of the automatic recipe; a record without scores of rows is returned.
+        values: the training rows ``(n, D)``, with codes for labels.
+        copies: the row that each row repeats, ``(n,)``, if rows are repeated by their weights.
+        clock: decides how many rows are scored.
+        most: the largest number of rows that are scored.
+
+    Returns the record with the new scores.
+    """
+    if (own := record.row_scores) is None or record.folds is None:
+        return record
+    density, scored = density_of(population, schema), np.flatnonzero(own.state == RowState.SCORED)
+
+    def score(count: int) -> tuple[Whole, Array]:
+        few = subsample(scored, count)
+        return few, Score().answer(density, Region(values[few], few))["members"]
+
+    part = clock.scores()
+    most = part.recorded or most
+    if clock.seconds < math.inf:
+        part.measure(0)
+        score(TRIED)
+        part.measure(TRIED)
+        most = max(TRIED, part.left(most))
+    places, log_q = score(most)
+    fold = own.fold[places]
+    held_out = int((own.state != RowState.NOT_HELD_OUT).sum())
+    if len(places) >= min(STACKED, held_out / 2):
+        weights = stacking.member_weights(log_q, fold, record.folds)
+        population.flow.weights.copy_(torch.from_numpy(weights))
+    state, scores = own.state.copy(), np.full(len(own.state), np.nan)
+    state[scored], state[places] = RowState.NOT_RESCORED, RowState.SCORED
+    for f in np.unique(fold):
+        members = record.out_of_fold_members(f)
+        scores[places[fold == f]] = density.ensemble(log_q[fold == f], members).round(DECIMALS)
+    found = scores[places]
+    evidence = len(found) if copies is None else effective_rows(copies[places])
+    record = replace(
+        record,
+        row_scores=RowScores(own.fold, state, scores),
+        held_out=float(found.mean()),
+        held_out_se=float(found.std() / np.sqrt(evidence)),
+    )
+    if clock.is_recorded and len(places):
+        record = replace(record, cuts={**record.cuts, "rescored": len(places)})
+    if any(column.labels for column in density.columns[-population.target_count :]):
+        # The references are densities of codes; the frequencies of the labels replace them
+        frequencies = _label_frequencies(values[places, -1]) if population.target_count == 1 else {}
+        record = replace(record, references=frequencies)
+    return record
+
+
+def _label_frequencies(codes: Array) -> dict[str, float]:
+    """Return the mean log-frequency of labels with these ``codes`` ``(n,)``, as a reference."""
+    counts = np.unique(codes, return_counts=True)[1]
+    shares = counts / counts.sum()
+    return {"frequencies of the labels": round(float(shares @ np.log(shares)), DECIMALS)}
