@@ -18,13 +18,13 @@ from flows.mixtures.labelled_population import LabelledPopulation
 from flows.networks import building
 from flows.networks.population import Description, Population, Restore
 from flows.networks.to_real import ToReal
+from flows.old_files import upgraded
 from flows.recipe.ensemble import Ensemble
 from flows.recipe.record import ROW_ARRAYS, Record
 
 # How populations of other populations are restored, by a key of their description. The last
 # argument restores the others
 RESTORERS: dict[str, Callable[[Description, Mapping[str, Tensor], Restore], Population]] = {
-    "mixtures": Ensemble.restored_of_0_3,
     "parts": Ensemble.restored,
     "labelled": LabelledPopulation.restored,
 }
@@ -83,14 +83,13 @@ def load(path: str | Path) -> Saved:
     """
     try:
         description, state, arrays = read(Path(path))
+        description, state = upgraded(description, state)
         if description["model"] == "unknown":
             raise CheckpointError("holds no model: the true density of a table is unknown")
-        if description["model"] in ("truth", "target"):  # "target" until release 0.3
+        if description["model"] == "truth":
             name = description["name"]
             raise CheckpointError(f"holds no model, but the name of a truth: {name}")
         table, training = description.pop("table", None), description.pop("training", None)
-        if columns := description.pop("columns", None):  # until release 0.3
-            description["to_real"] = {"name": "columns", "columns": columns}
         population = _restored(description, state)
         record = None if training is None else Record.from_json(training, arrays)
         population.history = {key: each for key, each in arrays.items() if key not in ROW_ARRAYS}

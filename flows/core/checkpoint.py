@@ -19,8 +19,6 @@ from torch import Tensor
 from flows.core import atomic
 from flows.core.arrays import Array
 
-LABELS_OF_0_3 = "was fitted by release 0.3, which learned labels as numbers; fit the table again"
-
 History = Mapping[str, Array]  # the arrays of the history and of the record, by name
 
 # A single key: with two or more, safetensors writes them in a random order and the bytes differ

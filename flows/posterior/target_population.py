@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flows import saving
 from flows.core.arrays import Array, Shape, as_points
-from flows.core.checkpoint import LABELS_OF_0_3, CheckpointError, below
+from flows.core.checkpoint import below
 from flows.core.seeds import generator_of
 from flows.core.settings import Recipe
 from flows.mixtures.gaussian_mixture import GaussianMixture, context_filler
@@ -163,15 +163,10 @@ class TargetPopulation(Population):
             description: the description of the flow, and the number of ``targets``.
             state: the tensors, by name.
             restore: restores the flow.
-
-        Raises ``CheckpointError`` for a file of release 0.3 with labels in the context.
         """
         about = {key: value for key, value in description.items() if key != "targets"}
-        # Until release 0.3, the flow was "network"
-        flow = cast(Flow, restore(about, below("flow.", state) or below("network.", state)))
+        flow = cast(Flow, restore(about, below("flow.", state)))
         of_context, own = flow.to_real.part(range(flow.context)), below("context_model.", state)
-        if of_context.label_places and "labels_at" not in own:
-            raise CheckpointError(LABELS_OF_0_3)
         numbers = [d for d, count in enumerate(of_context.label_counts) if not count]
         return cls(flow, GaussianMixture.with_state(of_context.part(numbers), own))
 

@@ -10,7 +10,7 @@ from numpy.random import Generator
 from torch import Tensor, nn
 
 from flows.core.arrays import Shape
-from flows.core.checkpoint import LABELS_OF_0_3, CheckpointError, below
+from flows.core.checkpoint import below
 from flows.core.seeds import generator_of
 from flows.mixtures.labelled_population import LabelledPopulation
 from flows.networks.population import Description, Population, Restore
@@ -131,28 +131,3 @@ class Ensemble(Population):
         described = [first, *first.pop("parts")]
         parts = [restore(each, below(f"parts.{k}.", state)) for k, each in enumerate(described)]
         return cls(parts, state["weights"])
-
-    @classmethod
-    def restored_of_0_3(
-        cls, description: Description, state: Mapping[str, Tensor], restore: Restore
-    ) -> Ensemble:
-        """Return the ensemble of a file of release 0.3: networks and a number of ``mixtures``.
-
-        Args:
-            description: the description of the networks, and the number.
-            state: the tensors, by name.
-            restore: restores a part.
-
-        Raises ``CheckpointError`` for a table with labels.
-        """
-        about = dict(description)
-        count, to_real = about.pop("mixtures"), ToReal.of(description)
-        if to_real.label_places:
-            raise CheckpointError(LABELS_OF_0_3)
-        names = {"network.": "parts.0."}
-        names |= {f"mixtures.{k}.": f"parts.{k + 1}." for k in range(count)}
-        renamed = dict(state)
-        for old, new in names.items():
-            renamed |= {new + name: tensor for name, tensor in below(old, state).items()}
-        mixtures = [{"model": "mixture", **to_real.description}] * count
-        return cls.restored({**about, "parts": mixtures}, renamed, restore)

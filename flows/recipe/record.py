@@ -223,7 +223,7 @@ class Record:
     def from_json(cls, content: Mapping[str, Any], arrays: Mapping[str, Array]) -> Record:
         """Return the record of a checkpoint."""
         content = {key: content[key] for key in cls.__dataclass_fields__ if key in content}
-        content["members"] = [_member(**member) for member in content.get("members", ())]
+        content["members"] = [MemberRecord(**member) for member in content.get("members", ())]
         binned = content.get("binned_scores", ())
         content["binned_scores"] = [BinnedScores(**each) for each in binned]
         if "held_out" in arrays:
@@ -231,21 +231,3 @@ class Record:
             digest = arrays["digest"].astype(np.int64) if "digest" in arrays else None
             content["row_scores"] = RowScores(fold, state, arrays["held_out"], digest)
         return cls(**content)
-
-
-def _member(
-    fold: int,
-    settings: Mapping[str, Any] | None = None,
-    steps: int | None = None,
-    regularisation: str = "",
-) -> MemberRecord:
-    """Return the record of a member in a file; until release 0.3, its settings were a sentence."""
-    if settings is None:
-        preprocessing, *others = regularisation.split(", ")
-        settings = {"preprocessing": preprocessing}
-        for words in others:  # such as "noise 0.35", or "3 Gaussians"
-            key, value = words.rsplit(maxsplit=1)
-            if value.startswith(("Gaussian", "class")):
-                key, value = "components", key
-            settings[key] = int(value) if key == "components" else float(value)
-    return MemberRecord(fold, settings, steps)

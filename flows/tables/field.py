@@ -378,7 +378,7 @@ class Field:
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Field:
-        """Return the field that ``to_json`` wrote, or version 0.3.
+        """Return the field that ``to_json`` wrote.
 
         Args:
             content: the dict.
@@ -391,8 +391,6 @@ class Field:
             raise ValueError(f"{problem}; import the module with its class first")
         cls = kinds[kind]
         names = {each.name for each in fields(cls)}
-        if "farthest" in names and "largest" in own:  # the name until 0.3
-            own["farthest"] = own.pop("largest")
         names = {name for name in names if own.get(name) is not None}
         return cls(**{name: _frozen(own[name]) for name in names})
 

@@ -7,7 +7,7 @@ samples to a data frame.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
 from flows.tables.field import Field, Label, Sampled, Unlearned
-from flows.tables.kinds.unlearned import Carried, Identifier, Weights
+from flows.tables.kinds.unlearned import Carried, Weights
 from flows.tables.lazy import pd
 from flows.tables.notices import Notice, TableError
 from flows.tables.parsing import position
@@ -50,19 +50,16 @@ class Schema:
 
     @classmethod
     def from_json(cls, fields: Sequence[Field], table: Mapping[str, Any]) -> Schema:
-        """Return the schema that ``to_json`` wrote, or version 0.3.
+        """Return the schema that ``to_json`` wrote.
 
         Args:
             fields: the learned columns, which the map to the real line holds.
             table: the other parts.
         """
-        fields = tuple(fields)
-        if "carried" in table:  # version 0.3
-            return _of_version_0_3(fields, table)
         unlearned = tuple(map(Unlearned.from_json, table.get("unlearned", ())))
         na, require = (tuple(table.get(key, ())) for key in ("na", "require"))
         written = Format(**table.get("written", {}))
-        return cls(fields, tuple(table["names"]), unlearned, na, require, written)
+        return cls(tuple(fields), tuple(table["names"]), unlearned, na, require, written)
 
     def to_json(self) -> dict[str, Any]:
         """Return the schema as JSON, without the fields; ``from_json`` reads it."""
@@ -125,24 +122,3 @@ class Schema:
         sampled = Sampled(self.fields, np.stack(shown, axis=1), start)
         found |= {each.name: each.restored(sampled, generator) for each in self.unlearned}
         return pd.DataFrame({name: found[name] for name in self.names})
-
-
-def _of_version_0_3(fields: tuple[Field, ...], table: Mapping[str, Any]) -> Schema:
-    """Return the schema of a file of version 0.3, which lists decimals and types by column."""
-    types, decimals = table["types"], table["decimals"]
-
-    def completed(field: Field) -> Field:
-        own = types.get(field.name), decimals.get(field.name)
-        return replace(field, dtype=own[0], decimals=own[1])
-
-    carried = [
-        Carried.read({"field": each["column"], "offset": each["offset"], "terms": each["terms"]})
-        for each in table["carried"]
-    ]
-    unlearned: list[Unlearned] = [replace(each, field=completed(each.field)) for each in carried]
-    unlearned += [Identifier(name, types.get(name)) for name in table["excluded"]]
-    if table.get("weights") is not None:
-        unlearned.append(Weights(table["weights"], types.get(table["weights"])))
-    return Schema(
-        tuple(map(completed, fields)), tuple(table["names"]), tuple(unlearned), tuple(table["na"])
-    )

@@ -120,6 +120,12 @@ def test_an_old_file_with_labels_is_refused_with_the_remedy():
 
 def test_a_file_of_version_0_3_0_without_labels_is_read():
     density = flows.load(Path(__file__).parents[1] / "files" / "version-0.3.0-numbers.flow")
+    assert [getattr(each, "farthest", None) for each in density.columns] == [7.0, 6.43, None, None]
+    assert density.record.members[1].settings == {
+        "preprocessing": "raw",
+        "components": 1,
+        "ridge": 0.1,
+    }
     assert str(density).splitlines()[1:6] == [
         "column visits: count",
         "column paid: positive",

@@ -34,11 +34,6 @@ def test_a_kind_survives_a_round_trip_through_its_word(word):
     assert Field.from_json(column.to_json()) == column
 
 
-def test_the_largest_value_of_a_file_of_version_0_3_is_the_farthest():
-    stored = {"name": "n", "kind": "count", "low": None, "high": None, "step": 1.0, "largest": 9.0}
-    assert Field.from_json(stored) == field("n", "count", step=1.0, farthest=9.0)
-
-
 def test_only_categories_are_stored_with_labels():
     again = Field.from_json(json.loads(json.dumps(WARDS.to_json())))
     assert again == WARDS
