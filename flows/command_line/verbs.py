@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ NO_TAIL = Notice(
 def fit(arguments: argparse.Namespace) -> None:
     """Fit a density to a table, and write it to a file."""
     # Check the output before training, which may take hours
-    if arguments.output.is_dir() or arguments.output.name.lower().endswith(files.ENDINGS):
+    if arguments.output.is_dir() or files.is_table(arguments.output):
         raise UserError(
             f"{arguments.output}: is a folder or a table; write the density to a file of its own, "
             "such as table.flow"
@@ -106,8 +107,7 @@ def _check_fdr(arguments: argparse.Namespace, density: ArrayDensity) -> None:
 def check(arguments: argparse.Namespace) -> None:
     """Print the check of a fit, draw the check (--output), and keep it in the file (--store)."""
     output, path = arguments.output, arguments.table
-    if output is not None and output.suffix.lower() != ".png":
-        raise UserError(f"{output}: a picture goes into a .png file")
+    _check_picture(output)
     density = _load(arguments)
     schema, written = density.schema, format_in(arguments, path, density.schema.written)
 
@@ -197,8 +197,7 @@ def plot(arguments: argparse.Namespace) -> None:
     from flows.plotting.style import save
 
     output = arguments.output
-    if output.suffix.lower() != ".png":
-        raise UserError(f"{output}: a picture goes into a .png file")
+    _check_picture(output)
     density, path = _load(arguments), arguments.table
     if arguments.anomalies is not None:
         from flows.plotting.single_rows import draw_odd_cells
@@ -214,6 +213,12 @@ def plot(arguments: argparse.Namespace) -> None:
     figure, notices = pictures.plot(density, kept, **which)
     show([*rows_left_out(len(table.frame) - len(kept)), *notices], shell_words)
     save(figure, output)
+
+
+def _check_picture(path: Path | None) -> None:
+    """Raise ``UserError`` for a picture of another format than PNG."""
+    if path is not None and path.suffix.lower() != ".png":
+        raise UserError(f"{path}: a picture goes into a .png file")
 
 
 def _load(arguments: argparse.Namespace) -> ArrayDensity:

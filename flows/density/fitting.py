@@ -17,7 +17,7 @@ from flows.networks.population import Population
 from flows.recipe.record import Record
 from flows.tables.column_maps import ColumnMaps
 from flows.tables.constraint import Constraints
-from flows.tables.files import ENDINGS
+from flows.tables.files import is_table
 from flows.tables.notices import Notice, TableError, warn
 from flows.tables.options import FitOptions, resolve, spelled_out
 from flows.tables.parsing import Table, from_user
@@ -122,7 +122,7 @@ def load_array_density(path: str | Path) -> ArrayDensity:
 
 def _load(path: str | Path) -> tuple[Population, Schema | None, Record | None]:
     """Return a population, the schema of its table if it has columns, and its record."""
-    if str(path).lower().endswith(ENDINGS):
+    if is_table(path):
         raise CheckpointError(
             f"{path}: is a table and no density; `flows inspect` describes a table, and "
             "`flows fit` learns its density"

@@ -73,11 +73,7 @@ class Draws:
         Args:
             goal: the goal.
         """
-        found = effective(self.log_ensemble_weights)
-        if not found:
-            return False
-        square_error = 1 / found - 1 / len(self.z)
-        return found >= goal.effective and square_error <= goal.error**2
+        return goal.is_met(effective(self.log_ensemble_weights), len(self.z))
 
     def propose(self, count: int) -> Array | None:
         """Return ``count`` draws from a proposal that is adapted to all draws, ``(count, U)``.

@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from flows.core.arrays import Array, Mask
 from flows.core.errors import UserError
 from flows.networks.population import ensemble_log_prob
-from flows.posterior.region import Goal
+from flows.posterior.region import Goal, log_evidence_error
 
 FIRST = 256  # draws per row in the first round
 
@@ -93,8 +93,7 @@ class Posterior:
             # Without a draw of positive weight there is no posterior yet
             if np.isfinite(each).any() or total >= most:
                 found = cls.of(np.concatenate(values), each - np.log(total), member_weights)
-                is_enough = found.effective >= goal.effective and found.error <= goal.error
-                if total >= most or is_enough:
+                if total >= most or goal.is_met(found.effective, total):
                     return found
             count = min(total, most - total)
 
@@ -118,15 +117,11 @@ class Posterior:
 
     @property
     def error(self) -> float:
-        """The standard error of the ensemble's log-evidence in nats::
+        """The standard error of the ensemble's log-evidence in nats (``log_evidence_error``).
 
-            error^2 = 1 / effective - 1 / draws
-
-        This is the delta method. The error is infinite if no draw has a weight above 0.
+        It is infinite if no draw has a weight above 0.
         """
-        if not self.effective:
-            return np.inf
-        return float(np.sqrt(max(0.0, 1 / self.effective - 1 / len(self.weights))))
+        return log_evidence_error(self.effective, len(self.weights))
 
     def quantiles(self, d: int, levels: Array) -> Array:
         """Return the quantiles of column ``d`` at ``levels`` from 0 to 1."""

@@ -18,6 +18,20 @@ NONE = np.zeros((0, 0), bool)  # no value is refused
 Intervals = Mapping[int, Array]  # intervals (I, 2) in the user's units, by column
 
 
+def log_evidence_error(effective: float, draws: int) -> float:
+    """Return the standard error of the ensemble's log-evidence in nats, by the delta method::
+
+        error^2 = 1 / effective - 1 / draws
+
+    Args:
+        effective: the effective number of the draws; with 0, the error is infinite.
+        draws: the number of draws.
+    """
+    if not effective:
+        return np.inf
+    return float(np.sqrt(max(0.0, 1 / effective - 1 / draws)))
+
+
 @dataclass(frozen=True)
 class Goal:
     """When drawing ends.
@@ -31,6 +45,17 @@ class Goal:
     effective: float = ENOUGH
     error: float = np.inf
     most: int = MOST
+
+    def is_met(self, effective: float, draws: int) -> bool:
+        """Return whether draws reach the goal before their number does.
+
+        Args:
+            effective: their effective number.
+            draws: their number.
+        """
+        if not effective or effective < self.effective:
+            return False
+        return log_evidence_error(effective, draws) <= self.error
 
 
 @dataclass(frozen=True)

@@ -190,6 +190,11 @@ def format_for(path: str | Path, written: Format) -> Format:
     return written._replace(sep=None) if SEPARATORS[ending] == "\t" else written
 
 
+def is_table(path: str | Path) -> bool:
+    """Return whether the name of a file has the ending of a table."""
+    return str(path).lower().endswith(ENDINGS)
+
+
 def _ending(path: Path) -> str:
     for ending in ENDINGS:
         if path.name.lower().endswith(ending):

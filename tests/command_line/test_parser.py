@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
 
 from flows.__main__ import main
-from flows.command_line.parser import parser
+from flows.command_line import verbs
+from flows.command_line.parser import VERBS, parser
+from flows.networks import registry
 
 
 def run(*words):
@@ -48,6 +51,22 @@ def test_help_does_not_import_torch():
     assert done.stdout.splitlines()[-1] == "set()"
     for verb in ("fit", "sample", "score", "impute", "predict", "export", "info", "plot"):
         assert verb in done.stdout
+
+
+def test_every_verb_has_a_function_or_a_question():
+    there = {*vars(verbs), *verbs.QUESTIONS, "inspect"}  # `inspect` has a module of its own
+    assert {*VERBS} <= there
+
+
+def test_help_names_the_models_of_tables():
+    of_tables = {
+        name: cls
+        for name in registry.names()
+        if (cls := registry.find(name)).has_density and not cls.of_images
+    }
+    arguments = {each.dest: each for each in parser()._actions[-1].choices["fit"]._actions}
+    said = arguments["model"].help
+    assert {*re.findall(r"[a-z_]+", said)} >= of_tables.keys()
 
 
 def test_the_version_is_printed(capsys):
