@@ -27,7 +27,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from scipy.special import log_ndtr, log_softmax, ndtri_exp, softmax
 
-from flows.core.arrays import Array, Mask, Whole, choose
+from flows.core.arrays import Array, Mask, Whole, choose, in_intervals
 from flows.core.rows import Rows
 from flows.mixtures.mixture import Mixture
 
@@ -126,8 +126,8 @@ class BoxProposal:
     def is_inside(self, z: Array) -> Mask:
         """Return which numbers ``(N, U)`` lie inside the intervals, ``(N,)``."""
         found = np.full(len(z), True)
-        for own, x in zip(self.intervals, z.T[:, :, None], strict=False):
-            found &= ((own[:, 0] <= x) & (x <= own[:, 1])).any(axis=1)
+        for own, x in zip(self.intervals, z.T, strict=False):
+            found &= in_intervals(x, own)
         return found
 
     def draw(self, row: Whole, generator: np.random.Generator) -> tuple[Rows, Array]:
@@ -180,8 +180,7 @@ def restriction(
 
 def codes_inside(intervals: Array, count: int) -> Whole:
     """Return the codes of ``count`` labels that lie in one of the intervals ``(I, 2)``."""
-    codes = np.arange(count)[:, None]
-    return np.flatnonzero(((intervals[:, 0] <= codes) & (codes <= intervals[:, 1])).any(axis=1))
+    return np.flatnonzero(in_intervals(np.arange(count), intervals))
 
 
 def log_interval(log_cdf: Callable[[Array], Array], low: Array, high: Array) -> Array:

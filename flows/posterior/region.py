@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from flows.core.arrays import Array, Mask, Whole
+from flows.core.arrays import Array, Mask, Whole, in_intervals
 from flows.tables.field import Field, Label
 
 ENOUGH = 100  # effective draws
@@ -162,8 +162,7 @@ class Region:
                 if not rare[d]:
                     own = own[:-1]  # without the pool, which is the last label
                     del rare[d]
-            x = self.rows[:, d, None]
-            is_inside = ((own[:, 0] <= x) & (x <= own[:, 1])).any(axis=1)
+            is_inside = in_intervals(self.rows[:, d], own)
             both = [
                 (max(low, a), min(high, b))
                 for low, high in intervals.get(d, np.array([[-np.inf, np.inf]]))

@@ -26,7 +26,7 @@ import torch
 from scipy.special import ndtri, softmax
 from scipy.stats.qmc import Sobol
 
-from flows.core.arrays import Array, Mask, Whole, as_points, as_rows, choose
+from flows.core.arrays import Array, Mask, Whole, as_points, as_rows, choose, in_intervals
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.mixtures.truncated_mixture import (
@@ -154,9 +154,7 @@ class TargetPosteriors:
         log_p = np.zeros((len(x), population.members))
         for d, own in intervals.items():
             if d >= context:
-                drawn = y[:, d - context, None]
-                is_inside = ((own[:, 0] <= drawn) & (drawn <= own[:, 1])).any(axis=1)
-                log_p[~is_inside] = -np.inf
+                log_p[~in_intervals(y[:, d - context], own)] = -np.inf
         return y, log_p
 
     def _of_one(self, x: Array) -> list[Posterior]:
