@@ -51,7 +51,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]
     Raises ``CheckpointError`` if the file is missing, damaged or not a checkpoint of this project.
     """
     if not path.is_file():
-        raise CheckpointError("no such file")
+        raise CheckpointError("is a folder" if path.is_dir() else "no such file")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -94,6 +94,21 @@ def digests(values: Array) -> Whole:
     return (found >> np.uint64(1)).astype(np.int64)
 
 
+def matched(own: Whole, known: Whole) -> Whole | None:
+    """Return the place of each row among the ``known`` digests, ``(n,)``.
+
+    The result is ``None`` unless both hold the same rows, in any order.
+    """
+    if len(own) != len(known):
+        return None
+    order, there = np.argsort(own, kind="stable"), np.argsort(known, kind="stable")
+    if (own[order] != known[there]).any():
+        return None
+    places = np.empty(len(own), np.int64)
+    places[order] = there
+    return places
+
+
 def effective_rows(row_ids: Whole) -> float:
     """Return the effective number of rows with the same weighted mean, (sum c)^2 / sum c^2.
 

@@ -10,6 +10,7 @@ its numbers are the same on every machine; torch's normals depend on the process
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,10 +47,11 @@ def sequence(seed: int, purpose: str, *key: int) -> np.random.SeedSequence:
     """Return the seed sequence of one purpose, one member and, if given, one epoch.
 
     ``purpose`` is one of ``PURPOSES``, and ``key`` is the member and the epoch. The default is
-    member 0. Raises ``ValueError`` for another purpose and for a seed below 0.
+    member 0. Raises ``ValueError`` for another purpose, and for a seed that is no whole number of
+    at least 0.
     """
-    if seed < 0:
-        raise ValueError(f"seed = {seed}: must be 0 or more")
+    if not isinstance(seed, Integral) or seed < 0:
+        raise ValueError(f"seed = {seed!r}: must be a whole number of 0 or more")
     if purpose not in PURPOSES:
         raise ValueError(f"purpose = {purpose!r}: must be one of {', '.join(PURPOSES)}")
     return np.random.SeedSequence(seed, spawn_key=(PURPOSES.index(purpose), *(key or (0,))))

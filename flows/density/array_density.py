@@ -12,8 +12,9 @@ from functools import cached_property
 
 import numpy as np
 
-from flows.core.arrays import Array, Mask
+from flows.core.arrays import Array, Mask, Whole
 from flows.core.errors import UserError
+from flows.core.rows import digests
 from flows.core.seeds import numpy_generator
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
 from flows.posterior.distillation import SAMPLES, Distilled
@@ -21,7 +22,7 @@ from flows.posterior.joint import JointPosteriors
 from flows.posterior.posterior import Posterior
 from flows.posterior.region import Goal, Region
 from flows.recipe.mass import log_mass, share_possible
-from flows.recipe.record import Record
+from flows.recipe.record import EVERY, Record
 from flows.tables.column_maps import ColumnMaps
 from flows.tables.constraint import Constraints
 from flows.tables.field import Field
@@ -161,24 +162,65 @@ class ArrayDensity:
             log_q, weights = log_q[:, members], weights[members]
         return ensemble_log_prob(log_q, weights / weights.sum())
 
-    def tail_probability(self, log_q: Array) -> Array:
+    def held_out_in(self, rows: Array) -> Whole:
+        """Return the fold in which each training row among ``rows`` was held out, ``(n,)``.
+
+        It is ``EVERY`` for a new row, and for all rows if the file does not tell training rows.
+
+        Args:
+            rows: the rows, ``(n, D)``.
+        """
+        scores = None if self.record is None else self.record.row_scores
+        found = np.full(len(rows), EVERY)
+        if scores is None or scores.digest is None:
+            return found
+        own, order = digests(rows), np.argsort(scores.digest, kind="stable")
+        places = order[np.minimum(np.searchsorted(scores.digest[order], own), len(order) - 1)]
+        is_known = (scores.digest[places] == own) & (scores.held_out_in[places] >= 0)
+        return np.where(is_known, scores.held_out_in[places], found)
+
+    def out_of_fold(self, log_q: Array, fold: Whole) -> Array:
+        """Return the log-density of each row under members that did not learn from it, ``(n,)``.
+
+        Args:
+            log_q: the log-densities of all members, ``(n, M)``.
+            fold: the fold in which each row was held out, ``(n,)``; ``EVERY`` for a new row, which
+                no member learned from.
+        """
+        found = self.ensemble(log_q)
+        for f in np.unique(fold[fold != EVERY]).tolist():
+            assert self.record is not None
+            own = fold == f
+            found[own] = self.ensemble(log_q[own], self.record.out_of_fold_members(f))
+        return found
+
+    def tail_probability(self, log_q: Array, fold: Whole | None = None) -> Array:
         """Return the probability that a row of the table has at most this density, ``(n,)``.
 
-        This is a cross-conformal p-value of the members' log-densities ``log_q`` ``(n, M)``::
+        This is a cross-conformal p-value of the members' log-densities::
 
             p(x) = (1 + sum_f #{i in fold f: log q_f(x_i) <= log q_f(x)}) / (1 + n)
 
         ``q_f`` is the ensemble of the members that were trained without fold f of the n training
-        rows. The result is ``NaN`` if no complete row was held out. If the record holds only
-        counts of the scores in bins, the counts are interpolated. Source: Vovk 2015
-        (Cross-conformal predictors).
+        rows. For a training row, its own fold takes the place of f in q_f(x), because the members
+        of the other folds learned from the row. The result is ``NaN`` if no complete row was held
+        out. If the record holds only counts of the scores in bins, the counts are interpolated.
+        Source: Vovk 2015 (Cross-conformal predictors).
+
+        Args:
+            log_q: the log-densities of all members, ``(n, M)``.
+            fold: the fold in which each row was held out, as ``held_out_in`` returns it; by
+                default, all rows are new.
         """
         record, count, total = self.record, np.zeros(len(log_q)), 0
         if record is None or not (folds := record.fold_scores()):
             return np.full(len(log_q), np.nan)
-        for fold in folds:
-            count += fold.at_most(self.ensemble(log_q, record.out_of_fold_members(fold.fold)))
-            total += fold.total
+        fold = np.full(len(log_q), EVERY) if fold is None else fold
+        own = self.out_of_fold(log_q, fold)
+        for each in folds:
+            of_new = self.ensemble(log_q, record.out_of_fold_members(each.fold))
+            count += each.at_most(np.where(fold == EVERY, of_new, own))
+            total += each.total
         return (1 + count) / (1 + total)
 
     # Draws and posteriors
@@ -192,10 +234,13 @@ class ArrayDensity:
             n: the number of rows.
             seed: the seed of the random stream.
         """
+        if not n:
+            yield np.empty((0, len(self.columns)))
+            return
         rng, share = numpy_generator(seed, "sample"), 1.0
         if self.constraints:
             share = share_possible(self.population, self.log_mass)
-        for start in range(0, max(n, 1), ROWS_PER_DRAW):
+        for start in range(0, n, ROWS_PER_DRAW):
             wanted = min(ROWS_PER_DRAW, n - start)
             found = self._accepted(wanted, rng, share)
             while len(found) < wanted:

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from warnings import warn
@@ -203,8 +204,9 @@ class Density:
         """Return the probability that a row of the table has at most this density, ``(n,)``.
 
         The probability is estimated from the out-of-fold log-densities of the training rows: the
-        log-densities under the members that were trained without the row. It is ``NaN`` if the
-        record has none. ``ArrayDensity.tail_probability`` has the formula.
+        log-densities under the members that were trained without the row. A training row in the
+        frame has its out-of-fold log-density, too. The result is ``NaN`` if the record has no such
+        log-densities. ``ArrayDensity.tail_probability`` has the formula.
 
         Args:
             frame: rows of the table.
@@ -218,14 +220,13 @@ class Density:
             >>> bool(outlier < 0.1 < usual)
             True
         """
-        return self._array.tail_probability(self.log_prob_members(frame))
+        return self._answer(Score(tails=True), frame)["tail_probability"]
 
     def discoveries(self, frame: Any, fdr: float = 0.1) -> Mask:
         """Return which new rows are anomalies, at a rate of false discoveries, ``(n,)``.
 
         The procedure of Benjamini and Hochberg is applied to the tail probabilities of the rows.
-        ``docs/tables-reference.md`` says what is proven. The tail probabilities of training rows
-        are too high.
+        ``docs/tables-reference.md`` says what is proven.
 
         Args:
             frame: new rows of the table. A row with a gap is no anomaly, because its density is one
@@ -243,8 +244,8 @@ class Density:
             [False, True]
         """
         check_rate(fdr, self._array)
-        [(asked, answer)] = self._asked(Score(), frame)
-        p = self._array.tail_probability(answer["members"])
+        [(asked, answer)] = self._asked(Score(tails=True), frame)
+        p = answer["tail_probability"]
         return discoveries(np.where(asked.region.gaps.any(axis=1), np.nan, p), fdr)
 
     def sample(self, n: int | None = None, seed: int = 0, *, given: Any = None) -> pd.DataFrame:
@@ -281,8 +282,8 @@ class Density:
         if n is None and given is None:
             raise TypeError("sample needs n, the number of rows, or given rows")
         n = 1 if n is None else n
-        if n < 0:
-            raise UserError(f"n = {n}: must be 0 or more")
+        if not isinstance(n, Integral) or n < 0:
+            raise UserError(f"n = {n!r}: must be a whole number of 0 or more")
         collector, region = Collector(), conditions(self._array, given)
         frames = [*sample(self._array, n, seed, region, collector)]
         self._on_notices(collector.notices())

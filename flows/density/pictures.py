@@ -127,7 +127,9 @@ def _of_least_likely(
         raise UserError(f"anomalies = {count}: must be at least 1")
     collector = Collector()
     numbered = [frame.set_axis(pd.RangeIndex(len(frame)))]
-    found, surprise = least_likely(density, numbered, Score(missing="drop"), count, collector)
+    found, surprise = least_likely(
+        density, numbered, Score(missing="drop", tails=True), count, collector
+    )
     shown = frame.iloc[found.index].set_axis(frame.columns.map(str), axis=1)
     figure = draw_odd_cells(density.names, shown, found["log_density"].to_numpy(), surprise)
     return figure, collector.notices()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from flows.core.arrays import Array, Mask, Whole
@@ -19,7 +21,12 @@ from flows.tables.parsing import (
     parse_fields,
 )
 from flows.tables.rows import numbers_of, refused
-from flows.tables.values import Format
+from flows.tables.values import Format, label_text
+
+
+def _quoted(label: Any) -> str:
+    """Return text in quotes, and a number as a user writes it."""
+    return repr(label) if isinstance(label, str) else label_text(label)
 
 
 class Reader:
@@ -145,7 +152,7 @@ class Reader:
             column, wrong = self.columns[d], refused[:, d]
             texts = frame.iloc[:, d]
             if self.question.scores and column.labels and not inputs[d]:
-                for label, count in texts[wrong].map(repr).value_counts(sort=False).items():
+                for label, count in texts[wrong].map(_quoted).value_counts(sort=False).items():
                     self.collector.add("label", column.name, str(label), count=int(count))
                 refused = refused & (np.arange(len(self.columns)) != d)
         if refused.any():

@@ -26,8 +26,8 @@ def refuse(question: Question, density: ArrayDensity, region: Region) -> None:
     described = question.describes(density, region)
     if len(described) == len(density.columns):
         raise UserError(
-            f"the density of {names} is conditional: give values of other columns (given), or fit "
-            "the table without a target"
+            f"the density of {names} is conditional: give values of other columns (given, or "
+            "--given and --given-rows on the command line), or fit the table without a target"
         )
     for name in described:
         if density.inputs[density.schema.find(name)]:

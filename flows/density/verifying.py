@@ -12,10 +12,12 @@ import numpy as np
 
 from flows.core import checkpoint
 from flows.core.errors import UserError
+from flows.core.rows import digests, matched
 from flows.density.fit_request import arguments_of
 from flows.density.fitting import fit_table, load
 from flows.density.frame_density import Density
 from flows.tables import files
+from flows.tables.learning import fit_schema
 from flows.tables.parsing import from_user
 
 # Parts that name a cause come before the parts that follow from the cause
@@ -60,6 +62,11 @@ def verify(model: Density | str | Path, table: Any) -> str | None:
             return files.read(table, kinds, schema.written, only=names, na=na)
         return from_user(table, kinds, na, names)
 
+    scores = record.row_scores
+    if scores is not None and scores.digest is not None:  # before training, which takes long
+        _, sample, _ = fit_schema(read(), options)
+        if matched(digests(sample.values), scores.digest) is None:
+            return "table: its rows are not those of the fit"
     again = fit_table(read, architecture, options, on_notices=lambda notices: None)
     assert again.record is not None
     again._array.record = replace(again.record, check=record.check)  # is not a part of the fit

@@ -96,7 +96,8 @@ def check(
     if strict:
         faults += [each.fault for _, each in sorted(without.items())]
     elif len(without) == len(fields):
-        faults.append(Notice("no column has a density: each is constant, or copies another"))
+        why = "no column has a density: each is constant, copies another or identifies the rows"
+        faults.append(Notice(why))
     if faults:
         raise TableError(faults)
     places = np.array([d for d in range(len(fields)) if d not in without])

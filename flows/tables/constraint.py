@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from enum import StrEnum
 from functools import partial
 from typing import NamedTuple
@@ -448,8 +447,6 @@ class _Reader:
         why = ""
         if np.isnan(x).any():
             why = "which counts as a missing value"
-        elif isinstance(column, Date) and not _is_date(str(value), column.form):
-            why = "which is neither a date in the format of the column nor like 2026-01-31"
         elif is_rare:
             why = "one of its rare labels, which share one code, so no row can be checked"
         elif column.labels and not column.holds(x).all():
@@ -564,16 +561,6 @@ def _is_deep(tree: ast.AST) -> bool:
     for _ in range(DEEPEST):
         level = [child for each in level for child in ast.iter_child_nodes(each)]
     return bool(level)
-
-
-def _is_date(text: str, form: str | None) -> bool:
-    """Return whether a text is a date in a format, or an ISO date; "now" is not."""
-    if re.fullmatch(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d)?)?", text.strip()):
-        return True
-    try:
-        return form is not None and bool(datetime.strptime(text.strip(), form))
-    except ValueError:
-        return False
 
 
 def _shown(text: str) -> str:

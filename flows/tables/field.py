@@ -179,6 +179,14 @@ class Field:
         """
         raise NotImplementedError
 
+    def misread(self, text: str) -> str:
+        """Return why a user's text outside of a table is not one value, or an empty text.
+
+        Args:
+            text: the text, which ``numbers`` reads.
+        """
+        return ""
+
     def holds(self, x: Array) -> Mask:
         """Return a mask of the numbers that the kind allows, ``(n,)``.
 

@@ -143,6 +143,8 @@ def stream(
         raise
     except UnicodeError:
         raise _wrong_encoding(path, written.encoding) from None
+    except pd.errors.EmptyDataError:
+        raise _fault(path, "is empty") from None
     except (OSError, EOFError, ValueError, LookupError, zlib.error) as error:
         # Pandas and Arrow raise a ValueError for a damaged file; a LookupError names an encoding
         reader = "pandas.read_csv" if is_csv(path) else "pyarrow.parquet"

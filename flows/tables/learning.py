@@ -141,8 +141,10 @@ class _Learner:
         sample = Sample(values, checked.copies, checked.copies, len(self.targets))
         sample = self._with_roles(sample._replace(labels=kept.index.tolist()), kept)
         self.notices += checked.notices
-        number = r"[-+]?[\d.]+(e[-+]?\d+)?"
-        if self.source and all(re.fullmatch(number, name.lower()) for name in self.frame):
+        number, names = r"[-+]?[\d.]+(e[-+]?\d+)?", [name.lower() for name in self.frame]
+        # No name is a number with decimals or a date, and not all names are numbers
+        is_row = any(re.fullmatch(r"[-+]?\d*\.\d+|\d{4}-\d\d-\d\d", name) for name in names)
+        if self.source and (is_row or all(re.fullmatch(number, name) for name in names)):
             problem = (
                 f"the columns are called {', '.join(self.frame)}; if this is a row of the file"
             )
@@ -219,7 +221,8 @@ class _Learner:
                 is_given = self.targets and name not in (*self.targets, *self.kinds)
                 if is_given and isinstance(choice.field, Field):  # no density that could end
                     whole = choice.field.without_ends
-                    choice = choice if whole == choice.field else Choice(whole)
+                    has_ends = whole != choice.field or isinstance(whole, Real)
+                    choice = Choice(whole) if has_ends else choice
                 choices[name] = choice
         return choices
 

@@ -48,7 +48,8 @@ def as_frame(rows: Any, names: Sequence[str] | None = None) -> pd.DataFrame:
     values = np.asarray(rows)
     if values.ndim != 2 or (names and values.shape[1] != len(names)):
         wanted = f"rows of {len(names)} numbers" if names else "rows"
-        raise UserError(f"expected an array of {wanted}; got one of shape {values.shape}")
+        got = f"one of shape {values.shape}" if values.ndim else repr(rows)
+        raise UserError(f"expected a data frame, or an array of {wanted}; got {got}")
     columns = names or default_names(values.shape[1])
     return pd.DataFrame(values, columns=columns, index=range(1, len(values) + 1))
 

@@ -36,7 +36,11 @@ def numbers_of_values(field: Field, values: Sequence[Any], na: Sequence[str]) ->
     """
     field = replace(field, text_is_missing=False)
     written = pd.DataFrame({field.name: pd.Series([*values], dtype=object)})
-    return numbers_of([field], parse_fields(written, [field], na=na))[:, 0]
+    found = numbers_of([field], parse_fields(written, [field], na=na))[:, 0]
+    for value, number in zip(values, found, strict=True):
+        if isinstance(value, str) and not np.isnan(number) and (why := field.misread(value)):
+            raise TableError([Notice(f"holds {value!r}, {why}", field.name)])
+    return found
 
 
 def refused(fields: Sequence[Field], values: Array) -> Mask:

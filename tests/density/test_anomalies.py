@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from helpers import error_message
+import pandas as pd
+import pytest
+from helpers import error_message, short_recipe
 from scipy.stats import false_discovery_control
 
 import flows
 from flows.density.anomalies import discoveries
+from flows.density.array_density import ArrayDensity
+from flows.density.questions.score import Score
 from flows.mixtures.mixture import Mixture
 from flows.recipe.record import MemberRecord, Record, RowScores
 
@@ -20,6 +24,25 @@ def test_the_procedure_is_that_of_benjamini_and_hochberg():
     assert (discoveries(with_gaps, 0.1)[:-1] == discoveries(p, 0.1)).all()
     assert not discoveries(with_gaps, 0.1)[-1]
     assert not discoveries(np.full(3, np.nan), 0.1).any()
+
+
+def test_a_far_training_row_is_ranked_by_the_members_that_did_not_learn_from_it():
+    rows = np.random.default_rng(0).normal(size=(300, 2)).round(1)
+    rows[17] = 12.0  # a component of the mixtures may hold this row alone
+    frame = pd.DataFrame(rows, columns=["a", "b"])
+    density = flows.fit(frame, members=5, settings={"recipe": short_recipe()})
+    tail = density.tail_probability(frame)
+    assert tail.argmin() == 17
+    assert tail[17] == pytest.approx(1 / 150, abs=1 / 150)
+    assert abs(np.quantile(tail, [0.25, 0.5, 0.75]) - [0.25, 0.5, 0.75]).max() < 0.05
+    fold = density.record.row_scores.fold[17]
+    without = density.record.out_of_fold_members(fold)
+    array = ArrayDensity(density.population, density.schema, density.record)
+    own = array.ensemble(density.log_prob_members(frame[17:18]), without)
+    scores = density.ask(Score(tails=True), frame)["log_density"]
+    assert scores[17] == pytest.approx(own[0], abs=1e-6)
+    assert scores.argmin() == 17
+    assert density.log_prob(frame[17:18])[0] >= own[0]
 
 
 def test_the_share_of_false_discoveries_is_below_the_rate(of_truth: flows.Density, truth: Mixture):

@@ -56,7 +56,8 @@ def test_invalid_questions_give_a_one_line_error(of_truth, rows):
         (lambda: of_truth.predict(rows, "x1", quantiles=[1.5]), "between 0 and 1"),
         (lambda: of_truth.log_prob(rows, given="x1"), "must be a list"),
         (lambda: of_truth.impute(rows, draws=-1), "must be 0 or more"),
-        (lambda: of_truth.sample(-1), "must be 0 or more"),
+        (lambda: of_truth.sample(-1), "n = -1: must be a whole number of 0 or more"),
+        (lambda: of_truth.sample(1.5), "n = 1.5: must be a whole number of 0 or more"),
     ):
         with pytest.raises(UserError, match=words) as caught:
             wrong()

@@ -15,12 +15,19 @@ from flows.core.errors import UserError
         (lambda d: d.impute(clinic(20)), "column dose is not a target, so its values cannot"),
         (lambda d: d.predict(clinic(3), "age"), "column age is not a target"),
         (lambda d: d.log_prob(clinic(3), given=["age"]), "conditional on all other columns"),
-        (lambda d: d.sample(given=clinic(20)), "a known target has no value of dose; only visits"),
     ],
 )
 def test_questions_without_a_meaning_name_the_alternative(of_visits, ask, message):
     with pytest.raises(UserError, match=message):
         ask(of_visits)
+
+
+def test_targets_are_drawn_for_rows_that_hold_them(of_visits):
+    drawn = of_visits.sample(given=clinic(20))
+    assert (drawn["age"] == clinic(20)["age"]).all()
+    without = of_visits.sample(given=clinic(20).drop(columns="visits"))
+    assert drawn["visits"].tolist() == without["visits"].tolist()
+    assert (drawn["visits"] != clinic(20)["visits"]).any()
 
 
 def test_a_known_value_of_the_predicted_column_is_refused(of_pressures):

@@ -65,7 +65,7 @@ THOUSANDS = lines(["a,b"], a='"{i},234"')
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("", "pandas.read_csv: No columns to parse from file"),
+        ("", "t.csv: is empty"),
         ("a,b\n", "holds no rows"),
         (
             PLAIN + "red,2\n",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FAR = 3.0  # standard errors from which a difference is put first
+REMEMBERED = 20.0  # nat: a memorisation score from which samples may nearly repeat a row
 SHOWN = 3  # pairs of columns in the text
 SHARE_OF = "share of "  # the beginning of the name of a statistic
 NAMES = {  # statistics in words
@@ -109,7 +110,14 @@ class Check:
         return draw_check(self)
 
     def __str__(self) -> str:
-        parts = [self._head(), self._beside(), self._calibration(), self._refits(), self._traces()]
+        parts = [
+            self._head(),
+            self._remembered(),
+            self._beside(),
+            self._calibration(),
+            self._refits(),
+            self._traces(),
+        ]
         return "\n".join(line for part in parts for line in part)
 
     __repr__ = __str__
@@ -128,6 +136,17 @@ class Check:
                 "their cover is too high"
             )
         return lines
+
+    def _remembered(self) -> list[str]:
+        """Return a warning of rows that members remember, and that samples may repeat."""
+        if self.traces.empty:
+            return []
+        rows = self.traces.loc[self.traces["score"] > REMEMBERED, "row"].drop_duplicates()
+        if not len(rows):
+            return []
+        own = ", ".join(map(str, rows))
+        are = "row stands" if len(rows) == 1 else "rows stand"
+        return [f"{len(rows)} {are} alone ({own}): samples may nearly repeat such a row"]
 
     def _beside(self) -> list[str]:
         """Return the differences between samples and rows: far ones, pairs, and the table."""
@@ -184,10 +203,10 @@ class Check:
         fewer = f" of {self.asked}, for lack of time" if count < self.asked else ""
         noun = "refit" if count == 1 else "refits"
         lines = ["", f"{count} {noun}{fewer} to tables that are drawn from the density"]
-        lines.append(f"  p-value of the density: {_p(self.p_density)}")
+        lines.append(f"  p-value of the density: {self._p(self.p_density)}")
         if not np.isnan(self.p_columns):
             which = f" (largest deviation: {self.column}, {self.deviation:.1f})"
-            lines.append(f"  p-value of the columns: {_p(self.p_columns)}{which}")
+            lines.append(f"  p-value of the columns: {self._p(self.p_columns)}{which}")
         distance, reference = self.refits["distance"], self.refits["reference"]
         text = (
             f"  a fit to {self.rows} rows of this density is {_mean(distance)} nat per row from it"
@@ -196,6 +215,13 @@ class Check:
             text += f"; the best of the references {_mean(reference)} nat"
         lines += [text, f"  {FEW_DEFECTS}"]
         return [*lines, f"  {GROUPED}"] if self.is_grouped else lines
+
+    def _p(self, value: float) -> str:
+        if np.isnan(value):
+            return "unknown, because no row is complete"
+        count = len(self.refits)
+        least = f" (the smallest that {count} refits can give)" if value * (count + 1) < 1.5 else ""
+        return f"{value:.2g}{least}"
 
     def _traces(self) -> list[str]:
         if self.traces.empty:
@@ -241,7 +267,3 @@ def _mean(values: pd.Series) -> str:
     """Return the mean over refits and their standard deviation."""
     deviation = values.std() if len(values) > 1 else 0.0
     return f"{values.mean():.2f} \u00b1 {deviation:.2f}"
-
-
-def _p(value: float) -> str:
-    return "unknown, because no row is complete" if np.isnan(value) else f"{value:.2g}"

@@ -10,7 +10,7 @@ import numpy as np
 
 from flows.core.arrays import Array, Mask, Whole
 from flows.core.errors import UserError
-from flows.core.rows import digests
+from flows.core.rows import digests, matched
 from flows.density.array_density import ArrayDensity
 from flows.density.fit_request import arguments_of
 from flows.density.questions.draw import Draw
@@ -90,21 +90,6 @@ def read_rows(density: ArrayDensity, read: Read) -> CheckedRows:
     if places is None:
         return _new(density, read, scores, other)
     return CheckedRows(values, scores.held_out_in[places], sample)
-
-
-def matched(own: Whole, known: Whole) -> Whole | None:
-    """Return the place of each row among the ``known`` digests, ``(n,)``.
-
-    The result is ``None`` unless both hold the same rows, in any order.
-    """
-    if len(own) != len(known):
-        return None
-    order, there = np.argsort(own, kind="stable"), np.argsort(known, kind="stable")
-    if (own[order] != known[there]).any():
-        return None
-    places = np.empty(len(own), np.int64)
-    places[order] = there
-    return places
 
 
 def _new(density: ArrayDensity, read: Read, scores: RowScores | None, why: str) -> CheckedRows:

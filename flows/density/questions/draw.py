@@ -23,7 +23,7 @@ PER_DRAW = 8  # effective draws for each draw that is kept, if many are kept
 class Draw(Question):
     """Complete rows: the known values of each row, and draws of its unknown values.
 
-    The result is ``rows``, ``(n, count, D)``.
+    If the density has targets, all targets are drawn. The result is ``rows``, ``(n, count, D)``.
 
     Args:
         count: the number of draws per row.
@@ -40,6 +40,9 @@ class Draw(Question):
     def check(self, density: ArrayDensity) -> None:
         if self.count < 0:
             raise UserError(f"count = {self.count}: must be 0 or more")
+
+    def hidden(self, density: ArrayDensity) -> Sequence[str]:
+        return density.targets
 
     def describes(self, density: ArrayDensity, region: Region) -> Sequence[str]:
         return density.names if region.is_everything else ()

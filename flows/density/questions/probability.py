@@ -77,9 +77,17 @@ class EventProbability(Question):
     def answer(self, density: ArrayDensity, region: Region) -> Answer:
         n = len(region)
         both, excludes = region.also(self.event)
-        possible = np.flatnonzero(~excludes)
         log_p, error, draws = np.full(n, -np.inf), np.zeros(n), np.zeros(n)
-        log_p[possible] = 0.0
+        log_p[~excludes] = 0.0
+        # The probability of an event that the conditions imply is 1
+        none = np.empty((0, 2))
+        narrower = [
+            d
+            for d in self.event.intervals
+            if d in self.event.rare
+            or not np.array_equal(both.intervals.get(d, none), region.intervals.get(d, none))
+        ]
+        possible = np.flatnonzero(~excludes & region.gaps[:, narrower].any(axis=1))
         for number, (part, sign) in enumerate(((both, 1), (region, -1))):
             # The probability of everything is 1, also given the context of a target
             if part.is_everything or (density.targets and not part.intervals):

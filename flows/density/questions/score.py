@@ -12,6 +12,7 @@ from flows.core.arrays import Array, Mask
 from flows.density.array_density import ArrayDensity
 from flows.density.question import Answer, Asked, Question
 from flows.posterior.region import Region
+from flows.recipe.record import EVERY
 from flows.tables.lazy import pd
 from flows.tables.notices import Notice, TableError
 
@@ -30,14 +31,16 @@ class Score(Question):
       a value counts as missing.
 
     The results are ``members``, the members' log-densities in nats ``(n, M)``; ``log_density``,
-    those of the ensemble ``(n,)``; and ``error``, the standard errors of the latter in nats
-    ``(n,)``, 0 for a row without random draws. Given some columns, the density of the ensemble is
-    q(x) / q(given columns), and not the mean of the members' densities given these columns.
+    those of the ensemble ``(n,)``; ``error``, the standard errors of the latter in nats ``(n,)``, 0
+    for a row without random draws; and ``tail_probability`` ``(n,)``, ``NaN`` without ``tails``.
+    Given some columns, the density of the ensemble is q(x) / q(given columns), and not the mean of
+    the members' densities given these columns.
 
     Args:
         given: the names of the columns to condition on.
         missing: the policy for missing values (``apply_missing_policy``).
-        tails: whether to add tail probabilities.
+        tails: whether to add tail probabilities. The log-density of a complete training row is then
+            that of the members that did not learn from the row.
     """
 
     given: Sequence[str] = ()
@@ -57,6 +60,7 @@ class Score(Question):
         n, outputs, is_given = len(region), ~density.inputs, self._is_given(density)
         members = np.full((n, density.population.members), -np.inf)
         results = {"members": members, "log_density": np.full(n, -np.inf), "error": np.zeros(n)}
+        fold = np.full(n, EVERY)
         found = Answer(results, np.full(n, np.inf))
         impossible = region.refused[:, outputs].any(axis=1)
         impossible |= density.constraints.broken(region.rows).any(axis=1)
@@ -64,7 +68,9 @@ class Score(Question):
         direct = ~impossible & ~region.gaps.any(axis=1) & (not is_given.any())
         if direct.any():
             members[direct] = density.log_density(region.rows[direct])
-            found["log_density"][direct] = density.ensemble(members[direct])
+            if self.tails:
+                fold[direct] = density.held_out_in(region.rows[direct])
+            found["log_density"][direct] = density.out_of_fold(members[direct], fold[direct])
         if (others := np.flatnonzero(~(impossible | lacking | direct))).size:
             part = region.take(others)
             own = _given(density, part, is_given) if is_given.any() else _known(density, part)
@@ -73,7 +79,8 @@ class Score(Question):
             found.effective[others] = own.effective
         for values in results.values():
             values[lacking] = np.nan
-        return found
+        tails = density.tail_probability(members, fold) if self.tails else np.full(n, np.nan)
+        return Answer(found.results | {"tail_probability": tails}, found.effective)
 
     def adds(self, density: ArrayDensity) -> list[str]:
         names = ["log_density", "log_density_sd", "log_density_se"]
@@ -82,7 +89,7 @@ class Score(Question):
     def added(self, density: ArrayDensity, asked: Asked, answer: Answer) -> pd.DataFrame:
         columns = [answer["log_density"], density.deviation(answer["members"]), answer["error"]]
         if self.tails:
-            columns.append(density.tail_probability(answer["members"]))
+            columns.append(answer["tail_probability"])
         found = np.stack(columns, axis=1).round(DIGITS)
         return pd.DataFrame(found, asked.frame.index, self.adds(density))
 

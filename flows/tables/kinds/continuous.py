@@ -12,7 +12,7 @@ import numpy as np
 from flows.core.arrays import Array, rounded
 from flows.tables.field import Choice, Field, Label
 from flows.tables.lazy import pd
-from flows.tables.notices import Notice, ReadAsMissing, SetKind
+from flows.tables.notices import Notice, ReadAsMissing, SetKind, leave_out
 from flows.tables.rounding import common_step
 from flows.tables.types import LARGEST_WHOLE, are_seconds, cast, to_durations
 from flows.tables.values import to_floats
@@ -20,6 +20,10 @@ from flows.tables.values import to_floats
 if TYPE_CHECKING:
     from flows.tables.lines import Line
 
+FEW = 20  # values of a column about which there are notices, at least
+# Numbers above 0 may have samples below 0 if the mean is less than so many standard deviations, and
+# the upper half spans more than so many times the lower half
+WIDE, LONG = 2.5, 2
 SKEWED = 10  # the largest of skewed numbers above 0 is more than this many times their median
 
 
@@ -118,8 +122,23 @@ class Real(Number):
 
     @classmethod
     def choose(cls, known: pd.Series) -> Choice | None:
-        """Take all numbers that no other kind takes."""
-        return Choice(cls(str(known.name)))
+        """Take all numbers that no other kind takes.
+
+        Notices name the remedies for numbers that may be identifiers, and for numbers above 0 whose
+        samples may not be.
+        """
+        name, x = str(known.name), known.to_numpy(np.float64)
+        x = x[np.isfinite(x)]
+        if len(x) >= FEW and known.is_unique and not (x % 1).any() and np.ptp(x) < 2 * len(x):
+            problem = "holds a different whole number in each row, as an identifier does"
+            return Choice(cls(name), Notice(problem, name, advice=(leave_out(name),)))
+        middle = np.median(x) if len(x) else 0.0
+        is_skewed = len(x) >= FEW and x.max() - middle > LONG * (middle - x.min())
+        if is_skewed and x.min() > 0 and x.mean() < WIDE * x.std():
+            problem = "holds only numbers above 0, and samples may hold others"
+            advice = (("keep samples above 0", SetKind(name, Positive.kind)),)
+            return Choice(cls(name), Notice(problem, name, advice=advice))
+        return Choice(cls(name))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import re
 import warnings
 from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
@@ -66,7 +68,8 @@ class Date(Whole):
             if form is None:
                 read = pd.to_datetime(known, errors="coerce", format="mixed", utc=True)
                 wrong = [*np.flatnonzero(read.isna()), 0][0]
-                what = f"holds {known.iloc[wrong]!r}, which is not a date in the format of others"
+                what = f"holds {known.iloc[wrong]!r}; no format of dates, such as 2026-01-31 or "
+                what += "31.01.2026, fits all values"
                 raise TableError([Notice(what, self.name, known.index[wrong])])
         found = replace(self, unit="seconds", form=form)
         seconds = found.numbers(known)
@@ -102,6 +105,14 @@ class Date(Whole):
         seconds = read.dt.tz_localize(None).to_numpy("datetime64[s]")
         found = seconds.astype(np.int64).astype(np.float64)
         return np.where(np.isnat(seconds), np.nan, found / (DAY if self.unit == "days" else 1))
+
+    def misread(self, text: str) -> str:
+        if re.fullmatch(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d)?)?", text.strip()):
+            return ""
+        with contextlib.suppress(ValueError):
+            if self.form and datetime.datetime.strptime(text.strip(), self.form):
+                return ""
+        return "which is neither a date in the format of the column nor like 2026-01-31"
 
     def shown(self, x: Array) -> Array:
         return x
@@ -168,6 +179,8 @@ def find_format(values: pd.Series) -> str | None:
                 form = pd.tseries.api.guess_datetime_format(word, dayfirst=day_first)
             if form is None or form == "%Y":  # a year is a number
                 continue
+            if form.endswith("%z") and words.str.endswith("Z").all():
+                form = form.removesuffix("%z") + "Z"  # as samples show it
             if pd.to_datetime(words, format=form, errors="coerce", utc=True).notna().all():
                 return form
     return None

@@ -151,6 +151,7 @@ class Carried(Unlearned):
         scale = np.abs(system).max(axis=0)
         solution = np.linalg.lstsq(system / scale, x, rcond=None)[0] / scale
         short = rounded(solution, DIGITS)
+        short[np.abs(short) * scale < 1e-12 * np.abs(x).max()] = 0.0  # as the offset of equal dates
         error = [np.abs(system @ each - x).max() for each in (short, solution)]
         if error[0] <= max(error[1], 1e-9 * np.abs(x).max()):
             solution = short

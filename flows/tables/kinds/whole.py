@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 LEAST_NUMBERED = 10  # fewer increasing numbers do not number rows
 YEARS = (1500, 2100)  # increasing whole numbers between these are years
+# At most so many different numbers, which span more than so many times their number, may be codes
+FEW_CODES, SPREAD = 10, 5
 
 
 @dataclass(frozen=True)
@@ -305,8 +307,12 @@ def _of_whole_numbers(name: str, multiple: float | None, x: Array, ends: Sequenc
     start = low if low != 0 and (ends[0] or starts_at_1) else None
     end = high if ends[1] else None
     if start is None and end is None:
-        cls = Integer if low < 0 else Count
-        return Choice(cls(name, multiple=multiple))
+        cls, distinct = Integer if low < 0 else Count, len(np.unique(x))
+        notice = None
+        if distinct <= FEW_CODES and (high - low) / (multiple or 1) > SPREAD * distinct:
+            problem = f"holds {distinct} different whole numbers, far from each other"
+            notice = Notice(problem, name, advice=(("learn labels", SetKind(name, "category")),))
+        return Choice(cls(name, multiple=multiple), notice)
     first = None if low < 0 else 0.0
     found = Integer(name, low=first if start is None else start, high=end, multiple=multiple)
     shown = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import flows
 from flows import workers
 from flows.core.errors import UserError
 from flows.density.checking import refits
-from flows.density.checking.result import Check
+from flows.density.checking.result import FRAMES, Check
 
 QUICK: dict[str, Any] = {"settings": {"recipe": short_recipe()}, "members": 5}
 
@@ -107,6 +108,26 @@ def test_a_planted_far_row_leaves_a_trace():
     assert 17 in traces.get_group("networks")["row"].tolist()
     assert traces.get_group("mixtures")["row"].iloc[0] == 17
     assert all(part.is_monotonic_decreasing for _, part in traces["score"])
+
+
+def test_a_row_that_samples_may_repeat_is_named_first(fitted: flows.Density):
+    found = fitted.check(numbers())
+    assert "stand" not in str(found).splitlines()[1]
+    traces = pd.DataFrame([("mixtures", 17, 272.0)], columns=["members", "row", "score"])
+    said = str(replace(found, traces=traces)).splitlines()[1]
+    assert said == "1 row stands alone (17): samples may nearly repeat such a row"
+
+
+def test_the_smallest_p_value_is_called_so(fitted: flows.Density):
+    found = fitted.check(numbers())
+    refits = pd.DataFrame(np.zeros((4, 5)), columns=[*FRAMES["refits"]])
+    said = str(replace(found, refits=refits, asked=4, p_density=0.2, p_columns=0.4))
+    assert "p-value of the density: 0.2 (the smallest that 4 refits can give)" in said
+    assert "p-value of the columns: 0.4 (largest" in said
+
+
+def test_another_table_is_told_before_a_second_fit(fitted: flows.Density):
+    assert flows.verify(fitted, numbers()[1:]) == "table: its rows are not those of the fit"
 
 
 def test_the_result_is_stored_on_request_and_is_not_exported(fitted: flows.Density, tmp_path: Path):

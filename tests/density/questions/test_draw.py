@@ -36,9 +36,13 @@ def test_samples_are_within_their_bounds_and_whole(of_prices):
     assert np.isfinite(frame.to_numpy()).all()
 
 
-def test_zero_samples_keep_the_columns(of_prices):
+def test_zero_samples_keep_the_columns(of_prices, with_labels):
     settings = {"recipe": "fixed", "epochs": 1, "hidden": 8}
-    for fitted in (of_prices, flows.fit(prices(), "vae", members=1, settings=settings)):
+    for fitted in (
+        of_prices,
+        with_labels,
+        flows.fit(prices(), "vae", members=1, settings=settings),
+    ):
         none = fitted.sample(0)
         assert len(none) == 0
         assert (none.dtypes == fitted.sample(1).dtypes).all()

@@ -129,6 +129,15 @@ def test_a_rare_label_has_its_share_of_the_pool(of_cities):
     )
 
 
+def test_an_event_that_the_conditions_imply_has_probability_1(of_pressures, with_labels):
+    implied = of_pressures.probability({"age": (30, None)}, given={"age": (40, 60)})
+    assert (implied.probability, implied.integration_error, implied.draws) == (1.0, 0.0, 0)
+    known = of_pressures.probability({"age": (30, None)}, given={"age": 40})
+    assert (known.probability, known.integration_error) == (1.0, 0.0)
+    labels = with_labels.probability({"label1": ["a", "b"]}, given={"label1": "a"})
+    assert labels.probability == 1.0
+
+
 def test_an_event_that_contradicts_the_conditions_has_probability_0(of_pressures):
     for given in ({"age": 50}, {"age": (20, 55)}):
         found = of_pressures.probability({"age": (60, None)}, given=given)

@@ -65,7 +65,7 @@ def table(last: object) -> str:
     ("content", "word"),
     [
         (None, "No such file"),
-        ("", "pandas.read_csv: No columns"),
+        ("", "is empty"),
         (table("many"), "'many'"),
         ("x,y\n" + "7,1\n" * 200, "column x"),
     ],

@@ -1,4 +1,4 @@
-"""Numbers of nines that may stand for missing values."""
+"""Notices on numbers: nines that may stand for missing values, identifiers, numbers above 0."""
 
 from __future__ import annotations
 
@@ -21,6 +21,23 @@ def test_a_number_of_nines_far_from_all_others_gets_a_notice(mark):
     assert np.isnan(rows.values[:, 0]).sum() == 10
     assert "cost" not in said
     assert rows.schema.na == (str(mark),)
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (np.exp(rng().normal(6, 0.6, N)), "above 0, and samples may hold others; to keep samples"),
+        (rng().normal(170, 10, N), ""),
+        (rng().uniform(0, 1, N), ""),
+        (rng().permutation(N) + 1, "a different whole number in each row, as an identifier does"),
+        (rng().choice([101, 205, 310, 777], N), "4 different whole numbers, far from each other"),
+        (rng().poisson(3, N), ""),
+    ],
+)
+def test_notices_name_identifiers_codes_and_numbers_that_may_fall_below_0(x, said):
+    found = taken(pd.DataFrame({"x": x, "y": rng(1).normal(size=N)}))[1].get("x", "")
+    assert said in found
+    assert bool(said) == bool(found)
 
 
 def test_nines_among_other_values_get_no_notice():

@@ -7,8 +7,9 @@ import datetime
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import answered, learned, quick_fit, rng
+from helpers import answered, error_message, learned, quick_fit, rng
 
+import flows
 from flows.__main__ import main
 from flows.density.questions.predict import Predict
 from flows.tables import parsing
@@ -110,6 +111,30 @@ def test_durations_are_predicted_as_durations(of_durations, tmp_path):
     words = ["predict", tmp_path / "t.flow", tmp_path / "t.csv", "-o", tmp_path / "p.csv"]
     main([*map(str, words), "--column", "stay"])
     np.testing.assert_allclose(pd.read_csv(tmp_path / "p.csv")[names], found, rtol=1e-6)
+
+
+def test_a_month_or_a_year_is_no_condition_on_dates():
+    days = pd.Series(pd.date_range("2023-01-01", periods=60, freq="5D")).dt.strftime("%Y-%m-%d")
+    frame = pd.DataFrame({"day": days, "x": np.arange(60) % 7 + 0.5})
+    density = flows.fit(frame, members=1, settings={"recipe": "fixed", "epochs": 2})
+    for given in ({"day": "2023"}, {"day": ("2023-05", "2023-07")}):
+        said = error_message(density.sample, 2, given=given, error=TableError)
+        assert "which is neither a date in the format of the column nor like 2026-01-31" in said
+    assert density.sample(2, given={"day": ("2023-05-01", None)}).day.min() >= "2023-05-01"
+
+
+def test_equal_dates_in_two_formats_are_equal_and_keep_their_formats():
+    times = pd.Series(pd.date_range("2024-01-05 15:47", periods=60, freq="61min"))
+    frame = pd.DataFrame(
+        {
+            "t": times.dt.strftime("%Y-%m-%d %H:%M:%S"),
+            "tz": times.dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "x": np.arange(60) % 7 + 0.5,
+        }
+    )
+    density = flows.fit(frame, members=1, settings={"recipe": "fixed", "epochs": 2})
+    assert "column tz: carried along, t\n" in str(density)
+    assert density.sample(3).tz.str.fullmatch(r"[\d-]+T[\d:]+Z").all()
 
 
 def test_a_date_may_be_named_and_a_wrong_one_is_refused():
