@@ -61,7 +61,12 @@ def independent(rows: Rows) -> Mixture:
 
 
 def fit(
-    rows: Rows, components: int, ridge: float, starts: int = 1, iterations: int = ITERATIONS
+    rows: Rows,
+    components: int,
+    ridge: float,
+    starts: int = 1,
+    iterations: int = ITERATIONS,
+    least: float = 0.0,
 ) -> Mixture:
     """Fit a mixture by EM.
 
@@ -73,6 +78,7 @@ def fit(
         ridge: the number added to the diagonal of every covariance, in squared units of the rows.
         starts: the number of starts; the most likely fit is kept.
         iterations: the largest number of iterations per start.
+        least: the rows that a component has to hold; smaller components are left out at the end.
 
     Raises ``ValueError`` if a covariance is singular despite the ridge.
 
@@ -87,6 +93,7 @@ def fit(
     state = np.random.RandomState(0)  # scikit-learn takes no numpy.random.Generator
     with one_thread():  # the sums of one thread are reproducible
         fits = [_fit_once(rows, components, ridge, state, iterations) for _ in range(starts)]
+        fits = [_without_small(each, least / len(rows.numbers)) for each in fits]
         if len(fits) == 1:
             return fits[0]
         scores = [each.log_prob(rows.numbers, rows.codes).mean() for each in fits]
@@ -117,6 +124,16 @@ def _fit_once(
     # Of a number near 0, the last digits are errors
     means, covariances = mixture.means.round(DECIMALS), mixture.covariances.round(DECIMALS)
     return replace(mixture, means=means, covariances=covariances)
+
+
+def _without_small(mixture: Mixture, least: float) -> Mixture:
+    """Return a mixture without components of a weight below ``least``, unless all are smaller."""
+    kept = mixture.weights >= least
+    if kept.all() or not kept.any():
+        return mixture
+    weights = mixture.weights[kept] / mixture.weights[kept].sum()
+    shares = [each[kept] for each in mixture.shares]
+    return Mixture(weights, mixture.means[kept], mixture.covariances[kept], shares)
 
 
 def _clusters(rows: Rows, means: Array, components: int, state: np.random.RandomState) -> Whole:

@@ -36,6 +36,9 @@ NAMES = ("margins", "raw")  # preprocessings
 GROWTH = 1.5  # a setting is expected to take this many times as long as the one before
 LONGER = 1.5  # and the final fits this many times as long as their rows and starts suggest
 
+# Rows of a component, at least: one of fewer rows would remember them, and samples repeat them
+LEAST = 2.5
+
 Setting = Mapping[str, Any]  # such as {"components": 3, "ridge": 0.01}
 
 
@@ -130,7 +133,8 @@ class MixtureCandidate(Candidate):
         rows = self._learned[key]
         learned = rows.take(few_rows(rows.numbers, most))
         own = learned, setting["components"], setting["ridge"], starts
-        return GaussianMixture.of(expectation.fit(*own).to_nine_digits(), of_numbers)
+        mixture = expectation.fit(*own, least=LEAST)
+        return GaussianMixture.of(mixture.to_nine_digits(), of_numbers)
 
     def search(
         self,

@@ -9,6 +9,8 @@ import torch
 from frames import two_classes
 from helpers import field
 
+from flows.mixtures.gaussian_mixture import GaussianMixture
+from flows.networks.to_real import ToReal
 from flows.recipe.candidate import score_unseen
 from flows.recipe.fold import Fold
 from flows.recipe.mixture_candidate import NAMES, MixtureCandidate
@@ -57,6 +59,17 @@ def test_the_score_of_a_row_without_its_label_is_the_sum_over_the_labels(
     log_q = model.score(asked).numpy().reshape(14, 3)
     expected = np.logaddexp.reduce(log_q, axis=1) - np.log(np.where(unknown[::3], 1, 3))
     np.testing.assert_allclose(scores, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_no_component_holds_a_far_row_alone():
+    rows = np.random.default_rng(0).normal(size=(200, 2))
+    rows[17] = 30.0
+    fold, setting = Fold(rows, np.arange(200) % 5, 0, ToReal()), {"components": 6, "ridge": 1e-3}
+    member = MixtureCandidate().fit_fold(fold, "raw", setting, is_last=True)
+    assert isinstance(member, GaussianMixture)
+    assert (160 * member.mixture.weights).min() > 2
+    # A component of its own would give the row a log-density of about 0
+    assert float(member.log_prob(rows[17:18])) < -50
 
 
 def test_a_candidate_fits_folds_of_other_rows_that_have_the_same_number(frame: pd.DataFrame):
