@@ -11,7 +11,7 @@ from typing import Any, Unpack
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags, check_random_state, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from flows.core.arrays import Array, plain
@@ -92,6 +92,29 @@ class TableEstimator(BaseEstimator):
             settings["epochs"] = self.epochs
         return {name: plain(value) for name, value in settings.items()}
 
+    def _checked(self, X: Any, y: Any = None, *, reset: bool) -> tuple[Any, Any]:
+        """Return a data frame unchanged, and anything else as a checked array; and ``y``.
+
+        After a fit to an array, a data frame is read by position.
+
+        Args:
+            X: the rows.
+            y: the targets of a fit; ``None`` for none.
+            reset: whether to store the number and the names of the columns.
+        """
+        if reset:
+            self._of_frame = isinstance(X, pd.DataFrame)
+        if isinstance(X, pd.DataFrame) and self._of_frame:
+            if reset:
+                validate_data(self, X, skip_check_array=True)
+            return X, y if y is None else column_or_1d(y, warn=True)
+        how: Any = {"dtype": np.float64, "reset": reset}
+        how["ensure_min_samples"] = 2 if reset else 1  # ``flows.fit`` names the number it needs
+        how["ensure_all_finite"] = "allow-nan" if self._takes_gaps() else True
+        if y is None:
+            return validate_data(self, X, **how), None
+        return validate_data(self, X, y, y_numeric=True, **how)
+
     def _takes_gaps(self) -> bool:
         return self.missing == "drop" or (self.missing == "learn" and self.recipe == "auto")
 
@@ -161,7 +184,7 @@ class DensityEstimator(DensityMixin, TableEstimator):
 
         Raises ``ValueError`` for rows or parameters that cannot be fitted.
         """
-        self.density_ = self._fit(self._rows(X, reset=True))
+        self.density_ = self._fit(self._checked(X, reset=True)[0])
         return self
 
     def score_samples(self, X: Any) -> Array:
@@ -175,7 +198,7 @@ class DensityEstimator(DensityMixin, TableEstimator):
         Raises ``NotFittedError`` before ``fit``.
         """
         check_is_fitted(self)
-        return self.density_.log_prob(self._rows(X, reset=False))
+        return self.density_.log_prob(self._checked(X, reset=False)[0])
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return the log-likelihood of the rows in nats, the sum of ``score_samples``.
@@ -201,22 +224,6 @@ class DensityEstimator(DensityMixin, TableEstimator):
         check_is_fitted(self)
         drawn = self.density_.sample(n_samples, seed_of(random_state))
         return drawn if hasattr(self, "feature_names_in_") else drawn.to_numpy()
-
-    def _rows(self, X: Any, *, reset: bool) -> Any:
-        """Return a data frame unchanged, and anything else as a checked array.
-
-        With ``reset``, store the number and the names of the columns.
-        """
-        if reset:
-            self._of_frame = isinstance(X, pd.DataFrame)
-        if isinstance(X, pd.DataFrame) and self._of_frame:  # after a fit to an array, by position
-            if reset:
-                validate_data(self, X, skip_check_array=True)
-            return X
-        least = 2 if reset else 1  # the error of `flows.fit` names the number that it needs
-        finite = "allow-nan" if self._takes_gaps() else True
-        how: Any = {"dtype": np.float64, "ensure_min_samples": least, "ensure_all_finite": finite}
-        return validate_data(self, X, reset=reset, **how)
 
 
 def seed_of(random_state: Any) -> int:

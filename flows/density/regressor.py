@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
-import numpy as np
 import pandas as pd
 from sklearn.base import RegressorMixin
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from flows.core.arrays import Array
 from flows.core.errors import UserError
@@ -157,22 +156,9 @@ class DensityRegressor(RegressorMixin, TableEstimator):
 
     def _frame(self, X: Any, y: Any = None) -> tuple[pd.DataFrame, Any]:
         """Return X as a data frame whose rows are numbered, and the checked ``y`` of a fit."""
-        finite = "allow-nan" if self._takes_gaps() else True
-        if y is not None:
-            self._of_frame = isinstance(X, pd.DataFrame)
-        if isinstance(X, pd.DataFrame) and self._of_frame:  # after a fit to an array, by position
-            if y is None:
-                return X.reset_index(drop=True), None
-            validate_data(self, X, skip_check_array=True)
-            frame = X.reset_index(drop=True)
-            target = column_or_1d(y, warn=True)
-            if len(target) != len(frame):
-                raise UserError(f"X has {len(frame)} rows and y {len(target)}")
-            return frame, target
-        how: Any = {"dtype": np.float64, "ensure_all_finite": finite}
-        if y is None:
-            rows = validate_data(self, X, reset=False, **how)
-            target = None
-        else:
-            rows, target = validate_data(self, X, y, ensure_min_samples=2, y_numeric=True, **how)
-        return pd.DataFrame(rows, columns=default_names(rows.shape[1])), target
+        rows, target = self._checked(X, y, reset=y is not None)
+        if not isinstance(rows, pd.DataFrame):
+            return pd.DataFrame(rows, columns=default_names(rows.shape[1])), target
+        if target is not None and len(target) != len(rows):
+            raise UserError(f"X has {len(rows)} rows and y {len(target)}")
+        return rows.reset_index(drop=True), target
