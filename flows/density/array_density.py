@@ -18,9 +18,10 @@ from flows.core.rows import digests
 from flows.core.seeds import numpy_generator
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
 from flows.posterior.distillation import SAMPLES, Distilled
+from flows.posterior.goal import Goal
 from flows.posterior.joint import JointPosteriors
 from flows.posterior.posterior import Posterior
-from flows.posterior.region import Goal, Region
+from flows.posterior.region import Region
 from flows.recipe.mass import log_mass, share_possible
 from flows.recipe.record import EVERY, Record
 from flows.tables.column_maps import ColumnMaps

@@ -15,7 +15,8 @@ import numpy as np
 
 from flows.core.arrays import Array
 from flows.density.array_density import ArrayDensity
-from flows.posterior.region import ENOUGH, Region
+from flows.posterior.goal import ENOUGH
+from flows.posterior.region import Region
 from flows.tables.lazy import pd
 
 

@@ -10,7 +10,8 @@ from flows.density.asking import run
 from flows.density.collector import Collector
 from flows.density.questions.draw import PER_DRAW, Draw
 from flows.density.refusals import refuse
-from flows.posterior.region import MOST, Region
+from flows.posterior.goal import MOST
+from flows.posterior.region import Region
 from flows.tables.lazy import pd
 
 TOGETHER = MOST // PER_DRAW  # rows that are drawn from one posterior, at most

@@ -10,8 +10,9 @@ import numpy as np
 from flows.core.arrays import Array, Mask
 from flows.density.array_density import ArrayDensity
 from flows.networks.population import Population
+from flows.posterior.goal import Goal
 from flows.posterior.posterior import Posterior
-from flows.posterior.region import Goal, Region
+from flows.posterior.region import Region
 from flows.posterior.target import TargetPosteriors
 from flows.posterior.target_population import TargetPopulation
 from flows.recipe.record import Record

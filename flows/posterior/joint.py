@@ -34,10 +34,11 @@ from flows.mixtures.mixture import patterns
 from flows.mixtures.truncated_mixture import BoxProposal, codes_inside, restriction
 from flows.posterior.cut import intervals_met
 from flows.posterior.distillation import Distilled
+from flows.posterior.goal import Goal
 from flows.posterior.importance import Draws
 from flows.posterior.posterior import FIRST, Posterior
 from flows.posterior.quadrature import integrate
-from flows.posterior.region import Goal, Region
+from flows.posterior.region import Region
 from flows.tables.constraint import Constraints
 from flows.tables.field import Field
 

@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from flows.core.arrays import Array, Mask
 from flows.core.errors import UserError
 from flows.networks.population import ensemble_log_prob
-from flows.posterior.region import Goal, log_evidence_error
+from flows.posterior.goal import Goal, log_evidence_error
 
 FIRST = 256  # draws per row in the first round
 

@@ -1,4 +1,4 @@
-"""Regions, which have the known values and the intervals of rows; and goals, which end drawing."""
+"""Regions: the known values of rows, and the intervals of unknown values."""
 
 from __future__ import annotations
 
@@ -10,52 +10,8 @@ import numpy as np
 from flows.core.arrays import Array, Mask, Whole, in_intervals
 from flows.tables.field import Field, Label
 
-ENOUGH = 100  # effective draws
-MOST = 8_192  # draws of a row, at most
-# Standard error of the log-probability of conditions at which draws end; for a ratio of two, 2%
-ERROR = 0.014
 NONE = np.zeros((0, 0), bool)  # no value is refused
 Intervals = Mapping[int, Array]  # intervals (I, 2) in the user's units, by column
-
-
-def log_evidence_error(effective: float, draws: int) -> float:
-    """Return the standard error of the ensemble's log-evidence in nats, by the delta method::
-
-        error^2 = 1 / effective - 1 / draws
-
-    Args:
-        effective: the effective number of the draws; with 0, the error is infinite.
-        draws: the number of draws.
-    """
-    if not effective:
-        return np.inf
-    return float(np.sqrt(max(0.0, 1 / effective - 1 / draws)))
-
-
-@dataclass(frozen=True)
-class Goal:
-    """When drawing ends.
-
-    Args:
-        effective: the effective number of draws, at least.
-        error: the standard error of the log-evidence, at most.
-        most: the number of draws after which drawing ends in any case.
-    """
-
-    effective: float = ENOUGH
-    error: float = np.inf
-    most: int = MOST
-
-    def is_met(self, effective: float, draws: int) -> bool:
-        """Return whether draws reach the goal before their number does.
-
-        Args:
-            effective: their effective number.
-            draws: their number.
-        """
-        if not effective or effective < self.effective:
-            return False
-        return log_evidence_error(effective, draws) <= self.error
 
 
 @dataclass(frozen=True)

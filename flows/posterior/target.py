@@ -36,8 +36,9 @@ from flows.mixtures.truncated_mixture import (
     truncated_normal,
 )
 from flows.posterior.cut import intervals_met
+from flows.posterior.goal import Goal
 from flows.posterior.posterior import Posterior
-from flows.posterior.region import Goal, Intervals, Region
+from flows.posterior.region import Intervals, Region
 from flows.posterior.target_population import TargetPopulation
 from flows.tables.constraint import Constraints
 

@@ -34,7 +34,8 @@ from flows.density.questions.score import Score
 from flows.density.questions.surprise import Surprise
 from flows.mixtures.fitting import fit_gaussian
 from flows.mixtures.mixture import Mixture
-from flows.posterior.region import ENOUGH, Region
+from flows.posterior.goal import ENOUGH
+from flows.posterior.region import Region
 from studies.tables import odd_cells, peers, sources
 from studies.tables.conditional_peers import ClosedForm
 from studies.verdicts import standard_error

@@ -12,7 +12,8 @@ from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.density.array_density import ArrayDensity
 from flows.density.question import Answer, Asked, Question
-from flows.posterior.region import ENOUGH, Goal, Region
+from flows.posterior.goal import ENOUGH, Goal
+from flows.posterior.region import Region
 from flows.tables.lazy import pd
 from flows.tables.rows import round_rows
 

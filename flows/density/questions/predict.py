@@ -12,8 +12,9 @@ from flows.core.arrays import Array, rounded
 from flows.core.errors import UserError
 from flows.density.array_density import ArrayDensity
 from flows.density.question import Answer, Asked, Question
+from flows.posterior.goal import ERROR, Goal
 from flows.posterior.posterior import Posterior
-from flows.posterior.region import ERROR, Goal, Region
+from flows.posterior.region import Region
 from flows.tables.field import Field
 from flows.tables.lazy import pd
 

@@ -13,7 +13,8 @@ from scipy.special import logsumexp
 from flows.core.arrays import rounded
 from flows.density.array_density import ArrayDensity
 from flows.density.question import Answer, Asked, Question
-from flows.posterior.region import ERROR, Goal, Region
+from flows.posterior.goal import ERROR, Goal
+from flows.posterior.region import Region
 from flows.tables.lazy import pd
 
 MOST_OF_AN_EVENT = 200_000  # draws for a probability, at most
