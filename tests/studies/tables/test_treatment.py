@@ -75,7 +75,7 @@ def test_no_model_is_scored_on_a_row_that_it_learned_from() -> None:
                 assert len(points) + len(z) == len(train)
                 return -setting["s"] * np.square(z).sum(axis=1) + np.log(setting["s"] / np.pi)
 
-            return treatment.PointDensity(log_q, fold.prepared(name).by_column)
+            return treatment.PointDensity(log_q, fold.prepared(name).by_column())
 
         def search(self, score, *others: Any) -> Setting:
             return max([{"s": 0.2}, {"s": 0.5}, {"s": 2.0}], key=score)
