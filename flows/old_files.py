@@ -34,24 +34,24 @@ def upgraded(
     about, tensors = dict(description), dict(state)
     if about["model"] == "target":
         about["model"] = "truth"
-    if not (columns := about.pop("columns", None)):
-        return about, tensors
-    learned = columns[: about["context"]] if "targets" in about else columns
-    if about.keys() & RENAMED.keys() and any(each["kind"] == "category" for each in learned):
-        raise CheckpointError(LABELS)
-    table = about.get("table", {})
-    about["to_real"] = {"name": "columns", "columns": [_field(each, table) for each in columns]}
-    if table:
-        about["table"] = _table(table)
+    if columns := about.pop("columns", None):
+        learned = columns[: about["context"]] if "targets" in about else columns
+        if about.keys() & RENAMED.keys() and any(each["kind"] == "category" for each in learned):
+            raise CheckpointError(LABELS)
+        table = about.get("table", {})
+        about["to_real"] = {"name": "columns", "columns": [_field(each, table) for each in columns]}
+        if table:
+            about["table"] = _table(table)
     names = {old: new for key in RENAMED.keys() & about.keys() for old, new in RENAMED[key].items()}
     if count := about.pop("mixtures", 0):
-        about["parts"] = [{"model": "mixture", "to_real": about["to_real"]}] * count
+        own = {"to_real": about["to_real"]} if "to_real" in about else {}
+        about["parts"] = [{"model": "mixture", **own}] * count
         names |= {f"mixtures.{k}.": f"parts.{k + 1}." for k in range(count)}
     for old, new in names.items():
         for name in [name for name in tensors if name.startswith(old)]:
             tensors[new + name.removeprefix(old)] = tensors.pop(name)
-    if training := about.get("training"):
-        members = [_member(**each) for each in training.get("members", ())]
+    if (training := about.get("training")) and "members" in training:
+        members = [_member(**each) for each in training["members"]]
         about["training"] = {**training, "members": members}
     return about, tensors
 
@@ -83,14 +83,21 @@ def _table(table: Mapping[str, Any]) -> dict[str, Any]:
     return {"names": table["names"], "unlearned": unlearned, "na": table["na"]}
 
 
-def _member(fold: int, regularisation: str, steps: int | None = None) -> dict[str, Any]:
+def _member(
+    fold: int,
+    settings: Mapping[str, Any] | None = None,
+    steps: int | None = None,
+    regularisation: str = "",
+) -> dict[str, Any]:
     """Return the JSON of the record of a member, whose settings were a sentence."""
+    if settings is not None:
+        return {"fold": fold, "settings": settings, "steps": steps}
     preprocessing, *others = regularisation.split(", ")
-    settings: dict[str, Any] = {"preprocessing": preprocessing}
+    found: dict[str, Any] = {"preprocessing": preprocessing}
     for words in others:  # such as "noise 0.35", or "3 Gaussians"
         key, value = words.rsplit(maxsplit=1)
         if value.startswith(("Gaussian", "class")):
-            settings["components"] = int(key)
+            found["components"] = int(key)
         else:
-            settings[key] = float(value)
-    return {"fold": fold, "settings": settings, "steps": steps}
+            found[key] = float(value)
+    return {"fold": fold, "settings": found, "steps": steps}

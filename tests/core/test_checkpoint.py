@@ -17,10 +17,12 @@ from safetensors.torch import load_file, save_file
 from shaking import shake
 
 import flows
+from flows.core import checkpoint
 from flows.core.checkpoint import METADATA_KEY, CheckpointError
 from flows.core.errors import UserError
 from flows.networks import registry
 from flows.networks.population import Population
+from flows.recipe.record import MemberRecord, Record
 from flows.training.trainer import Trainer
 
 
@@ -141,6 +143,18 @@ def test_a_file_of_version_0_3_0_without_labels_is_read():
     assert drawn["paid"].tolist() == [1.89, 6.44]
     assert drawn["share"].tolist() == pytest.approx([0.1153971, -0.0294043], abs=1e-6)
     assert drawn["const"].tolist() == ["x", "x"]
+
+
+def test_networks_of_version_0_3_0_without_columns_keep_their_record(tmp_path):
+    population = realnvp()
+    population.record = Record("auto", 40, 5, members=[MemberRecord(0, {"preprocessing": "raw"})])
+    flows.save(population, tmp_path / "new")
+    description, state, arrays = checkpoint.read(tmp_path / "new")
+    members = [{"fold": 0, "regularisation": "margins, noise 1.2", "steps": 30}]
+    description["training"] = {**description["training"], "members": members}
+    checkpoint.write(tmp_path / "old", description, state, arrays)
+    [member] = flows.load(tmp_path / "old").record.members
+    assert member == MemberRecord(0, {"preprocessing": "margins", "noise": 1.2}, 30)
 
 
 def test_a_file_of_version_0_3_0_with_a_target_has_no_linear_shift():
