@@ -195,7 +195,7 @@ class ArrayDensity:
             found[own] = self.ensemble(log_q[own], self.record.out_of_fold_members(f))
         return found
 
-    def tail_probability(self, log_q: Array, fold: Whole | None = None) -> Array:
+    def tail_probability(self, log_q: Array, fold: Whole) -> Array:
         """Return the probability that a row of the table has at most this density, ``(n,)``.
 
         This is a cross-conformal p-value of the members' log-densities::
@@ -210,13 +210,11 @@ class ArrayDensity:
 
         Args:
             log_q: the log-densities of all members, ``(n, M)``.
-            fold: the fold in which each row was held out, as ``held_out_in`` returns it; by
-                default, all rows are new.
+            fold: the fold in which each row was held out, as ``held_out_in`` returns it, ``(n,)``.
         """
         record, count, total = self.record, np.zeros(len(log_q)), 0
         if record is None or not (folds := record.fold_scores()):
             return np.full(len(log_q), np.nan)
-        fold = np.full(len(log_q), EVERY) if fold is None else fold
         own = self.out_of_fold(log_q, fold)
         for each in folds:
             of_new = self.ensemble(log_q, record.out_of_fold_members(each.fold))

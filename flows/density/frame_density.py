@@ -226,7 +226,7 @@ class Density:
         """Return which new rows are anomalies, at a rate of false discoveries, ``(n,)``.
 
         The procedure of Benjamini and Hochberg is applied to the tail probabilities of the rows.
-        ``docs/tables-reference.md`` says what is proven.
+        ``docs/tables-reference.md`` states the guarantees.
 
         Args:
             frame: new rows of the table. A row with a gap is no anomaly, because its density is one

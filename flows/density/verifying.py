@@ -18,7 +18,7 @@ from flows.density.fitting import fit_table, load
 from flows.density.frame_density import Density
 from flows.tables import files
 from flows.tables.learning import fit_schema
-from flows.tables.parsing import from_user
+from flows.tables.parsing import Table, from_user
 
 # Parts that name a cause come before the parts that follow from the cause
 FIRST = ("table.", "training.rows", "to_real.", "preprocessing.")
@@ -57,17 +57,17 @@ def verify(model: Density | str | Path, table: Any) -> str | None:
     schema, (architecture, options) = density.schema, arguments_of(record)
     names, kinds, na = schema.names, options["columns"] or {}, options["na"]
 
-    def read() -> Any:
+    def read() -> Table:
         if isinstance(table, str | Path):
             return files.read(table, kinds, schema.written, only=names, na=na)
         return from_user(table, kinds, na, names)
 
-    scores = record.row_scores
+    scores, parsed = record.row_scores, read()
     if scores is not None and scores.digest is not None:  # before training, which takes long
-        _, sample, _ = fit_schema(read(), options)
+        _, sample, _ = fit_schema(parsed, options)
         if matched(digests(sample.values), scores.digest) is None:
             return "table: its rows are not those of the fit"
-    again = fit_table(read, architecture, options, on_notices=lambda notices: None)
+    again = fit_table(lambda: parsed, architecture, options, on_notices=lambda notices: None)
     assert again.record is not None
     again._array.record = replace(again.record, check=record.check)  # is not a part of the fit
     with tempfile.TemporaryDirectory() as folder:

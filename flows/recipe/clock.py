@@ -132,7 +132,9 @@ class Clock:
         if self.trained_from is None:  # before the networks
             end = min(end, passed + SHARES["mixtures"] * (places - place) / places)
         share = passed + (end - passed) / (places - place)
-        return self._part(share, lambda cuts: dict(enumerate(cuts.searches)).get(number, 0))
+        return self._part(
+            share, lambda cuts: cuts.searches[number] if number < len(cuts.searches) else 0
+        )
 
     def scores(self) -> Part:
         """Return the part that scores held-out rows like new rows; the units are rows."""

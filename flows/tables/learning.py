@@ -219,10 +219,11 @@ class _Learner:
             with collecting(faults):
                 choice = choose(known[name], self.kinds.get(name))
                 is_given = self.targets and name not in (*self.targets, *self.kinds)
-                if is_given and isinstance(choice.field, Field):  # no density that could end
+                # A given column has no density that could end, and no samples to warn of
+                if is_given and isinstance(choice.field, Field):
                     whole = choice.field.without_ends
-                    has_ends = whole != choice.field or isinstance(whole, Real)
-                    choice = Choice(whole) if has_ends else choice
+                    if whole != choice.field or isinstance(whole, Real):
+                        choice = Choice(whole)
                 choices[name] = choice
         return choices
 

@@ -69,6 +69,11 @@ def cast(values: Any, kind: Any) -> pd.Series:
     return series.astype(dtype)
 
 
+def are_times(kind: Any) -> bool:
+    """Return whether a column of the type ``kind`` holds dates or durations."""
+    return isinstance(kind, str) and kind.startswith((*DATES, *DURATIONS))
+
+
 def are_seconds(kind: Any) -> bool:
     """Return whether numbers of a column of the type ``kind`` are the seconds of durations."""
     return isinstance(kind, str) and kind.startswith(DURATIONS)

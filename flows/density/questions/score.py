@@ -60,6 +60,7 @@ class Score(Question):
         n, outputs, is_given = len(region), ~density.inputs, self._is_given(density)
         members = np.full((n, density.population.members), -np.inf)
         results = {"members": members, "log_density": np.full(n, -np.inf), "error": np.zeros(n)}
+        results["tail_probability"] = np.full(n, np.nan)
         fold = np.full(n, EVERY)
         found = Answer(results, np.full(n, np.inf))
         impossible = region.refused[:, outputs].any(axis=1)
@@ -79,8 +80,9 @@ class Score(Question):
             found.effective[others] = own.effective
         for values in results.values():
             values[lacking] = np.nan
-        tails = density.tail_probability(members, fold) if self.tails else np.full(n, np.nan)
-        return Answer(found.results | {"tail_probability": tails}, found.effective)
+        if self.tails:
+            results["tail_probability"][:] = density.tail_probability(members, fold)
+        return found
 
     def adds(self, density: ArrayDensity) -> list[str]:
         names = ["log_density", "log_density_sd", "log_density_se"]

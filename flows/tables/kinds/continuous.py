@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from flows.tables.lines import Line
 
 FEW = 20  # values of a column about which there are notices, at least
-# Numbers above 0 may have samples below 0 if the mean is less than so many standard deviations, and
-# the upper half spans more than so many times the lower half
+# A notice names columns of numbers above 0 whose samples may fall below 0. There, the mean is less
+# than WIDE standard deviations, and the range above the median more than LONG times the range below
 WIDE, LONG = 2.5, 2
 SKEWED = 10  # the largest of skewed numbers above 0 is more than this many times their median
 
@@ -129,11 +129,13 @@ class Real(Number):
         """
         name, x = str(known.name), known.to_numpy(np.float64)
         x = x[np.isfinite(x)]
-        if len(x) >= FEW and known.is_unique and not (x % 1).any() and np.ptp(x) < 2 * len(x):
+        if len(x) < FEW:
+            return Choice(cls(name))
+        if known.is_unique and not (x % 1).any() and np.ptp(x) < 2 * len(x):
             problem = "holds a different whole number in each row, as an identifier does"
             return Choice(cls(name), Notice(problem, name, advice=(leave_out(name),)))
-        middle = np.median(x) if len(x) else 0.0
-        is_skewed = len(x) >= FEW and x.max() - middle > LONG * (middle - x.min())
+        middle = np.median(x)
+        is_skewed = x.max() - middle > LONG * (middle - x.min())
         if is_skewed and x.min() > 0 and x.mean() < WIDE * x.std():
             problem = "holds only numbers above 0, and samples may hold others"
             advice = (("keep samples above 0", SetKind(name, Positive.kind)),)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import re
 import warnings
@@ -109,10 +108,11 @@ class Date(Whole):
     def misread(self, text: str) -> str:
         if re.fullmatch(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d)?)?", text.strip()):
             return ""
-        with contextlib.suppress(ValueError):
-            if self.form and datetime.datetime.strptime(text.strip(), self.form):
-                return ""
-        return "which is neither a date in the format of the column nor like 2026-01-31"
+        try:
+            datetime.datetime.strptime(text.strip(), self.form or "")
+        except ValueError:
+            return "which is neither a date in the format of the column nor like 2026-01-31"
+        return ""
 
     def shown(self, x: Array) -> Array:
         return x

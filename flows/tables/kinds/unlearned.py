@@ -19,7 +19,7 @@ from flows.tables.kinds.whole import are_whole, are_years, increase_by_little
 from flows.tables.lazy import pd
 from flows.tables.notices import Notice, SetKind, leave_out
 from flows.tables.rounding import DISTINCT
-from flows.tables.types import DATES, DURATIONS, cast
+from flows.tables.types import are_times, cast
 
 DIGITS = 12  # of coefficients, if as many are enough
 
@@ -47,9 +47,7 @@ class Excluded(Unlearned):
     def restored(self, sampled: Sampled, generator: np.random.Generator) -> pd.Series:
         if isinstance(self.dtype, Mapping):  # its labels are no numbers of rows
             return cast(sampled.row_numbers, "str").astype("category")
-        if str(self.dtype).startswith((*DATES, *DURATIONS)):
-            return cast(sampled.row_numbers, None)
-        return cast(sampled.row_numbers, self.dtype)
+        return cast(sampled.row_numbers, None if are_times(self.dtype) else self.dtype)
 
     def to_json(self) -> dict[str, Any]:
         return {"role": self.role, "name": self.name, "dtype": self.dtype}

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 LEAST_NUMBERED = 10  # fewer increasing numbers do not number rows
 YEARS = (1500, 2100)  # increasing whole numbers between these are years
-# At most so many different numbers, which span more than so many times their number, may be codes
+# Codes have at most FEW_CODES different numbers, whose range exceeds SPREAD times their number
 FEW_CODES, SPREAD = 10, 5
 
 
