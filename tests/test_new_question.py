@@ -112,6 +112,7 @@ def asked(question: Any, density: flows.Density, rows: Any) -> Answer:
     return Answer.joined([answer for _, answer in run(question, density._array, rows, Collector())])
 
 
+@pytest.mark.slow
 def test_the_python_and_the_command_of_the_page_give_the_shown_outputs(copy: Path) -> None:
     command, _, shown = BLOCKS["in the shell"].partition("\n")
     dollar, *words = shlex.split(command)

@@ -216,6 +216,7 @@ def test_rows_that_are_not_learned_may_break_a_constraint() -> None:
         flows.fit(frame.drop(columns="weight"), SMALL, **how)
 
 
+@pytest.mark.slow
 def test_all_rows_that_are_learned_meet_the_constraints_and_no_other_value_matters() -> None:
     frame = paid(60)[["income", "bonus"]].assign(empty=np.nan)
     how: Any = {"members": 5, "settings": SHORT_RECIPE, "require": REQUIRE[1:2]}
@@ -228,6 +229,7 @@ def test_all_rows_that_are_learned_meet_the_constraints_and_no_other_value_matte
     assert flows.fit(frame, SMALL, **how).schema.require == (REQUIRE[1],)
 
 
+@pytest.mark.slow
 def test_a_gap_breaks_a_constraint_only_if_known_values_decide_it() -> None:
     frame = paid(60)
     frame.loc[:9, "end"] = pd.NaT
@@ -295,6 +297,7 @@ def test_predictions_and_draws_of_a_target_meet_the_constraint(of_bonus: Density
     assert (drawn["bonus"] >= 2_000).all()
 
 
+@pytest.mark.slow
 def test_a_context_far_outside_still_has_mass_1() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=200)
@@ -309,6 +312,7 @@ def test_a_context_far_outside_still_has_mass_1() -> None:
         assert density.predict(given={"x": given})["mean"].item() == pytest.approx(mean, rel=0.01)
 
 
+@pytest.mark.slow
 def test_labels_and_several_targets_meet_constraints() -> None:
     frame, require = paid()[["income", "bonus", "ward"]], [REQUIRE[2]]
     how: Any = {"members": 5, "settings": SHORT_RECIPE, "require": require}

@@ -538,6 +538,7 @@ def test_check_prints_draws_and_stores_what_python_returns(checkable, tmp_path, 
         run("verify", model, checkable / "t.csv")
 
 
+@pytest.mark.slow
 def test_check_takes_refits_within_minutes(checkable, capsys, short_recipe):
     words = ["check", checkable / "m.flow", checkable / "t.csv"]
     run(*words, "--refits", 5, "--minutes", 0.001)

@@ -45,6 +45,7 @@ def test_a_far_training_row_is_ranked_by_the_members_that_did_not_learn_from_it(
     assert density.log_prob(frame[17:18])[0] >= own[0]
 
 
+@pytest.mark.slow
 def test_the_share_of_false_discoveries_is_below_the_rate(of_truth: flows.Density, truth: Mixture):
     rng, rate, false, found = np.random.default_rng(0), 0.2, [], []
     members = [MemberRecord(0, {"preprocessing": "raw"})]

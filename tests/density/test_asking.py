@@ -407,6 +407,7 @@ IN_PYTHON = {"method": method, "ask": ask, "scikit-learn": estimator}
 DIVISIONS = {"pieces of 7": (7, 4), "large blocks": (ROWS, ROWS)}
 FILES = ["csv", "parquet to parquet"]
 MORE_FILES = ["csv to parquet", "parquet to csv"]
+SLOW = ["large blocks", "parquet to parquet", *MORE_FILES]
 ESTIMATED = [(numbers, "score"), (target, "score"), (target, "predict"), (target, "complete")]
 
 
@@ -433,9 +434,9 @@ def every(own: Callable[[Callable[[], Table], str], list[Any]]) -> pytest.MarkDe
     for table, named in CASES.items():
         for name, case in named.items():
             for value in own(table, name):
-                cases.append(
-                    pytest.param(table, case, value, id=f"{table.__name__}-{name}-{value}")
-                )
+                own_id = f"{table.__name__}-{name}-{value}"
+                marks = [pytest.mark.slow] * (value in SLOW)
+                cases.append(pytest.param(table, case, value, id=own_id, marks=marks))
     return pytest.mark.parametrize(("table", "case", "own"), cases)
 
 
@@ -511,6 +512,7 @@ def test_imputing_changes_only_missing_values(table, case):
     pd.testing.assert_frame_equal(kept, expected, check_exact=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("table", "options"),
     [

@@ -16,6 +16,7 @@ INF = np.inf
 STEPS = (0.1, 0.01, 0.05, 0.2, 0.25)
 
 
+@pytest.mark.slow
 def test_ranges_of_decimal_steps_hold_their_ends():
     steps = {f"every {step}": step for step in STEPS}
     rows = np.random.default_rng(0).normal(size=(60, 5))

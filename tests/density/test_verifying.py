@@ -55,7 +55,16 @@ FITS: dict[str, tuple[pd.DataFrame, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", FITS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fixed",
+        "range",
+        pytest.param("automatic", marks=pytest.mark.slow),
+        pytest.param("target", marks=pytest.mark.slow),
+        pytest.param("labels", marks=pytest.mark.slow),
+    ],
+)
 def test_a_second_fit_from_the_file_alone_has_the_same_bytes(name: str, tmp_path: Path):
     frame, options = FITS[name]
     density = flows.fit(frame, **options)

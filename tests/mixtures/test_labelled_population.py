@@ -234,6 +234,7 @@ def test_labels_and_numbers_of_the_density_sum_to_one(frame: pd.DataFrame):
     assert total == pytest.approx(1, abs=0.005)
 
 
+@pytest.mark.slow
 def test_many_labels_of_many_columns_give_finite_scores():
     rng = np.random.default_rng(0)
     names = [f"c{k}" for k in range(10)]
@@ -246,6 +247,7 @@ def test_many_labels_of_many_columns_give_finite_scores():
     assert np.isfinite(density.log_prob(frame[:5].assign(c0=None, c1=None))).all()
 
 
+@pytest.mark.slow
 def test_without_mixtures_and_with_the_fixed_recipe_labels_have_a_density_of_their_own(
     frame: pd.DataFrame, tmp_path: Path
 ):
@@ -286,6 +288,7 @@ def test_a_table_of_labels_only_with_missing_values(frame: pd.DataFrame, tmp_pat
     np.testing.assert_array_equal(loaded.log_prob(labels), density.log_prob(labels))
 
 
+@pytest.mark.slow
 def test_one_label_and_no_complete_row(frame: pd.DataFrame):
     table = frame[["ward", "x"]].assign(y=frame["x"] + 1.0 + np.arange(70) % 7)
     table.loc[::2, "x"], table.loc[1::2, "y"] = np.nan, np.nan

@@ -32,6 +32,7 @@ def test_predictions_and_samples_given_a_row_with_a_gap_have_enough_draws(
     assert complete["effective_draws"].isna().all()
 
 
+@pytest.mark.slow
 def test_a_prediction_given_a_gap_is_the_average_over_the_missing_value(of_number, of_label):
     for density, name in ((of_number, "ward"), (of_label, "age")):
         array, d = density._array, len(density.columns) - 1

@@ -180,6 +180,7 @@ def test_wrong_limits_are_errors(minutes: Any, settings: dict[str, Any], message
         flows.fit(parabola(60), minutes=minutes, settings=settings)
 
 
+@pytest.mark.slow
 def test_time_is_reserved_for_the_scores_of_a_target_only_if_the_target_is_rounded(
     clock: list[float],
 ):

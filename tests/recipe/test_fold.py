@@ -43,6 +43,7 @@ def test_a_smooth_target_is_learned_with_processes_and_saved_with_them(tmp_path)
     assert np.abs(density.predict(gaps)["mean"] - density.predict(new[:20])["mean"]).mean() < 0.2
 
 
+@pytest.mark.slow
 def test_each_target_has_a_process_given_the_targets_before_it():
     how = {"members": 5, "settings": {"recipe": short_recipe(steps=200)}}
     density = flows.fit(frame(200), target=["y", "z"], **how)
@@ -56,6 +57,7 @@ def test_each_target_has_a_process_given_the_targets_before_it():
     assert drawn["z"].corr(drawn["y"]) > 0.5
 
 
+@pytest.mark.slow
 def test_a_label_and_many_rows_have_no_process():
     few = short_recipe(steps=50, process_rows=90)
     with pytest.warns(TableNotice, match="the table has 100 rows; Gaussian processes .* 90 rows"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from closed_forms import gappy
 from helpers import field
 
@@ -19,6 +20,7 @@ from flows.tables.column_maps import ColumnMaps
 from stages.pipeline.preparation import from_real
 
 
+@pytest.mark.slow
 def test_a_held_out_row_is_scored_by_its_known_values():
     """An untrained flow after whitening is a Gaussian with known marginal densities."""
     _, real = gappy(100)

@@ -55,6 +55,7 @@ def test_an_unknown_keyword_is_a_type_error(name: str):
         TAKERS[name][0](**own, member=3)
 
 
+@pytest.mark.slow
 def test_a_regressor_keeps_groups_in_one_fold_and_takes_marks_of_missing_values():
     rng = np.random.default_rng(0)
     who = np.repeat(np.arange(20), 3)

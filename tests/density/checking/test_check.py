@@ -100,6 +100,7 @@ def test_wrong_numbers_and_rows_are_refused(fitted: flows.Density):
     assert "there is no column a" in error_message(fitted.check, pd.DataFrame({"x": [1.0]}))
 
 
+@pytest.mark.slow
 def test_a_planted_far_row_leaves_a_trace():
     rows = numbers()
     rows.loc[17] = [9.0, -9.0]
@@ -173,13 +174,14 @@ def test_refits_end_in_time_and_meet_the_same_recipe(
     assert len(figure.axes[0].collections) == 1  # the band of the refits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "left_out"),
     [
         ({}, ["subject", "w"]),
         ({"target": "y"}, ["subject", "w"]),
         ({"target": "ward", "missing": "drop"}, ["subject", "w"]),
-        pytest.param({"group": "subject", "weights": "w"}, [], marks=pytest.mark.slow),
+        ({"group": "subject", "weights": "w"}, []),
         ({"target": ["y", "paid"]}, ["subject", "w"]),
         ({"require": ["paid >= 0"]}, ["subject", "w", "ward", "y"]),
     ],

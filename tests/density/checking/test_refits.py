@@ -32,6 +32,7 @@ def test_the_largest_deviation_is_in_deviations_of_the_other_fits():
     assert column == -1
 
 
+@pytest.mark.slow
 def test_equal_fits_have_uniform_p_values():
     rng, p = np.random.default_rng(0), []
     for _ in range(2_000):

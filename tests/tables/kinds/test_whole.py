@@ -35,9 +35,11 @@ def test_samples_of_amounts_have_the_zeros_and_the_quartiles_of_the_table():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", [1, 0.1, 0.01])
-@pytest.mark.parametrize(("rows", "zeros"), [(300, 0.2), (300, 0.8), (1_500, 0.2), (1_500, 0.9)])
-def test_samples_have_the_zeros_and_quartiles_of_a_grid_of_tables(rows, zeros, step):
+@pytest.mark.parametrize(
+    ("rows", "zeros", "step"),
+    [(300, 0.2, 1), (300, 0.8, 0.01), (1_500, 0.2, 0.1), (1_500, 0.9, 0.01)],
+)
+def test_samples_have_the_zeros_and_quartiles_of_other_tables(rows, zeros, step):
     check_amounts(rows, zeros, step)
 
 
@@ -66,6 +68,7 @@ def test_rounding_errors_and_signs_do_not_change_the_decimals_of_amounts(change,
     assert inspected(change(amounts(300, 0.8, 0.01).paid.to_numpy()))[0].word == word
 
 
+@pytest.mark.slow
 def test_samples_of_small_amounts_have_the_zeros_and_the_median_of_the_table():
     r = rng()
     paid = np.where(r.random(300) < 0.8, 0.0, np.maximum(np.round(np.exp(r.normal(2, 1, 300))), 1))
