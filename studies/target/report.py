@@ -51,7 +51,7 @@ def report(study: Study) -> None:
 
 
 def read(study: Study) -> dict[str, pd.DataFrame]:
-    """Return the scores of each family, one row per cell, with the seconds of cells.
+    """Return the scores of each family, one row per cell.
 
     Rows are indexed by the place (rows and set, or table), the method and the split.
     """
@@ -79,7 +79,7 @@ def common_splits(scores: pd.DataFrame) -> pd.DataFrame:
     Means of two methods can be compared only if they are over the same splits.
     """
     places = [name for name in scores.index.names if name not in ("method", "split")]
-    counts = scores.groupby([*places, "method"])["seconds"].transform("size")
+    counts = scores.groupby([*places, "method"]).transform("size")
     fewest = counts.groupby(level=places).transform("min")
     return scores[scores.index.get_level_values("split") < fewest]
 
@@ -129,7 +129,6 @@ def document(study: Study, scores: dict[str, pd.DataFrame]) -> str:
         real_cover=means_table(study, same["real"], "coverage"),
         labels=means_table(study, same["labels"], "log_loss", best="min"),
         labels_losses=certain_losses(study, -behind(labels, "log_loss", compared_method(labels))),
-        seconds=seconds(study, scores),
     )
 
 
@@ -266,18 +265,6 @@ def certain_losses(study: Study, gains: pd.DataFrame) -> str:
     lost = gains.loc[gains[["low", "high"]].max(axis=1) < 0, "mean"]
     lost = lost.rename(index=study.params["names"], level=0).rename(index=name_of, level=1)
     return markdown.losses(lost)
-
-
-def seconds(study: Study, scores: dict[str, pd.DataFrame]) -> str:
-    """Return the mean seconds of a cell, one line per method."""
-    sizes = study.params["synthetic"]
-    parts = {f"sets of {size:,}": scores["synthetic"].loc[size] for size in sizes}
-    parts |= {"real tables": scores["real"], "labels": scores["labels"]}
-    mean = {text: part["seconds"].groupby("method").mean() for text, part in parts.items()}
-    found = pd.DataFrame(mean)
-    names = study.params["names"]
-    found = found.reindex([name for name in names if name in found.index])
-    return frame(numbers(found, digits=1).rename(index=names))
 
 
 def draw_figures(study: Study, scores: dict[str, pd.DataFrame]) -> None:
