@@ -58,11 +58,8 @@ FITS: dict[str, tuple[pd.DataFrame, dict[str, Any]]] = {
 @pytest.mark.parametrize(
     "name",
     [
-        "fixed",
-        "range",
-        pytest.param("automatic", marks=pytest.mark.slow),
-        pytest.param("target", marks=pytest.mark.slow),
-        pytest.param("labels", marks=pytest.mark.slow),
+        pytest.param(name, marks=[] if name in ("fixed", "range") else pytest.mark.slow)
+        for name in FITS
     ],
 )
 def test_a_second_fit_from_the_file_alone_has_the_same_bytes(name: str, tmp_path: Path):
