@@ -94,14 +94,14 @@ def models_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
 def of_number() -> flows.Density:
     """Return the density of a count given the other columns, with the automatic recipe."""
     settings = {"recipe": helpers.short_recipe(steps=200)}
-    return flows.fit(clinic(), target="visits", members=5, settings=settings)
+    return flows.fit(clinic(), target="visits", members=2, settings=settings)
 
 
 @pytest.fixture(scope="session")
 def of_label() -> flows.Density:
     """Return the density of a label given the other columns, with the automatic recipe."""
     settings = {"recipe": helpers.short_recipe(steps=50)}
-    return flows.fit(clinic(), target="state", members=5, settings=settings)
+    return flows.fit(clinic(), target="state", members=2, settings=settings)
 
 
 @cache

@@ -8,8 +8,10 @@ from __future__ import annotations
 import doctest
 import re
 import shutil
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -25,7 +27,13 @@ NAMES = sorted(str(p.relative_to(ROOT)) for pattern in PATTERNS for p in ROOT.gl
 LINK = re.compile(r"\[([^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*)\]\(([^()\s]+)\)")
 CODE = (".py", ".c", ".h")
 MODULES = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("flows/**/*.py"))
+LONG = ("docs/images.md", "flows/density/frame_density.py")  # with examples that take seconds
 BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<content>.*?)^```$", flags=re.M | re.S)
+
+
+def cases(names: Iterable[str]) -> list[Any]:
+    """Return the names as cases of a test, of which the long ones are slow."""
+    return [pytest.param(name, marks=pytest.mark.slow if name in LONG else []) for name in names]
 
 
 def prose(name: str) -> str:
@@ -85,7 +93,7 @@ def test_every_link_leads_to_a_file_that_defines_its_name(name: str) -> None:
             assert defines(path, word), f"{link}, which does not define it"
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if "```python" in text(name)])
+@pytest.mark.parametrize("name", cases(name for name in NAMES if "```python" in text(name)))
 def test_the_python_of_a_document_runs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,7 +117,7 @@ def test_the_python_of_a_document_runs(
             assert result.failed == 0, "".join(said)
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if ">>> " in text(name)])
+@pytest.mark.parametrize("name", cases(name for name in MODULES if ">>> " in text(name)))
 def test_the_examples_of_a_module_print_their_outputs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,7 +138,7 @@ def met(frame: pd.DataFrame) -> bool:
 
 @pytest.fixture(scope="module")
 def density() -> Density:
-    return flows.fit(paid(), members=5, require=REQUIRE, settings=SHORT_RECIPE)
+    return flows.fit(paid(), members=2, require=REQUIRE, settings=SHORT_RECIPE)
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def test_rows_that_break_a_constraint_are_named(density: Density, capsys: Any) -
 def test_rows_that_are_not_learned_may_break_a_constraint() -> None:
     frame = paid(60).assign(weight=1.0)
     frame.loc[4, ["bonus", "weight"]] = 1e6, 0.0
-    how: Any = {"members": 5, "settings": SHORT_RECIPE, "require": REQUIRE[1:2]}
+    how: Any = {"members": 2, "settings": SHORT_RECIPE, "require": REQUIRE[1:2]}
     flows.fit(frame, SMALL, weights="weight", **how)
     with pytest.raises(TableError, match="row 4 breaks the constraint"):
         flows.fit(frame.drop(columns="weight"), SMALL, **how)
@@ -219,7 +219,7 @@ def test_rows_that_are_not_learned_may_break_a_constraint() -> None:
 @pytest.mark.slow
 def test_all_rows_that_are_learned_meet_the_constraints_and_no_other_value_matters() -> None:
     frame = paid(60)[["income", "bonus"]].assign(empty=np.nan)
-    how: Any = {"members": 5, "settings": SHORT_RECIPE, "require": REQUIRE[1:2]}
+    how: Any = {"members": 2, "settings": SHORT_RECIPE, "require": REQUIRE[1:2]}
     frame.loc[4, "bonus"] = 1e6
     with pytest.raises(TableError, match="row 4 breaks the constraint"):
         flows.fit(frame, SMALL, missing="drop", **how)  # the empty column is not learned
@@ -233,7 +233,7 @@ def test_all_rows_that_are_learned_meet_the_constraints_and_no_other_value_matte
 def test_a_gap_breaks_a_constraint_only_if_known_values_decide_it() -> None:
     frame = paid(60)
     frame.loc[:9, "end"] = pd.NaT
-    flows.fit(frame, SMALL, require=REQUIRE[:1], members=5, settings=SHORT_RECIPE)
+    flows.fit(frame, SMALL, require=REQUIRE[:1], members=2, settings=SHORT_RECIPE)
     frame.loc[3, "bonus"] = 1e6
     with pytest.raises(TableError, match="row 3 breaks the constraint 'end > start and bonus"):
         flows.fit(frame, require=["end > start and bonus <= 0.5 * income"])
@@ -273,7 +273,7 @@ def test_the_command_line_takes_constraints(tmp_path: Any, capsys: Any) -> None:
 @pytest.fixture(scope="module")
 def of_bonus() -> Density:
     frame = paid()[["income", "bonus", "ward"]]
-    how: Any = {"target": "bonus", "members": 5, "settings": SHORT_RECIPE}
+    how: Any = {"target": "bonus", "members": 2, "settings": SHORT_RECIPE}
     return flows.fit(frame, require=["bonus <= 0.5 * income"], **how)
 
 
@@ -302,7 +302,7 @@ def test_a_context_far_outside_still_has_mass_1() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=200)
     frame = pd.DataFrame({"x": x, "y": x + abs(rng.normal(size=200))})
-    how: Any = {"members": 5, "settings": SHORT_RECIPE, "require": ["x <= y"]}
+    how: Any = {"members": 2, "settings": SHORT_RECIPE, "require": ["x <= y"]}
     density = flows.fit(frame, target="y", **how)
     for given in (0.0, 6.0):
         y = np.linspace(given - 1, given + 20, 20_001)
@@ -315,7 +315,7 @@ def test_a_context_far_outside_still_has_mass_1() -> None:
 @pytest.mark.slow
 def test_labels_and_several_targets_meet_constraints() -> None:
     frame, require = paid()[["income", "bonus", "ward"]], [REQUIRE[2]]
-    how: Any = {"members": 5, "settings": SHORT_RECIPE, "require": require}
+    how: Any = {"members": 2, "settings": SHORT_RECIPE, "require": require}
     predicted = flows.fit(frame, target="ward", **how).predict(frame[:40])
     rich = frame["income"][:40] > 25_000
     assert (predicted.loc[rich, "north"] == 1).all()

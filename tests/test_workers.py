@@ -39,7 +39,7 @@ def collect(function: Callable[..., object], tasks: list[tuple[object, ...]]) ->
     return {i: result for i, result, _ in workers.completed(function, tasks)}
 
 
-@pytest.mark.parametrize("where", ["", "1", "2"])
+@pytest.mark.parametrize("where", ["", "1", pytest.param("2", marks=pytest.mark.slow)])
 def test_every_task_is_done_with_one_thread(
     where: str, monkeypatch: pytest.MonkeyPatch, set_threads: Callable[[int], None]
 ) -> None:

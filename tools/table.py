@@ -121,6 +121,11 @@ def scale() -> str:
     return Path("benchmarks/scale.md").read_text(encoding="utf-8").strip()
 
 
+def fits() -> str:
+    """Return the table of the time and memory of fits in ``benchmarks/``."""
+    return Path("benchmarks/fits.md").read_text(encoding="utf-8").strip()
+
+
 def speed() -> str:
     """Return the table of the speeds of all libraries in ``benchmarks/``."""
     from benchmarks import RESULTS, draw  # imported here because `make repro` needs neither
@@ -187,6 +192,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "data sets": data_sets,
     "data sets in short": data_sets_in_short,
     "scale": scale,
+    "fits": fits,
     "speed": speed,
     "seconds": seconds,
 }

@@ -213,7 +213,8 @@ class NetworkCandidate(Candidate):
         (start, begun), *_, (step, now) = seconds.items()
         share = (now - begun) / (step - start) / len(trainers[0].regularisations)
         count = sum(len(trainer.regularisations) for trainer in trainers)
-        least = min(clock.seconds, share * steps(recipe.least_overfitted, recipe.least_overfitted))
+        earliest = min(recipe.least_overfitted, recipe.most_steps)
+        least = min(clock.seconds, share * steps(earliest, earliest))
         most = min(clock.seconds, share * steps(recipe.halving_steps[1], recipe.most_steps))
         rows = sum(len(fold.held_out) for fold in folds)
         return (

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from benchmarks import PARAMS, RESULTS, against, draw, run
+from benchmarks import PARAMS, RESULTS, against, draw, fits, run
 from benchmarks.ours import Ours
 from benchmarks.peers import BUILDS, Recipe
 from benchmarks.run import SECTIONS, ring
@@ -134,3 +134,16 @@ def test_the_picture_shows_the_milliseconds_of_the_table():
 )
 def test_numbers_have_three_significant_digits_and_no_powers_of_ten(value, text):
     assert draw.number(value) == text
+
+
+def test_the_table_of_a_timed_fit_has_its_gaussians_labels_and_gaps(tmp_path):
+    table = fits.draw(rows=1000, columns=3, labels=1, missing=0.2, gaussians=2)
+    assert table.shape == (1000, 4)
+    assert table.isna().mean()[["x0", "x1", "x2"]].between(0.15, 0.25).all()
+    assert table["x0_label"].value_counts().to_dict() == {"high": 500, "low": 500}
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    seconds, memory = fits.run("inspect", str(tmp_path / "rows.csv"))
+    assert 0 < seconds < 60
+    assert 0.01 < memory < 10
+    with pytest.raises(UserError, match="absent"):
+        fits.run("inspect", str(tmp_path / "absent.csv"))

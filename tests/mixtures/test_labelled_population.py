@@ -214,7 +214,7 @@ def test_a_fit_has_two_families_of_networks_and_classes_and_its_scores_are_out_o
 
 def test_a_file_keeps_a_density_with_labels_to_the_bit(frame: pd.DataFrame, tmp_path: Path):
     frame.loc[::9, "stay"] = None
-    density = flows.fit(frame, SMALL, members=5, settings=SHORT_RECIPE)
+    density = flows.fit(frame, SMALL, members=2, settings=SHORT_RECIPE)
     density.save(tmp_path / "one.flow")
     loaded = flows.load(tmp_path / "one.flow")
     np.testing.assert_array_equal(loaded.log_prob(frame), density.log_prob(frame))
@@ -225,7 +225,7 @@ def test_a_file_keeps_a_density_with_labels_to_the_bit(frame: pd.DataFrame, tmp_
 
 
 def test_labels_and_numbers_of_the_density_sum_to_one(frame: pd.DataFrame):
-    density = flows.fit(frame, SMALL, members=5, settings=SHORT_RECIPE)
+    density = flows.fit(frame, SMALL, members=2, settings=SHORT_RECIPE)
     grid = np.linspace(-12, 15, 3_001)
     total = 0.0
     for ward, stay in product(["north", "south"], "abc"):
@@ -279,7 +279,7 @@ def test_an_architecture_without_a_context_refuses_a_table_with_labels(
 def test_a_table_of_labels_only_with_missing_values(frame: pd.DataFrame, tmp_path: Path):
     labels = frame[["ward", "stay"]].copy()
     labels.loc[::9, "stay"] = None
-    density = flows.fit(labels, SMALL, members=5, settings=SHORT_RECIPE)
+    density = flows.fit(labels, SMALL, members=2, settings=SHORT_RECIPE)
     pairs = pd.DataFrame(list(product(["north", "south"], "abc")), columns=["ward", "stay"])
     np.testing.assert_allclose(np.exp(density.log_prob_members(pairs)).sum(axis=0), 1, rtol=1e-9)
     assert density.sample(200)["stay"].isin(list("abc")).all()

@@ -28,7 +28,7 @@ def ways(density: flows.Density) -> set[str]:
 
 def test_a_smooth_target_is_learned_with_processes_and_saved_with_them(tmp_path):
     rows, new = frame(200), frame(200, seed=1)
-    how = {"members": 5, "settings": {"recipe": short_recipe(steps=200)}}
+    how = {"members": 2, "settings": {"recipe": short_recipe(steps=200)}}
     density = flows.fit(rows.drop(columns="z"), target="y", **how)
     assert ways(density) == {"process"}
     truth = -0.5 * ((new["y"] - np.sin(3 * new["a"])) / 0.1) ** 2 - np.log(0.1 * np.sqrt(2 * np.pi))
@@ -45,7 +45,7 @@ def test_a_smooth_target_is_learned_with_processes_and_saved_with_them(tmp_path)
 
 @pytest.mark.slow
 def test_each_target_has_a_process_given_the_targets_before_it():
-    how = {"members": 5, "settings": {"recipe": short_recipe(steps=200)}}
+    how = {"members": 2, "settings": {"recipe": short_recipe(steps=200)}}
     density = flows.fit(frame(200), target=["y", "z"], **how)
     assert ways(density) == {"process"}
     new = frame(100, seed=1)
@@ -61,16 +61,16 @@ def test_each_target_has_a_process_given_the_targets_before_it():
 def test_a_label_and_many_rows_have_no_process():
     few = short_recipe(steps=50, process_rows=90)
     with pytest.warns(TableNotice, match="the table has 100 rows; Gaussian processes .* 90 rows"):
-        density = flows.fit(frame(100), target="y", members=5, settings={"recipe": few})
+        density = flows.fit(frame(100), target="y", members=2, settings={"recipe": few})
     assert "process" not in ways(density)
     rows = frame(100).assign(kind=lambda x: np.where(x["a"] > 0, "high", "low")).drop(columns="a")
-    density = flows.fit(rows, target="kind", members=5, settings={"recipe": short_recipe(steps=50)})
+    density = flows.fit(rows, target="kind", members=2, settings={"recipe": short_recipe(steps=50)})
     assert "process" not in ways(density)
-    assert str(density).startswith("conditional of 5 networks, bins 8, hidden 32, linear False")
+    assert str(density).startswith("conditional of 2 networks, bins 8, hidden 32, linear False")
     assert flows.verify(density, rows) is None
     kept = {"recipe": short_recipe(steps=50), "linear": True}
-    density = flows.fit(rows, target="kind", members=5, settings=kept)
-    assert str(density).startswith("conditional of 5 networks, bins 8, hidden 32, linear True")
+    density = flows.fit(rows, target="kind", members=2, settings=kept)
+    assert str(density).startswith("conditional of 2 networks, bins 8, hidden 32, linear True")
 
 
 def test_a_row_and_its_copies_are_left_out_together():

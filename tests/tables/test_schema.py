@@ -19,7 +19,7 @@ def test_a_density_remembers_the_marks_of_missing_values(tmp_path):
     marked = frame.astype(object)
     marked.loc[:4, "x"] = "unknown"
     settings = {"batch_size": 64, **SHORT_RECIPE}
-    found = flows.fit(marked, members=5, settings=settings, na=["unknown"])
+    found = flows.fit(marked, members=2, settings=settings, na=["unknown"])
     found.save(tmp_path / "m.flow")
     loaded = flows.load(tmp_path / "m.flow")
     expected = loaded.log_prob(frame.mask(frame.index.to_numpy()[:, None] < [[5, 0]]))

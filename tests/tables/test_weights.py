@@ -77,8 +77,8 @@ def test_wrong_columns_of_weights_are_errors():
 
 def test_weights_of_1_are_the_same_as_no_weights():
     frame = parabola()
-    weighted = flows.fit(frame.assign(w=1), members=5, weights="w", seed=3, settings=SHORT_RECIPE)
-    plain = flows.fit(frame, members=5, seed=3, settings=SHORT_RECIPE)
+    weighted = flows.fit(frame.assign(w=1), members=2, weights="w", seed=3, settings=SHORT_RECIPE)
+    plain = flows.fit(frame, members=2, seed=3, settings=SHORT_RECIPE)
     np.testing.assert_array_equal(weighted.log_prob(frame), plain.log_prob(frame))
     assert replace(weighted.record, fit={}).to_json() == replace(plain.record, fit={}).to_json()
     for name, values in plain.population.state_dict().items():
@@ -87,7 +87,7 @@ def test_weights_of_1_are_the_same_as_no_weights():
 
 def test_the_column_of_weights_is_not_learned_and_is_1_in_samples(tmp_path: Path):
     frame = parabola(40).assign(w=[0.5, 1.5] * 20, label=["a", "b"] * 20)
-    density = flows.fit(frame, members=5, weights="w", settings=SHORT_RECIPE)
+    density = flows.fit(frame, members=2, weights="w", settings=SHORT_RECIPE)
     density.save(tmp_path / "table.flow")
     loaded = flows.load(tmp_path / "table.flow")
     assert [column.name for column in loaded.columns] == ["x", "y", "label"]

@@ -18,7 +18,7 @@ from flows.core.errors import UserError
 from flows.density.checking import refits
 from flows.density.checking.result import FRAMES, Check
 
-QUICK: dict[str, Any] = {"settings": {"recipe": short_recipe()}, "members": 5}
+QUICK: dict[str, Any] = {"settings": {"recipe": short_recipe()}, "members": 2}
 
 
 def paid(n: int = 120) -> pd.DataFrame:
@@ -147,6 +147,7 @@ def test_the_result_is_stored_on_request_and_is_not_exported(fitted: flows.Densi
         unrecorded.check(numbers(), store=True)
 
 
+@pytest.mark.slow
 def test_refits_end_in_time_and_meet_the_same_recipe(
     fitted: flows.Density, monkeypatch: pytest.MonkeyPatch
 ):
