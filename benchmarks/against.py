@@ -28,6 +28,7 @@ import pandas as pd
 from sklearn.datasets import make_blobs
 
 from benchmarks import FOLDER, PARAMS
+from benchmarks.fits import labels_of
 from common import storage
 from common.settings import read_yaml
 from flows.core.arrays import rounded
@@ -104,14 +105,10 @@ def epoch(clone: Path, threads: int, march: str, count: int) -> float:
 
 
 def fit(clone: Path, rows: int, columns: int, labels: int) -> float:
-    """Return the seconds of a fit of two clusters; every third column has a long tail.
-
-    The labels of a row tell whether each of its first numbers is above the median.
-    """
+    """Return the seconds of a fit of two clusters; every third column has a long tail."""
     values = pd.DataFrame(make_blobs(rows, columns, centers=2, random_state=0)[0]).add_prefix("x")
     values.iloc[:, ::3] = (values.iloc[:, ::3] / 4).apply("exp")
-    above = values.iloc[:, :labels].gt(values.iloc[:, :labels].median())
-    values = values.join(above.replace({True: "high", False: "low"}).add_suffix("_label"))
+    values = values.join(labels_of(values, labels))
     path = clone.with_name("rows.csv")
     values.to_csv(path, index=False)
     return timed(clone, "-m", "flows", "fit", str(path), "-o", str(path.with_suffix(".flow")))

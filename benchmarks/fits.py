@@ -61,11 +61,7 @@ def measure(target: str, **sizes: Any) -> dict[str, float]:
 
 
 def draw(rows: int, columns: int, labels: int, missing: float, gaussians: int) -> pd.DataFrame:
-    """Return rows of Gaussians with equal weights.
-
-    The labels of a row tell whether each of its first numbers is above the median. ``missing`` is
-    the share of the numbers that are missing.
-    """
+    """Return rows of Gaussians with equal weights; ``missing`` is the share of missing numbers."""
     random = np.random.default_rng(0)
     sizes = np.diff(np.linspace(0, rows, gaussians + 1).astype(int))
     parts = []
@@ -74,9 +70,14 @@ def draw(rows: int, columns: int, labels: int, missing: float, gaussians: int) -
         mix = random.standard_normal((columns, columns)) / np.sqrt(columns)
         parts.append(center + random.standard_normal((size, columns)) @ mix)
     table = pd.DataFrame(random.permutation(np.concatenate(parts))).add_prefix("x")
-    above = table.iloc[:, :labels].gt(table.iloc[:, :labels].median())
-    table = table.mask(random.random(table.shape) < missing)
-    return table.join(above.replace({True: "high", False: "low"}).add_suffix("_label"))
+    gaps = random.random(table.shape) < missing
+    return table.mask(gaps).join(labels_of(table, labels))
+
+
+def labels_of(table: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Return labels that tell whether each of the first ``count`` numbers is above the median."""
+    above = table.iloc[:, :count].gt(table.iloc[:, :count].median())
+    return above.replace({True: "high", False: "low"}).add_suffix("_label")
 
 
 def run(*words: str) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,14 +117,9 @@ def _number(value: float | None, spread: float | None, digits: int) -> str:
     return f"{value:.{digits}f}\u00b1{spread:.{digits}f}" if value or spread else "0"
 
 
-def scale() -> str:
-    """Return the tables of time and memory of ``benchmarks/``."""
-    return Path("benchmarks/scale.md").read_text(encoding="utf-8").strip()
-
-
-def fits() -> str:
-    """Return the table of the time and memory of fits in ``benchmarks/``."""
-    return Path("benchmarks/fits.md").read_text(encoding="utf-8").strip()
+def measured(name: str) -> str:
+    """Return the tables of time and memory that ``benchmarks.NAME`` wrote."""
+    return Path(f"benchmarks/{name}.md").read_text(encoding="utf-8").strip()
 
 
 def speed() -> str:
@@ -191,8 +187,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "results": table,
     "data sets": data_sets,
     "data sets in short": data_sets_in_short,
-    "scale": scale,
-    "fits": fits,
+    "scale": partial(measured, "scale"),
+    "fits": partial(measured, "fits"),
     "speed": speed,
     "seconds": seconds,
 }

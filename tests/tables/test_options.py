@@ -63,7 +63,7 @@ def test_a_regressor_keeps_groups_in_one_fold_and_takes_marks_of_missing_values(
     X.loc[4, "x"] = -999
     y = rng.normal(size=60)
     small = {"hidden": 4, "bins": 3}
-    how = {"group": "who", "na": [-999], "members": 2, "settings": small}
+    how = {"group": "who", "na": [-999], "members": 5, "settings": small}
     fitted = flows.DensityRegressor(**SHORT_RECIPE, **how).fit(X, y)
     assert [column.name for column in fitted.density_.columns] == ["x", "target"]
     scores = fitted.density_.record.row_scores
