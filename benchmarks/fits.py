@@ -23,7 +23,7 @@ from flows.core.progress import progress
 from tools import command, markdown
 
 SIZES = ["rows", "columns", "labels", "missing", "target"]  # of a table
-OPTIONS = {"labels": 0, "missing": 0.0, "target": ""}  # if a table has no such key
+DEFAULTS = {"labels": 0, "missing": 0.0, "target": ""}  # if a table has no such key
 RUN = """
 import sys
 from flows.__main__ import main
@@ -35,7 +35,7 @@ print(peak_memory())
 
 def main() -> None:
     plan = read_yaml(PARAMS)["fits"]
-    tables = [OPTIONS | table for table in plan["tables"]]
+    tables = [DEFAULTS | table for table in plan["tables"]]
     sizes = pd.DataFrame(tables, columns=SIZES).merge(
         pd.DataFrame({"gaussians": plan["gaussians"]}), how="cross"
     )

@@ -14,7 +14,7 @@ from helpers import field
 from scipy.stats import multivariate_normal
 
 from flows.core.arrays import Array
-from flows.mixtures.mixture import Conditional, Mixture
+from flows.mixtures.mixture import ConditionalMixture, Mixture
 
 # Six numbers
 
@@ -36,7 +36,7 @@ def hidden(rows: Array, count: int) -> Array:
     return np.where(order < count, np.nan, rows)
 
 
-def exact(truth: Mixture, row: Array) -> Conditional:
+def exact(truth: Mixture, row: Array) -> ConditionalMixture:
     """Return the distribution of the unknown values of a row."""
     return truth.conditional(np.nan_to_num(row[None]), np.isnan(row))
 

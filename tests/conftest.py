@@ -115,24 +115,19 @@ def fitted(table: str) -> flows.Density:
     return helpers.quick_fit(every_sort())
 
 
-def anew(density: flows.Density) -> flows.Density:
-    """Return a density for one module: modules set the numbers of draws that a density keeps."""
-    return flows.Density(density.population, density.schema, density.record)
-
-
 @pytest.fixture(scope="module")
 def of_wards() -> flows.Density:
-    return anew(fitted("wards"))
+    return helpers.anew(fitted("wards"))
 
 
 @pytest.fixture(scope="module")
 def of_people() -> flows.Density:
-    return anew(fitted("people"))
+    return helpers.anew(fitted("people"))
 
 
 @pytest.fixture(scope="module")
 def of_sorts() -> flows.Density:
-    return anew(fitted("every sort"))
+    return helpers.anew(fitted("every sort"))
 
 
 @pytest.fixture

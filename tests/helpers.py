@@ -45,6 +45,11 @@ def quick_fit(frame: pd.DataFrame, **others: Any) -> flows.Density:
     return flows.fit(frame, members=1, settings=QUICK, **others)
 
 
+def anew(density: flows.Density) -> flows.Density:
+    """Return a density for one module: modules set the numbers of draws that a density keeps."""
+    return flows.Density(density.population, density.schema, density.record)
+
+
 def short_recipe(steps: int = 20, **others: Any) -> Recipe:
     """Return an automatic recipe with ``steps`` training steps and small mixtures.
 

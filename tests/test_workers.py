@@ -64,6 +64,7 @@ def test_invalid_flows_workers_is_rejected(where: str, monkeypatch: pytest.Monke
         collect(math.factorial, [(1,)])
 
 
+@pytest.mark.slow
 def test_a_worker_that_differs_is_rejected_and_both_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,7 @@ from flows.networks.to_real import ToReal
 if TYPE_CHECKING:
     from flows.networks.flow import Flow
 
-    Conditional: TypeAlias = Flow | GaussianMixture
+    GivenLabels: TypeAlias = Flow | GaussianMixture
 
 
 class LabelledPopulation(Population):
@@ -47,7 +47,7 @@ class LabelledPopulation(Population):
 
     def __init__(
         self,
-        conditional: Conditional | None,
+        conditional: GivenLabels | None,
         labels: Sequence[Mixture],
         folds: Sequence[int],
         to_real: ToReal,
@@ -159,11 +159,11 @@ class LabelledPopulation(Population):
             GaussianMixture.with_state(ToReal(), below(f"labels.{f}.", state)).mixture
             for f in range(max(own["folds"]) + 1)
         ]
-        conditional: Conditional | None = None
+        conditional: GivenLabels | None = None
         if inner := below("conditional.", state):
             if about["model"] == "mixture":
                 of_rows = {**about, **ordered.part(range(count, len(own["places"]))).description}
             else:
                 of_rows = {**about, **ordered.description, "context": count}
-            conditional = cast("Conditional", restore(of_rows, inner))
+            conditional = cast("GivenLabels", restore(of_rows, inner))
         return cls(conditional, labels, own["folds"], to_real, own["places"])

@@ -328,7 +328,9 @@ class Mixture:
         covariances = self.covariances[:, kept[:, None], kept]
         return Mixture(self.weights, self.means[:, kept], covariances, self.shares)
 
-    def conditional(self, x: Array, unknown: Mask, codes: Whole | None = None) -> Conditional:
+    def conditional(
+        self, x: Array, unknown: Mask, codes: Whole | None = None
+    ) -> ConditionalMixture:
         """Return the density of the unknown numbers of several points given their known values.
 
         Args:
@@ -351,7 +353,7 @@ class Mixture:
             log_joint += self._log_labels(codes)
         log_evidence = np.logaddexp.reduce(log_joint, axis=0)
         means = self.means[:, None, u] + white @ across
-        return Conditional(
+        return ConditionalMixture(
             (log_joint - log_evidence).T, means.transpose(1, 0, 2), rest, log_evidence
         )
 
@@ -383,7 +385,7 @@ class Mixture:
         return (self.means - spread).min(axis=0), (self.means + spread).max(axis=0)
 
 
-class Conditional(NamedTuple):
+class ConditionalMixture(NamedTuple):
     """The density of the unknown coordinates u of n points, given the known coordinates o::
 
         p(u | o) = sum_k w_k(o) N(u; m_k(o), L_k L_k^T)

@@ -30,7 +30,7 @@ from flows.recipe.clock import Clock, Part
 from flows.recipe.fold import Fold
 
 if TYPE_CHECKING:
-    from flows.mixtures.labelled_population import Conditional
+    from flows.mixtures.labelled_population import GivenLabels
 
 NAMES = ("margins", "raw")  # preprocessings
 GROWTH = 1.5  # a setting is expected to take this many times as long as the one before
@@ -202,7 +202,7 @@ class _Search:
         return float(np.concatenate(scores).mean())
 
 
-def labelled(conditional: Conditional | None, folds: Sequence[Fold]) -> LabelledPopulation:
+def labelled(conditional: GivenLabels | None, folds: Sequence[Fold]) -> LabelledPopulation:
     """Return densities of numbers given labels with the densities of the labels of their folds.
 
     Args:

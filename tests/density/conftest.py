@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 from closed_forms import FIELDS, labelled, six_numbers
 from frames import PRICES, cities, clinic, pressures, prices
-from helpers import SHORT
+from helpers import SHORT, anew
 
 import flows
 from flows.core.arrays import Array
@@ -56,11 +58,17 @@ def of_prices() -> flows.Density:
     return flows.fit(prices(), members=3, columns=PRICES, settings=SHORT)
 
 
+@cache
+def fit_of_cities() -> flows.Density:
+    """Fit the table once per process."""
+    quick = {"recipe": "fixed", "epochs": 2, "couplings": 2, "hidden": 4}
+    return flows.fit(cities(), members=2, settings=quick)
+
+
 @pytest.fixture(scope="module")
 def of_cities() -> flows.Density:
     """Return a fitted density with rare labels."""
-    quick = {"recipe": "fixed", "epochs": 2, "couplings": 2, "hidden": 4}
-    return flows.fit(cities(), members=2, settings=quick)
+    return anew(fit_of_cities())
 
 
 @pytest.fixture(scope="module")

@@ -428,14 +428,19 @@ def divisions(table: Callable[[], Table], name: str) -> list[str]:
     return [*DIVISIONS] if CASES[table][name].given is None else []
 
 
-def every(own: Callable[[Callable[[], Table], str], list[Any]]) -> pytest.MarkDecorator:
-    """Parametrise a test over tables, questions, and values that are ``own`` to both."""
+def every(
+    own: Callable[[Callable[[], Table], str], list[Any]], quick: Sequence[Callable[[], Table]]
+) -> pytest.MarkDecorator:
+    """Parametrise a test over tables, questions, and values that are ``own`` to both.
+
+    Tests of tables that are not in ``quick`` are slow.
+    """
     cases = []
     for table, named in CASES.items():
         for name, case in named.items():
             for value in own(table, name):
                 own_id = f"{table.__name__}-{name}-{value}"
-                marks = [pytest.mark.slow] * (value in SLOW)
+                marks = [pytest.mark.slow] * (value in SLOW or table not in quick)
                 cases.append(pytest.param(table, case, value, id=own_id, marks=marks))
     return pytest.mark.parametrize(("table", "case", "own"), cases)
 
@@ -447,7 +452,7 @@ def assert_same(found: pd.DataFrame, expected: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(*map(pd.read_csv, texts), **how)
 
 
-@every(divisions)
+@every(divisions, quick=[kinds, target])
 def test_an_answer_does_not_depend_on_the_division_of_the_rows(table, case, own):
     (size, block), expected = DIVISIONS[own], whole(table, case)
     with changed({asking: {"BLOCK": block}}):
@@ -461,7 +466,7 @@ def test_an_answer_does_not_depend_on_the_division_of_the_rows(table, case, own)
     assert found.notices == expected.notices
 
 
-@every(front_ends)
+@every(front_ends, quick=[numbers, kinds])
 def test_every_front_end_gives_the_same_answer(table, case, own, tmp_path, monkeypatch, capsys):
     expected = whole(table, case)
     monkeypatch.chdir(tmp_path)

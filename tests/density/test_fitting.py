@@ -87,7 +87,7 @@ def test_the_fixed_recipe_rejects_gaps(model, settings):
     ("has_labels", "options"),
     [
         (False, {}),
-        (True, {}),
+        pytest.param(True, {}, marks=pytest.mark.slow),
         pytest.param(False, {"target": "b"}, marks=pytest.mark.slow),
         (True, {"target": "b"}),
     ],

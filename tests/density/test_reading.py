@@ -49,7 +49,12 @@ def test_rows_with_repeated_index_labels_are_scored_as_if_they_were_numbered(of_
     np.testing.assert_array_equal(answer["members"], expected["members"])
     pd.testing.assert_frame_equal(found.frame.set_axis(kept.frame.index), kept.frame)
     assert len(found.frame) == (5 if missing == "drop" else 6)
-    # The other questions, too
+
+
+def test_rows_with_repeated_index_labels_are_answered_as_if_they_were_numbered(of_sorts):
+    frame = every_sort()[:6].copy()
+    frame.loc[2, "a"] = np.nan
+    repeated = frame.set_axis([0, 0, 1, 1, 2, 2])
     for ask in (
         of_sorts.impute,
         of_sorts.surprise,

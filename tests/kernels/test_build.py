@@ -32,6 +32,7 @@ def build_anew(tmp_path, monkeypatch):
     return functools.partial(build.built, flags=[flag for flag in build.FLAGS if flag != "-O3"])
 
 
+@pytest.mark.slow
 @compiled
 def test_a_structure_of_another_size_in_c_is_an_error(tmp_path, build_anew):
     sources = shutil.copytree(build.SOURCE.parent, tmp_path / "kernels")

@@ -142,7 +142,13 @@ def test_a_notebook_displays_the_bytes_of_the_saved_figure(tmp_path):
         assert figure._repr_png_() == (tmp_path / "margins.png").read_bytes()
 
 
-@pytest.mark.parametrize("name", plotting.FIGURES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name.endswith(".gif") else name
+        for name in plotting.FIGURES
+    ],
+)
 def test_a_written_figure_gives_no_warning_and_is_not_blank(name: str, tmp_path: Path):
     plotting.draw_figure(name, SCENES["all"], tmp_path / name)
     with Image.open(tmp_path / name) as picture:

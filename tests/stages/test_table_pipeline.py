@@ -172,6 +172,7 @@ def test_only_training_rows_are_dequantised(
         assert 0.4 < off[:, 5].max() < 0.5  # scored categories are dequantised, too
 
 
+@pytest.mark.slow
 def test_kl_is_exact_in_more_dimensions(of_many_dimensions: Clone):
     for name in ("realnvp", *REFERENCES, "truth"):
         assert headline(of_many_dimensions, name)["kl"] is not None
@@ -184,6 +185,7 @@ def test_kl_is_exact_in_more_dimensions(of_many_dimensions: Clone):
     )
 
 
+@pytest.mark.slow
 def test_figures_of_a_truth_and_of_a_table_are_drawn_in_more_dimensions(
     of_many_dimensions: Clone,
 ):

@@ -63,11 +63,13 @@ def test_differences_that_are_not_finite_are_never_equivalent():
         assert verdicts.equivalence_p(np.array([0.0] * 10 + [bad]), 1.0) == 1
 
 
+@pytest.mark.slow
 def test_the_signed_rank_test_keeps_its_level():
     rejected = sum(verdicts.signed_rank_p(normal(seed)) < 0.05 for seed in range(1000))
     assert rejected / 1000 < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1000)
 
 
+@pytest.mark.slow
 def test_the_equivalence_test_keeps_its_level_at_the_margin():
     declared = sum(
         verdicts.equivalence_p(normal(seed, shift=1.0), 1.0) < 0.05 for seed in range(1000)
