@@ -136,6 +136,7 @@ def test_numbers_have_three_significant_digits_and_no_powers_of_ten(value, text)
     assert draw.number(value) == text
 
 
+@pytest.mark.slow
 def test_the_table_of_a_timed_fit_has_its_gaussians_labels_and_gaps(tmp_path):
     table = fits.draw(rows=1000, columns=3, labels=1, missing=0.2, gaussians=2)
     assert table.shape == (1000, 4)

@@ -466,7 +466,7 @@ def test_an_answer_does_not_depend_on_the_division_of_the_rows(table, case, own)
     assert found.notices == expected.notices
 
 
-@every(front_ends, quick=[numbers, kinds])
+@every(front_ends, quick=[kinds])
 def test_every_front_end_gives_the_same_answer(table, case, own, tmp_path, monkeypatch, capsys):
     expected = whole(table, case)
     monkeypatch.chdir(tmp_path)

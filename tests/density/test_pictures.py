@@ -33,7 +33,11 @@ def test_plots_show_pairs_of_columns_or_the_margin_of_one_column(names, labels):
 
 @pytest.mark.parametrize(
     ("option", "arguments"),
-    [("", {}), ("--anomalies 3", {"anomalies": 3}), ("--row 5", {"row": 5})],
+    [
+        ("", {}),
+        pytest.param("--anomalies 3", {"anomalies": 3}, marks=pytest.mark.slow),
+        pytest.param("--row 5", {"row": 5}, marks=pytest.mark.slow),
+    ],
 )
 def test_plots_in_python_have_the_bytes_of_the_command_line(
     folder_of_wards, of_wards, gaps, capsys, option, arguments

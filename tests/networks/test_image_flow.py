@@ -19,7 +19,11 @@ import flows
 from flows.bijections import Chain
 from flows.evaluation.bits import bits_per_dimension, spread_log_density
 
-every_flow = pytest.mark.parametrize("flow", FLOWS)
+FURTHER = ("realnvp-affine", "glow")  # the other flows have the same layers
+every_flow = pytest.mark.parametrize(
+    "flow",
+    [pytest.param(flow, marks=[pytest.mark.slow] * (flow in FURTHER)) for flow in FLOWS],
+)
 
 
 def inside(n=5, shape=SHAPE, seed=3):

@@ -15,6 +15,7 @@ from flows.posterior.target import TargetPosteriors
 QUICK = {"recipe": "fixed", "epochs": 3}
 
 
+@pytest.mark.slow
 def test_predictions_and_samples_given_a_row_with_a_gap_have_enough_draws(
     of_number, of_label, capsys
 ):

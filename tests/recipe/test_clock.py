@@ -76,7 +76,7 @@ def test_a_part_ends_by_the_clock_or_where_it_ended_before(ticking: Ticking):
     assert len(ticking.shown) == looks
 
 
-@pytest.mark.parametrize("slow", [0.05, 1.0])
+@pytest.mark.parametrize("slow", [pytest.param(0.05, marks=pytest.mark.slow), 1.0])
 def test_the_clock_may_end_the_cooling_and_the_record_repeats_the_fit(
     ticking: Ticking, slow: float, tmp_path: Path
 ):

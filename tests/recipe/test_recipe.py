@@ -187,7 +187,9 @@ def test_an_invalid_number_of_members_is_rejected(members: int, said: str):
         flows.fit(rows(), members=members)
 
 
-@pytest.mark.parametrize(("n", "dim"), [(13, 1), (13, 3), (20, 30)])
+@pytest.mark.parametrize(
+    ("n", "dim"), [(13, 1), pytest.param(13, 3, marks=pytest.mark.slow), (20, 30)]
+)
 def test_small_tables_of_any_shape_give_finite_numbers(n: int, dim: int):
     x = np.random.default_rng(2).standard_normal((n, dim))
     fitted = fit(model(dim=dim), x)

@@ -126,6 +126,7 @@ def test_sigterm_ends_the_run(repository: Path, monkeypatch: pytest.MonkeyPatch)
         verify.main(["--machines", "1"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="no other machine is stood in for")
 def test_each_machine_uses_its_openblas_kernels(monkeypatch: pytest.MonkeyPatch):
     # A setting of the caller, which must not change the machines.

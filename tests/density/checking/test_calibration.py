@@ -94,6 +94,7 @@ def test_ranks_show_a_density_that_is_too_narrow(of_truth: flows.Density, truth:
     assert np.mean(ranks.rows > 0.1) < 0.8  # in the region of 90%
 
 
+@pytest.mark.slow
 def test_ranks_of_labels_and_of_rows_with_gaps_are_uniform(with_labels: flows.Density):
     density = with_labels._array
     drawn = labelled().sample_rows(300, np.random.default_rng(1))
