@@ -518,6 +518,7 @@ def checkable(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_check_prints_draws_and_stores_what_python_returns(checkable, tmp_path, capsys):
     model, output = tmp_path / "m.flow", tmp_path / "check.png"
     model.write_bytes((checkable / "m.flow").read_bytes())

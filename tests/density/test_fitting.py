@@ -86,7 +86,7 @@ def test_the_fixed_recipe_rejects_gaps(model, settings):
 @pytest.mark.parametrize(
     ("has_labels", "options"),
     [
-        (False, {}),
+        pytest.param(False, {}, marks=pytest.mark.slow),
         pytest.param(True, {}, marks=pytest.mark.slow),
         pytest.param(False, {"target": "b"}, marks=pytest.mark.slow),
         (True, {"target": "b"}),

@@ -143,7 +143,9 @@ def test_mmd_and_energy_distance_agree_with_loops_over_all_pairs():
 
 
 @pytest.mark.parametrize("k", [1, 5])
-@pytest.mark.parametrize(("n", "dim"), [(12, 1), (50, 2), (200, 3)])
+@pytest.mark.parametrize(
+    ("n", "dim"), [(12, 1), (50, 2), pytest.param(200, 3, marks=pytest.mark.slow)]
+)
 def test_precision_recall_density_and_coverage_agree_with_their_authors_package(
     n: int, dim: int, k: int
 ):

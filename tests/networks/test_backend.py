@@ -110,6 +110,7 @@ def test_a_backward_pass_after_a_change_of_parameters_is_an_error():
         assert_close(flow.to_noise(x)[0], noise, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_pytorch_computes_transformations_of_torch_func_and_forward_derivatives():
     flow, x = perturbed("RealNVP", 3), points(3, 3, 20)
     leaf = x.clone().requires_grad_()

@@ -69,6 +69,7 @@ def test_every_density_integrates_to_1(short):
     np.testing.assert_allclose(masses(short), 1, atol=0.001)
 
 
+@pytest.mark.slow
 def test_samples_agree_with_the_density(short):
     samples = short.sample((20_000,), generator=np.random.default_rng(5)).numpy()
     log_prob = partial(chunked_log_prob, short)

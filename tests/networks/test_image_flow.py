@@ -96,7 +96,11 @@ def test_an_untrained_flow_has_the_bits_of_a_uniform_density(flow):
 
 # Both models, both transforms and both ways of mixing
 @pytest.mark.parametrize(
-    "flow", ["realnvp-affine", pytest.param("glow", marks=pytest.mark.slow), "glow-splines"]
+    "flow",
+    [
+        "realnvp-affine",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("glow", "glow-splines")),
+    ],
 )
 def test_the_probabilities_of_all_small_images_sum_to_1(flow):
     """Sum over all 81 images of 1 x 2 x 2 pixels with 3 levels.
