@@ -76,6 +76,9 @@ def test_this_commit_is_timed_against_another(tmp_path):
     timed = {"fit, 30 x 2 and 1 of labels"} | epochs
     assert found.keys() == {"commit", "cores"} | timed
     assert all(found[name]["ratio"] > 0 for name in timed)
+    nothing = ["--rounds", "0", "--fits", "0", "--pipelines", "0", "--tests", "0"]
+    against.main(["HEAD", *nothing], tmp_path / "against.json")
+    assert json.loads((tmp_path / "against.json").read_text(encoding="utf-8")) == found
     with pytest.raises(UserError, match="nowhere"):
         against.main(["nowhere"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import pandas as pd
 from frames import prices
 from helpers import SHORT_RECIPE, with_folds
@@ -19,6 +20,7 @@ def test_the_tail_probability_follows_its_formula(of_prices):
         assert found == (1 + sum(held_out[:15] <= a) + sum(held_out[15:30] <= b)) / 31
 
 
+@pytest.mark.slow
 def test_tail_probabilities_are_calibrated_and_info_names_the_recipe():
     """The share of fresh rows with a tail probability of at most p is p.
 

@@ -22,6 +22,7 @@ def test_the_cross_validated_bandwidth_equals_that_of_a_grid_search(dim: int):
     assert found == search.fit(x).best_params_["bandwidth"]
 
 
+@pytest.mark.slow
 def test_the_bandwidth_of_a_subsample_is_scaled_to_the_number_of_rows():
     x = np.random.default_rng(3).normal(size=(1_200, 2))
     expected = cross_validated_bandwidth(x, bandwidths=bandwidths(60), folds=5, seed=0)

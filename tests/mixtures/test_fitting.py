@@ -32,6 +32,7 @@ def test_a_fit_that_does_not_converge_prints_no_warning():
         fit_mixture(clusters(), 3, ridge=1e-6, iterations=1)
 
 
+@pytest.mark.slow
 def test_the_search_finds_the_result_of_a_grid_search():
     x, grid = clusters(dim=3), {"n_components": [1, 2, 3, 5], "reg_covar": [1e-4, 1e-2, 1e-1]}
     search = GridSearchCV(

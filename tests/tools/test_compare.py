@@ -202,6 +202,7 @@ def test_models_of_only_one_side_are_named(repository: Path):
     assert said(a, b).endswith("Only on main: VAE, maf.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("section", "caveat"), [("data", True), ("prepare", True), ("evaluate", True), ("train", False)]
 )

@@ -60,6 +60,7 @@ def test_intervals_of_probabilities_cover_the_closed_form():
     assert 0.86 <= share_of_covered(200) <= 0.94
 
 
+@pytest.mark.slow
 def test_a_rare_event_needs_few_draws():
     truth = some_numbers(3)
     density = flows.Density(flows.GaussianMixture.of(truth))
