@@ -98,6 +98,7 @@ def test_draws_and_predictions_given_a_value_are_those_of_the_closed_form(
     assert stats.kstest(drawn, exact.cdf).pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_probabilities_of_events_are_those_of_the_cut_gaussian(cut: Density) -> None:
     found = cut.probability({"a": (0, None)})
     # P(0 < a < b) is half of P(a > 0, b > 0), which is a quarter and asin(r) / (2 pi)

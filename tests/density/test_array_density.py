@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import pandas as pd
+import pytest
 from frames import prices
 from helpers import SHORT_RECIPE, with_folds
 

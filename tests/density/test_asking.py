@@ -452,7 +452,7 @@ def assert_same(found: pd.DataFrame, expected: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(*map(pd.read_csv, texts), **how)
 
 
-@every(divisions, quick=[kinds, target])
+@every(divisions, quick=[kinds])
 def test_an_answer_does_not_depend_on_the_division_of_the_rows(table, case, own):
     (size, block), expected = DIVISIONS[own], whole(table, case)
     with changed({asking: {"BLOCK": block}}):

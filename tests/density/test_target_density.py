@@ -84,6 +84,7 @@ def test_an_unknown_label_of_the_context_is_treated_as_missing(of_number, capsys
     np.testing.assert_array_equal(log_q, missing)
 
 
+@pytest.mark.slow
 def test_rows_without_a_target_are_left_out(capsys):
     frame = clinic(80)
     frame.loc[:4, "visits"] = np.nan

@@ -135,6 +135,7 @@ def test_drawing_and_saving_keep_the_backend_and_the_figures_of_the_user(tmp_pat
         plt.switch_backend(before)
 
 
+@pytest.mark.slow
 def test_a_notebook_displays_the_bytes_of_the_saved_figure(tmp_path):
     plotting.draw_figure("margins.png", SCENES["wide"], tmp_path / "margins.png")
     figure: Any = plotting.draw("margins.png", SCENES["wide"])
@@ -325,6 +326,7 @@ def test_columns_of_any_kind_are_drawn_without_warnings():
     assert "log\u2081\u2080 income" in said["margins.png"]
 
 
+@pytest.mark.slow
 def test_columns_without_a_panel_are_named():
     table = of_a_table(**{f"c{k}": normal(k // 2, 60) for k in range(14)})
     assert "not shown: c12, c13" in words("margins.png", table)

@@ -41,6 +41,7 @@ def test_the_statistic_of_one_and_of_two_ranks_follows_the_formula():
     assert np.isnan(pointwise_tests(np.array([np.nan])))
 
 
+@pytest.mark.slow
 def test_the_statistic_is_larger_for_ranks_that_are_not_uniform():
     rng = np.random.default_rng(0)
     uniform = [pointwise_tests(rng.random(100)) for _ in range(1000)]

@@ -11,6 +11,7 @@ from scipy.special import logsumexp
 from flows.density.frame_density import Density
 
 
+@pytest.mark.slow
 def test_a_prediction_under_a_range_agrees_with_samples(of_pressures):
     given = {"age": (60, 70)}
     predicted = of_pressures.predict(column="pressure", given=given)

@@ -9,6 +9,7 @@ from closed_forms import NAMES, drawn, labelled
 from flows.density.frame_density import Density
 
 
+@pytest.mark.slow
 def test_a_swapped_value_has_the_largest_surprise(of_truth, rows):
     frame = pd.DataFrame(rows[:60], columns=NAMES)
     frame.loc[::2, "x1"] = 40.0
