@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 from closed_forms import NAMES, drawn, labelled
 
 from flows.density.frame_density import Density
