@@ -102,7 +102,7 @@ def cloned(commit: str, folder: Path) -> list[Path]:
 
 def epoch(clone: Path, threads: int, march: str, count: int) -> float:
     """Return the mean seconds of ``count`` epochs in a new process."""
-    words = ("-c", EPOCH, str(threads), str(count))
+    words = (sys.executable, "-c", EPOCH, str(threads), str(count))
     return float(run(clone, *words, OMP_NUM_THREADS=str(threads), FLOWS_MARCH=march))
 
 
@@ -113,23 +113,22 @@ def fit(clone: Path, rows: int, columns: int, labels: int) -> float:
     values = values.join(labels_of(values, labels))
     path = clone.with_name("rows.csv")
     values.to_csv(path, index=False)
-    return timed(clone, "-m", "flows", "fit", str(path), "-o", str(path.with_suffix(".flow")))
+    words = ("-m", "flows", "fit", str(path), "-o", str(path.with_suffix(".flow")))
+    return timed(clone, sys.executable, *words)
 
 
 def pipeline(clone: Path) -> float:
     """Return the seconds of the pipeline in a clone that has only the files of Git."""
     command.git("checkout", "--quiet", ".", cwd=clone)
     command.git("clean", "-d", "-f", "-q", "-x", cwd=clone)
-    return timed(clone, "-m", "tools.repro")
+    return timed(clone, sys.executable, "-m", "tools.repro")
 
 
 def tests(clone: Path) -> float:
     """Return the seconds of `make test`."""
-    words = ["make", "--old-file", ".venv/ready-tests", "test"]  # which builds no environment
-    own = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    begin = time.perf_counter()
-    command.output(*words, cwd=clone, PATH=own, PYTHONPATH=str(clone))
-    return time.perf_counter() - begin
+    words = ("make", "--old-file", ".venv/ready-tests", "test")  # which builds no environment
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return timed(clone, *words, PATH=path, PYTHONPATH=str(clone))
 
 
 def timed(clone: Path, *words: str, **variables: str) -> float:
@@ -140,12 +139,12 @@ def timed(clone: Path, *words: str, **variables: str) -> float:
 
 
 def run(clone: Path, *words: str, **variables: str) -> str:
-    """Return the output of Python in the clone with these arguments.
+    """Return the output of a command in the clone.
 
     Raises ``UserError`` with the last line of its errors if it fails.
     """
     try:
-        return command.output(sys.executable, *words, cwd=clone, **variables)
+        return command.output(*words, cwd=clone, **variables)
     except UserError as error:
         raise UserError(f"the {clone.name} commit failed: {error}") from None
 

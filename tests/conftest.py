@@ -22,7 +22,7 @@ import helpers
 import pandas as pd
 import pytest
 import torch
-from frames import PEOPLE, WARDS, clinic, every_sort, gappy_wards, people, wards
+from frames import PEOPLE, WARDS, cities, clinic, every_sort, gappy_wards, people, wards
 from pipeline import IN_ONE_PROCESS, ROOT, Clone, make_clone
 
 import flows
@@ -112,22 +112,35 @@ def fitted(table: str) -> flows.Density:
         return flows.fit(wards(), columns=WARDS, **how)
     if table == "people":
         return flows.fit(people(), columns=PEOPLE, **how)
+    if table == "cities":
+        return flows.fit(cities(), members=2, settings={**helpers.SHORT, "epochs": 2, "hidden": 4})
     return helpers.quick_fit(every_sort())
+
+
+def anew(density: flows.Density) -> flows.Density:
+    """Return a density for one module: modules set the numbers of draws that a density keeps."""
+    return flows.Density(density.population, density.schema, density.record)
 
 
 @pytest.fixture(scope="module")
 def of_wards() -> flows.Density:
-    return helpers.anew(fitted("wards"))
+    return anew(fitted("wards"))
 
 
 @pytest.fixture(scope="module")
 def of_people() -> flows.Density:
-    return helpers.anew(fitted("people"))
+    return anew(fitted("people"))
+
+
+@pytest.fixture(scope="module")
+def of_cities() -> flows.Density:
+    """Return a fitted density with rare labels."""
+    return anew(fitted("cities"))
 
 
 @pytest.fixture(scope="module")
 def of_sorts() -> flows.Density:
-    return helpers.anew(fitted("every sort"))
+    return anew(fitted("every sort"))
 
 
 @pytest.fixture

@@ -45,9 +45,9 @@ def quick_fit(frame: pd.DataFrame, **others: Any) -> flows.Density:
     return flows.fit(frame, members=1, settings=QUICK, **others)
 
 
-def anew(density: flows.Density) -> flows.Density:
-    """Return a density for one module: modules set the numbers of draws that a density keeps."""
-    return flows.Density(density.population, density.schema, density.record)
+def further(*values: Any, **others: Any) -> Any:
+    """Return a case of a parametrised test that runs in ``make test-all`` alone."""
+    return pytest.param(*values, **others, marks=pytest.mark.slow)
 
 
 def short_recipe(steps: int = 20, **others: Any) -> Recipe:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
+from helpers import further
 from pipeline import ROOT, text
 
 import flows
@@ -33,7 +34,7 @@ BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<content>.*?)^```$", flags=re.M |
 
 def cases(names: Iterable[str]) -> list[Any]:
     """Return the names as cases of a test, of which the long ones are slow."""
-    return [pytest.param(name, marks=pytest.mark.slow if name in LONG else []) for name in names]
+    return [further(name) if name in LONG else name for name in names]
 
 
 def prose(name: str) -> str:

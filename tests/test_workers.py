@@ -20,6 +20,7 @@ import psutil
 import pytest
 import torch
 from clusters import cluster, place
+from helpers import further
 from pipeline import ROOT
 
 from flows import workers
@@ -39,7 +40,7 @@ def collect(function: Callable[..., object], tasks: list[tuple[object, ...]]) ->
     return {i: result for i, result, _ in workers.completed(function, tasks)}
 
 
-@pytest.mark.parametrize("where", ["", "1", pytest.param("2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("where", ["", "1", further("2")])
 def test_every_task_is_done_with_one_thread(
     where: str, monkeypatch: pytest.MonkeyPatch, set_threads: Callable[[int], None]
 ) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import pytest
 from closed_forms import FIELDS, labelled, six_numbers
-from frames import PRICES, cities, clinic, pressures, prices
-from helpers import SHORT, anew
+from frames import PRICES, clinic, pressures, prices
+from helpers import SHORT
 
 import flows
 from flows.core.arrays import Array
@@ -56,19 +54,6 @@ def of_pressures() -> flows.Density:
 def of_prices() -> flows.Density:
     """Return a fitted density of a whole number and of three kinds of other numbers."""
     return flows.fit(prices(), members=3, columns=PRICES, settings=SHORT)
-
-
-@cache
-def fit_of_cities() -> flows.Density:
-    """Fit the table once per process."""
-    quick = {"recipe": "fixed", "epochs": 2, "couplings": 2, "hidden": 4}
-    return flows.fit(cities(), members=2, settings=quick)
-
-
-@pytest.fixture(scope="module")
-def of_cities() -> flows.Density:
-    """Return a fitted density with rare labels."""
-    return anew(fit_of_cities())
 
 
 @pytest.fixture(scope="module")

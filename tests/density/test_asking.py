@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import SHORT, changed
+from helpers import SHORT, changed, further
 
 import flows
 from flows.__main__ import main
@@ -440,8 +440,9 @@ def every(
         for name, case in named.items():
             for value in own(table, name):
                 own_id = f"{table.__name__}-{name}-{value}"
-                marks = [pytest.mark.slow] * (value in SLOW or table not in quick)
-                cases.append(pytest.param(table, case, value, id=own_id, marks=marks))
+                is_slow = value in SLOW or table not in quick
+                of_test = further if is_slow else pytest.param
+                cases.append(of_test(table, case, value, id=own_id))
     return pytest.mark.parametrize(("table", "case", "own"), cases)
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from closed_forms import gappy
 from frames import gappy_labels, prices
-from helpers import SHORT, SHORT_RECIPE, short_recipe
+from helpers import SHORT, SHORT_RECIPE, further, short_recipe
 
 import flows
 from flows.core.errors import UserError
@@ -86,9 +86,9 @@ def test_the_fixed_recipe_rejects_gaps(model, settings):
 @pytest.mark.parametrize(
     ("has_labels", "options"),
     [
-        pytest.param(False, {}, marks=pytest.mark.slow),
-        pytest.param(True, {}, marks=pytest.mark.slow),
-        pytest.param(False, {"target": "b"}, marks=pytest.mark.slow),
+        further(False, {}),
+        further(True, {}),
+        further(False, {"target": "b"}),
         (True, {"target": "b"}),
     ],
     ids=str,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from frames import clinic, prices
-from helpers import SHORT, answered
+from helpers import SHORT, answered, further
 from matplotlib.figure import Figure
 
 import flows
@@ -35,8 +35,8 @@ def test_plots_show_pairs_of_columns_or_the_margin_of_one_column(names, labels):
     ("option", "arguments"),
     [
         ("", {}),
-        pytest.param("--anomalies 3", {"anomalies": 3}, marks=pytest.mark.slow),
-        pytest.param("--row 5", {"row": 5}, marks=pytest.mark.slow),
+        further("--anomalies 3", {"anomalies": 3}),
+        further("--row 5", {"row": 5}),
     ],
 )
 def test_plots_in_python_have_the_bytes_of_the_command_line(

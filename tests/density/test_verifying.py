@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from frames import clinic, prices
-from helpers import SHORT, SMALL, short_recipe
+from helpers import SHORT, SMALL, further, short_recipe
 
 import flows
 from flows.core.errors import UserError
@@ -57,10 +57,7 @@ FITS: dict[str, tuple[pd.DataFrame, dict[str, Any]]] = {
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=[] if name in ("fixed", "range") else pytest.mark.slow)
-        for name in FITS
-    ],
+    [name if name in ("fixed", "range") else further(name) for name in FITS],
 )
 def test_a_second_fit_from_the_file_alone_has_the_same_bytes(name: str, tmp_path: Path):
     frame, options = FITS[name]

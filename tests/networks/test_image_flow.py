@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import further
 from images import FLOWS, MEMBERS, SHAPE, build, whole
 from shaking import shake
 from torch.testing import assert_close
@@ -22,7 +23,7 @@ from flows.evaluation.bits import bits_per_dimension, spread_log_density
 FURTHER = ("realnvp-affine", "glow")  # the other flows have the same layers
 every_flow = pytest.mark.parametrize(
     "flow",
-    [pytest.param(flow, marks=[pytest.mark.slow] * (flow in FURTHER)) for flow in FLOWS],
+    [further(flow) if flow in FURTHER else flow for flow in FLOWS],
 )
 
 
@@ -95,13 +96,7 @@ def test_an_untrained_flow_has_the_bits_of_a_uniform_density(flow):
 
 
 # Both models, both transforms and both ways of mixing
-@pytest.mark.parametrize(
-    "flow",
-    [
-        "realnvp-affine",
-        *(pytest.param(each, marks=pytest.mark.slow) for each in ("glow", "glow-splines")),
-    ],
-)
+@pytest.mark.parametrize("flow", ["realnvp-affine", further("glow"), further("glow-splines")])
 def test_the_probabilities_of_all_small_images_sum_to_1(flow):
     """Sum over all 81 images of 1 x 2 x 2 pixels with 3 levels.
 

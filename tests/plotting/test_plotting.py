@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import further
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -146,7 +147,7 @@ def test_a_notebook_displays_the_bytes_of_the_saved_figure(tmp_path):
 @pytest.mark.parametrize(
     "name",
     [
-        name if name in OF_TABLES else pytest.param(name, marks=pytest.mark.slow)
+        name if name in OF_TABLES else further(name)
         for name in plotting.FIGURES  # the small pipeline writes those of the plane
     ],
 )
@@ -157,7 +158,7 @@ def test_a_written_figure_gives_no_warning_and_is_not_blank(name: str, tmp_path:
         assert np.asarray(picture.convert("L"), dtype=np.float64).std() > 5
 
 
-@pytest.mark.parametrize("which", [pytest.param("one member", marks=pytest.mark.slow), "wide"])
+@pytest.mark.parametrize("which", [further("one member"), "wide"])
 def test_all_possible_figures_are_drawn_without_warnings(which: str):
     for name in possible(SCENES[which]):
         assert plotting.draw(name, SCENES[which])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import SMALL, parabola
+from helpers import SMALL, further, parabola
 
 import flows
 from flows.__main__ import main
@@ -76,7 +76,7 @@ def test_a_part_ends_by_the_clock_or_where_it_ended_before(ticking: Ticking):
     assert len(ticking.shown) == looks
 
 
-@pytest.mark.parametrize("slow", [pytest.param(0.05, marks=pytest.mark.slow), 1.0])
+@pytest.mark.parametrize("slow", [further(0.05), 1.0])
 def test_the_clock_may_end_the_cooling_and_the_record_repeats_the_fit(
     ticking: Ticking, slow: float, tmp_path: Path
 ):
@@ -106,9 +106,7 @@ def test_the_clock_may_end_the_cooling_and_the_record_repeats_the_fit(
     ("frame", "options"),
     [
         (with_labels(), {"model": SMALL}),
-        pytest.param(
-            with_labels(), {"target": "y", "settings": {"hidden": 4}}, marks=pytest.mark.slow
-        ),
+        further(with_labels(), {"target": "y", "settings": {"hidden": 4}}),
     ],
     ids=["labels", "target"],
 )

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import further
 
 from tools import command, verify
 
@@ -56,10 +57,6 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(verify, "machines", lambda: {name: {} for name in "abc"})
     return tmp_path
-
-
-def further(*case: object) -> object:
-    return pytest.param(*case, marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from helpers import field
+from helpers import field, further
 from torch.testing import assert_close
 
 import flows
@@ -212,7 +212,7 @@ def test_without_noise_every_epoch_visits_each_point_once_in_a_new_order():
     assert not torch.equal(epochs[0][0], epochs[0][1])
 
 
-@pytest.mark.parametrize("noise", [0, pytest.param(0.3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("noise", [0, further(0.3)])
 def test_many_rows_are_visited_in_pieces_each_row_once(noise):
     """Each piece is cut into steps; curves and initialisation use a subsample of the rows."""
     # Three pieces of two steps each; without pieces, there would be five steps

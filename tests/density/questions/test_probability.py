@@ -49,7 +49,6 @@ def share_of_covered(questions):
     return np.mean(inside)
 
 
-@pytest.mark.slow
 def test_intervals_of_probabilities_cover_the_closed_form_of_most_questions():
     with few_samples():
         assert share_of_covered(20) >= 0.7
