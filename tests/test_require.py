@@ -61,7 +61,8 @@ def test_the_density_of_one_column_is_that_of_the_cut_gaussian(cut: Density) -> 
     above = stats.norm.sf(a, CORRELATION * a, np.sqrt(1 - CORRELATION**2))
     expected = stats.norm.logpdf(a) + np.log(above) - cut._array.log_mass[0]
     np.testing.assert_allclose(found, expected, atol=0.005)
-    assert (error == 0).all()
+    # That of the probability of the constraint, 1/2, from 20,000 draws
+    np.testing.assert_allclose(error, np.sqrt(1 / 20_000), rtol=0.03)
 
 
 def test_a_narrow_interval_of_one_number_is_integrated() -> None:
@@ -242,10 +243,10 @@ def test_a_gap_breaks_a_constraint_only_if_known_values_decide_it() -> None:
 
 def test_an_equation_that_no_draw_meets_is_refused() -> None:
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 2)), columns=["a", "b"])
-    frame["c"] = (frame["a"] + frame["b"]) ** 2
+    frame["c"] = frame.max(axis=1)
     quick = {"recipe": "fixed", "epochs": 2}
     with pytest.raises(UserError, match=r"require: at most .* of the draws of a member meet"):
-        flows.fit(frame, SMALL, members=2, settings=quick, require=["c == (a + b) * (a + b)"])
+        flows.fit(frame, SMALL, members=2, settings=quick, require=["c == a or c == b"])
 
 
 def test_constraints_are_a_list_of_texts() -> None:

@@ -40,12 +40,6 @@ def subsample(rows: ArrayOrTensor, most: int) -> ArrayOrTensor:
     return few
 
 
-def in_intervals(x: Array | Whole, intervals: Array) -> Mask:
-    """Return which numbers ``x`` ``(n,)`` lie in one of the intervals ``(I, 2)``, ends included."""
-    low, high = intervals.T
-    return np.asarray(((low <= x[:, None]) & (x[:, None] <= high)).any(axis=1))
-
-
 def as_points(rows: Array) -> Tensor:
     """Return rows ``(n, D)`` as the points ``(1, D, n)`` of one member."""
     import torch

@@ -20,7 +20,7 @@ from flows.networks.population import Population, chunked_log_prob, ensemble_log
 from flows.posterior.distillation import SAMPLES, Distilled
 from flows.posterior.goal import Goal
 from flows.posterior.joint import JointPosteriors
-from flows.posterior.posterior import Posterior
+from flows.posterior.posterior import Evidence, Posterior
 from flows.posterior.region import Region
 from flows.recipe.mass import log_mass, share_possible
 from flows.recipe.record import EVERY, Record
@@ -105,12 +105,17 @@ class ArrayDensity:
 
         A fit stores them in its record.
         """
+        return self._mass[0]
+
+    @cached_property
+    def _mass(self) -> tuple[Array, Array]:
+        """The members' log-probabilities of the constraints, and the standard errors, ``(M,)``."""
         if not self.constraints:
-            return np.zeros(self.population.members)
-        known = () if self.record is None else self.record.log_mass
-        if known and self.record and tuple(self.record.require) == self.schema.require:
-            return np.array(known)
-        return log_mass(self.population, self.constraints.met, 0)[0]
+            return np.zeros(self.population.members), np.zeros(self.population.members)
+        record = self.record
+        if record and record.log_mass and tuple(record.require) == self.schema.require:
+            return np.array(record.log_mass), np.array(record.log_mass_se)
+        return log_mass(self.population, self.constraints.met, 0)
 
     @cached_property
     def member_weights(self) -> Array:
@@ -127,18 +132,33 @@ class ArrayDensity:
 
     # Log-densities
 
-    def log_density(self, rows: Array) -> Array:
+    def log_density(self, rows: Array, known: Array | None = None) -> Array:
         """Return the members' log-densities of complete rows in nats, ``(n, M)``.
 
         A label has a probability. A row that breaks a constraint has minus infinity.
 
         Args:
             rows: the rows, ``(n, D)``, with values that their columns allow.
+            known: the values that are written already, as for ``Constraints.met``.
         """
-        log_q = chunked_log_prob(self.population, rows)
-        if not self.constraints:
-            return log_q
-        return np.where(self.constraints.met(rows)[:, None], log_q - self.log_mass, -np.inf)
+        return self.evidence(rows, known).log_q
+
+    def evidence(self, rows: Array, known: Array | None = None) -> Evidence:
+        """Return the log-densities of complete rows, as ``log_density``, with their errors.
+
+        Args:
+            rows: the rows ``(n, D)``.
+            known: the values that are written already.
+        """
+        log_q = self._log_possible(rows)
+        if self.constraints:
+            log_q = np.where(self.constraints.met(rows, known)[:, None], log_q, -np.inf)
+        se = np.broadcast_to(self._mass[1], log_q.shape)
+        return Evidence(log_q, np.zeros(len(rows)), se, np.full(len(rows), np.inf))
+
+    def _log_possible(self, rows: Array) -> Array:
+        """Return the members' log-densities of rows that meet the constraints, ``(n, M)``."""
+        return chunked_log_prob(self.population, rows) - self.log_mass
 
     def deviation(self, log_q: Array) -> Array:
         """Return the standard deviation over the members' log-densities, ``(n,)``.
@@ -284,35 +304,34 @@ class ArrayDensity:
             region: the rows.
         """
         rows, found = region.rows, np.full(region.rows.shape, np.nan)
-        log_q, _, effective = self.log_known(region)
-        log_row = self.ensemble(log_q)
+        whole = self.log_known(region)
+        log_row, effective = self.ensemble(whole.log_q), whole.effective
         for d in range(rows.shape[1]):
             known = np.flatnonzero(~np.isnan(rows[:, d]))
-            log_q, _, draws = self.log_known(region.take(known).hiding([d]))
-            log_rest = self.ensemble(log_q)
+            rest = self.log_known(region.take(known).hiding([d]))
+            log_rest = self.ensemble(rest.log_q)
             with np.errstate(invalid="ignore"):  # of values that break a constraint
                 found[known, d] = log_row[known] - log_rest
-            effective[known] = np.minimum(effective[known], draws)
+            effective[known] = np.minimum(effective[known], rest.effective)
         return found, effective
 
-    def log_known(self, region: Region) -> tuple[Array, Array, Array]:
-        """Return the members' log-densities of the known values of rows, ``(n, M)``.
-
-        Also return the standard errors for the ensemble, and the effective numbers of draws,
-        ``(n,)`` each.
+    def log_known(self, region: Region) -> Evidence:
+        """Return the log-densities of the known values of rows, with their errors.
 
         Args:
             region: the rows.
         """
-        log_q = np.empty((len(region), self.population.members))
-        error, effective = np.empty(len(region)), np.empty(len(region))
+        n, members = len(region), self.population.members
+        log_q, log_mass_se = np.zeros((2, n, members))
+        found = Evidence(log_q, np.zeros(n), log_mass_se, np.zeros(n))
         for k, posterior in self.posteriors(region):
-            log_q[k], effective[k] = posterior.log_evidence, posterior.effective
-            error[k] = posterior.error
+            found.log_q[k], found.log_mass_se[k] = posterior.log_evidence, posterior.log_mass_se
+            found.draw_error[k], found.effective[k] = posterior.draw_error, posterior.effective
         if not region.intervals:  # a row without known values has probability 1
             empty = region.gaps.all(axis=1)
-            log_q[empty], error[empty] = 0.0, 0.0
-        return log_q, error, effective
+            for each in found[:3]:
+                each[empty] = 0.0
+        return found
 
     @cached_property
     def distilled(self) -> Distilled:
@@ -330,5 +349,5 @@ class ArrayDensity:
 
     @cached_property
     def _joint(self) -> JointPosteriors:
-        how = self.distilled, self.member_weights, self.constraints
-        return JointPosteriors(self.log_density, *how)
+        how = self.distilled, self.member_weights, self.constraints, self._mass[1]
+        return JointPosteriors(self._log_possible, *how)

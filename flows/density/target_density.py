@@ -11,7 +11,7 @@ from flows.core.arrays import Array, Mask
 from flows.density.array_density import ArrayDensity
 from flows.networks.population import Population
 from flows.posterior.goal import Goal
-from flows.posterior.posterior import Posterior
+from flows.posterior.posterior import Evidence, Posterior
 from flows.posterior.region import Region
 from flows.posterior.target import TargetPosteriors
 from flows.posterior.target_population import TargetPopulation
@@ -47,12 +47,18 @@ class TargetDensity(ArrayDensity):
         """Which columns are given only: the context, ``(d + D,)``."""
         return np.arange(len(self.columns)) < self.context
 
-    def log_density(self, rows: Array) -> Array:
-        """Return log p(y | x) of complete rows, as ``ArrayDensity.log_density``, ``(n, M)``.
+    @cached_property
+    def member_weights(self) -> Array:
+        """The weights of the members in the ensemble, ``(M,)``, also under the constraints."""
+        return self.population.member_weights.numpy()
+
+    def evidence(self, rows: Array, known: Array | None = None) -> Evidence:
+        """Return log p(y | x) of complete rows, as ``ArrayDensity.evidence``.
 
         With constraints, p(y | x) is normalised for each x.
         """
-        return self._conditional.log_density(rows)
+        log_q, error = self._conditional.log_density(rows, known)
+        return Evidence(log_q, np.zeros(len(rows)), error, np.full(len(rows), np.inf))
 
     def posteriors(
         self, region: Region, seed: int = 0, goal: Goal | None = None, own: Array | None = None
@@ -86,13 +92,15 @@ class TargetDensity(ArrayDensity):
         effective = np.full(len(rows), np.inf)
         if len(self.targets) == 1:
             known = np.flatnonzero(~np.isnan(rows[:, -1]))
-            log_q, _, effective[known] = self.log_known(region.take(known))
-            found[known, -1] = self.ensemble(log_q)
+            evidence = self.log_known(region.take(known))
+            found[known, -1], effective[known] = self.ensemble(evidence.log_q), evidence.effective
             return found, effective
         known = np.flatnonzero(~np.isnan(rows).any(axis=1))
         factors = self.population.log_factors(rows[known]).cumsum(axis=2)
         leading = [self.ensemble(each) for each in factors.transpose(2, 0, 1)[:-1]]
-        leading.append(self.ensemble(self.log_density(rows[known])))  # under the constraints
+        leading.append(
+            self.ensemble(self.log_density(rows[known], rows[known]))
+        )  # under the constraints
         found[known, self.context :] = np.diff(np.stack(leading, axis=1), axis=1, prepend=0.0)
         return found, effective
 

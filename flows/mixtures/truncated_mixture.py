@@ -14,6 +14,9 @@ given the coordinates before it, the density of the draws of a component is::
 
     r_k(z) = N(z; mu_k, Sigma_k) / prod_j P_kj(u_1, ..., u_{j-1})
 
+The intervals of a coordinate may depend on the coordinates before it, as a constraint between
+columns does.
+
 Source: Genz 1992 (Numerical computation of multivariate normal probabilities); the estimator is
 also known as GHK (Geweke 1991, Hajivassiliou 1994, Keane 1994).
 
@@ -25,11 +28,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from scipy.special import log_ndtr, log_softmax, ndtri_exp, softmax
+from scipy.special import log_ndtr, log_softmax, softmax
 
-from flows.core.arrays import Array, Mask, Whole, choose, in_intervals
+from flows.core.arrays import Array, Whole, choose
+from flows.core.intervals import in_intervals, log_interval, truncated_normal
 from flows.core.rows import Rows
 from flows.mixtures.mixture import Mixture
+
+# From indices of rows (N,), and draws of the coordinates before one, (N, j), ``NaN`` if not drawn,
+# to the intervals of this coordinate, (N, I, 2); empty intervals have infinite ends
+Limit = Callable[[Whole, Array], Array]
 
 WIDE, WIDER = 0.1, 4.0  # weight of the copies of the components, and the factor of the covariances
 ANY = 0.05  # share of the draws whose component is selected without regard to the box
@@ -41,8 +49,8 @@ class BoxProposal:
     Args:
         mixture: the mixture over all numbers and labels.
         known: n rows that lack the same values.
-        intervals: intervals ``(I, 2)`` by unknown number, which do not overlap; ends may be
-            infinite. Numbers without intervals are not restricted.
+        limits: the intervals of unknown numbers, in the order in which these are drawn. Numbers
+            without intervals are not restricted, and are drawn last.
         sets: the codes of the allowed labels ``(A,)`` by unknown column of labels. Labels without a
             set are not restricted.
     """
@@ -51,28 +59,31 @@ class BoxProposal:
         self,
         mixture: Mixture,
         known: Rows,
-        intervals: Mapping[int, Array] | None = None,
+        limits: Mapping[int, Limit] | None = None,
         sets: Mapping[int, Whole] | None = None,
     ) -> None:
         self.mixture = mixture.with_labels(sets) if sets else mixture
-        self.known, intervals = known, intervals or {}
+        self.known, limits = known, limits or {}
         unknown = np.isnan(known.numbers[0])
         given = self.mixture.conditional(known.numbers, unknown, known.codes)
         gaps = np.flatnonzero(unknown).tolist()
-        # The restricted numbers come first
-        self.places = [*intervals, *(d for d in gaps if d not in intervals)]
+        self.places = [*limits, *(d for d in gaps if d not in limits)]
         order = [gaps.index(d) for d in self.places]
-        self.intervals = list(intervals.values())
+        self.limits = list(limits.values())
         self.means = given.means[:, :, order]  # (n, K, U)
         covariances, log_shares = given.covariances[:, order][:, :, order], given.log_weights
-        if intervals:
+        if limits:
             self.means = np.concatenate([self.means, self.means], axis=1)
             covariances = np.concatenate([covariances, WIDER * covariances])
             wide = [log_shares + np.log1p(-WIDE), log_shares + np.log(WIDE)]
             prior = np.concatenate(wide, axis=1)
             inside = prior.copy()
-            for j, own in enumerate(self.intervals):
+            rows, nothing = np.arange(len(self.means)), np.full((len(self.means), 0), np.nan)
+            for j, limit in enumerate(self.limits):
+                own = limit(rows, np.resize(nothing, (len(rows), j)))
                 inside += _log_mass(own, self.means[:, :, j], np.sqrt(covariances[:, j, j]))
+            is_empty = np.isneginf(inside).all(axis=1, keepdims=True)  # nothing is possible
+            inside = np.where(is_empty, prior, inside)
             log_shares = np.logaddexp(
                 np.log(1 - ANY) + log_softmax(inside, axis=1), np.log(ANY) + prior
             )
@@ -83,7 +94,7 @@ class BoxProposal:
     @property
     def uniforms(self) -> int:
         """The number of uniform numbers that a draw needs."""
-        return 1 + 2 * len(self.intervals)
+        return 1 + 2 * len(self.limits)
 
     def sample(self, row: Whole, levels: Array, noise: Array) -> Array:
         """Draw the unknown numbers, ``(N, U)``, in the order of ``places``.
@@ -95,17 +106,30 @@ class BoxProposal:
         """
         component = choose(np.exp(self.log_shares[row]), levels[:, 0])
         means, factors, u = self.means[row, component], self.factors[component], noise.copy()
-        for j, own in enumerate(self.intervals):
+        z, rows, limits = np.full(noise.shape, np.nan), np.arange(len(row)), list[Array]()
+        for j, limit in enumerate(self.limits):
             center = means[:, j] + np.einsum("ni,ni->n", factors[:, j, :j], u[:, :j])
+            own = limit(row, z[:, :j])
             ends = (own - center[:, None, None]) / factors[:, j, j, None, None]  # (N, I, 2)
             log_mass = log_interval(log_ndtr, ends[..., 0], ends[..., 1])
-            which = choose(softmax(log_mass, axis=1), levels[:, 1 + 2 * j])
-            low, high = ends[np.arange(len(row)), which].T
-            u[:, j] = truncated_normal(low, high, levels[:, 2 + 2 * j])
-        return means + np.einsum("nij,nj->ni", factors, u)
+            is_empty = np.asarray(np.isneginf(log_mass).all(axis=1))  # nothing is possible
+            shares = softmax(np.where(is_empty[:, None], 0.0, log_mass), axis=1)
+            which = choose(shares, levels[:, 1 + 2 * j])
+            low, high = ends[rows, which].T
+            inside = truncated_normal(low, high, levels[:, 2 + 2 * j])
+            u[:, j] = np.where(is_empty, noise[:, j], inside)
+            # Rounding errors may put a number beyond an end
+            limits.append(np.where(is_empty[:, None], [-np.inf, np.inf], own[rows, which]))
+            z[:, j] = np.clip(center + factors[:, j, j] * u[:, j], *limits[-1].T)
+        found = means + np.einsum("nij,nj->ni", factors, u)
+        for j, ends in enumerate(limits):
+            found[:, j] = np.clip(found[:, j], *ends.T)
+        return found
 
     def log_prob(self, row: Whole, z: Array) -> Array:
-        """Return the log-density of the draws of numbers inside the intervals, ``(N,)``.
+        """Return the log-density of draws of the numbers, ``(N,)``.
+
+        It is minus infinity for numbers outside of their intervals.
 
         Args:
             row: the index of the row of each draw, ``(N,)``.
@@ -118,17 +142,14 @@ class BoxProposal:
         log_norm = np.log(np.diagonal(self.factors, axis1=1, axis2=2)).sum(axis=1)
         log_norm += 0.5 * z.shape[1] * np.log(2 * np.pi)
         terms = log_shares - 0.5 * np.einsum("kun,kun->kn", u, u) - log_norm[:, None]
-        for j, own in enumerate(self.intervals):
+        inside = np.full(len(z), True)
+        for j, limit in enumerate(self.limits):
             center = means[:, j] + np.einsum("kin,ki->kn", u[:, :j], self.factors[:, j, :j])
-            terms -= _log_mass(own, center, self.factors[:, j, j, None])
+            own = limit(row, z[:, :j])
+            inside &= in_intervals(z[:, j], own)
+            terms -= _log_mass(own, center.T, self.factors[:, j, j]).T
+        terms[:, ~inside] = -np.inf
         return np.asarray(np.logaddexp.reduce(terms, axis=0))
-
-    def is_inside(self, z: Array) -> Mask:
-        """Return which numbers ``(N, U)`` lie inside the intervals, ``(N,)``."""
-        found = np.full(len(z), True)
-        for own, x in zip(self.intervals, z.T, strict=False):
-            found &= in_intervals(x, own)
-        return found
 
     def draw(self, row: Whole, generator: np.random.Generator) -> tuple[Rows, Array]:
         """Draw complete rows, and return them with the log-densities of the draws, ``(N,)``.
@@ -162,8 +183,8 @@ def restriction(
     columns: tuple[Sequence[int], Sequence[int]],
     sizes: Sequence[int],
     ends: Callable[[int, Array], Array],
-) -> tuple[dict[int, Array], dict[int, Whole]]:
-    """Return the intervals and the sets of a ``BoxProposal``.
+) -> tuple[dict[int, Limit], dict[int, Whole]]:
+    """Return the limits and the sets of a ``BoxProposal``.
 
     Args:
         intervals: intervals ``(I, 2)`` in the user's units, by unknown column of a table; a label
@@ -173,9 +194,14 @@ def restriction(
         ends: maps intervals of a column of numbers to the units of the mixture.
     """
     numbers, labels = columns
-    boxes = {numbers.index(d): ends(d, own) for d, own in intervals.items() if d in numbers}
+    boxes = {numbers.index(d): fixed(ends(d, own)) for d, own in intervals.items() if d in numbers}
     codes = {labels.index(d): own for d, own in intervals.items() if d in labels}
     return boxes, {j: codes_inside(own, sizes[j]) for j, own in codes.items()}
+
+
+def fixed(intervals: Array) -> Limit:
+    """Return the limit of a number whose intervals ``(I, 2)`` depend on nothing."""
+    return lambda row, before: np.broadcast_to(intervals, (len(row), *intervals.shape))
 
 
 def codes_inside(intervals: Array, count: int) -> Whole:
@@ -183,47 +209,18 @@ def codes_inside(intervals: Array, count: int) -> Whole:
     return np.flatnonzero(in_intervals(np.arange(count), intervals))
 
 
-def log_interval(log_cdf: Callable[[Array], Array], low: Array, high: Array) -> Array:
-    """Return log P(low < u <= high) of a distribution that is symmetric around 0.
-
-    Differences are computed in the lower tail, where they keep their digits.
+def _log_mass(intervals: Array, center: Array, deviation: Array) -> Array:
+    """Return the log-probability of intervals under normal distributions, ``(N, K)``.
 
     Args:
-        log_cdf: the logarithm of the distribution function.
-        low: lower ends of any shape, possibly infinite.
-        high: upper ends of the same shape.
+        intervals: the intervals of each of N draws, ``(N, I, 2)``.
+        center: the means ``(N, K)``.
+        deviation: the standard deviations ``(K,)``.
     """
-    _, low, high = _lower_tail(low, high)
-    log_low, log_high = log_cdf(low), log_cdf(high)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(log_high + np.log(-np.expm1(np.minimum(log_low - log_high, 0.0))))
-
-
-def _log_mass(intervals: Array, center: Array, deviation: Array) -> Array:
-    """Return the log-probability of ``intervals`` ``(I, 2)`` under normal distributions."""
     parts = [
-        log_interval(log_ndtr, (low - center) / deviation, (high - center) / deviation)
-        for low, high in intervals
+        log_interval(
+            log_ndtr, (low[:, None] - center) / deviation, (high[:, None] - center) / deviation
+        )
+        for low, high in intervals.transpose(1, 2, 0)
     ]
     return np.logaddexp.reduce(parts, axis=0)
-
-
-def _lower_tail(low: Array, high: Array) -> tuple[Mask, Array, Array]:
-    """Return which intervals were mirrored at 0, and the ends that lie nearer the lower tail."""
-    mirrored = low > -high
-    return mirrored, np.where(mirrored, -high, low), np.where(mirrored, -low, high)
-
-
-def truncated_normal(low: Array, high: Array, level: Array) -> Array:
-    """Return quantiles of the standard normal distribution restricted to intervals.
-
-    Args:
-        low: lower ends ``(n,)``, possibly infinite.
-        high: upper ends ``(n,)``.
-        level: the levels of the quantiles, from 0 to 1, ``(n,)``.
-    """
-    mirrored, a, b = _lower_tail(low, high)
-    with np.errstate(divide="ignore"):
-        log_c = np.logaddexp(np.log1p(-level) + log_ndtr(a), np.log(level) + log_ndtr(b))
-    u = np.clip(ndtri_exp(log_c), a, b)
-    return np.where(mirrored, -u, u)

@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from scipy.special import log_ndtr
+from scipy.special import log_ndtr, stdtr, stdtrit
 from torch import Tensor, nn
 
 from flows.core.arrays import Array, Shape
+from flows.core.intervals import log_interval, truncated_normal, truncated_quantile
 from flows.core.seeds import normal
 
 
@@ -60,6 +61,18 @@ class Base(nn.Module, ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no distribution function")
 
+    def inside(self, low: Array, high: Array, level: Array) -> Array:
+        """Return noise of one feature inside intervals, as a function of uniform numbers.
+
+        Args:
+            low: lower ends of any shape, possibly infinite.
+            high: upper ends of the same shape.
+            level: uniform numbers from 0 to 1, of the same shape.
+
+        Raises ``NotImplementedError`` if the base has no such function.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no distribution function")
+
     @abstractmethod
     def sample(self, n: int, generator: np.random.Generator, dtype: torch.dtype) -> Tensor:
         """Draw ``n`` points from each member, ``(M, *event, n)``.
@@ -69,6 +82,17 @@ class Base(nn.Module, ABC):
             generator: the generator of the random numbers of all members.
             dtype: the type of the points.
         """
+
+
+def _log_trace_cdf(z: Array) -> Array:
+    """Return log P(t <= z) of Student's t with 4 degrees of freedom."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(stdtr(4, z)))
+
+
+def _trace_quantile(log_p: Array) -> Array:
+    """Return the inverse of ``_log_trace_cdf``."""
+    return np.asarray(stdtrit(4, np.exp(log_p)))
 
 
 class StandardNormal(Base):
@@ -92,6 +116,9 @@ class StandardNormal(Base):
 
     def log_cdf(self, z: Array) -> Array:
         return np.asarray(log_ndtr(z))
+
+    def inside(self, low: Array, high: Array, level: Array) -> Array:
+        return truncated_normal(low, high, level)
 
     def sample(self, n: int, generator: np.random.Generator, dtype: torch.dtype) -> Tensor:
         drawn = normal(generator, n, self.members, *self.event_shape)
@@ -127,6 +154,20 @@ class TailedNormal(StandardNormal):
 
         normal = math.log1p(-self.TRACE) + log_ndtr(z)
         return np.logaddexp(normal, math.log(self.TRACE) + student.logcdf(z, 4))
+
+    def inside(self, low: Array, high: Array, level: Array) -> Array:
+        """Return noise inside intervals, as ``Base.inside``.
+
+        The smallest levels select the normal, and the others the trace, by their shares of the
+        probability of the interval.
+        """
+        log_trace = math.log(self.TRACE) + log_interval(_log_trace_cdf, low, high)
+        with np.errstate(divide="ignore", invalid="ignore"):  # of an interval without a number
+            share = np.exp(log_trace - log_interval(self.log_cdf, low, high)).clip(0, 1)
+            own = np.where(level < 1 - share, level / (1 - share), (level - 1 + share) / share)
+        own = np.nan_to_num(own).clip(0, 1)
+        far = truncated_quantile(_log_trace_cdf, _trace_quantile, low, high, own)
+        return np.where(level < 1 - share, truncated_normal(low, high, own), far)
 
     def sample(self, n: int, generator: np.random.Generator, dtype: torch.dtype) -> Tensor:
         z = super().sample(n, generator, dtype)

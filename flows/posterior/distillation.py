@@ -94,7 +94,7 @@ class Distilled:
         return x, np.where(inside, log_slope, -np.inf)
 
     def ends(self, d: int, intervals: Array) -> Array:
-        """Return the normal scores of the ends of intervals ``(I, 2)`` of column ``d``.
+        """Return the normal scores of the ends of intervals ``(..., 2)`` of column ``d``.
 
         An end at or beyond a bound of the column is infinite.
         """

@@ -51,7 +51,9 @@ class Draws:
         old = self.drawn or [each[:0] for each in new]
         self.drawn = [np.concatenate(pair) for pair in zip(old, new, strict=True)]
         self.z, self.log_first, self.log_q, self.values = self.drawn
-        self.log_weights = self.log_q - self.log_proposal(self.z, self.log_first)[:, None]
+        log_r = self.log_proposal(self.z, self.log_first)[:, None]
+        with np.errstate(invalid="ignore"):  # of impossible draws
+            self.log_weights = np.where(np.isneginf(self.log_q), -np.inf, self.log_q - log_r)
 
     def log_proposal(self, z: Array, log_first: Array) -> Array:
         """Return the log-density ``(n,)`` of the mixture of all proposals at ``z`` ``(n, U)``.

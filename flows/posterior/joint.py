@@ -7,7 +7,7 @@ integrated out. The unknown columns have the conditional density::
 
 - *Unknown labels* alone are summed, if they have at most ``MOST_COMBINATIONS`` combinations.
 - *One unknown number* is integrated over its normal score by adaptive quadrature
-  (``quadrature.py``).
+  (``quadrature.py``), inside the intervals that constraints allow.
 - *Other unknown columns*, and numbers inside intervals, are integrated by importance sampling
   (Owen 2013, chapter 9). The proposal r is the conditional of a mixture that approximates the
   fitted density (``distillation.py``), restricted to the region (``truncated_mixture.py``)::
@@ -17,7 +17,8 @@ integrated out. The unknown columns have the conditional density::
   The number of draws is doubled until they reach a goal, by default ``ENOUGH`` effective draws. If
   few draws are effective, the proposal of the unknown numbers is adapted to the earlier draws
   (``importance.py``). Unknown labels are drawn from the mixture given all numbers and the known
-  labels.
+  labels. Constrained numbers are drawn one after another, each inside the intervals that the
+  constraints allow given the known values and the draws before it.
 """
 
 from __future__ import annotations
@@ -29,15 +30,16 @@ from typing import Any
 import numpy as np
 
 from flows.core.arrays import Array, Whole, rounded
+from flows.core.intervals import intersection
 from flows.core.seeds import numpy_generator
 from flows.mixtures.mixture import patterns
-from flows.mixtures.truncated_mixture import BoxProposal, codes_inside, restriction
-from flows.posterior.cut import intervals_met
+from flows.mixtures.truncated_mixture import BoxProposal, Limit, codes_inside, restriction
+from flows.networks.population import ensemble_log_prob
 from flows.posterior.distillation import Distilled
 from flows.posterior.goal import Goal
 from flows.posterior.importance import Draws
 from flows.posterior.posterior import FIRST, Posterior
-from flows.posterior.quadrature import integrate
+from flows.posterior.quadrature import NODES, Line, integrate
 from flows.posterior.region import Region
 from flows.tables.constraint import Constraints
 from flows.tables.field import Field
@@ -48,18 +50,20 @@ LogDensity = Callable[[Array], Array]
 POINTS = 20_000  # draws that are weighted at a time: limits the memory
 MOST_COMBINATIONS = 1_024  # of unknown labels that are summed
 TOLERANCE = 8e-3  # largest change between two halvings; the error is about a tenth of this
-GRID = 2_000  # values at which constraints are checked
-WIDTH = 1.1  # scale of the logistic curve that spaces the nodes, in standard deviations
+WIDTH = 2.0  # scale of the line on which the nodes lie, in standard deviations
 
 
 class JointPosteriors:
     """The posteriors of a joint density.
 
     Args:
-        log_density: the members' log-densities of complete rows, with probabilities of labels.
+        log_density: the members' log-densities of complete rows that meet the constraints, with
+            probabilities of labels.
         distilled: the approximation of the density, for proposals.
         member_weights: the weights of the members in the ensemble, ``(M,)``.
         constraints: the constraints that cut the density.
+        log_mass_se: the standard errors of the members' log-probabilities of the constraints,
+            ``(M,)``.
     """
 
     def __init__(
@@ -68,9 +72,10 @@ class JointPosteriors:
         distilled: Distilled,
         member_weights: Array,
         constraints: Constraints,
+        log_mass_se: Array,
     ) -> None:
         self.log_density, self.distilled = log_density, distilled
-        self.constraints = constraints
+        self.constraints, self.log_mass_se = constraints, log_mass_se
         self.columns: Sequence[Field] = distilled.columns
         self.member_weights = member_weights
 
@@ -95,7 +100,7 @@ class JointPosteriors:
             if not places or self._combinations(places) <= MOST_COMBINATIONS:
                 found = self._listed(part, places)
             elif len(places) == 1 and not part.intervals:
-                found = self._integrated(rows[some], places[0])
+                found = self._integrated(part, places[0])
             else:
                 found = self._drawn(part, seed, goal, own[some])
             yield from zip(some.tolist(), found, strict=True)
@@ -135,61 +140,108 @@ class JointPosteriors:
         values = rows.repeat(len(grid), axis=0)
         values[:, places] = np.tile(grid, (len(rows), 1))
         log_q = self.log_density(values) + region.log_share(self.columns, values)[:, None]
+        if self.constraints:
+            is_met = self.constraints.met(values, rows.repeat(len(grid), axis=0))
+            log_q = np.where(is_met[:, None], log_q, -np.inf)
         parts = zip(np.split(values, len(rows)), np.split(log_q, len(rows)), strict=True)
         return [self._posterior(*part, is_exact=True) for part in parts]
 
-    def _integrated(self, rows: Array, d: int) -> list[Posterior]:
-        """Integrate over the normal score z of column ``d``, with z as a function of u in (0, 1)::
+    def _integrated(self, region: Region, d: int) -> list[Posterior]:
+        """Integrate over the normal score z of column ``d``, with nodes at ``z = m + s v``.
 
-            z(u) = m + s log(u / (1 - u)),      dz/du = s / (u (1 - u))
-
-        m is the conditional mean of the distilled mixture, and s its deviation times ``WIDTH``.
-        With constraints, the integral is over the intervals of u whose values meet them.
+        m is the conditional mean of the distilled mixture, s its deviation times ``WIDTH``, and v a
+        number of a ``Line``. With constraints, the integral is over the intervals of z that they
+        allow.
         """
+        rows = region.rows
         known = self.distilled.rows(rows)
         is_unknown = np.array(self.distilled.numbers) == d
         given = self.distilled.mixture.conditional(known.numbers, is_unknown, known.codes)
         # The last bits depend on the number of rows
-        mean, deviation = (rounded(each) for each in given.moments())
+        mean, deviation = (rounded(each)[:, 0] for each in given.moments())
         scale = WIDTH * deviation
+        allowed = self._allowed(rows, d)
+        row, which = np.nonzero(np.asarray(allowed[..., 0] < allowed[..., 1]))
+        nothing = np.full((1, len(self.member_weights)), -np.inf)
+        if not len(row):
+            return [self._posterior(each[None], nothing, is_exact=True) for each in rows]
+        ends = (self.distilled.ends(d, allowed)[row, which] - mean[row, None]) / scale[row, None]
+        line, limits = Line(*ends.T), allowed[row, which]
 
-        def points(row: Whole, u: Array) -> tuple[Array, Array]:
-            z = mean[row] + scale[row] * np.log(u / (1 - u))
-            x, log_slope = self.distilled.values(d, z)
-            values = rows[row].repeat(u.shape[1], axis=0)
-            values[:, d] = x.ravel()
-            return values, log_slope + np.log(scale[row] / (u * (1 - u)))
-
-        row, low, high = np.arange(len(rows)), np.zeros(len(rows)), np.ones(len(rows))
-        if self.constraints:
-            grid = np.tile((np.arange(GRID) + 0.5) / GRID, (len(rows), 1))
-            row, low, high = intervals_met(
-                lambda some, u: self.constraints.met(points(some, u)[0]).reshape(u.shape),
-                grid,
-                (0.0, 1.0),
-            )
+        def points(part: Whole, t: Array) -> tuple[Array, Array]:
+            own, (v, log_width) = row[part], line.at(part, t)
+            x, log_slope = self.distilled.values(d, mean[own, None] + scale[own, None] * v)
+            values = rows[own].repeat(t.shape[1], axis=0)
+            # Rounding errors may put a node beyond an end
+            values[:, d] = np.clip(x, *limits[part].T[..., None]).ravel()
+            return values, log_slope + log_width + np.log(scale[own, None])
 
         def log_integrand(part: Whole, t: Array) -> Array:
-            width = (high - low)[part, None]
-            values, log_slope = points(row[part], low[part, None] + width * t)
-            log_q = self.log_density(values).reshape(*t.shape, -1)
-            return log_q + (log_slope + np.log(width))[:, :, None]
+            values, log_slope = points(part, t)
+            return self.log_density(values).reshape(*t.shape, -1) + log_slope[:, :, None]
 
-        if not len(row):
-            nothing = np.full((1, len(self.member_weights)), -np.inf)
-            return [self._posterior(each[None], nothing, is_exact=True) for each in rows]
-        nodes = integrate(log_integrand, len(row), TOLERANCE)
-        u = low[nodes.row] + (high - low)[nodes.row] * nodes.u
-        values, kind = points(row[nodes.row], u[:, None])[0], {"is_exact": True, "along": d}
-        found = []
+        nodes = integrate(log_integrand, len(row), TOLERANCE, self.member_weights)
+        ensemble = ensemble_log_prob(nodes.log_mass, self.member_weights)
+        values, edges = points(nodes.row, nodes.u)[0], points(nodes.row, nodes.edges)[0][:, d]
+        shares, edges = nodes.shares(ensemble), edges.reshape(len(nodes.row), -1)
+        values, found = values.reshape(len(nodes.row), NODES, -1), list[Posterior]()
+        of_row = row[nodes.row]
         for k, each in enumerate(rows):
-            own = row[nodes.row] == k
-            mass = nodes.log_mass[own]
-            if not own.any():
-                mass = np.full((1, len(self.member_weights)), -np.inf)
-            shown = values[own] if own.any() else each[None]
-            found.append(self._posterior(shown, mass, **kind))
+            own = np.flatnonzero(of_row == k)
+            own = own[np.argsort(edges[own, 0], kind="stable")]
+            levels = np.pad(shares[own], ((0, 0), (1, 0))).cumsum()
+            if not levels.any():
+                found.append(self._posterior(each[None], nothing, is_exact=True))
+                continue
+            curve = edges[own].ravel(), levels / levels[-1]
+            parts = (some[own].reshape(-1, some.shape[2]) for some in (values, nodes.log_mass))
+            found.append(self._posterior(*parts, is_exact=True, along=d, curve=curve))
         return found
+
+    def _allowed(self, rows: Array, d: int) -> Array:
+        """Return the intervals of column ``d`` that the constraints allow, ``(n, I, 2)``."""
+        if d not in self.constraints.places:
+            return np.tile([[-np.inf, np.inf]], (len(rows), 1, 1))
+        return self.constraints.allowed(rows, d)
+
+    def _limits(self, region: Region) -> dict[int, Limit]:
+        """Return the limits of constrained unknown numbers, by their place among the numbers.
+
+        Args:
+            region: rows that lack the same values, and intervals of these values.
+        """
+        distilled, gaps = self.distilled, np.isnan(region.rows[0])
+        unknown = [d for d in distilled.numbers if gaps[d]]
+        order = self.constraints.order(unknown, np.flatnonzero(~gaps).tolist())
+
+        def limit(j: int) -> Limit:
+            d, earlier = order[j], order[:j]
+
+            def inside(row: Whole, before: Array) -> Array:
+                if np.isnan(before).all():  # of the rows alone
+                    return np.asarray(self._inside(region, region.rows, d)[row])
+                drawn = region.rows[row]
+                self._set_numbers(drawn, earlier, before)
+                return self._inside(region, self.constraints.written(drawn, region.rows[row]), d)
+
+            return inside
+
+        return {distilled.numbers.index(d): limit(j) for j, d in enumerate(order)}
+
+    def _inside(self, region: Region, rows: Array, d: int) -> Array:
+        """Return the normal scores of column ``d`` that constraints and conditions allow.
+
+        Args:
+            region: the region with the conditions.
+            rows: rows ``(N, D)`` as they are written.
+            d: the index of a column of numbers.
+
+        Returns intervals ``(N, I, 2)``.
+        """
+        allowed = self.constraints.allowed(rows, d)
+        if d in region.intervals:
+            allowed = intersection(allowed, region.intervals[d][None])
+        return self.distilled.ends(d, allowed)
 
     def _drawn(self, region: Region, seed: int, goal: Goal, own: Array) -> list[Posterior]:
         """Draw the unknown values of rows that lack the same values, until the goal of each row.
@@ -198,8 +250,11 @@ class JointPosteriors:
         """
         distilled, row_numbers = self.distilled, region.row_numbers.tolist()
         columns = distilled.numbers, distilled.labels
-        inside = restriction(region.intervals, columns, distilled.sizes, distilled.ends)
-        proposal = BoxProposal(distilled.mixture, distilled.rows(region.rows), *inside)
+        limits, sets = restriction(region.intervals, columns, distilled.sizes, distilled.ends)
+        if self.constraints:
+            cut = self._limits(region)
+            limits = cut | limits | cut  # the constrained numbers come first
+        proposal = BoxProposal(distilled.mixture, distilled.rows(region.rows), limits, sets)
         streams = [numpy_generator(seed, "unknown", number) for number in row_numbers]
         draws = [Draws(stream, self.member_weights) for stream in streams]
         waiting, count, total = np.arange(len(region)), FIRST, 0
@@ -249,7 +304,9 @@ class JointPosteriors:
         numbers = [self.distilled.numbers[place] for place in proposal.places]
         log_slope = self._set_numbers(points, numbers, z) - log_labels
         log_q = np.full((len(row), len(self.member_weights)), -np.inf)
-        inside = proposal.is_inside(z)
+        inside = np.isfinite(log_first)
+        if self.constraints:
+            inside &= self.constraints.met(points, region.rows[row])
         log_q[inside] = self.log_density(points[inside]) + log_slope[inside, None]
         log_q += region.log_share(self.columns, points)[:, None]
         for each, own in zip(draws, places, strict=True):
@@ -274,4 +331,5 @@ class JointPosteriors:
         return -float(log_r[0])
 
     def _posterior(self, values: Array, log_weights: Array, **kind: Any) -> Posterior:
+        kind["log_mass_se"] = self.log_mass_se
         return Posterior.of(values, log_weights, self.member_weights, **kind)

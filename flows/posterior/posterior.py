@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import logsumexp
@@ -24,6 +24,65 @@ class NoDrawsError(UserError):
         super().__init__("no draw of the unknown values meets the constraints and the conditions")
 
 
+def member_shares(log_q: Array, weights: Array) -> Array:
+    """Return the shares of the members in the densities of the ensemble, ``(n, M)``.
+
+    Args:
+        log_q: the members' log-densities, ``(n, M)``; a row without a density has the shares 0.
+        weights: the weights of the members in the ensemble, ``(M,)``.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_p = log_q + np.log(weights)
+        return np.nan_to_num(np.exp(log_p - np.logaddexp.reduce(log_p, axis=1, keepdims=True)))
+
+
+def mass_error(shares: Array, log_mass_se: Array | float) -> Array:
+    """Return the error of a log-density of the ensemble that probabilities of constraints make.
+
+    The members' log-densities have independent errors ``log_mass_se``::
+
+        d log q = sum_m s_m d log q_m,      s_m = w_m q_m / q
+
+    Args:
+        shares: the shares s of the members, ``(..., M)``; for the difference of two log-densities,
+            the difference of their shares.
+        log_mass_se: the standard errors, ``(..., M)`` or a number.
+
+    Returns errors in nats, ``(...)``.
+    """
+    return np.asarray(np.sqrt(np.square(shares * log_mass_se).sum(axis=-1)))
+
+
+class Evidence(NamedTuple):
+    """The members' log-densities of the known values of n rows, and what makes their errors.
+
+    Args:
+        log_q: the log-densities in nats, ``(n, M)``.
+        draw_error: the standard errors of the ensemble's log-densities that draws make, ``(n,)``.
+        log_mass_se: the standard errors of the members' log-probabilities of the constraints,
+            ``(n, M)``.
+        effective: the effective numbers of draws, ``(n,)``; infinite for rows without draws.
+    """
+
+    log_q: Array
+    draw_error: Array
+    log_mass_se: Array
+    effective: Array
+
+    def error(self, weights: Array, given: Evidence | None = None) -> Array:
+        """Return the standard errors of the ensemble's log-densities in nats, ``(n,)``.
+
+        Args:
+            weights: the weights of the members in the ensemble, ``(M,)``.
+            given: the evidence of conditions, for log-densities given these.
+        """
+        shares, draw_error = member_shares(self.log_q, weights), self.draw_error
+        if given is not None:
+            shares = shares - member_shares(given.log_q, weights)
+            draw_error = np.hypot(draw_error, given.draw_error)
+        return np.asarray(np.hypot(draw_error, mass_error(shares, self.log_mass_se)))
+
+
 @dataclass(frozen=True)
 class Posterior:
     """The distribution of a row's unknown columns given its known columns.
@@ -34,23 +93,31 @@ class Posterior:
             to the member's density of the known columns.
         weights: the weights in the ensemble, ``(N,)``, which sum to 1; ``NaN`` if no value has a
             weight above 0.
+        member_weights: the weights of the members in the ensemble, ``(M,)``.
         is_exact: whether the weights are those of quadrature or of labels, and not of importance
             sampling.
         along: the column that quadrature integrated over, if there is one.
+        curve: the distribution function of this column: values, and their levels from 0 to 1,
+            ``(E,)`` each; ``None`` for that of the ``values``.
         log_own: minus the log-density of the proposal at the true values of the row; ``NaN`` if
             they are unknown. The log-weight of the true values, counted as one more draw, is their
             log-density plus ``log_own``.
         completions: the number of random completions of x that the values are an average over; 0
             for none.
+        log_mass_se: the standard errors of the members' log-probabilities of the constraints, by
+            which their weights are divided, ``(M,)`` or a number.
     """
 
     values: Array
     log_weights: Array
     weights: Array
+    member_weights: Array
     is_exact: bool = False
     along: int | None = None
+    curve: tuple[Array, Array] | None = None
     log_own: float = np.nan
     completions: int = 0
+    log_mass_se: Array | float = 0.0
 
     @classmethod
     def of(cls, values: Array, log_weights: Array, member_weights: Array, **kind: Any) -> Posterior:
@@ -65,7 +132,8 @@ class Posterior:
         log_w = ensemble_log_prob(log_weights, member_weights)
         with np.errstate(invalid="ignore"):
             weights = np.exp(log_w - log_w.max())
-        return cls(values, log_weights, weights / weights.sum(), **kind)
+            weights /= weights.sum()
+        return cls(values, log_weights, weights, member_weights, **kind)
 
     @classmethod
     def doubled(
@@ -116,15 +184,23 @@ class Posterior:
         return float(np.nan_to_num(1 / np.square(self.weights).sum()))
 
     @property
-    def error(self) -> float:
-        """The standard error of the ensemble's log-evidence in nats (``log_evidence_error``).
+    def draw_error(self) -> float:
+        """The standard error of the ensemble's log-evidence in nats that the draws make.
 
-        It is infinite if no draw has a weight above 0.
+        It is infinite if no draw has a weight above 0 (``log_evidence_error``).
         """
         return log_evidence_error(self.effective, len(self.weights))
 
+    @property
+    def shares(self) -> Array:
+        """The shares of the members in the ensemble's evidence, ``(M,)``; 0 without evidence."""
+        return member_shares(self.log_evidence[None], self.member_weights)[0]
+
     def quantiles(self, d: int, levels: Array) -> Array:
         """Return the quantiles of column ``d`` at ``levels`` from 0 to 1."""
+        if self.curve is not None and d == self.along:
+            values, own = self.curve
+            return np.interp(levels, own, values)
         order = np.argsort(self.values[:, d], kind="stable")
         weights = self.weights[order]
         return np.interp(levels, weights.cumsum() - weights / 2, self.values[order, d])

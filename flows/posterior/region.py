@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from flows.core.arrays import Array, Mask, Whole, in_intervals
+from flows.core.arrays import Array, Mask, Whole
+from flows.core.intervals import in_intervals
 from flows.tables.field import Field, Label
 
 NONE = np.zeros((0, 0), bool)  # no value is refused

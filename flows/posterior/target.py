@@ -9,16 +9,27 @@ its labels. Missing values are drawn from it given the known values x_o, and p(y
   noise; a category has its labels, with their probabilities. The draws x_k have equal weights, so
   all of them are effective. Each has few nodes: its own values of the noise, from intervals of
   equal probability.
-- *Several targets* are drawn from the flow, each given its own x_k.
-- *Constraints* A cut p(y | x) for each x: p(y | x, A) = p(y | x) / P(A | x), where y meets A. For
-  labels, P(A | x) is a sum; for one number, the probability of the intervals of y that meet A; for
-  several targets, the share of ``MASS_NODES`` values of the noise whose y meet A.
+- *Several targets* are drawn from the members, one after another, each given its own x_k.
+- *Constraints* A cut p(y | x) of each member for each x::
+
+      p(y | x, A) = sum_m w_m p_m(y | x) 1_A(y) / P_m(A | x)
+
+  Targets are drawn inside the intervals R_j that constraints and conditions allow given x and the
+  targets before them, and the draws y_i have the weights of each member's own density::
+
+      r_m(y) = prod_j p_m(y_j | x, y_<j) / P_m(R_j | x, y_<j),        r(y) = sum_m v_m r_m(y)
+      weight of member m = p_m(y_i | x) / P_m(A | x) / r(y_i),        y_i ~ r
+
+  For one target, ``P_m(A | x)`` is the probability of intervals of the noise. For several targets,
+  it is the mean of ``prod_j P_m(R_j | x, y_<j)`` over draws of all targets but the last, which is
+  integrated exactly. Source: Genz 1992, as in ``mixtures/truncated_mixture.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,18 +37,13 @@ import torch
 from scipy.special import ndtri, softmax
 from scipy.stats.qmc import Sobol
 
-from flows.core.arrays import Array, Mask, Whole, as_points, as_rows, choose, in_intervals
-from flows.core.errors import UserError
+from flows.core.arrays import Array, as_points, as_rows, choose
+from flows.core.intervals import in_intervals, intersection, log_interval
 from flows.core.seeds import numpy_generator
-from flows.mixtures.truncated_mixture import (
-    BoxProposal,
-    log_interval,
-    restriction,
-    truncated_normal,
-)
-from flows.posterior.cut import intervals_met
+from flows.mixtures.truncated_mixture import BoxProposal, restriction
 from flows.posterior.goal import Goal
 from flows.posterior.posterior import Posterior
+from flows.posterior.quadrature import Line
 from flows.posterior.region import Intervals, Region
 from flows.posterior.target_population import TargetPopulation
 from flows.tables.constraint import Constraints
@@ -48,9 +54,10 @@ COMPLETIONS, MOST_COMPLETIONS = 256, 1_024
 DRAWS = 1_000  # of several targets, at least
 ROWS = 200  # complete rows whose nodes are computed at a time
 NODES, REACH = 101, 5.0  # nodes of a target, and the noise of the outer nodes
-GRID, FAR = 65, 8.0  # values of the noise at which constraints are checked, and the outer ones
-MASS_NODES = 256  # values of the noise for the probability of constraints
-NUMBERS = 2_000_000  # numbers of the rows that are checked at a time: limits the memory
+WIDTH = 2.0  # scale of the line on which nodes inside intervals lie, in standard deviations
+# Draws of all targets but the last for the probability of constraints, at first and at most, in a
+# number of independent sets, and the standard error in nats at which there are enough
+MASS_DRAWS, MOST_MASS_DRAWS, MASS_SETS, MASS_ERROR = 64, 4_096, 8, 0.004
 
 
 @dataclass(frozen=True)
@@ -65,13 +72,18 @@ class TargetPosteriors:
     population: TargetPopulation
     constraints: Constraints
 
-    def log_density(self, rows: Array) -> Array:
+    def log_density(self, rows: Array, known: Array | None) -> tuple[Array, Array]:
         """Return log p(y | x) of complete rows under the constraints, ``(n, M)``.
+
+        Also return the standard errors of the members' log P(A | x), ``(n, M)``.
 
         Args:
             rows: the rows ``(n, d + D)``.
+            known: the values that are written already, as for ``Constraints.met``.
         """
-        return self._cut(rows, self.population.log_factors(rows).sum(axis=2))
+        log_q = self.population.log_factors(rows).sum(axis=2)
+        log_mass, error = self._log_mass(rows[:, : self.population.flow.context])
+        return self._cut(rows, known, log_q, log_mass), error
 
     def of(
         self, region: Region, seed: int = 0, goal: Goal | None = None
@@ -89,9 +101,10 @@ class TargetPosteriors:
         gaps, is_one = region.gaps, self.population.target_count == 1 and not region.intervals
         lacks_context, lacks_target = gaps[:, :context].any(axis=1), gaps[:, context:].all(axis=1)
         complete = np.flatnonzero(~gaps.any(axis=1))
-        log_q = self.log_density(region.rows[complete])
-        for k, own in zip(complete.tolist(), log_q, strict=True):
-            yield k, Posterior.of(region.rows[k : k + 1], own[None], self._weights, is_exact=True)
+        rows = region.rows[complete]
+        for k, own, error in zip(complete.tolist(), *self.log_density(rows, rows), strict=True):
+            part: Any = {"is_exact": True, "log_mass_se": error}
+            yield k, Posterior.of(region.rows[k : k + 1], own[None], self._weights, **part)
         plain = np.flatnonzero(~lacks_context & lacks_target) if is_one else complete[:0]
         for start in range(0, len(plain), ROWS):
             some = plain[start : start + ROWS]
@@ -108,284 +121,372 @@ class TargetPosteriors:
         """Return the posterior of a region of one row, from draws.
 
         The context is drawn from its distribution inside its intervals. Known targets weight the
-        context. One target is drawn inside its intervals, whose probability enters the weight.
-        Several targets are drawn from the flow, and draws outside their intervals have the weight
-        0. The evidence is the density of the known targets, or the probability of the intervals of
-        the targets, times the mean weight of the context (``_contexts``).
-
-        Raises ``UserError`` if no draw of several targets lies inside the intervals.
+        context. Unknown targets are drawn inside their intervals. The evidence is the density of
+        the known targets, or the probability of the intervals of the targets, times the mean weight
+        of the context (``_contexts``).
         """
         [row], intervals, population = region.rows, region.intervals, self.population
         context = population.flow.context
         is_drawn = np.isnan(row[context:]).all()
         if is_drawn and population.target_count > 1 and not intervals:
             goal = replace(goal, effective=max(DRAWS, goal.effective))
+        ranges = {d - context: own for d, own in intervals.items() if d >= context}
+        errors = list[Array]()
 
         def draw(count: int) -> tuple[Array, Array]:
             x, log_w = self._contexts(row[:context], intervals, count, generator)
+            log_mass, error = self._log_mass(x)
+            errors.append(error.max(axis=0))
             if is_drawn:
-                y, log_p = self._inside(x, intervals, generator)
+                y, log_p = self._drawn(x, ranges, log_mass, generator)
             else:
                 y = row[None, context:].repeat(count, axis=0)
                 log_p = population.log_factors(np.column_stack([x, y])).sum(axis=2)
             rows = np.column_stack([x, y])
-            log_share = region.log_share(population.columns, rows)
-            log_p = log_p + (log_w + log_share)[:, None]
-            return rows, log_p if is_drawn and self._cuts_number else self._cut(rows, log_p)
+            log_p += (log_w + region.log_share(population.columns, rows))[:, None]
+            return rows, self._cut(rows, row, log_p, log_mass)
 
         found = Posterior.doubled(draw, self._weights, goal)
-        names = [population.columns[d].name for d in intervals if d >= context]
-        if names and not self.constraints and not np.isfinite(found.log_weights).any():
-            raise UserError(
-                f"none of {len(found.values):,} draws of {', '.join(names)} is inside the ranges; "
-                "widen the ranges, or fit one target alone"
-            )
-        return found
+        return replace(found, log_mass_se=np.max(errors, axis=0))
 
-    def _inside(
-        self, x: Array, intervals: Intervals, generator: np.random.Generator
+    def _cut(self, rows: Array, known: Array | None, log_p: Array, log_mass: Array) -> Array:
+        """Return the log-weights of complete rows ``(n, d + D)`` under the constraints, ``(n, M)``.
+
+        Args:
+            rows: the rows.
+            known: the values that are written already, as for ``Constraints.met``.
+            log_p: the log-weights without constraints.
+            log_mass: log P(A | x) of each member, ``(n, M)``.
+        """
+        if not self.constraints:
+            return log_p
+        with np.errstate(invalid="ignore"):  # if no target meets the constraints
+            cut = log_p - log_mass
+        return np.where(self.constraints.met(rows, known)[:, None], cut, -np.inf)
+
+    def _drawn(
+        self,
+        x: Array,
+        ranges: Mapping[int, Array],
+        log_mass: Array,
+        generator: np.random.Generator,
     ) -> tuple[Array, Array]:
-        """Return targets ``(n, D)`` given contexts ``(n, d)``, and log-weights ``(n, M)``."""
-        population, context = self.population, self.population.flow.context
-        if self._cuts_number or (population.target_count == 1 and context in intervals):
-            own = intervals.get(context, np.array([[-np.inf, np.inf]]))
-            y, log_p = self._target_inside(x, own, generator)
-            return y[:, None], log_p
-        y = population.flow.ensemble_sample(None, generator, x).double().numpy()
-        log_p = np.zeros((len(x), population.members))
-        for d, own in intervals.items():
-            if d >= context:
-                log_p[~in_intervals(y[:, d - context], own)] = -np.inf
-        return y, log_p
+        """Draw targets inside intervals, given contexts.
+
+        Args:
+            x: contexts ``(n, d)`` in the user's units.
+            ranges: intervals ``(I, 2)`` in the user's units, by the index of the target.
+            log_mass: log P(A | x) of each member, ``(n, M)``.
+            generator: the source of the draws.
+
+        Returns draws ``(n, D)``, and their log-weights without the constraints,
+        log p_m(y | x) - log r(y), ``(n, M)``.
+        """
+        n, flow, restricted = len(x), self.population.flow, self._restricted(ranges)
+        noise = flow.base.sample(n, generator, flow.dtype).movedim(-1, 0).double().numpy()
+        levels = generator.random((n, 1, noise.shape[2])) if restricted else noise
+        drawn, log_inside = self._walk(x, ranges, noise, levels)
+        log_v = np.tile(np.log(self._weights), (n, 1))
+        if restricted:  # the first intervals do not depend on draws
+            with np.errstate(invalid="ignore"):
+                log_v += np.nan_to_num(log_inside[..., restricted[0]] - log_mass, nan=-np.inf)
+        is_possible = np.isfinite(log_v).any(axis=1)
+        shares = softmax(np.where(is_possible[:, None], log_v, 0.0), axis=1)
+        y = drawn[np.arange(n), choose(shares, generator.random(n))]
+        log_p = self.population.log_factors(np.column_stack([x, y]), only_discrete=True).sum(axis=2)
+        log_r = log_p + np.log(shares)
+        for j in restricted:
+            log_r -= self._log_inside(x, y[:, None], j, ranges)[2]
+        for j, own in ranges.items():
+            is_possible &= in_intervals(y[:, j], own)
+        with np.errstate(invalid="ignore"):  # of impossible draws
+            found = log_p - np.logaddexp.reduce(log_r, axis=1)[:, None]
+        return y, np.where(is_possible[:, None], found, -np.inf)
+
+    def _restricted(self, ranges: Mapping[int, Array]) -> list[int]:
+        """Return the indices of the targets that constraints or conditions restrict."""
+        context = self.population.flow.context
+        places = self.constraints.places
+        return [
+            j for j in range(self.population.target_count) if j in ranges or context + j in places
+        ]
+
+    def _walk(
+        self, x: Array, ranges: Mapping[int, Array], noise: Array, levels: Array
+    ) -> tuple[Array, Array]:
+        """Draw the targets of every member inside intervals, one target after another.
+
+        A discrete target is rounded before the next one is drawn, as ``log_factors`` reads it.
+
+        Args:
+            x: contexts ``(n, d)`` in the user's units.
+            ranges: intervals ``(I, 2)`` in the user's units, by the index of the target.
+            noise: the noise of targets that nothing restricts, ``(n, M, D)``.
+            levels: uniform numbers from 0 to 1 for restricted targets, ``(n, M or 1, D)``.
+
+        Returns the targets ``(n, M, D)``, and the log-probabilities of their intervals,
+        ``(n, M, D)``, 0 for targets that nothing restricts.
+        """
+        population, flow = self.population, self.population.flow
+        restricted, columns = self._restricted(ranges), population.columns[flow.context :]
+        z, log_p, y = noise.copy(), np.zeros(noise.shape), np.full(noise.shape, np.nan)
+        for j, column in enumerate(columns):
+            if j in restricted:
+                y = flow.decode(z, x).numpy() if j else y
+                ends, log_each, log_p[..., j] = self._log_inside(x, y, j, ranges)
+                z[..., j] = self._noise_inside(ends, log_each, levels[..., j])
+            if column.is_discrete and j + 1 < len(columns):
+                y = flow.decode(z, x).numpy()
+                z[..., j] = population.noise_of(x, y, j, y[..., j])
+        return flow.decode(z, x).numpy(), log_p
+
+    def _log_inside(
+        self, x: Array, y: Array, j: int, ranges: Mapping[int, Array]
+    ) -> tuple[Array, Array, Array]:
+        """Return the intervals of target j that constraints and conditions allow.
+
+        Args:
+            x: contexts ``(n, d)`` in the user's units.
+            y: the targets ``(n, M or 1, D)``, of which those before j matter.
+            j: the index of the target.
+            ranges: intervals ``(I, 2)`` in the user's units, by the index of the target.
+
+        Returns the noise at their ends ``(2, I, n, M)``, their log-probabilities ``(I, n, M)``, and
+        the log-probability of all of them together, ``(n, M)``.
+        """
+        population, d = self.population, self.population.flow.context + j
+        if not j:
+            y = y[:, :1]  # nothing before the first target depends on the member
+        n, members, _ = y.shape
+        low, high = population.columns[d].bounds
+        allowed = np.tile([[low, high]], (n * members, 1, 1))
+        if d in self.constraints.places:
+            rows = np.full((n, members, len(population.columns)), np.nan)
+            rows[..., : x.shape[1]], rows[..., x.shape[1] : d] = x[:, None], y[..., :j]
+            drawn = rows.reshape(n * members, -1)
+            written = self.constraints.written(drawn)
+            written[:, : x.shape[1]] = drawn[:, : x.shape[1]]
+            allowed = self.constraints.allowed(written, d)
+        if j in ranges:
+            allowed = intersection(allowed, ranges[j][None])
+        before = np.where(np.isnan(y), population.flow.middle()[:1, x.shape[1] :].numpy(), y)
+        ends = np.array(
+            [
+                [population.noise_of(x, before, j, end.reshape(n, members)) for end in own.T]
+                for own in allowed.transpose(1, 0, 2)
+            ]
+        ).transpose(1, 0, 2, 3)
+        log_each = log_interval(population.flow.base.log_cdf, *ends)
+        return ends, log_each, np.asarray(np.logaddexp.reduce(log_each, axis=0))
+
+    def _noise_inside(self, ends: Array, log_each: Array, levels: Array) -> Array:
+        """Return noise inside intervals, ``(n, M)``; 0 if they hold no number.
+
+        Args:
+            ends: the ends of the intervals, ``(2, I, n, M)``.
+            log_each: their log-probabilities, ``(I, n, M)``.
+            levels: levels of probability from 0 to 1, ``(n, M or 1)``.
+        """
+        log_p = np.logaddexp.reduce(log_each, axis=0)
+        is_empty = np.isneginf(log_p)
+        with np.errstate(invalid="ignore"):
+            share = np.nan_to_num(np.exp(log_each - log_p))
+        below = share.cumsum(axis=0)
+        which = (levels > below).sum(axis=0).clip(0, len(share) - 1)[None]
+        low, high, own, end = (
+            np.take_along_axis(each, which, axis=0)[0] for each in (*ends, share, below)
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            level = np.nan_to_num((levels - end + own) / own).clip(0, 1)
+        z = self.population.flow.base.inside(low, high, level)
+        return np.where(is_empty, 0.0, z)
 
     def _of_one(self, x: Array) -> list[Posterior]:
         """Return the distributions of one target given complete contexts ``(n, d)``."""
         if labels := self.population.columns[-1].labels:
-            rows = _with_each(x, range(len(labels)))
-            log_p = self.population.log_factors(rows)[:, :, 0]
+            rows, context = _with_each(x, range(len(labels))), x.shape[1]
+            known = np.column_stack([rows[:, :context], np.full(len(rows), np.nan)])
+            log_p = self.log_density(rows, known)[0]
             parts = zip(np.split(rows, len(x)), np.split(log_p, len(x)), strict=True)
-            return [self._posterior(*part, is_exact=True) for part in parts]
+            return [Posterior.of(*part, self._weights, is_exact=True) for part in parts]
         values, log_weights = self._nodes(x)
         members, nodes = values.shape[1:]
         # The nodes of a member have no weight for the other members
-        own = np.where(np.eye(members, dtype=bool)[:, None], log_weights[None, :, None], -np.inf)
-        own = own.reshape(members * nodes, members)
+        is_own = np.eye(members, dtype=bool)[:, None].repeat(nodes, axis=1)
         along = x.shape[1]
         return [
             Posterior.of(
                 np.column_stack([np.tile(given, (members * nodes, 1)), y.ravel()]),
-                own if np.isfinite(y).all() else np.full_like(own, -np.inf),
+                np.where(is_own, log_w[..., None], -np.inf).reshape(members * nodes, members),
                 self._weights,
                 is_exact=True,
                 along=along,
             )
-            for given, y in zip(x, values, strict=True)
+            for given, y, log_w in zip(x, values, log_weights, strict=True)
         ]
 
     def _averaged(self, x: Array, generator: np.random.Generator, goal: Goal) -> Posterior:
-        """Return the distribution of one target, averaged over completions of ``x`` ``(1, d)``."""
+        """Return the distribution of one target, averaged over completions of ``x`` ``(1, d)``.
+
+        Completions that no target meets with the constraints are left out.
+        """
         count = int(min(MOST_COMPLETIONS, max(COMPLETIONS, goal.effective)))
-        x, _ = self._contexts(x[0], {}, count, generator)
+        x, log_w = self._contexts(x[0], {}, count, generator)
         if self.population.columns[-1].labels:
             found = self._of_one(x)
             values = np.concatenate([each.values for each in found])
-            log_weights = np.concatenate([each.log_weights for each in found]) - np.log(count)
+            parts = [each.log_weights + w for each, w in zip(found, log_w, strict=True)]
+            log_weights = np.concatenate(parts) - np.log(count)
         else:
-            values, log_weights = self._strata(x, generator)
+            values, log_weights = self._strata(x, log_w, generator)
         how: Any = {"is_exact": True, "completions": count}
         return Posterior.of(values, log_weights, self._weights, **how)
 
-    def _strata(self, x: Array, generator: np.random.Generator) -> tuple[Array, Array]:
+    def _strata(
+        self, x: Array, log_w: Array, generator: np.random.Generator
+    ) -> tuple[Array, Array]:
         """Return rows with one target given contexts ``(K, d)``, and their log-weights ``(N, M)``.
 
         The noise has a value in each of about ``MOST_COMPLETIONS`` intervals of equal probability,
         the same for all members, and each context takes every K-th of them.
+
+        Args:
+            x: the contexts.
+            log_w: their log-weights ``(K,)``.
+            generator: the source of the noise.
         """
         count, members = len(x), self.population.members
         each = MOST_COMPLETIONS // count
         places = np.arange(each)[:, None] * count + np.arange(count)
-        z = self._noise(x, (places + generator.random(places.shape)) / places.size)
+        levels = (places + generator.random(places.shape)) / places.size
+        if self._restricted({}):
+            ends, log_each, _ = self._log_inside(x, np.full((count, 1, 1), np.nan), 0, {})
+            z = np.stack([self._noise_inside(ends, log_each, own[:, None]) for own in levels])
+        else:
+            z = ndtri(levels)[..., None]
         y = self.population.flow.decode(z[..., None], x)[..., 0].numpy()  # (each, K, M)
         values = np.column_stack([np.tile(x.repeat(members, axis=0), (each, 1)), y.ravel()])
-        own = np.where(np.eye(members, dtype=bool), -np.log(places.size), -np.inf)
-        own = np.tile(own, (places.size, 1))
+        log_own = np.tile(log_w.repeat(members), each)[:, None] - np.log(places.size)
+        own = np.where(np.tile(np.eye(members, dtype=bool), (places.size, 1)), log_own, -np.inf)
         return values, np.where(np.isfinite(values[:, -1:]), own, -np.inf)
 
-    @property
+    @cached_property
     def _weights(self) -> Array:
         return self.population.member_weights.numpy()
 
-    def _posterior(self, values: Array, log_weights: Array, **kind: Any) -> Posterior:
-        return Posterior.of(values, self._cut(values, log_weights), self._weights, **kind)
-
-    @property
-    def _cuts_number(self) -> bool:
-        """Whether constraints cut the distribution of the only target, a number."""
-        [*_, last] = self.population.columns
-        is_one = self.population.target_count == 1 and not last.labels
-        return is_one and any(last.name in each.names for each in self.constraints.each)
-
-    def _noise(self, x: Array, levels: Array) -> Array:
-        """Return the noise of the only target, a number, ``(K, n, M or 1)``.
-
-        With constraints, the noise is inside the intervals of the target that meet them, and
-        ``NaN`` if there are none.
-
-        Args:
-            x: contexts ``(n, d)`` in the user's units.
-            levels: levels of probability from 0 to 1, ``(K, n)``.
-        """
-        if not self._cuts_number:
-            return np.asarray(ndtri(levels))[..., None]
-        ends, log_p = self._ends(x, self._met_by(x))
-        log_mass = np.logaddexp.reduce(log_p, axis=0)
-        with np.errstate(invalid="ignore"):
-            share = np.exp(log_p - log_mass)  # (I, n, M)
-        below = share.cumsum(axis=0)
-        which = (levels[:, None, :, None] > below).sum(axis=1).clip(0, len(share) - 1)  # (K, n, M)
-        row, member = np.indices(log_mass.shape)
-        low, high = (end[which, row, member] for end in ends)
-        own = share[which, row, member]
-        level = (levels[:, :, None] - below[which, row, member] + own) / own
-        z = truncated_normal(low, high, level.clip(0, 1))
-        return np.where(np.isfinite(log_mass), z, np.nan)
-
-    def _met_by(self, x: Array) -> Array:
-        """Return the intervals of the only target, a number, that meet the constraints.
-
-        The intervals are ``(n, I, 2)``. Rows with fewer intervals have empty ones.
+    def _log_mass(self, x: Array) -> tuple[Array, Array]:
+        """Return log P(A | x) of each member, and the standard errors, ``(n, M)`` each.
 
         Args:
             x: contexts ``(n, d)`` in the user's units.
         """
-        z = np.linspace(-FAR, FAR, GRID).reshape(-1, 1, 1, 1)
-        y = self.population.flow.decode(z, x)[..., 0].numpy()  # (G, n, M)
-        grid = np.sort(y.transpose(1, 0, 2).reshape(len(x), -1), axis=1)
+        found, error = np.zeros((2, len(x), self.population.members))
+        if not self.constraints or not len(x):
+            return found, error
+        distinct, places = np.unique(x, axis=0, return_inverse=True)
+        found[:] = -np.inf
+        of_targets = np.full((len(distinct), self.population.target_count), np.nan)
+        broken = self.constraints.broken(np.column_stack([distinct, of_targets])).any(axis=1)
+        possible = np.flatnonzero(~broken)
+        size = max(1, self.population.chunk // MASS_DRAWS)
+        for start in range(0, len(possible), size):
+            some = possible[start : start + size]
+            found[some], error[some] = self._log_mass_of(distinct[some])
+        places = places.ravel()
+        return found[places], error[places]
 
-        def met(some: Whole, y: Array) -> Mask:
-            rows = np.column_stack([x[some].repeat(y.shape[1], axis=0), y.ravel()])
-            return self.constraints.met(rows).reshape(y.shape)
-
-        row, low, high = intervals_met(met, grid, (-np.inf, np.inf))
-        count = np.bincount(row, minlength=len(x))
-        found = np.tile(grid[:, :1, None], (1, max(1, count.max(initial=0)), 2))
-        found[row, np.arange(len(row)) - (count.cumsum() - count)[row]] = np.stack([low, high], 1)
-        return found
-
-    def _ends(self, x: Array, intervals: Array) -> tuple[Array, Array]:
-        """Return the noise at the ends of intervals ``(n, I, 2)`` of the only target.
-
-        The noise is ``(2, I, n, M)``. Also return the log-probabilities of the intervals,
-        ``(I, n, M)``.
-        """
-        any_value = np.full((len(x), 1), float(self.population.flow.middle()[0, -1]))
-        ends = [
-            [self.population.noise_of(x, any_value, 0, end) for end in own.T]
-            for own in intervals.transpose(1, 0, 2)
-        ]
-        found = np.array(ends).transpose(1, 0, 2, 3)
-        return found, log_interval(self.population.flow.base.log_cdf, *found)
-
-    def _cut(self, rows: Array, log_weights: Array) -> Array:
-        """Return the log-weights of complete rows under the constraints, ``(n, M)``."""
-        if not (self.constraints and len(rows)):
-            return log_weights
-        contexts = rows[:, : self.population.flow.context]
-        x, places = np.unique(contexts, axis=0, return_inverse=True)
-        log_mass = self._log_mass(x)[places.ravel()]
-        with np.errstate(invalid="ignore"):  # if no target meets the constraints
-            cut = log_weights - log_mass
-        return np.where(self.constraints.met(rows)[:, None], cut, -np.inf)
-
-    def _log_mass(self, x: Array) -> Array:
-        """Return log P(A | x) of each member, ``(n, M)``, for contexts ``(n, d)``."""
-        population, columns = self.population, self.population.columns
-        members, names = population.members, {each.name for each in columns[x.shape[1] :]}
-        if not names & {name for each in self.constraints.each for name in each.names}:
-            return np.zeros((len(x), members))
-        if len(names) == 1 and (labels := columns[-1].labels):
+    def _log_mass_of(self, x: Array) -> tuple[Array, Array]:
+        """Return ``_log_mass`` of contexts ``(n, d)`` that do not break a constraint."""
+        n, members, count = len(x), self.population.members, self.population.target_count
+        found, error = np.zeros((2, n, members))
+        if not (restricted := self._restricted({})):
+            return found, error
+        if count == 1 and (labels := self.population.columns[-1].labels):
             rows = _with_each(x, range(len(labels)))
-            log_p = population.log_factors(rows)[:, :, 0]
-            log_p[~self.constraints.met(rows)] = -np.inf
-            return np.logaddexp.reduce(log_p.reshape(len(x), len(labels), members), axis=1)
-        if self._cuts_number:
-            return np.asarray(np.logaddexp.reduce(self._ends(x, self._met_by(x))[1], axis=0))
-        noise = ndtri(Sobol(len(names), rng=0).random(MASS_NODES))[:, None, None]
-        size = max(1, NUMBERS // (MASS_NODES * members * len(columns)))
-        found = np.empty((len(x), members))
-        for start in range(0, len(x), size):
-            part = x[start : start + size]
-            y = population.flow.decode(noise, part).numpy()  # (K, n, M, D)
-            given = np.broadcast_to(part[:, None], (*y.shape[:-1], part.shape[1]))
-            rows = np.concatenate([given, y], axis=-1)
-            is_met = self.constraints.met(rows.reshape(-1, rows.shape[-1]))
-            found[start : start + size] = is_met.reshape(y.shape[:-1]).sum(axis=0)
-        return np.log((found + 0.5) / (MASS_NODES + 1))
+            log_p = self.population.log_factors(rows)[:, :, 0]
+            log_p[~self.constraints.met(rows, rows)] = -np.inf
+            return np.logaddexp.reduce(log_p.reshape(n, len(labels), members), axis=1), error
+        if restricted == [0]:
+            return self._log_inside(x, np.full((n, 1, count), np.nan), 0, {})[2], error
+        waiting, draws = np.arange(n), MASS_DRAWS
+        while len(waiting) and draws <= MOST_MASS_DRAWS:
+            size = max(1, self.population.chunk // draws)
+            for start in range(0, len(waiting), size):
+                some = waiting[start : start + size]
+                found[some], error[some] = self._mass_of_draws(x[some], draws, restricted[-1])
+            waiting, draws = waiting[(error[waiting] > MASS_ERROR).any(axis=1)], 4 * draws
+        return found, error
 
-    def _target_inside(
-        self, x: Array, intervals: Array, generator: np.random.Generator
-    ) -> tuple[Array, Array]:
-        """Draw the only target inside intervals, given contexts.
+    def _mass_of_draws(self, x: Array, draws: int, last: int) -> tuple[Array, Array]:
+        """Return log P(A | x) of several targets, and the standard errors, ``(n, M)`` each.
 
         Args:
             x: contexts ``(n, d)`` in the user's units.
-            intervals: intervals ``(I, 2)`` of the target in the user's units.
-            generator: the source of the draws.
-
-        Returns draws from the ensemble ``(n,)``, and the members' log-probabilities of the
-        intervals, ``(n, M)``.
+            draws: the number of draws of the targets before the last restricted one.
+            last: the index of the last restricted target.
         """
-        n, rows, flow = len(x), np.arange(len(x)), self.population.flow
-        inside = np.broadcast_to(intervals, (n, *intervals.shape))
-        log_mass: Array | float = 0.0
-        if self._cuts_number:
-            allowed = self._met_by(x)
-            log_mass = np.logaddexp.reduce(self._ends(x, allowed)[1], axis=0)
-            low = np.maximum(allowed[:, :, None, 0], intervals[:, 0])
-            high = np.minimum(allowed[:, :, None, 1], intervals[:, 1])
-            both = np.stack([low, np.maximum(low, high)], axis=-1)  # empty if they do not overlap
-            inside = both.reshape(n, -1, 2)
-        ends, masses = self._ends(x, inside)
+        n, members, count = len(x), self.population.members, self.population.target_count
+        sets = [Sobol(last, rng=k).random(draws // MASS_SETS) for k in range(MASS_SETS)]
+        levels = np.full((draws, 1, count), 0.5)
+        levels[:, 0, :last] = np.concatenate(sets)
+        noise = np.repeat(ndtri(levels), members, axis=1)
+        own = [np.tile(each, (n, 1, 1)) for each in (noise, levels)]
+        log_p = self._walk(x.repeat(draws, axis=0), {}, *own)[1]
+        log_sets = np.logaddexp.reduce(log_p.sum(axis=2).reshape(n, MASS_SETS, -1, members), axis=2)
+        log_sets -= np.log(draws // MASS_SETS)
+        log_mean = np.logaddexp.reduce(log_sets, axis=1) - np.log(MASS_SETS)
         with np.errstate(invalid="ignore"):  # if no target meets the constraints
-            log_p = np.logaddexp.reduce(masses, axis=0) - log_mass
-        log_p = np.where(np.isnan(log_p), -np.inf, log_p)
-        possible: Mask = np.logical_or.reduce(np.isfinite(log_p), axis=1)
-        shares = softmax(np.where(possible[:, None], log_p, 0) + np.log(self._weights), axis=1)
-        member = choose(shares, generator.random(n))
-        own_masses = np.where(possible, masses[:, rows, member], 0).T
-        which = choose(softmax(own_masses, axis=1), generator.random(n))
-        low, high = ends[:, which, rows, member]
-        z = truncated_normal(low, high, generator.random(n))
-        y = flow.decode(np.tile(z[:, None, None], (1, flow.members, 1)), x)
-        drawn = y[torch.arange(n), torch.from_numpy(member), 0].numpy()
-        own = inside[rows, which]
-        return np.clip(drawn, own[:, 0], own[:, 1]), log_p
+            ratio = np.nan_to_num(np.exp(log_sets - log_mean[:, None]))
+        return log_mean, ratio.std(axis=1, ddof=1) / np.sqrt(MASS_SETS)
 
     def _nodes(self, x: Array) -> tuple[Array, Array]:
-        """Return values of the only target at equally spaced noise, and their log-weights.
+        """Return values of the only target, and their log-weights, ``(n, M, K)`` each.
 
-        The values are ``(n, M, K)``, and the log-weights ``(K,)`` are of a trapezoidal rule, whose
-        weights sum to 1. With constraints, the values have equal weights, and are ``NaN`` if no
-        value meets them.
+        Without constraints, the values are at equally spaced noise, with the weights of a
+        trapezoidal rule; with constraints, inside of the intervals of the noise, with those of the
+        Gauss-Legendre rule on a ``Line``. The weights of a member sum to 1, unless no value meets
+        the constraints.
 
         Args:
             x: contexts ``(n, d)`` in the user's units.
         """
-        if self._cuts_number:
-            levels = np.repeat((np.arange(NODES)[:, None] + 0.5) / NODES, len(x), axis=1)
-            y = self.population.flow.decode(self._noise(x, levels)[..., None], x)[..., 0]
-            return y.numpy().transpose(1, 2, 0), np.full(NODES, -np.log(NODES))
-        z = np.linspace(-REACH, REACH, NODES)
-        log_weights = -0.5 * z**2
-        log_weights -= np.logaddexp.reduce(log_weights)
         population = self.population
-        found = np.empty((len(x), population.members, len(z)))
-        size = max(1, population.chunk // len(z))
+        if self._restricted({}):
+            z, log_weights = self._nodes_inside(x)
+        else:
+            z = np.tile(np.linspace(-REACH, REACH, NODES), (len(x), 1, 1))
+            log_weights = -0.5 * z**2
+        found = np.empty((len(x), population.members, z.shape[2]))
+        size = max(1, population.chunk // z.shape[2])
         for start in range(0, len(x), size):
             part = slice(start, start + size)
-            y = population.flow.decode(z.reshape(-1, 1, 1, 1), x[part])  # (K, n, M, 1)
+            noise = z[part].transpose(2, 0, 1)[..., None]  # (K, n, M or 1, 1)
+            y = population.flow.decode(noise, x[part])
             found[part] = y[..., 0].numpy().transpose(1, 2, 0)
-        return found, log_weights
+        with np.errstate(invalid="ignore"):  # if no target meets the constraints
+            log_weights = log_weights - np.logaddexp.reduce(log_weights, axis=2, keepdims=True)
+        is_possible = np.isfinite(found) & np.isfinite(log_weights)
+        return found, np.where(is_possible, log_weights, -np.inf)
+
+    def _nodes_inside(self, x: Array) -> tuple[Array, Array]:
+        """Return noise inside the intervals of the only target, and log-weights, ``(n, M, K)``.
+
+        Args:
+            x: contexts ``(n, d)`` in the user's units.
+        """
+        ends, log_each, _ = self._log_inside(x, np.full((len(x), 1, 1), np.nan), 0, {})
+        some = np.nonzero(np.isfinite(log_each))
+        t, of_nodes = np.polynomial.legendre.leggauss(NODES)
+        line, places = Line(*(end[some] / WIDTH for end in ends)), np.arange(len(some[0]))
+        v, log_width = line.at(places, np.tile((t + 1) / 2, (len(places), 1)))
+        noise = torch.from_numpy(WIDTH * v).reshape(1, 1, -1)
+        log_p = self.population.flow.base.log_prob(noise)[0].numpy().reshape(v.shape)
+        z = np.zeros((*log_each.shape, NODES))
+        log_weights = np.full(z.shape, -np.inf)
+        z[some], log_weights[some] = WIDTH * v, log_p + log_width + np.log(of_nodes)
+        first, second = (each.transpose(1, 2, 0, 3) for each in (z, log_weights))
+        shape = (*log_each.shape[1:], -1)
+        return first.reshape(shape), second.reshape(shape)
 
     def _contexts(
         self, x: Array, intervals: Intervals, count: int, generator: np.random.Generator
@@ -394,7 +495,9 @@ class TargetPosteriors:
 
         The mean weight estimates the density of the known values in scaled units, with
         probabilities of labels, times the probability of the intervals given these values. For a
-        complete context, and without intervals of the context, all log-weights are 0.
+        complete context, and without intervals of the context, all log-weights are 0. A context
+        that breaks the constraints with any target has the weight 0; without intervals, the mean
+        weight of the others makes up for these.
 
         Args:
             x: the known values of the context, ``(d,)``, ``NaN`` for the values to draw.
@@ -415,7 +518,16 @@ class TargetPosteriors:
             log_w = model.mixture.log_prob(rows.numbers, rows.codes) - log_r
             drawn = model.joined(rows)
         rounded = as_rows(self.population.context_map.round(as_points(drawn)))
-        return np.where(unknown, rounded, x), log_w
+        found = np.where(unknown, rounded, x)
+        if self.constraints and unknown.any():
+            gaps = np.full((count, self.population.target_count), np.nan)
+            known = np.append(x, gaps[0])
+            found = self.constraints.written(np.column_stack([found, gaps]), known)[:, : len(x)]
+            is_possible = np.isfinite(self._log_mass(found)[0]).any(axis=1)
+            log_w = np.where(is_possible, log_w, -np.inf)
+            if not inside and is_possible.any():
+                log_w -= np.logaddexp.reduce(log_w) - np.log(count)
+        return found, log_w
 
     def _scaled(self, d: int, intervals: Array) -> Array:
         """Return intervals ``(I, 2)`` of column d of the context after the preprocessing."""

@@ -13,10 +13,10 @@ from torch import Tensor
 from flows import saving
 from flows.core.arrays import Array, Shape, as_points
 from flows.core.checkpoint import below
+from flows.core.intervals import log_interval
 from flows.core.seeds import generator_of
 from flows.core.settings import Recipe
 from flows.mixtures.gaussian_mixture import GaussianMixture, context_filler
-from flows.mixtures.truncated_mixture import log_interval
 from flows.networks.flow import Flow
 from flows.networks.population import Description, Population, Restore
 from flows.networks.to_real import ToReal
@@ -99,7 +99,7 @@ class TargetPopulation(Population):
         rows = torch.cat([x.expand(-1, self.members, -1), y], dim=-1)
         return rows.reshape(*shape, self.members, *self.event_shape)
 
-    def log_factors(self, rows: Array) -> Array:
+    def log_factors(self, rows: Array, *, only_discrete: bool = False) -> Array:
         """Return log p(y_j | x, y_1, ..., y_{j-1}) of each target, ``(n, M, D)``::
 
             P(low < y_j <= high) = F(z_high) - F(z_low),    z = f(y_j; x, y_1, ..., y_{j-1})
@@ -110,21 +110,22 @@ class TargetPopulation(Population):
 
         Args:
             rows: complete rows (x, y) in the user's units, ``(n, d + D)``.
+            only_discrete: whether only values that samples are rounded to stand for their cells.
         """
         parts = [
-            self._log_factors(rows[start : start + self.chunk])
+            self._log_factors(rows[start : start + self.chunk], only_discrete)
             for start in range(0, len(rows), self.chunk)
         ]
         return np.concatenate([np.empty((0, self.members, self.target_count)), *parts])
 
-    def _log_factors(self, rows: Array) -> Array:
+    def _log_factors(self, rows: Array, only_discrete: bool) -> Array:
         x, y = np.split(rows, [self.flow.context], axis=1)
         factors = self.flow.log_factors(y, x).double().numpy()
         for j, column in enumerate(self.columns[self.flow.context :]):
-            if not (cell := column.cell):
+            if not (cell := column.cell) or (only_discrete and not column.is_discrete):
                 continue
             low, high = y[:, j] - cell / 2, y[:, j] + cell / 2
-            ends = self.noise_of(x, y, j, low), self.noise_of(x, y, j, high)
+            ends = [self.noise_of(x, y[:, None], j, end[:, None]) for end in (low, high)]
             log_p = log_interval(self.flow.base.log_cdf, *ends)
             if not column.labels:
                 log_p -= np.log(cell)
@@ -139,16 +140,16 @@ class TargetPopulation(Population):
 
         Args:
             x: contexts ``(n, d)`` in the user's units.
-            y: targets ``(n, D)``, of which those before j are used.
+            y: targets ``(n, M or 1, D)``, of which those before j are used.
             j: the index of the target.
-            ends: values of target j, ``(n,)``.
+            ends: values of target j, ``(n, M or 1)``.
         """
         bounds = self.columns[self.flow.context + j].bounds
         below, above = ends <= bounds[0], ends >= bounds[1]
         changed = y.copy()
-        changed[:, j] = np.where(below | above, y[:, j], ends)
+        changed[..., j] = np.where(below | above, y[..., j], ends)
         z = self.flow.encode(changed, x)[:, :, j].double().numpy()
-        return np.where(below[:, None], -np.inf, np.where(above[:, None], np.inf, z))
+        return np.where(below, -np.inf, np.where(above, np.inf, z))
 
     def parameters_per_member(self) -> int:
         return self.flow.parameters_per_member()

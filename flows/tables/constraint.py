@@ -1,7 +1,7 @@
 """Constraints between the columns of a table, as users write them, such as ``"start <= end"``.
 
-Python's grammar reads a constraint. Its tree becomes functions of rows, whose types are checked;
-any other node is refused. No text is executed.
+Python's grammar reads a constraint. Its tree becomes a relation (``relations.py``), whose types are
+checked; any other node is refused. No text is executed.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import ast
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import partial
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -22,9 +22,20 @@ import numpy as np
 from flows.core.arrays import Array, Mask
 from flows.core.errors import one_line
 from flows.tables.field import Field
-from flows.tables.kinds.date import DAY, Date
+from flows.tables.kinds.date import Date
 from flows.tables.kinds.unlearned import Carried
 from flows.tables.notices import Advice, Notice, SetKind, TableError
+from flows.tables.relations import (
+    BROKEN,
+    HOLDS,
+    MOST_STEPS,
+    UNDECIDED,
+    Joined,
+    Linear,
+    Relation,
+    Same,
+    Source,
+)
 from flows.tables.rows import numbers_of_values
 from flows.tables.schema import Schema
 from flows.tables.types import are_seconds
@@ -33,8 +44,6 @@ from flows.tables.values import label_text
 LONGEST = 1_000  # characters of a constraint
 DEEPEST = 100  # levels of its tree, each of which nests a few of the 1,000 calls that Python allows
 SHOWN = 80  # characters of a text in a message
-TOLERANCE = 1e-9  # of rounding errors, relative to the largest term
-UNDECIDED = 0.5  # between broken, 0, and holds, 1: min, max and 1 - x are then Kleene's logic
 
 # A quoted text, in which a backtick is text, or a name in backticks
 QUOTED = re.compile(r"""('''|\"""|'|")(?:\\.|(?!\1)[^\\])*\1|`(?P<name>[^`]*)`""", re.DOTALL)
@@ -47,6 +56,14 @@ EQUALITIES = ("==", "!=")
 ALLOWED = (
     "a constraint has columns, numbers, quoted labels and dates, + - * /, comparisons (< <= > >= "
     "== !=), and, or, not"
+)
+RATIO = (
+    "a constraint is linear in its columns: write 'a / b <= 0.5' as 'a <= 0.5 * b' if b is always "
+    "above 0, and else as 'b > 0 and a <= 0.5 * b or b < 0 and a >= 0.5 * b'"
+)
+PRODUCT = (
+    "a constraint is linear in its columns, so a column is multiplied by numbers only, and a "
+    "product of columns cannot be written"
 )
 ARITHMETIC = (
     "numbers take + - * / and numbers, dates take + and - and numbers of days, and the difference "
@@ -77,41 +94,41 @@ RESULTS = {  # by the operator and the types of its operands
 }
 
 
-class Values(NamedTuple):
-    """The values of a quantity in n rows.
-
-    Args:
-        x: the values ``(n,)``: numbers, days since 1970-01-01, or codes of labels.
-        size: the size of the terms that they were computed from, ``(n,)``. Rounding errors are
-            smaller than ``TOLERANCE`` times the size, so 0.1 + 0.2 - 0.3 equals 0. The size of a
-            date is 1 day, because dates may be one second apart.
-    """
-
-    x: Array
-    size: Array
-
-
-ValuesOf = Callable[[Array], Values]  # of the rows (n, D)
-
-
 class Quantity(NamedTuple):
-    """A part of a constraint with a number, a date or a label in each row.
+    """A part of a constraint with a number, a date or a label in each row::
+
+        x = offset + sum_k c_k v_k,    v_k are columns, or the code of a single column of labels
 
     Args:
         type: the type of its values.
-        values: returns the values in rows ``(n, D)``.
+        terms: the columns with their coefficients, by name.
+        offset: the offset; the code of a label, and the days since 1970-01-01 of a date.
+        size: the size of the constants in it, for rounding errors (``Linear``).
         column: the column that converts a text beside a date or a label, if there is one.
-        constant: the constant as the user writes it; ``None`` for values that depend on the row.
+        constant: the constant as the user writes it; ``None`` for anything else.
     """
 
     type: Type
-    values: ValuesOf
+    terms: dict[str, tuple[Source, float]]
+    offset: float = 0.0
+    size: float = 0.0
     column: Field | None = None
     constant: float | str | None = None
 
+    def times(self, factor: float) -> Quantity:
+        """Return this number times a constant."""
+        terms = {name: (source, factor * c) for name, (source, c) in self.terms.items()}
+        return Quantity(Type.NUMBER, terms, factor * self.offset, abs(factor) * self.size)
 
-# Returns 1 for each of the rows (n, D) where comparisons hold, 0 where they do not, or UNDECIDED
-Relation = Callable[[Array], Array]
+    def plus(self, other: Quantity, sign: float, kind: Type) -> Quantity:
+        """Return this quantity plus or, with a ``sign`` of -1, minus another, as a type."""
+        terms = dict(self.terms)
+        for name, (source, c) in other.terms.items():
+            terms[name] = source, sign * c + terms.get(name, (source, 0.0))[1]
+        terms = {name: (source, c) for name, (source, c) in terms.items() if c}
+        offset, size = self.offset + sign * other.offset, max(self.size, other.size)
+        column = (self.column or other.column) if kind is Type.DATE else None
+        return Quantity(kind, terms, offset, size, column)
 
 
 @dataclass(frozen=True)
@@ -136,15 +153,15 @@ class Constraint:
     text: str
     names: tuple[str, ...]
     places: tuple[int, ...] = field(repr=False)
-    _relation: Relation = field(repr=False, compare=False)
+    relation: Relation = field(repr=False, compare=False)
 
     @classmethod
     def parse(cls, text: str, schema: Schema) -> Constraint:
         """Return the constraint that a user writes as ``text``.
 
         A constraint compares columns, numbers, labels and dates, with + - * /, ``and``, ``or`` and
-        ``not``. Labels and dates are quoted as in Python. A name that is no identifier of Python is
-        in backticks.
+        ``not``. Comparisons are linear in the columns. Labels and dates are quoted as in Python. A
+        name that is no identifier of Python is in backticks.
 
         The difference of two dates is a number of days, and a date plus or minus a number of days
         is a date. A duration is a number of seconds. Labels are compared by ``==`` and ``!=``.
@@ -164,22 +181,24 @@ class Constraint:
     def holds(self, rows: Array) -> Array:
         """Return 1 for each row where the constraint holds, 0 where it is broken, ``(n,)``.
 
-        The result is ``NaN`` where a gap, or an undefined number such as 0 / 0, leaves it
-        undecided. Known values may decide a row with gaps. Numbers that differ by at most 1e-9 of
-        the largest term are equal, and so are dates that differ by at most 1e-9 days.
+        The result is ``NaN`` where a gap leaves it undecided. Known values, and the bounds of the
+        columns with gaps, may decide a row with gaps. Numbers that differ by at most 1e-9 of the
+        largest term are equal, and so are dates that differ by at most 1e-9 days.
 
         Args:
-            rows: rows ``(n, D)`` of the learned columns in the user's units, rounded as they are
-                written, with codes for labels and ``NaN`` for gaps.
+            rows: rows ``(n, D)`` of the learned columns in the user's units, as they are written,
+                with codes for labels and ``NaN`` for gaps.
         """
-        with np.errstate(all="ignore"):  # a division by zero is infinite or undefined
-            found = self._relation(rows)
+        found = self.relation.holds(rows)
         return np.where(found == UNDECIDED, np.nan, found)
 
 
 @dataclass(frozen=True)
 class Constraints:
-    """The constraints of a table, for rows in the user's units that are not rounded.
+    """The constraints of a table, for rows in the user's units.
+
+    Constraints act on values as they are written. Known values of a user are written already, and
+    drawn values are rounded first.
 
     Args:
         fields: the D learned columns.
@@ -202,56 +221,156 @@ class Constraints:
         """Return whether there is a constraint."""
         return bool(self.each)
 
-    def met(self, rows: Array, *, is_rounded: bool = False) -> Mask:
-        """Return which complete rows meet all constraints, ``(n,)``.
+    @cached_property
+    def places(self) -> frozenset[int]:
+        """The indices of the learned columns that constraints depend on."""
+        return frozenset(d for each in self.each for d in each.places)
 
-        A row with an undefined number, such as 0 / 0, does not meet the constraint.
+    def met(self, rows: Array, known: Array | None = None) -> Mask:
+        """Return which complete rows meet all constraints, ``(n,)``.
 
         Args:
             rows: the rows ``(n, D)``, with codes for labels.
-            is_rounded: whether the rows are rounded already; otherwise they are rounded first.
+            known: the values that are written already, ``(D,)`` or ``(n, D)``, ``NaN`` for others;
+                ``None`` if all values are drawn.
         """
-        found = np.ones(len(rows), dtype=np.bool_)
-        rows = rows if is_rounded else self._written(rows)
-        for each in self.each:
-            found &= each.holds(rows) == 1
-        return found
+        return self._holds(self.written(rows, known)) == HOLDS
 
     def met_beside(self, known: Array) -> Callable[[Array], Mask]:
         """Return the function that tells which completions of a row meet all constraints.
 
-        Drawn values are rounded, and known values are taken as they are written.
-
         Args:
             known: the row ``(D,)``, ``NaN`` for unknown values.
         """
-        return lambda rows: self.met(
-            np.where(np.isnan(known), self._written(rows), known), is_rounded=True
-        )
+        return lambda rows: self.met(rows, known)
 
     def broken(self, rows: Array) -> Mask:
         """Return which constraints the known values of rows break, ``(n, constraints)``.
-
-        A complete row with an undefined number breaks the constraint.
 
         Args:
             rows: the rows ``(n, D)`` as they are written, with codes for labels and ``NaN`` for
                 gaps.
         """
-        found = []
-        for each in self.each:
-            holds = each.holds(rows)
-            is_complete = ~np.isnan(rows[:, list(each.places)]).any(axis=1)
-            found.append((holds == 0) | (np.isnan(holds) & is_complete))
+        found = [each.relation.holds(rows) == BROKEN for each in self.each]
         return np.stack(found, axis=1) if found else np.zeros((len(rows), 0), dtype=np.bool_)
 
-    def _written(self, rows: Array) -> Array:
-        """Return rows rounded as they are written."""
-        written = rows.copy()
-        for d in {d for each in self.each for d in each.places}:
-            field = self.fields[d]
-            written[:, d] = field.shown(np.asarray(field.round(rows[:, d])))
-        return written
+    def written(self, rows: Array, known: Array | None = None) -> Array:
+        """Return rows ``(n, D)`` in which drawn values of constrained columns are rounded.
+
+        Args:
+            rows: the rows.
+            known: the values that are written already, as for ``met``.
+        """
+        found = rows.copy()
+        for d in self.places:
+            found[:, d] = self.fields[d].written(rows[:, d])
+        return found if known is None else np.where(np.isnan(known), found, known)
+
+    def order(self, unknown: Sequence[int], known: Iterable[int]) -> list[int]:
+        """Return the constrained columns among unknown ones, in the order in which to draw them.
+
+        The next column is the one in the most comparisons whose other columns are known or drawn,
+        so that few draws are impossible.
+
+        Args:
+            unknown: the indices of the unknown columns.
+            known: the indices of the known columns.
+        """
+        groups = [group for each in self.each for group in each.relation.groups]
+        there, rest = {*known}, [d for d in unknown if d in self.places]
+        found = list[int]()
+        while rest:
+            counts = [sum(d in group and group <= there | {d} for group in groups) for d in rest]
+            found.append(rest.pop(int(np.argmax(counts))))
+            there.add(found[-1])
+        return found
+
+    def allowed(self, rows: Array, d: int) -> Array:
+        """Return the intervals of the values of a column that constraints allow, ``(n, I, 2)``.
+
+        A constraint changes only at certain values of the column, which have closed forms
+        (``Relation.turns``), so the intervals between these values are allowed or not as a whole. A
+        rounded value stands for its cell, so the intervals of a rounded column end at the edges of
+        cells. Constraints that other unknown values leave undecided allow all values. The
+        intervals of a row are sorted and do not overlap; empty ones, whose ends are infinite, fill
+        up rows with fewer intervals.
+
+        Args:
+            rows: rows ``(n, D)`` as they are written, ``NaN`` for other unknown values; the values
+                of column ``d`` do not matter.
+            d: the index of the column.
+        """
+        column, n = self.fields[d], len(rows)
+        low, high = column.bounds
+        ends = np.full((n, 2), [low, high])
+        with np.errstate(all="ignore"):  # overflows, and terms that are infinite
+            turns = self._turns(rows, d)
+            turns = np.where(np.isnan(turns), low, turns).clip(low, high)
+            ends = np.sort(np.concatenate([ends, turns], axis=1), axis=1)
+            least, most = ends[:, :-1], ends[:, 1:]
+            inside = _between(least, most, column.spacing)
+            # Two turns that differ by a rounding error have nothing between them
+            thin = np.maximum(column.spacing / 4, 4 * np.spacing(np.abs(inside)))
+            is_thin = ~(most - least > thin)
+        rest = np.repeat(rows, inside.shape[1], axis=0)
+        rest[:, d] = column.written(inside.ravel())
+        is_allowed = (self._holds(rest) != BROKEN).reshape(inside.shape)
+        for k in range(1, inside.shape[1]):
+            is_allowed[:, k] = np.where(is_thin[:, k], is_allowed[:, k - 1], is_allowed[:, k])
+        return _merged(least, most, is_allowed)
+
+    def _turns(self, rows: Array, d: int) -> Array:
+        """Return the values of column ``d`` at which a constraint may change, ``(n, K)``."""
+        column = self.fields[d]
+        if column.labels:
+            return np.tile(np.arange(1, len(column.labels)) - 0.5, (len(rows), 1))
+        found = [turn for each in self.each for turn in each.relation.turns(rows, d)]
+        turns = np.stack(found, axis=1) if found else np.empty((len(rows), 0))
+        if not column.spacing:
+            return turns
+        center = column.written(turns.ravel()).reshape(turns.shape)
+        return np.concatenate([center - column.spacing / 2, center + column.spacing / 2], axis=1)
+
+    def _holds(self, rows: Array) -> Array:
+        """Return how far rows ``(n, D)`` as they are written meet all constraints, ``(n,)``."""
+        found = [each.relation.holds(rows) for each in self.each]
+        return np.asarray(np.min([np.full(len(rows), HOLDS), *found], axis=0))
+
+
+def _between(low: Array, high: Array, spacing: float) -> Array:
+    """Return a value inside of each interval from ``low`` to ``high`` ``(n, K)``, if it has one.
+
+    Args:
+        low: the lower ends, perhaps infinite.
+        high: the upper ends.
+        spacing: the distance between neighbouring values; 0 for all numbers.
+    """
+    away = [np.maximum(np.maximum(np.abs(end), 1.0), spacing) for end in (low, high)]
+    inside = np.where(np.isinf(low), high - away[1], np.where(np.isinf(high), low + away[0], 0.0))
+    both = np.isfinite(low) & np.isfinite(high)
+    inside = np.where(both, low / 2 + high / 2, inside)
+    return np.where(np.isfinite(inside), inside, 0.0)
+
+
+def _merged(low: Array, high: Array, is_allowed: Mask) -> Array:
+    """Return the intervals ``(n, I, 2)`` that adjacent allowed intervals form together.
+
+    Args:
+        low: the lower ends ``(n, K)``, sorted; the upper ends are the lower ends after them.
+        high: the upper ends ``(n, K)``.
+        is_allowed: which intervals are allowed, ``(n, K)``.
+    """
+    none = np.zeros((len(low), 1), bool)
+    before = np.concatenate([none, is_allowed[:, :-1]], axis=1)
+    after = np.concatenate([is_allowed[:, 1:], none], axis=1)
+    row, first = np.nonzero(is_allowed & ~before)
+    _, last = np.nonzero(is_allowed & ~after)
+    count = np.bincount(row, minlength=len(low))
+    found = np.full((len(low), max(1, count.max(initial=0)), 2), np.inf)
+    place = np.arange(len(row)) - (count.cumsum() - count)[row]
+    found[row, place] = np.stack([low[row, first], high[row, last]], axis=1)
+    found[found[..., 0] >= found[..., 1]] = np.inf
+    return found
 
 
 class _Reader:
@@ -316,30 +435,54 @@ class _Reader:
         match node:
             case ast.BoolOp():
                 word = "and" if isinstance(node.op, ast.And) else "or"
-                return partial(_joined, word, [self.relation(each) for each in node.values])
+                return Joined(word, [self.relation(each) for each in node.values])
             case ast.UnaryOp(op=ast.Not()):
-                return partial(_joined, "not", [self.relation(node.operand)])
+                return Joined("not", [self.relation(node.operand)])
             case ast.Compare():
                 if not all(type(op) in SIGNS for op in node.ops):
                     raise self.refused(node)
                 sides = [node.left, *node.comparators]
                 pairs = zip(node.ops, sides[:-1], sides[1:], strict=True)
                 found = [self.comparison(SIGNS[type(op)], *pair) for op, *pair in pairs]
-                return partial(_joined, "and", found)
+                return found[0] if len(found) == 1 else Joined("and", found)
         kind = self.quantity(node).type
         raise self.error(f"{_shown(self.segment(node))} is {kind}, not a comparison")
 
     def comparison(self, sign: str, *nodes: ast.expr) -> Relation:
         """Return the comparison of two nodes."""
         left, right = self.operands(sign, *nodes)
-        if left.type is right.type is Type.LABEL and left.column and right.column:
-            left = self.recoded(left, left.column, right.column)
         allowed = (*ORDERED, Type.LABEL) if sign in EQUALITIES else ORDERED
+        part = _shown(f" {sign} ".join(map(self.segment, nodes)))
         if left.type is not right.type or left.type not in allowed:
-            part = _shown(f" {sign} ".join(map(self.segment, nodes)))
             why = f"{part} compares {left.type} with {right.type}; {COMPARISONS}"
             raise self.error(why, _advice(left, right))
-        return partial(_compared, sign, left.values, right.values)
+        if left.type is Type.LABEL:
+            return self.same(left, right, sign == "==")
+        if sign in (">", ">="):
+            left, right, sign = right, left, sign.replace(">", "<")
+        form = left.plus(right, -1.0, Type.NUMBER)
+        found = Linear(sign, [*form.terms.values()], form.offset, form.size, self.schema.fields)
+        if found.most_steps > MOST_STEPS / 2:
+            name = next(source.column.name for source, _ in found.terms if source.spacing)
+            why = f"compares column {name}, which is computed and rounded, with columns that it is"
+            raise self.error(f"{part} {why} computed from; write its formula in place of its name")
+        return found
+
+    def same(self, left: Quantity, right: Quantity, is_equal: bool) -> Relation:
+        """Return the test whether two labels, of which one is a column, are equal."""
+        if not left.terms:
+            left, right = right, left
+        [(own, _)] = left.terms.values()
+        if not right.terms:
+            return Same(own, right.offset, (), is_equal)
+        [(other, _)] = right.terms.values()
+        for each in (own.column, other.column):
+            if each.pool is not None:
+                why = "has rare labels that share one code, so it is compared with no other column"
+                raise self.error(f"column {each.name} {why}")
+        places = {label_text(label): code for code, label in enumerate(other.column.labels)}
+        codes = [float(places.get(label_text(label), -2)) for label in own.column.labels]
+        return Same(own, other, codes, is_equal)
 
     # Quantities
 
@@ -347,7 +490,7 @@ class _Reader:
         """Return the number, the date, the label or the text of a node."""
         match node:
             case ast.Constant(value=str() as text):
-                return Quantity(Type.TEXT, partial(_constant, np.nan, 0.0), None, text)
+                return Quantity(Type.TEXT, {}, constant=text)
             case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
                 if abs(number) <= sys.float_info.max:
                     return _number(float(number))
@@ -357,7 +500,7 @@ class _Reader:
             case ast.UnaryOp(op=ast.USub() | ast.UAdd()):
                 return self.signed(node)
             case ast.BinOp() if type(node.op) in SIGNS:
-                return self.arithmetic(SIGNS[type(node.op)], node.left, node.right)
+                return self.arithmetic(SIGNS[type(node.op)], node)
             case ast.Compare() | ast.BoolOp() | ast.UnaryOp(op=ast.Not()):
                 self.relation(node)  # raises the error for an operator that is refused
                 why = "is a comparison, where a number, a date or a label is needed"
@@ -374,18 +517,27 @@ class _Reader:
             return number
         if number.constant is not None:  # perhaps a label
             return _number(-float(number.constant))
-        return Quantity(Type.NUMBER, partial(_computed, "-", _number(0.0).values, number.values))
+        return number.times(-1.0)
 
-    def arithmetic(self, sign: str, *nodes: ast.expr) -> Quantity:
+    def arithmetic(self, sign: str, node: ast.BinOp) -> Quantity:
         """Return two quantities with an operator between them."""
-        left, right = self.operands(sign, *nodes)
-        kind = RESULTS.get((sign, left.type, right.type))
-        if kind is None:
-            part = _shown(f" {sign} ".join(map(self.segment, nodes)))
+        left, right = self.operands(sign, node.left, node.right)
+        part = _shown(self.segment(node))
+        if (kind := RESULTS.get((sign, left.type, right.type))) is None:
             why = f"{part} combines {left.type} with {right.type}; {ARITHMETIC}"
             raise self.error(why, _advice(left, right))
-        column = (left.column or right.column) if kind is Type.DATE else None
-        return Quantity(kind, partial(_computed, sign, left.values, right.values), column)
+        if sign in "+-":
+            return left.plus(right, -1.0 if sign == "-" else 1.0, kind)
+        if sign == "*":
+            if left.terms and right.terms:
+                raise self.error(f"{part} multiplies two columns; {PRODUCT}")
+            number, factor = (left, right.offset) if left.terms else (right, left.offset)
+            return number.times(factor)
+        if right.terms:
+            raise self.error(f"{part} divides by a column; {RATIO}")
+        if not right.offset:
+            raise self.error(f"{part} divides by 0")
+        return left.times(1 / right.offset)
 
     def operands(self, sign: str, *nodes: ast.expr) -> tuple[Quantity, Quantity]:
         """Return two quantities, of which one may convert the other."""
@@ -398,35 +550,24 @@ class _Reader:
         is_label = other.type is Type.LABEL and sign in EQUALITIES
         if part.constant is None or other.column is None or not (is_date or is_label):
             return part
-        x = self.converted(other.column, part.constant)
-        return Quantity(other.type, partial(_constant, x, 1.0))
-
-    def recoded(self, part: Quantity, own: Field, other: Field) -> Quantity:
-        """Return a column of labels with the codes of another, and -2 for a label it lacks."""
-        for each in (own, other):
-            if each.pool is not None:
-                why = "has rare labels that share one code, so it is compared with no other column"
-                raise self.error(f"column {each.name} {why}")
-        codes = {label_text(label): code for code, label in enumerate(other.labels)}
-        new = [codes.get(label_text(label), -2) for label in own.labels]
-        return part._replace(values=partial(_recoded, new, part.values))
+        return Quantity(other.type, {}, self.converted(other.column, part.constant), 1.0)
 
     # Columns and their values
 
     def column(self, name: str) -> Quantity:
         """Return a column that is learned, or computed from learned columns."""
         fields, carried = self.schema.fields, {each.name: each for each in self.schema.carried}
-        source: int | Carried
+        found: Field | Carried
         if name in carried:
-            source, column = carried[name], carried[name].field
-            if source.offset is None:
+            found = carried[name]
+            if found.offset is None:
                 raise self.error(f"column {name} holds no value")
         else:
             with self.faults():
-                source = self.schema.find(name)
-            column = fields[source]
-        terms = [key for key, _ in source.terms] if isinstance(source, Carried) else [name]
-        self.places |= {self.schema.find(each) for each in terms}
+                found = fields[self.schema.find(name)]
+        source = Source.of(found, fields)
+        column = source.column
+        self.places |= source.slopes.keys()
         types = {
             Type.LABEL: bool(column.labels),
             Type.DATE: isinstance(column, Date),
@@ -436,7 +577,8 @@ class _Reader:
         if kind is None:
             raise self.error(f"column {name} holds no numbers, dates or labels")
         self.columns[name] = column
-        return Quantity(kind, partial(_column, column, source, fields), column)
+        size = 1.0 if kind is Type.DATE else 0.0
+        return Quantity(kind, {name: (source, 1.0)}, size=size, column=column)
 
     def converted(self, column: Field, value: float | str) -> float:
         """Return a label as its code, and a text that is a date as days."""
@@ -454,7 +596,7 @@ class _Reader:
         if why:
             what = f"column {column.name} is compared with {label_text(value)!r}"
             raise self.error(f"{what}, {why}")
-        return float(_in_days(column, x)[0])
+        return float(x[0]) * Source(column, {}).scale
 
     # Errors
 
@@ -477,79 +619,9 @@ class _Reader:
         return TableError([notice], f"constraint {_shown(self.text)}")
 
 
-# The functions of rows
-
-
-def _constant(x: float, size: float, rows: Array) -> Values:
-    """Return a constant for each of the rows."""
-    return Values(np.full(len(rows), x), np.full(len(rows), size))
-
-
 def _number(x: float) -> Quantity:
     """Return a number as a quantity."""
-    return Quantity(Type.NUMBER, partial(_constant, x, abs(x)), None, x)
-
-
-def _column(column: Field, source: int | Carried, fields: Sequence[Field], rows: Array) -> Values:
-    """Return the values of a column, which ``source`` finds in the rows or computes from them."""
-    if isinstance(source, Carried):
-        x = column.shown(source.values(fields, rows))
-    else:
-        x = rows[:, source]
-    return Values(_in_days(column, x), np.abs(x) if column.is_numeric else np.ones_like(x))
-
-
-def _in_days(column: Field, x: Array) -> Array:
-    """Return dates ``(n,)`` as days, and other values as they are."""
-    return x / DAY if isinstance(column, Date) and column.unit != "days" else x
-
-
-def _recoded(codes: Sequence[int], values: ValuesOf, rows: Array) -> Values:
-    """Return the new codes of labels."""
-    x, size = values(rows)
-    new = np.array([*codes, -2.0])  # the last for the code -1 of an unknown label
-    return Values(np.where(np.isnan(x), np.nan, new[np.nan_to_num(x).astype(np.int64)]), size)
-
-
-def _computed(sign: str, left: ValuesOf, right: ValuesOf, rows: Array) -> Values:
-    """Return two quantities with an operator between them."""
-    (x, of_x), (y, of_y) = left(rows), right(rows)
-    match sign:
-        case "+":
-            return Values(x + y, np.maximum(of_x, of_y))
-        case "-":
-            return Values(x - y, np.maximum(of_x, of_y))
-        case "*":
-            return Values(x * y, of_x * of_y)
-    return Values(x / y, of_x / np.abs(y) * (of_y / np.abs(y)))
-
-
-def _compared(sign: str, left: ValuesOf, right: ValuesOf, rows: Array) -> Array:
-    """Return where the comparison of two quantities holds."""
-    (x, of_x), (y, of_y) = left(rows), right(rows)
-    margin = TOLERANCE * np.maximum(of_x, of_y)
-    margin = np.where(np.isfinite(margin), margin, 0)  # infinity has no rounding error
-    is_at_most, is_at_least = x <= y + margin, y <= x + margin
-    found = {
-        "<=": is_at_most,
-        ">=": is_at_least,
-        "<": ~is_at_least,
-        ">": ~is_at_most,
-        "==": is_at_most & is_at_least,
-        "!=": ~(is_at_most & is_at_least),
-    }
-    return np.where(np.isnan(x) | np.isnan(y), UNDECIDED, found[sign])
-
-
-def _joined(word: str, parts: Sequence[Relation], rows: Array) -> Array:
-    """Return where relations hold that a word joins."""
-    found = np.stack([part(rows) for part in parts])
-    match word:
-        case "and":
-            return np.asarray(found.min(axis=0))
-        case "or":
-            return np.asarray(found.max(axis=0))
-    return np.asarray(1 - found[0])
+    return Quantity(Type.NUMBER, {}, x, abs(x), constant=x)
 
 
 # Texts

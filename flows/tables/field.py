@@ -228,6 +228,17 @@ class Field:
         """
         return x
 
+    def written(self, x: Array) -> Array:
+        """Return numbers ``(n,)`` as they are written: rounded, and with few decimals."""
+        return self.shown(np.asarray(self.round(x)))
+
+    @property
+    def spacing(self) -> float:
+        """The distance between neighbouring values as they are written; 0 for all numbers."""
+        if self.is_discrete:
+            return self.cell
+        return 0.0 if self.decimals is None else 10.0**-self.decimals
+
     def restored(
         self, x: Array, generator: np.random.Generator, rare: Set[Label] | None = None
     ) -> pd.Series:

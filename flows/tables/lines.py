@@ -186,7 +186,9 @@ class HalfLine:
         bend = ratio.clamp(max=BEND)
         beyond = (bend**POWER - 1) / POWER + BEND ** (POWER - 1) * (ratio - bend)
         log_bend = (POWER - 1) * bend.log()
-        return z + log_slope.exp() * self.top * beyond, log_slope + log_bend
+        # Only beyond the top: the slope beside a bound may be infinite
+        slope = torch.where(ratio > 1, log_slope, 0.0).exp()
+        return z + slope * self.top * beyond, log_slope + log_bend
 
     def _unbent(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return the inverse of ``_bent`` at ``z``, and the logarithms of its slopes."""

@@ -7,7 +7,7 @@ import pytest
 from closed_forms import SIZES, labelled, mass_of, mass_of_box, some_numbers
 
 from flows.core.rows import Rows
-from flows.mixtures.truncated_mixture import BoxProposal
+from flows.mixtures.truncated_mixture import BoxProposal, fixed
 
 INF = np.inf
 
@@ -15,7 +15,8 @@ INF = np.inf
 def test_draws_of_a_box_proposal_have_its_density():
     truth, rng = some_numbers(0, dim=4), np.random.default_rng(0)
     box = {2: np.array([[1.5, INF]]), 0: np.array([[-1.0, 0.0], [0.5, 2.0]])}
-    proposal = BoxProposal(truth, Rows.of_numbers(np.full((1, 4), np.nan)), box)
+    limits = {d: fixed(own) for d, own in box.items()}
+    proposal = BoxProposal(truth, Rows.of_numbers(np.full((1, 4), np.nan)), limits)
     rows, log_r = proposal.draw(np.zeros(20_000, np.int64), rng)
     z = rows.numbers
     assert (z[:, 2] >= 1.5).all()
@@ -31,7 +32,7 @@ def test_draws_of_a_box_proposal_have_its_density():
 def test_draws_of_a_box_with_sets_of_labels_have_its_density() -> None:
     rng, sets = np.random.default_rng(0), {1: np.array([0, 2])}
     nothing = Rows(np.full((1, 3), np.nan), np.full((1, 3), -1), SIZES)
-    proposal = BoxProposal(labelled(), nothing, {0: np.array([[0.0, np.inf]])}, sets)
+    proposal = BoxProposal(labelled(), nothing, {0: fixed(np.array([[0.0, np.inf]]))}, sets)
     rows, log_r = proposal.draw(np.zeros(20_000, np.int64), rng)
     assert (rows.numbers[:, 0] >= 0).all()
     assert set(rows.codes[:, 1].tolist()) == {0, 2}

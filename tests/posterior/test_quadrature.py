@@ -17,7 +17,7 @@ def test_quadrature_finds_narrow_peaks():
         return np.stack([log_f, log_f + 900], axis=-1)
 
     nodes = integrate(log_integrand, 3, 1e-6)
-    found = np.stack([logsumexp(nodes.log_mass[nodes.row == k], axis=0) for k in range(3)])
+    found = np.stack([logsumexp(nodes.log_mass[nodes.row == k], axis=(0, 1)) for k in range(3)])
     wanted = stats.norm.cdf((1 - centres) / widths) - stats.norm.cdf(-centres / widths)
     assert np.allclose(found[:, 0], np.log(wanted), atol=1e-5)
     assert np.allclose(found[:, 1] - 900, np.log(wanted), atol=1e-5)

@@ -14,6 +14,7 @@ from flows.core.arrays import rounded
 from flows.density.array_density import ArrayDensity
 from flows.density.question import Answer, Asked, Question
 from flows.posterior.goal import ERROR, Goal
+from flows.posterior.posterior import mass_error
 from flows.posterior.region import Region
 from flows.tables.lazy import pd
 
@@ -27,8 +28,9 @@ class Probability(NamedTuple):
 
     Args:
         probability: the estimate, from 0 to 1.
-        integration_error: the standard error of the integration, from random draws. The uncertainty
-            of a fit to few rows is not part of this error.
+        integration_error: the standard error of the integration, from random draws, and of the
+            probability of the constraints. The uncertainty of a fit to few rows is not part of this
+            error.
         draws: the number of draws behind the estimate.
     """
 
@@ -80,6 +82,7 @@ class EventProbability(Question):
         both, excludes = region.also(self.event)
         log_p, error, draws = np.full(n, -np.inf), np.zeros(n), np.zeros(n)
         log_p[~excludes] = 0.0
+        shares, log_mass_se = np.zeros((2, n, density.population.members))
         # The probability of an event that the conditions imply is 1
         none = np.empty((0, 2))
         narrower = [
@@ -101,8 +104,12 @@ class EventProbability(Question):
                 with np.errstate(invalid="ignore"):
                     evidence = logsumexp(posterior.log_evidence, b=density.member_weights)
                     log_p[k] += sign * evidence
-                error[k] = np.hypot(error[k], posterior.error)
+                error[k] = np.hypot(error[k], posterior.draw_error)
+                # Both terms have the same probabilities of constraints
+                shares[k] += sign * posterior.shares
+                log_mass_se[k] = posterior.log_mass_se
                 draws[k] += 0 if posterior.is_exact else len(posterior.values)
+        error = np.hypot(error, mass_error(shares, log_mass_se))
         p = np.minimum(1.0, np.exp(log_p))
         with np.errstate(divide="ignore", invalid="ignore"):
             absolute = np.where(np.isfinite(error), p * error, error)

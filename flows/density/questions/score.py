@@ -11,6 +11,7 @@ import numpy as np
 from flows.core.arrays import Array, Mask
 from flows.density.array_density import ArrayDensity
 from flows.density.question import Answer, Asked, Question
+from flows.posterior.posterior import Evidence
 from flows.posterior.region import Region
 from flows.recipe.record import EVERY
 from flows.tables.lazy import pd
@@ -31,8 +32,9 @@ class Score(Question):
       a value counts as missing.
 
     The results are ``members``, the members' log-densities in nats ``(n, M)``; ``log_density``,
-    those of the ensemble ``(n,)``; ``error``, the standard errors of the latter in nats ``(n,)``, 0
-    for a row without random draws; and ``tail_probability`` ``(n,)``, ``NaN`` without ``tails``.
+    those of the ensemble ``(n,)``; ``error``, the standard errors of the latter in nats ``(n,)``,
+    from random draws and the probabilities of constraints; and ``tail_probability`` ``(n,)``,
+    ``NaN`` without ``tails``.
     Given some columns, the density of the ensemble is q(x) / q(given columns), and not the mean of
     the members' densities given these columns.
 
@@ -68,16 +70,21 @@ class Score(Question):
         lacking = region.missing[:, outputs].any(axis=1) & bool(density.targets)
         direct = ~impossible & ~region.gaps.any(axis=1) & (not is_given.any())
         if direct.any():
-            members[direct] = density.log_density(region.rows[direct])
+            rows = region.rows[direct]
+            evidence = density.evidence(rows, rows)
+            members[direct] = evidence.log_q
             if self.tails:
-                fold[direct] = density.held_out_in(region.rows[direct])
+                fold[direct] = density.held_out_in(rows)
             found["log_density"][direct] = density.out_of_fold(members[direct], fold[direct])
+            found["error"][direct] = evidence.error(density.member_weights)
         if (others := np.flatnonzero(~(impossible | lacking | direct))).size:
             part = region.take(others)
-            own = _given(density, part, is_given) if is_given.any() else _known(density, part)
-            for name, values in own.results.items():
+            joint = density.log_known(part)
+            known = _known(density, part, is_given, joint) if is_given.any() else None
+            for name, values in _scores(density, joint, known).items():
                 found[name][others] = values
-            found.effective[others] = own.effective
+            effective = joint.effective if known is None else known.effective
+            found.effective[others] = np.minimum(joint.effective, effective)
         for values in results.values():
             values[lacking] = np.nan
         if self.tails:
@@ -110,39 +117,40 @@ class Score(Question):
         return found
 
 
-def _known(density: ArrayDensity, region: Region) -> Answer:
-    """Return the log-density of the known values of each row."""
-    log_q, error, effective = density.log_known(region)
-    found = {"members": log_q, "log_density": density.ensemble(log_q), "error": error}
-    return Answer(found, effective)
+def _scores(density: ArrayDensity, joint: Evidence, known: Evidence | None) -> dict[str, Array]:
+    """Return the log-densities of rows, perhaps given the ``known`` values, and their errors."""
+    log_q, log_density = joint.log_q, density.ensemble(joint.log_q)
+    if known is not None:
+        log_q = log_q - known.log_q
+        log_density = log_density - density.ensemble(known.log_q)
+    error = joint.error(density.member_weights, known)
+    return {"members": log_q, "log_density": log_density, "error": error}
 
 
-def _given(density: ArrayDensity, region: Region, is_given: Mask) -> Answer:
-    """Return the log-density of the known values of each row, given the columns ``is_given``.
+def _known(density: ArrayDensity, region: Region, is_given: Mask, joint: Evidence) -> Evidence:
+    """Return the log-density of the columns ``is_given`` of each row.
 
     The values x_u of a complete row are one more draw, with their own weight::
 
         log q(x_u | x_o) ~ log q(x) - log [ (w(x_u) + sum_i w_i) / (N + 1) ]
 
     Without this draw, the estimate is too high in expectation if few draws are effective.
+
+    Args:
+        density: the density.
+        region: the rows.
+        is_given: which columns are given, ``(D,)``.
+        joint: the log-densities of all known values of the rows.
     """
-    joint, found = _known(density, region), _empty(density, len(region))
     known = region.hiding(np.flatnonzero(~is_given).tolist())
+    log_q, log_mass_se = np.empty_like(joint.log_q), np.empty_like(joint.log_mass_se)
+    found = Evidence(log_q, np.empty(len(region)), log_mass_se, np.empty(len(region)))
     for k, posterior in density.posteriors(known, own=region.rows):
         log_evidence = posterior.log_evidence
         if not np.isnan(posterior.log_own):
-            count, log_own = len(posterior.values), joint["members"][k] + posterior.log_own
+            count, log_own = len(posterior.values), joint.log_q[k] + posterior.log_own
             log_sum = np.logaddexp(log_evidence + np.log(count), log_own)
             log_evidence = log_sum - np.log(count + 1)
-        found["members"][k] = joint["members"][k] - log_evidence
-        log_known = density.ensemble(log_evidence[None])[0]
-        found["log_density"][k] = joint["log_density"][k] - log_known
-        found["error"][k] = np.hypot(posterior.error, joint["error"][k])
-        found.effective[k] = min(posterior.effective, joint.effective[k])
+        found.log_q[k], found.log_mass_se[k] = log_evidence, posterior.log_mass_se
+        found.draw_error[k], found.effective[k] = posterior.draw_error, posterior.effective
     return found
-
-
-def _empty(density: ArrayDensity, n: int) -> Answer:
-    names = ("log_density", "error")
-    members = np.empty((n, density.population.members))
-    return Answer({"members": members, **{name: np.empty(n) for name in names}}, np.empty(n))

@@ -1,0 +1,350 @@
+"""Relations between the columns of a row: linear comparisons, tests of labels, and, or, not.
+
+A relation holds or is broken in a complete row. Where values are unknown, it may be undecided. The
+values of one unknown column at which a relation changes are known in closed form, so the values
+that a relation allows are found without a search (``constraint.py``).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from flows.core.arrays import Array
+from flows.tables.field import Field
+from flows.tables.kinds.date import DAY, Date
+from flows.tables.kinds.unlearned import Carried
+
+TOLERANCE = 1e-9  # of rounding errors, relative to the largest term
+BROKEN, UNDECIDED, HOLDS = 0.0, 0.5, 1.0  # min, max and 1 - x are then Kleene's logic
+MOST_STEPS = 100  # of a rounded computed column, at which one comparison may change
+
+
+class Relation(ABC):
+    """A relation between the columns of a row."""
+
+    @abstractmethod
+    def holds(self, rows: Array) -> Array:
+        """Return ``HOLDS``, ``BROKEN`` or ``UNDECIDED`` for each row, ``(n,)``.
+
+        Args:
+            rows: rows ``(n, D)`` as they are written, with codes for labels and ``NaN`` for unknown
+                values.
+        """
+
+    @abstractmethod
+    def turns(self, rows: Array, d: int) -> list[Array]:
+        """Return the values of column ``d`` at which the relation may change, ``(n,)`` each.
+
+        A number is ``NaN`` or infinite if there is no such value.
+
+        Args:
+            rows: rows ``(n, D)`` as for ``holds``; the values of column ``d`` do not matter.
+            d: the index of a column of numbers.
+        """
+
+    @property
+    @abstractmethod
+    def groups(self) -> list[Set[int]]:
+        """The indices of the learned columns that each comparison depends on."""
+
+
+@dataclass(frozen=True)
+class Joined(Relation):
+    """Relations that a word joins.
+
+    Args:
+        word: ``"and"``, ``"or"``, or ``"not"`` before a single relation.
+        parts: the relations.
+    """
+
+    word: str
+    parts: Sequence[Relation]
+
+    def holds(self, rows: Array) -> Array:
+        found = np.stack([part.holds(rows) for part in self.parts])
+        match self.word:
+            case "and":
+                return np.asarray(found.min(axis=0))
+            case "or":
+                return np.asarray(found.max(axis=0))
+        return np.asarray(1 - found[0])
+
+    def turns(self, rows: Array, d: int) -> list[Array]:
+        return [each for part in self.parts for each in part.turns(rows, d)]
+
+    @property
+    def groups(self) -> list[Set[int]]:
+        return [group for part in self.parts for group in part.groups]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A column of a constraint: a learned column, or one that is computed from learned columns.
+
+    Its value is ``scale`` times ``offset + sum_d slopes[d] x_d``; a computed column is rounded
+    before it is scaled. The scale makes days of dates in seconds.
+
+    Args:
+        column: the column.
+        slopes: the coefficients of learned columns, by their index.
+        offset: the offset.
+        is_carried: whether the column is computed, and rounded as it is written.
+    """
+
+    column: Field
+    slopes: Mapping[int, float]
+    offset: float = 0.0
+    is_carried: bool = False
+
+    @classmethod
+    def of(cls, column: Field | Carried, fields: Sequence[Field]) -> Source:
+        """Return the source of a learned or carried column.
+
+        Args:
+            column: the column; a carried column has an offset.
+            fields: the learned columns.
+        """
+        places = {each.name: d for d, each in enumerate(fields)}
+        if not isinstance(column, Carried):
+            return cls(column, {places[column.name]: 1.0})
+        assert column.offset is not None
+        slopes = {places[name]: c for name, c in column.terms if c}
+        return cls(column.field, slopes, column.offset, is_carried=True)
+
+    @cached_property
+    def scale(self) -> float:
+        """The factor from the numbers of the column to those of a comparison."""
+        return 1 / DAY if isinstance(self.column, Date) and self.column.unit != "days" else 1.0
+
+    @cached_property
+    def spacing(self) -> float:
+        """The step of a computed column as it is written; 0 for a column that is not rounded."""
+        return self.column.spacing if self.is_carried else 0.0
+
+    def linear(self, rows: Array) -> Array:
+        """Return the numbers of the column in rows ``(n, D)``, before their rounding, ``(n,)``."""
+        x = np.full(len(rows), self.offset)
+        for d, slope in self.slopes.items():
+            x += slope * rows[:, d]
+        return x
+
+    def values(self, rows: Array) -> Array:
+        """Return the numbers of the column in rows ``(n, D)`` as they are written, ``(n,)``."""
+        if self.is_carried:
+            return self.column.written(self.linear(rows))
+        [d] = self.slopes
+        return rows[:, d]
+
+    def steps(self, rows: Array, d: int, low: Array, high: Array) -> list[Array]:
+        """Return the values of column ``d`` between two others at which a computed column steps.
+
+        Args:
+            rows: the rows ``(n, D)``.
+            d: the index of a column with a slope.
+            low: the smallest value of column ``d`` in each row, ``(n,)``.
+            high: the largest value ``(n,)``.
+        """
+        rest, slope = self.linear(_with(rows, d, 0.0)), self.slopes[d]
+        ends = np.sort([rest + slope * low, rest + slope * high], axis=0)
+        first = np.ceil(ends[0] / self.spacing - 0.5)
+        counts = (np.floor(ends[1] / self.spacing - 0.5) - first + 1)[np.isfinite(ends).all(axis=0)]
+        count = int(min(counts.max(initial=0), MOST_STEPS))
+        edges = [(first + k + 0.5) * self.spacing for k in range(count)]
+        edges += [np.full(len(rows), bound) for bound in self.column.bounds]
+        return [(edge - rest) / slope for edge in edges]
+
+
+@dataclass(frozen=True)
+class Linear(Relation):
+    """The comparison of a linear form with 0::
+
+        offset + sum_k c_k v_k  <= 0,  < 0,  == 0  or  != 0
+
+    ``v_k`` are the values of columns as they are written. A form is 0 if it is at most
+    ``TOLERANCE`` times its largest term, so 0.1 + 0.2 - 0.3 is 0; dates count as terms of one day.
+
+    Args:
+        sign: ``"<="``, ``"<"``, ``"=="`` or ``"!="``.
+        terms: the columns, each with its coefficient.
+        offset: the offset.
+        size: the size of the constants in the form.
+        fields: the learned columns.
+    """
+
+    sign: str
+    terms: Sequence[tuple[Source, float]]
+    offset: float
+    size: float
+    fields: Sequence[Field]
+
+    def holds(self, rows: Array) -> Array:
+        low, high, size = self._range(rows)
+        margin = TOLERANCE * size
+        match self.sign:
+            case "<=":
+                broken, holds = low > margin, high <= margin
+            case "<":
+                broken, holds = low >= -margin, high < -margin
+            case _:
+                broken, holds = (
+                    (low > margin) | (high < -margin),
+                    (low >= -margin) & (high <= margin),
+                )
+        found = np.where(holds, HOLDS, np.where(broken, BROKEN, UNDECIDED))
+        return 1 - found if self.sign == "!=" else found
+
+    def turns(self, rows: Array, d: int) -> list[Array]:
+        slope = self.slope(d)
+        if not slope:
+            return []
+        low, high, size = self._range(_with(rows, d, 0.0), as_written=False)
+        own = [(source, c) for source, c in self.terms if d in source.slopes]
+        found = []
+        for rest in (low, high) if (low != high).any() else (low,):
+            middle = -rest / slope
+            of_x = [abs(c * source.slopes[d] * source.scale) * abs(middle) for source, c in own]
+            margin = TOLERANCE * np.maximum(size, np.max(of_x, axis=0))
+            reach = (margin + self.rounding) / abs(slope)
+            ends = middle - reach, middle + reach
+            found += [*ends, *self._turns_of_rounded(rows, d, *ends)]
+        return found
+
+    @property
+    def groups(self) -> list[Set[int]]:
+        return [{d for source, _ in self.terms for d in source.slopes}]
+
+    def _turns_of_rounded(self, rows: Array, d: int, low: Array, high: Array) -> list[Array]:
+        """Return the turns that the rounding of computed columns moves or adds.
+
+        A computed column is constant between two of its steps. There, the form changes with the
+        other columns alone.
+
+        Args:
+            rows: the rows ``(n, D)``.
+            d: the index of a column.
+            low: the smallest value of column ``d`` at which rounding matters, ``(n,)``.
+            high: the largest value ``(n,)``.
+        """
+        own = [(source, c) for source, c in self.terms if d in source.slopes]
+        steps = [
+            step for source, _ in own if source.spacing for step in source.steps(rows, d, low, high)
+        ]
+        slope = sum(c * source.scale * source.slopes[d] for source, c in own if not source.spacing)
+        if not steps or not slope:
+            return steps
+        ends = np.sort(np.stack([low, *steps, high]), axis=0)
+        found, changed = [*steps], rows.copy()
+        for changed[:, d] in (ends[1:] + ends[:-1]) / 2:
+            value = self._range(changed)
+            found += [changed[:, d] - end / slope for end in value[:2]]
+        return found
+
+    def slope(self, d: int) -> float:
+        """Return the coefficient of learned column ``d`` in the form.
+
+        Args:
+            d: the index of the column.
+        """
+        parts = [c * source.scale * source.slopes.get(d, 0.0) for source, c in self.terms]
+        # Terms that cancel leave a rounding error
+        return sum(parts) if abs(sum(parts)) > TOLERANCE * sum(map(abs, parts)) else 0.0
+
+    @cached_property
+    def rounding(self) -> float:
+        """The largest error of the form that the rounding of computed columns makes."""
+        return sum(abs(c * source.scale) * source.spacing / 2 for source, c in self.terms)
+
+    @cached_property
+    def most_steps(self) -> float:
+        """The largest number of steps of computed columns at which the comparison may change.
+
+        It is infinite if the form does not change with a column of which a rounded column depends.
+        """
+        most = 0.0
+        for source, _ in self.terms:
+            for d in source.slopes if source.spacing else ():
+                slope = self.slope(d)
+                width = 2 * self.rounding / abs(slope) if slope else np.inf
+                most = max(most, width * abs(source.slopes[d]) / source.spacing)
+        return most
+
+    def _range(self, rows: Array, *, as_written: bool = True) -> tuple[Array, Array, Array]:
+        """Return the smallest and the largest value of the form, and the size of its terms.
+
+        They are ``(n,)``. An unknown number may have any value within the bounds of its column.
+
+        Args:
+            rows: the rows ``(n, D)``.
+            as_written: whether computed columns are rounded.
+        """
+        low, size = np.full(len(rows), self.offset), np.full(len(rows), self.size)
+        high = low.copy()
+        with np.errstate(invalid="ignore", over="ignore"):  # values may be infinite
+            for source, c in self.terms:
+                factor = c * source.scale
+                x = factor * (source.values(rows) if as_written else source.linear(rows))
+                if not isinstance(source.column, Date):
+                    size = np.fmax(size, np.abs(x))
+                unknown = np.isnan(x)
+                if not unknown.any():
+                    low += x
+                    high += x
+                    continue
+                bounds = (-np.inf, np.inf) if source.is_carried else source.column.bounds
+                least, most = sorted(factor * bound for bound in bounds)
+                low += np.where(unknown, least, x)
+                high += np.where(unknown, most, x)
+        return low, high, size
+
+
+@dataclass(frozen=True)
+class Same(Relation):
+    """The test whether two labels are equal.
+
+    Args:
+        left: a column of labels.
+        right: another column of labels, or a code of the left column.
+        codes: for two columns, the code of each left label among the right labels, -2 for none.
+        is_equal: whether equal labels meet the relation; otherwise different labels do.
+    """
+
+    left: Source
+    right: Source | float
+    codes: Sequence[float]
+    is_equal: bool
+
+    def holds(self, rows: Array) -> Array:
+        x = self.left.values(rows)
+        if isinstance(self.right, Source):
+            new, y = np.array([*self.codes, -2.0]), self.right.values(rows)  # -2 for the code -1
+            x = np.where(np.isnan(x), np.nan, new[np.nan_to_num(x).astype(np.int64)])
+        else:
+            y = np.full(len(rows), self.right)
+        found = (x == y) == self.is_equal
+        return np.where(np.isnan(x) | np.isnan(y), UNDECIDED, found)
+
+    def turns(self, rows: Array, d: int) -> list[Array]:
+        found = []
+        for side in (self.left, self.right):
+            if isinstance(side, Source) and (slope := side.slopes.get(d)):
+                rest = side.linear(_with(rows, d, 0.0))
+                edges = np.arange(1, len(side.column.labels)) - 0.5  # between two codes
+                found += [(edge - rest) / slope for edge in edges]
+        return found
+
+    @property
+    def groups(self) -> list[Set[int]]:
+        sides = [each for each in (self.left, self.right) if isinstance(each, Source)]
+        return [{d for side in sides for d in side.slopes}]
+
+
+def _with(rows: Array, d: int, x: float) -> Array:
+    """Return rows ``(n, D)`` with the value ``x`` in column ``d``."""
+    found = rows.copy()
+    found[:, d] = x
+    return found
