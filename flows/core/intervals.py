@@ -64,6 +64,9 @@ def truncated_quantile(
 ) -> Array:
     """Return quantiles of a distribution that is symmetric around 0, restricted to intervals.
 
+    Of an interval that lies further above 0 than below, the quantiles are counted from its upper
+    end, where the tail has its digits. Uniform levels give draws in either case.
+
     Args:
         log_cdf: the logarithm of the distribution function.
         quantile: its inverse.

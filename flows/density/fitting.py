@@ -135,7 +135,8 @@ def _load(path: str | Path) -> tuple[Population, Schema | None, Record | None]:
     try:
         Constraints.of(schema)  # text of a file, which is parsed and never executed
     except TableError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+        again = "fit the table again with constraints that this version reads"
+        raise CheckpointError(f"{path}: {error}; {again}") from None
     return population, schema, record
 
 

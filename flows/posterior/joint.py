@@ -7,8 +7,8 @@ integrated out. The unknown columns have the conditional density::
 
 - *Unknown labels* alone are summed, if they have at most ``MOST_COMBINATIONS`` combinations.
 - *One unknown number* is integrated over its normal score by adaptive quadrature
-  (``quadrature.py``), inside the intervals that constraints allow.
-- *Other unknown columns*, and numbers inside intervals, are integrated by importance sampling
+  (``quadrature.py``), inside the intervals that constraints and conditions allow.
+- *Other unknown columns* are integrated by importance sampling
   (Owen 2013, chapter 9). The proposal r is the conditional of a mixture that approximates the
   fitted density (``distillation.py``), restricted to the region (``truncated_mixture.py``)::
 
@@ -39,7 +39,7 @@ from flows.posterior.distillation import Distilled
 from flows.posterior.goal import Goal
 from flows.posterior.importance import Draws
 from flows.posterior.posterior import FIRST, Posterior
-from flows.posterior.quadrature import NODES, Line, integrate
+from flows.posterior.quadrature import Line, integrate
 from flows.posterior.region import Region
 from flows.tables.constraint import Constraints
 from flows.tables.field import Field
@@ -49,7 +49,7 @@ LogDensity = Callable[[Array], Array]
 
 POINTS = 20_000  # draws that are weighted at a time: limits the memory
 MOST_COMBINATIONS = 1_024  # of unknown labels that are summed
-TOLERANCE = 8e-3  # largest change between two halvings; the error is about a tenth of this
+TOLERANCE = 5e-3  # largest difference of two rules; the error is less than this
 WIDTH = 2.0  # scale of the line on which the nodes lie, in standard deviations
 
 
@@ -99,7 +99,7 @@ class JointPosteriors:
             places, part = np.flatnonzero(unknown).tolist(), region.take(some).of_gaps()
             if not places or self._combinations(places) <= MOST_COMBINATIONS:
                 found = self._listed(part, places)
-            elif len(places) == 1 and not part.intervals:
+            elif len(places) == 1:
                 found = self._integrated(part, places[0])
             else:
                 found = self._drawn(part, seed, goal, own[some])
@@ -150,8 +150,7 @@ class JointPosteriors:
         """Integrate over the normal score z of column ``d``, with nodes at ``z = m + s v``.
 
         m is the conditional mean of the distilled mixture, s its deviation times ``WIDTH``, and v a
-        number of a ``Line``. With constraints, the integral is over the intervals of z that they
-        allow.
+        number of a ``Line``. The integral is over the intervals of z that are allowed.
         """
         rows = region.rows
         known = self.distilled.rows(rows)
@@ -160,12 +159,12 @@ class JointPosteriors:
         # The last bits depend on the number of rows
         mean, deviation = (rounded(each)[:, 0] for each in given.moments())
         scale = WIDTH * deviation
-        allowed = self._allowed(rows, d)
+        allowed = self._inside(region, rows, d)
         row, which = np.nonzero(np.asarray(allowed[..., 0] < allowed[..., 1]))
         nothing = np.full((1, len(self.member_weights)), -np.inf)
         if not len(row):
             return [self._posterior(each[None], nothing, is_exact=True) for each in rows]
-        ends = (self.distilled.ends(d, allowed)[row, which] - mean[row, None]) / scale[row, None]
+        ends = (self.distilled.ends(d, allowed[row, which]) - mean[row, None]) / scale[row, None]
         line, limits = Line(*ends.T), allowed[row, which]
 
         def points(part: Whole, t: Array) -> tuple[Array, Array]:
@@ -184,7 +183,7 @@ class JointPosteriors:
         ensemble = ensemble_log_prob(nodes.log_mass, self.member_weights)
         values, edges = points(nodes.row, nodes.u)[0], points(nodes.row, nodes.edges)[0][:, d]
         shares, edges = nodes.shares(ensemble), edges.reshape(len(nodes.row), -1)
-        values, found = values.reshape(len(nodes.row), NODES, -1), list[Posterior]()
+        values, found = values.reshape(*nodes.u.shape, -1), list[Posterior]()
         of_row = row[nodes.row]
         for k, each in enumerate(rows):
             own = np.flatnonzero(of_row == k)
@@ -197,12 +196,6 @@ class JointPosteriors:
             parts = (some[own].reshape(-1, some.shape[2]) for some in (values, nodes.log_mass))
             found.append(self._posterior(*parts, is_exact=True, along=d, curve=curve))
         return found
-
-    def _allowed(self, rows: Array, d: int) -> Array:
-        """Return the intervals of column ``d`` that the constraints allow, ``(n, I, 2)``."""
-        if d not in self.constraints.places:
-            return np.tile([[-np.inf, np.inf]], (len(rows), 1, 1))
-        return self.constraints.allowed(rows, d)
 
     def _limits(self, region: Region) -> dict[int, Limit]:
         """Return the limits of constrained unknown numbers, by their place among the numbers.
@@ -219,29 +212,28 @@ class JointPosteriors:
 
             def inside(row: Whole, before: Array) -> Array:
                 if np.isnan(before).all():  # of the rows alone
-                    return np.asarray(self._inside(region, region.rows, d)[row])
+                    return distilled.ends(d, self._inside(region, region.rows, d))[row]
                 drawn = region.rows[row]
                 self._set_numbers(drawn, earlier, before)
-                return self._inside(region, self.constraints.written(drawn, region.rows[row]), d)
+                written = self.constraints.written(drawn, region.rows[row])
+                return distilled.ends(d, self._inside(region, written, d))
 
             return inside
 
         return {distilled.numbers.index(d): limit(j) for j, d in enumerate(order)}
 
     def _inside(self, region: Region, rows: Array, d: int) -> Array:
-        """Return the normal scores of column ``d`` that constraints and conditions allow.
+        """Return the intervals that constraints and conditions allow, ``(n, I, 2)``.
 
         Args:
             region: the region with the conditions.
-            rows: rows ``(N, D)`` as they are written.
+            rows: rows ``(n, D)`` as they are written.
             d: the index of a column of numbers.
-
-        Returns intervals ``(N, I, 2)``.
         """
-        allowed = self.constraints.allowed(rows, d)
-        if d in region.intervals:
-            allowed = intersection(allowed, region.intervals[d][None])
-        return self.distilled.ends(d, allowed)
+        found = np.tile([[-np.inf, np.inf]], (len(rows), 1, 1))
+        if d in self.constraints.places:
+            found = self.constraints.allowed(rows, d)
+        return intersection(found, region.intervals[d][None]) if d in region.intervals else found
 
     def _drawn(self, region: Region, seed: int, goal: Goal, own: Array) -> list[Posterior]:
         """Draw the unknown values of rows that lack the same values, until the goal of each row.

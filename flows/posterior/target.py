@@ -187,9 +187,9 @@ class TargetPosteriors:
         levels = generator.random((n, 1, noise.shape[2])) if restricted else noise
         drawn, log_inside = self._walk(x, ranges, noise, levels)
         log_v = np.tile(np.log(self._weights), (n, 1))
-        if restricted:  # the first intervals do not depend on draws
-            with np.errstate(invalid="ignore"):
-                log_v += np.nan_to_num(log_inside[..., restricted[0]] - log_mass, nan=-np.inf)
+        if 0 in restricted:  # the intervals of the first target depend on x alone
+            with np.errstate(invalid="ignore"):  # if no target meets the constraints
+                log_v += np.nan_to_num(log_inside[..., 0] - log_mass, nan=-np.inf)
         is_possible = np.isfinite(log_v).any(axis=1)
         shares = softmax(np.where(is_possible[:, None], log_v, 0.0), axis=1)
         y = drawn[np.arange(n), choose(shares, generator.random(n))]
@@ -426,10 +426,11 @@ class TargetPosteriors:
             last: the index of the last restricted target.
         """
         n, members, count = len(x), self.population.members, self.population.target_count
-        sets = [Sobol(last, rng=k).random(draws // MASS_SETS) for k in range(MASS_SETS)]
-        levels = np.full((draws, 1, count), 0.5)
-        levels[:, 0, :last] = np.concatenate(sets)
-        noise = np.repeat(ndtri(levels), members, axis=1)
+        # Own numbers for each member, so that their errors are independent
+        sets = [Sobol(last * members, rng=k).random(draws // MASS_SETS) for k in range(MASS_SETS)]
+        levels = np.full((draws, members, count), 0.5)
+        levels[:, :, :last] = np.concatenate(sets).reshape(draws, members, last)
+        noise = ndtri(levels)
         own = [np.tile(each, (n, 1, 1)) for each in (noise, levels)]
         log_p = self._walk(x.repeat(draws, axis=0), {}, *own)[1]
         log_sets = np.logaddexp.reduce(log_p.sum(axis=2).reshape(n, MASS_SETS, -1, members), axis=2)

@@ -25,16 +25,18 @@ Possible = Callable[[Array], Mask]
 
 
 @torch.no_grad()
-def log_mass(population: Population, possible: Possible, seed: int) -> tuple[Array, Array]:
+def log_mass(
+    population: Population, possible: Possible, seed: int, part: int = 0
+) -> tuple[Array, Array]:
     """Return log P(A) of each member, ``(M,)``, and the standard errors ``(M,)``.
 
     Args:
         population: the members.
         possible: tells which rows meet the constraints.
         seed: the seed of the draws.
-
+        part: the number of the population among those of an ensemble, whose draws are independent.
     """
-    rng = numpy_generator(seed, "constraint")
+    rng = numpy_generator(seed, "constraint", part)
     counts = np.zeros(population.members)
     for start in range(0, DRAWS, population.chunk):
         size = min(population.chunk, DRAWS - start)

@@ -105,7 +105,7 @@ def learn(
     log_q, mass = np.column_stack(scores), dict[str, Any]()
     parts = [part for each in fitted for part in each.parts]
     if learned.possible is not None:  # score the members given the constraints
-        masses = [log_mass(part, learned.possible, learned.seed) for part in parts]
+        masses = [log_mass(part, learned.possible, learned.seed, k) for k, part in enumerate(parts)]
         log_p, error = (np.concatenate(each) for each in zip(*masses, strict=True))
         check_mass(log_p)
         log_q -= log_p.reshape(-1, folds).T[fold_of]

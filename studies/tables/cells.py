@@ -86,7 +86,7 @@ def networks_alone(density: FrameDensity) -> Ensemble:
 
 def density_of(ours: ArrayDensity) -> Density:
     def density(rows: Array) -> Array:
-        log_q = ours.log_density(rows)
+        log_q = ours.log_density(rows, rows)
         return np.column_stack([ours.ensemble(log_q), log_q[:, : ours.population.network_count]])
 
     return density

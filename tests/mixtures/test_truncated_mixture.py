@@ -39,3 +39,27 @@ def test_draws_of_a_box_with_sets_of_labels_have_its_density() -> None:
     weights = np.exp(labelled().log_prob(rows.numbers, rows.codes) - log_r)
     expected = mass_of({"label1": ["a", "c"], "x0": (0, None)})
     assert weights.mean() == pytest.approx(expected, rel=0.02)
+
+
+def test_the_intervals_of_a_number_may_depend_on_the_numbers_before_it() -> None:
+    """Draws of x0 and x2 with x0 <= x2, and x2 in two intervals."""
+    truth, rng = some_numbers(0, dim=4), np.random.default_rng(0)
+    ends = np.array([[-1.0, 0.0], [1.5, INF]])
+
+    def above(row: np.ndarray, before: np.ndarray) -> np.ndarray:
+        if np.isnan(before).all():  # for the weights of the components
+            return fixed(ends)(row, before)
+        low = np.maximum(ends[:, 0], before[:, :1])
+        return np.stack([low, np.maximum(low, ends[:, 1])], axis=-1)
+
+    limits = {0: fixed(np.array([[-INF, INF]])), 2: above}
+    proposal = BoxProposal(truth, Rows.of_numbers(np.full((1, 4), np.nan)), limits)
+    rows, log_r = proposal.draw(np.zeros(20_000, np.int64), rng)
+    z = rows.numbers
+    is_possible = np.isfinite(log_r)
+    assert (z[is_possible, 0] <= z[is_possible, 2]).all()
+    weights = np.where(is_possible, np.exp(truth.log_prob(z) - log_r), 0)
+    drawn = truth.sample(400_000, rng)
+    inside = ((ends[:, 0] <= drawn[:, 2:3]) & (drawn[:, 2:3] <= ends[:, 1])).any(axis=1)
+    share = (inside & (drawn[:, 0] <= drawn[:, 2])).mean()
+    assert weights.mean() == pytest.approx(share, rel=0.03)

@@ -51,6 +51,19 @@ def test_the_distribution_function_of_the_base_is_the_integral_of_its_density(z)
     assert base.log_cdf(np.array(z)) == pytest.approx(np.log(expected), abs=2e-3)
 
 
+@pytest.mark.parametrize(("low", "high"), [(-np.inf, np.inf), (4.0, np.inf), (6.0, 9.0)])
+def test_noise_inside_an_interval_has_the_distribution_of_the_base(low, high):
+    """From 4 on, normal noise and the trace have about equal shares; from 6 on, it is the trace."""
+    base, n = TailedNormal(1, (1,)), 40_000
+    ends = np.full(n, low), np.full(n, high)
+    z = np.sort(base.inside(*ends, (np.arange(n) + 0.5) / n))
+    assert (low <= z[0]) & (z[-1] <= high)
+    grid = np.linspace(max(low, -60), min(high, 400), 400_001)
+    density = base.log_prob(torch.from_numpy(grid)[None, None]).exp()[0].numpy()
+    level = density.cumsum() / density.sum()
+    np.testing.assert_allclose(np.interp(z, grid, level), (np.arange(n) + 0.5) / n, atol=6e-3)
+
+
 class Laplace(Base):
     """The Laplace distribution, as a user may define it."""
 

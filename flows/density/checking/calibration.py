@@ -91,7 +91,7 @@ def _rank_rows(density: ArrayDensity, rows: CheckedRows, places: Whole, seed: in
     log_drawn = log_shown = density.log_density(together).reshape(shape)
     if (shown != together).any():
         log_shown = density.log_density(shown).reshape(shape)
-    log_q = density.log_density(rows.values[places])
+    log_q = density.log_density(rows.values[places], rows.values[places])
     fold, found = rows.fold[places], np.empty(len(places))
     u = numpy_generator(seed, "metric", 1).random(len(places))
     for f in np.unique(fold).tolist():

@@ -45,7 +45,7 @@ def trace(density: ArrayDensity, rows: CheckedRows) -> Traces:
     complete = np.flatnonzero(~np.isnan(rows.values).any(axis=1))
     log_q = np.empty((0, len(members)))
     if len(complete):
-        log_q = density.log_density(rows.values[complete])
+        log_q = density.log_density(rows.values[complete], rows.values[complete])
     unseen = rows.fold[complete, None] == np.array([each.fold for each in members])
     are_networks = np.array([each.steps is not None for each in members])
     scores = {}

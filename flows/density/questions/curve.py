@@ -71,7 +71,7 @@ class Curve(Question):
         x = _grid(density, row, d)
         rows = rest.repeat(len(x), axis=0)
         rows[:, d] = np.tile(x, len(rest))
-        log_q = density.ensemble(density.log_density(rows))
+        log_q = density.ensemble(density.log_density(rows, region.hiding([d]).rows[0]))
         log_q = log_q.reshape(len(rest), -1) + np.log(np.gradient(x))
         with np.errstate(invalid="ignore"):  # of a row that breaks a constraint
             share = np.exp(log_q - np.logaddexp.reduce(log_q, axis=1, keepdims=True))
