@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -73,4 +74,16 @@ def ask() -> None:
         inside += abs(p - mass(mixture, low, high)) <= 1.645 * error
     found["seconds"][f"{EVENTS} events"] = time.process_time() - start
     found["covered"] = inside / EVENTS
+    frame = pd.DataFrame(rows, columns=NAMES)
+    frame = frame[frame["x0"] <= frame["x1"]].reset_index(drop=True)
+    schema = replace(density.schema, require=("x0 <= x1",))
+    cut = flows.Density(density.population, schema)
+    cut.log_prob(frame.assign(x0=np.nan, x1=np.nan)[:1])  # sets up the proposal
+    for unknown in (["x1"], ["x0", "x1"], ["x0", "x1", "x2"]):
+        gaps, start = frame.assign(**dict.fromkeys(unknown, np.nan)), time.process_time()
+        cut.log_prob(gaps)
+        predicted = cut.predict(gaps, "x1")
+        key = f"{len(unknown)} unknown, constraint"
+        found["seconds"][key] = time.process_time() - start
+        found["effective"][key] = float(predicted["effective_draws"].fillna(0).mean())
     print(json.dumps(found))

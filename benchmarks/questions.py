@@ -7,7 +7,8 @@ both commits:
 
 - ``gap``: mean absolute error of the log-density of the known values of a row, in nats, with 1, 3
   and 5 unknown columns;
-- ``effective``: mean effective number of draws of a prediction with 3 and 5 unknown columns;
+- ``effective``: mean effective number of draws of a prediction with 3 and 5 unknown columns, and
+  with 2 and 3 under the constraint that one unknown column is at most another;
 - ``covered``: share of 200 probabilities of boxes whose 90% interval holds the closed form;
 - ``seconds``: CPU seconds of each part, without the set-up of the proposal, and the median ratio of
   turns;

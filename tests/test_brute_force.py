@@ -396,7 +396,7 @@ def bonuses(target: str | None = None) -> flows.Density:
     ("target", "income"),
     [
         (None, 1.0),
-        (None, 1e6),
+        (None, 1e5),  # further above, the density of networks has needles
         further(None, 2e4),
         further(None, 100.0),
         further("bonus", 1.0),

@@ -49,6 +49,8 @@ def log_interval(log_cdf: Callable[[Array], Array], low: Array, high: Array) -> 
         high: upper ends of the same shape.
     """
     _, a, b = _lower_tail(low, high)
+    if np.isneginf(a).all():
+        return np.where(low < high, log_cdf(b), -np.inf)
     log_low, log_high = log_cdf(a), log_cdf(b)
     with np.errstate(divide="ignore", invalid="ignore"):
         found = log_high + np.log(-np.expm1(np.minimum(log_low - log_high, 0.0)))

@@ -217,6 +217,8 @@ def _log_mass(intervals: Array, center: Array, deviation: Array) -> Array:
         center: the means ``(N, K)``.
         deviation: the standard deviations ``(K,)``.
     """
+    if np.isinf(intervals).all() and (intervals[..., 0] < intervals[..., 1]).all():
+        return np.zeros_like(center)
     parts = [
         log_interval(
             log_ndtr, (low[:, None] - center) / deviation, (high[:, None] - center) / deviation

@@ -49,7 +49,7 @@ LogDensity = Callable[[Array], Array]
 
 POINTS = 20_000  # draws that are weighted at a time: limits the memory
 MOST_COMBINATIONS = 1_024  # of unknown labels that are summed
-TOLERANCE = 5e-3  # largest difference of two rules; the error is less than this
+TOLERANCE = 5e-3  # the sum of the differences of two rules; the error is mostly far smaller
 WIDTH = 2.0  # scale of the line on which the nodes lie, in standard deviations
 
 

@@ -15,7 +15,7 @@ so that far intervals and far peaks have nodes, too.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import logsumexp
@@ -147,8 +147,8 @@ def integrate(
 ) -> Nodes:
     """Integrate ``M`` functions in each of ``n`` rows.
 
-    An interval is halved until its integrals by the two rules differ by at most ``tolerance`` times
-    the sum of the row's ``M`` integrals and, with ``weights``, their weighted sum. Functions and
+    Intervals are halved until the differences of the two rules sum to at most ``tolerance`` times
+    the sum of the row's ``M`` integrals and, with ``weights``, of their weighted sum. Functions and
     integrals are logarithms, so none overflows.
 
     Args:
@@ -161,36 +161,44 @@ def integrate(
         views = [np.zeros(1)] if weights is None else [np.zeros(1), np.log(weights)]
         log_weights = np.log(np.stack([_WEIGHTS, _OF_GAUSS]))[..., None]
     row, start = np.arange(n).repeat(FIRST), np.tile(np.arange(FIRST) / FIRST, n)
-    agreed, width, found = np.zeros(0), 1 / FIRST, list[tuple[Array, ...]]()
+    # Logarithms of the finished intervals: their integrals, and the differences in each view
+    agreed, spent = np.zeros(0), np.full((len(views), n), -np.inf)
+    width, found = 1 / FIRST, list[tuple[Any, ...]]()
     for halving in range(HALVINGS):
         log_f = log_integrand(row, start[:, None] + width * _NODES) + np.log(width)
         whole, by_gauss = [np.asarray(logsumexp(log_f + each, axis=1)) for each in log_weights]
         if not halving:
-            agreed = np.full((n, whole.shape[1]), -np.inf)  # the sum of the finished intervals
-        total = agreed.copy()
+            agreed = np.full((n, whole.shape[1]), -np.inf)
+        total, counts = agreed.copy(), np.bincount(row, minlength=n)[row]
         np.logaddexp.at(total, row, whole)
-        parts = [(whole + w, by_gauss + w, total[row] + w) for w in views]
-        far = np.any([_differ(*part, tolerance) for part in parts], axis=0)
-        far &= halving < HALVINGS - 1
-        np.logaddexp.at(agreed, row[~far], whole[~far])
-        widths = np.full(int((~far).sum()), width)
-        found.append((row[~far], start[~far], widths, log_f[~far] + log_weights[0]))
+        far, differences = np.zeros(len(row), bool), list[Array]()
+        for own, view in zip(spent, views, strict=True):
+            difference, sums = _log_difference(whole + view, by_gauss + view), own.copy()
+            np.logaddexp.at(sums, row, difference)
+            budget = np.log(tolerance) + np.asarray(logsumexp(total + view, axis=1))[row]
+            far |= (sums[row] > budget) & (difference > budget - np.log(2 * counts))
+            differences.append(difference)
+        done = ~far | (halving == HALVINGS - 1)
+        np.logaddexp.at(agreed, row[done], whole[done])
+        for own, difference in zip(spent, differences, strict=True):
+            np.logaddexp.at(own, row[done], difference[done])
+        widths = np.full(int(done.sum()), width)
+        found.append((row[done], start[done], widths, log_f[done] + log_weights[0]))
         width /= 2
-        row, start = row[far].repeat(2), (start[far, None] + np.array([0.0, width])).ravel()
+        row, start = row[~done].repeat(2), (start[~done, None] + np.array([0.0, width])).ravel()
         if not len(row):
             break
     return Nodes(*map(np.concatenate, zip(*found, strict=True)))
 
 
-def _differ(left: Array, right: Array, total: Array, tolerance: float) -> Array:
-    """Return which integrals differ, relative to the sum of the row's integrals, ``(r,)``.
+def _log_difference(left: Array, right: Array) -> Array:
+    """Return the logarithm of ``sum_m |exp(left_m) - exp(right_m)|``, ``(r,)``.
 
     Args:
-        left: logarithms of integrals, ``(r, M)``.
-        right: logarithms of integrals by another rule.
-        total: the current logarithms of the row's integrals; the first may be far too large.
-        tolerance: the largest difference.
+        left: logarithms ``(r, M)``.
+        right: logarithms ``(r, M)``.
     """
-    scale = np.nan_to_num(logsumexp(total, axis=1), neginf=0.0)[:, None]
-    change = np.exp(np.minimum(left - scale, 50)) - np.exp(np.minimum(right - scale, 50))
-    return np.asarray(np.abs(change).sum(axis=1) > tolerance)
+    most = np.nan_to_num(np.maximum(left, right).max(axis=1, keepdims=True), neginf=0.0)
+    difference = np.abs(np.exp(left - most) - np.exp(right - most)).sum(axis=1)
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(difference) + most[:, 0])

@@ -189,12 +189,14 @@ class TargetPosteriors:
         log_v = np.tile(np.log(self._weights), (n, 1))
         if 0 in restricted:  # the intervals of the first target depend on x alone
             with np.errstate(invalid="ignore"):  # if no target meets the constraints
-                log_v += np.nan_to_num(log_inside[..., 0] - log_mass, nan=-np.inf)
+                share = log_inside[..., 0] - log_mass
+            log_v += np.where(np.isfinite(share), share, -np.inf)
         is_possible = np.isfinite(log_v).any(axis=1)
         shares = softmax(np.where(is_possible[:, None], log_v, 0.0), axis=1)
         y = drawn[np.arange(n), choose(shares, generator.random(n))]
         log_p = self.population.log_factors(np.column_stack([x, y]), only_discrete=True).sum(axis=2)
-        log_r = log_p + np.log(shares)
+        with np.errstate(divide="ignore"):
+            log_r = log_p + np.log(shares)
         for j in restricted:
             log_r -= self._log_inside(x, y[:, None], j, ranges)[2]
         for j, own in ranges.items():

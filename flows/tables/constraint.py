@@ -312,11 +312,11 @@ class Constraints:
             # Two turns that differ by a rounding error have nothing between them
             thin = np.maximum(column.spacing / 4, 4 * np.spacing(np.abs(inside)))
             is_thin = ~(most - least > thin)
-        rest = np.repeat(rows, inside.shape[1], axis=0)
-        rest[:, d] = column.written(inside.ravel())
-        is_allowed = (self._holds(rest) != BROKEN).reshape(inside.shape)
-        for k in range(1, inside.shape[1]):
-            is_allowed[:, k] = np.where(is_thin[:, k], is_allowed[:, k - 1], is_allowed[:, k])
+        is_allowed, changed = np.zeros(inside.shape, bool), rows.copy()
+        for k, x in enumerate(inside.T):
+            changed[:, d] = column.written(x)
+            own = self._holds(changed) != BROKEN
+            is_allowed[:, k] = np.where(is_thin[:, k] & (k > 0), is_allowed[:, k - 1], own)
         return _merged(least, most, is_allowed)
 
     def _turns(self, rows: Array, d: int) -> Array:
@@ -461,7 +461,7 @@ class _Reader:
         if sign in (">", ">="):
             left, right, sign = right, left, sign.replace(">", "<")
         form = left.plus(right, -1.0, Type.NUMBER)
-        found = Linear(sign, [*form.terms.values()], form.offset, form.size, self.schema.fields)
+        found = Linear(sign, [*form.terms.values()], form.offset, form.size)
         if found.most_steps > MOST_STEPS / 2:
             name = next(source.column.name for source, _ in found.terms if source.spacing)
             why = f"compares column {name}, which is computed and rounded, with columns that it is"

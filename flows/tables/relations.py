@@ -173,14 +173,12 @@ class Linear(Relation):
         terms: the columns, each with its coefficient.
         offset: the offset.
         size: the size of the constants in the form.
-        fields: the learned columns.
     """
 
     sign: str
     terms: Sequence[tuple[Source, float]]
     offset: float
     size: float
-    fields: Sequence[Field]
 
     def holds(self, rows: Array) -> Array:
         low, high, size = self._range(rows)

@@ -11,6 +11,7 @@ import numpy as np
 from flows.core.arrays import Array, Mask
 from flows.density.array_density import ArrayDensity
 from flows.density.question import Answer, Asked, Question
+from flows.posterior.goal import ENOUGH
 from flows.posterior.posterior import Evidence
 from flows.posterior.region import Region
 from flows.recipe.record import EVERY
@@ -130,11 +131,13 @@ def _scores(density: ArrayDensity, joint: Evidence, known: Evidence | None) -> d
 def _known(density: ArrayDensity, region: Region, is_given: Mask, joint: Evidence) -> Evidence:
     """Return the log-density of the columns ``is_given`` of each row.
 
-    The values x_u of a complete row are one more draw, with their own weight::
+    If few draws are effective, the values x_u of a complete row are one more draw, with their own
+    weight::
 
         log q(x_u | x_o) ~ log q(x) - log [ (w(x_u) + sum_i w_i) / (N + 1) ]
 
-    Without this draw, the estimate is too high in expectation if few draws are effective.
+    Without this draw, the estimate would be too high in expectation. With enough other draws, the
+    draw is left out, because the values of a row far outside may have most of the weight.
 
     Args:
         density: the density.
@@ -147,7 +150,7 @@ def _known(density: ArrayDensity, region: Region, is_given: Mask, joint: Evidenc
     found = Evidence(log_q, np.empty(len(region)), log_mass_se, np.empty(len(region)))
     for k, posterior in density.posteriors(known, own=region.rows):
         log_evidence = posterior.log_evidence
-        if not np.isnan(posterior.log_own):
+        if posterior.effective < ENOUGH and not np.isnan(posterior.log_own):
             count, log_own = len(posterior.values), joint.log_q[k] + posterior.log_own
             log_sum = np.logaddexp(log_evidence + np.log(count), log_own)
             log_evidence = log_sum - np.log(count + 1)
