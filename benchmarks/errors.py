@@ -112,6 +112,7 @@ class Truth:
     def __init__(self, density: flows.Density, case: Case) -> None:
         self.case, self.array = case, density._array
         self.names, self.columns = self.array.names, self.array.columns
+        self.weights = self.array.population.member_weights.numpy()
         self.log_mass = np.zeros(self.array.population.members)
         if self.array.constraints and not self.array.targets:
             drawn = np.concatenate(
@@ -121,7 +122,8 @@ class Truth:
                 ]
             )
             inside = np.stack([self.allowed(each) for each in drawn.transpose(1, 0, 2)])
-            self.log_mass = np.log(inside.mean(axis=1))
+            # The ensemble's draws are accepted or rejected, whichever member they are from
+            self.log_mass += np.log(self.weights @ inside.mean(axis=1))
 
     def allowed(self, rows: Array) -> Mask:
         return np.array(self.case.allowed(pd.DataFrame(rows, columns=self.names)))
@@ -137,7 +139,7 @@ class Truth:
             row: the row ``(D,)``, ``NaN`` for unknown values.
             event: the ranges of unknown numbers.
         """
-        weights = self.array.member_weights
+        weights = self.weights
         if not self.array.targets:
             rough, fine = (float(logsumexp(each, b=weights)) for each in self.grids(row, event))
             return fine, abs(fine - rough)

@@ -188,7 +188,7 @@ def distribution(case: Case, row: pd.DataFrame, name: str) -> tuple[Array, Array
         low, high = np.floor(near.min() - width) - 50, np.ceil(near.max() + width) + 50
         t = np.arange(max(low, 0) if kind == "count" else low, high)
         return t, density_of(case, row, name, values(t, kind))
-    limit = {"real": np.inf, "positive": 100, "interval:0:1": 30}[kind]
+    limit = {"real": np.inf, "positive": 80, "interval:0:1": 30}[kind]
     t = np.append(near, center + 0.1 * width * np.sinh(np.linspace(-7, 7, 300)))
     t = np.unique(t.clip(-limit, limit))
     log_p = density_of(case, row, name, values(t, kind)) + log_slope(t, kind)
@@ -376,16 +376,23 @@ CHECKS = [
 ]
 
 
+# At any distance; others compare estimates with grids, which both miss mass far outside
+AT_ANY_DISTANCE = CHECKS[:2]
+
+
+def ask(check: Any, table: int, seed: int, far: float) -> None:
+    own, most = case(table), 3.0 if check in AT_ANY_DISTANCE else 1.0
+    check(own, own.rows(seed, min(far, most)), seed)
+
+
 @pytest.mark.parametrize("check", CHECKS)
 @drawn(TABLES, 5)
 def test_answers_about_random_tables(check: Any, table: int, seed: int, far: float) -> None:
-    own = case(table)
-    check(own, own.rows(seed, far), seed)
+    ask(check, table, seed, far)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS)
 @drawn(MORE_TABLES, 40)
 def test_answers_about_more_random_tables(check: Any, table: int, seed: int, far: float) -> None:
-    own = case(table)
-    check(own, own.rows(seed, far), seed)
+    ask(check, table, seed, far)

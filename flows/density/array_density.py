@@ -153,8 +153,8 @@ class ArrayDensity:
         log_q = self._log_possible(rows)
         if self.constraints:
             log_q = np.where(self.constraints.met(rows, known)[:, None], log_q, -np.inf)
-        se = np.broadcast_to(self._mass[1], log_q.shape)
-        return Evidence(log_q, np.zeros(len(rows)), se, np.full(len(rows), np.inf))
+        se, shares = (np.broadcast_to(x, log_q.shape) for x in (self._mass[1], self.member_weights))
+        return Evidence(log_q, np.zeros(len(rows)), se, shares, np.full(len(rows), np.inf))
 
     def _log_possible(self, rows: Array) -> Array:
         """Return the members' log-densities of rows that meet the constraints, ``(n, M)``."""
@@ -321,16 +321,12 @@ class ArrayDensity:
         Args:
             region: the rows.
         """
-        n, members = len(region), self.population.members
-        log_q, log_mass_se = np.zeros((2, n, members))
-        found = Evidence(log_q, np.zeros(n), log_mass_se, np.zeros(n))
-        for k, posterior in self.posteriors(region):
-            found.log_q[k], found.log_mass_se[k] = posterior.log_evidence, posterior.log_mass_se
-            found.draw_error[k], found.effective[k] = posterior.draw_error, posterior.effective
-        if not region.intervals:  # a row without known values has probability 1
-            empty = region.gaps.all(axis=1)
-            for each in found[:3]:
-                each[empty] = 0.0
+        found = Evidence.empty(len(region), self.population.members)
+        # A row without known values has probability 1
+        some = region.gaps.all(axis=1) & (not region.intervals)
+        known = np.flatnonzero(~some)
+        for place, posterior in self.posteriors(region.take(known)):
+            found.put(int(known[place]), posterior)
         return found
 
     @cached_property

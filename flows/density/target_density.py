@@ -11,7 +11,7 @@ from flows.core.arrays import Array, Mask
 from flows.density.array_density import ArrayDensity
 from flows.networks.population import Population
 from flows.posterior.goal import Goal
-from flows.posterior.posterior import Evidence, Posterior
+from flows.posterior.posterior import Evidence, Posterior, member_shares
 from flows.posterior.region import Region
 from flows.posterior.target import TargetPosteriors
 from flows.posterior.target_population import TargetPopulation
@@ -58,7 +58,8 @@ class TargetDensity(ArrayDensity):
         With constraints, p(y | x) is normalised for each x.
         """
         log_q, error = self._conditional.log_density(rows, known)
-        return Evidence(log_q, np.zeros(len(rows)), error, np.full(len(rows), np.inf))
+        shares = member_shares(log_q, self.member_weights)
+        return Evidence(log_q, np.zeros(len(rows)), error, shares, np.full(len(rows), np.inf))
 
     def posteriors(
         self, region: Region, seed: int = 0, goal: Goal | None = None, own: Array | None = None
@@ -81,6 +82,8 @@ class TargetDensity(ArrayDensity):
     def log_given(self, region: Region) -> tuple[Array, Array]:
         """Return the log-density of each target given x and the targets before it.
 
+        Constraints enter with the last target, so that the factors sum to the log-density.
+
         The result is ``(n, d + D)``, with ``NaN`` for the context, for rows without a target and,
         with several targets, for rows with gaps. Also return the effective numbers of draws,
         ``(n,)``.
@@ -98,9 +101,8 @@ class TargetDensity(ArrayDensity):
         known = np.flatnonzero(~np.isnan(rows).any(axis=1))
         factors = self.population.log_factors(rows[known]).cumsum(axis=2)
         leading = [self.ensemble(each) for each in factors.transpose(2, 0, 1)[:-1]]
-        leading.append(
-            self.ensemble(self.log_density(rows[known], rows[known]))
-        )  # under the constraints
+        whole = self.log_density(rows[known], rows[known])  # under the constraints
+        leading.append(self.ensemble(whole))
         found[known, self.context :] = np.diff(np.stack(leading, axis=1), axis=1, prepend=0.0)
         return found, effective
 

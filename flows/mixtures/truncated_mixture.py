@@ -78,9 +78,9 @@ class BoxProposal:
             wide = [log_shares + np.log1p(-WIDE), log_shares + np.log(WIDE)]
             prior = np.concatenate(wide, axis=1)
             inside = prior.copy()
-            rows, nothing = np.arange(len(self.means)), np.full((len(self.means), 0), np.nan)
+            rows = np.arange(len(self.means))
             for j, limit in enumerate(self.limits):
-                own = limit(rows, np.resize(nothing, (len(rows), j)))
+                own = limit(rows, np.full((len(rows), j), np.nan))
                 inside += _log_mass(own, self.means[:, :, j], np.sqrt(covariances[:, j, j]))
             is_empty = np.isneginf(inside).all(axis=1, keepdims=True)  # nothing is possible
             inside = np.where(is_empty, prior, inside)

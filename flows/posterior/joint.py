@@ -30,7 +30,6 @@ from typing import Any
 import numpy as np
 
 from flows.core.arrays import Array, Whole, rounded
-from flows.core.intervals import intersection
 from flows.core.seeds import numpy_generator
 from flows.mixtures.mixture import patterns
 from flows.mixtures.truncated_mixture import BoxProposal, Limit, codes_inside, restriction
@@ -159,7 +158,7 @@ class JointPosteriors:
         # The last bits depend on the number of rows
         mean, deviation = (rounded(each)[:, 0] for each in given.moments())
         scale = WIDTH * deviation
-        allowed = self._inside(region, rows, d)
+        allowed = self.constraints.allowed(rows, d, region.intervals.get(d))
         row, which = np.nonzero(np.asarray(allowed[..., 0] < allowed[..., 1]))
         nothing = np.full((1, len(self.member_weights)), -np.inf)
         if not len(row):
@@ -211,29 +210,19 @@ class JointPosteriors:
             d, earlier = order[j], order[:j]
 
             def inside(row: Whole, before: Array) -> Array:
-                if np.isnan(before).all():  # of the rows alone
-                    return distilled.ends(d, self._inside(region, region.rows, d))[row]
-                drawn = region.rows[row]
-                self._set_numbers(drawn, earlier, before)
-                written = self.constraints.written(drawn, region.rows[row])
-                return distilled.ends(d, self._inside(region, written, d))
+                is_of_rows = bool(np.isnan(before).all())  # and not of earlier draws
+                rows = region.rows if is_of_rows else region.rows[row]
+                if not is_of_rows:
+                    drawn = rows.copy()
+                    self._set_numbers(drawn, earlier, before)
+                    rows = self.constraints.written(drawn, rows)
+                allowed = self.constraints.allowed(rows, d, region.intervals.get(d))
+                ends = distilled.ends(d, allowed)
+                return ends[row] if is_of_rows else ends
 
             return inside
 
         return {distilled.numbers.index(d): limit(j) for j, d in enumerate(order)}
-
-    def _inside(self, region: Region, rows: Array, d: int) -> Array:
-        """Return the intervals that constraints and conditions allow, ``(n, I, 2)``.
-
-        Args:
-            region: the region with the conditions.
-            rows: rows ``(n, D)`` as they are written.
-            d: the index of a column of numbers.
-        """
-        found = np.tile([[-np.inf, np.inf]], (len(rows), 1, 1))
-        if d in self.constraints.places:
-            found = self.constraints.allowed(rows, d)
-        return intersection(found, region.intervals[d][None]) if d in region.intervals else found
 
     def _drawn(self, region: Region, seed: int, goal: Goal, own: Array) -> list[Posterior]:
         """Draw the unknown values of rows that lack the same values, until the goal of each row.
@@ -323,5 +312,6 @@ class JointPosteriors:
         return -float(log_r[0])
 
     def _posterior(self, values: Array, log_weights: Array, **kind: Any) -> Posterior:
-        kind["log_mass_se"] = self.log_mass_se
+        # The draws of the ensemble that meet the constraints have one probability for all rows
+        kind |= {"log_mass_se": self.log_mass_se, "mass_shares": self.member_weights}
         return Posterior.of(values, log_weights, self.member_weights, **kind)

@@ -39,9 +39,12 @@ def member_shares(log_q: Array, weights: Array) -> Array:
 def mass_error(shares: Array, log_mass_se: Array | float) -> Array:
     """Return the error of a log-density of the ensemble that probabilities of constraints make.
 
-    The members' log-densities have independent errors ``log_mass_se``::
+    The log-probabilities P_m(A) of the members have independent errors e_m with the deviations
+    ``log_mass_se``. The members of a target have fixed weights w; those of a joint density have
+    fixed weights u before draws are accepted or rejected::
 
-        d log q = sum_m s_m d log q_m,      s_m = w_m q_m / q
+        q = sum_m w_m q_m / P_m                 d log q = -sum_m s_m e_m,   s_m = w_m q_m / P_m / q
+        q = sum_m u_m q_m / sum_m u_m P_m       d log q = -sum_m s_m e_m,   s_m = u_m P_m / sum
 
     Args:
         shares: the shares s of the members, ``(..., M)``; for the difference of two log-densities,
@@ -61,24 +64,38 @@ class Evidence(NamedTuple):
         draw_error: the standard errors of the ensemble's log-densities that draws make, ``(n,)``.
         log_mass_se: the standard errors of the members' log-probabilities of the constraints,
             ``(n, M)``.
+        mass_shares: the shares with which these errors enter the ensemble's log-densities,
+            ``(n, M)`` (``mass_error``).
         effective: the effective numbers of draws, ``(n,)``; infinite for rows without draws.
     """
 
     log_q: Array
     draw_error: Array
     log_mass_se: Array
+    mass_shares: Array
     effective: Array
 
-    def error(self, weights: Array, given: Evidence | None = None) -> Array:
+    @classmethod
+    def empty(cls, n: int, members: int) -> Evidence:
+        """Return the evidence of ``n`` rows that have probability 1."""
+        nothing = np.zeros((3, n, members))
+        return cls(nothing[0], np.zeros(n), nothing[1], nothing[2], np.full(n, np.inf))
+
+    def put(self, k: int, posterior: Posterior) -> None:
+        """Set the evidence of row k to that of a posterior."""
+        self.log_q[k], self.draw_error[k] = posterior.log_evidence, posterior.draw_error
+        self.log_mass_se[k], self.mass_shares[k] = posterior.log_mass_se, posterior.shares
+        self.effective[k] = posterior.effective
+
+    def error(self, given: Evidence | None = None) -> Array:
         """Return the standard errors of the ensemble's log-densities in nats, ``(n,)``.
 
         Args:
-            weights: the weights of the members in the ensemble, ``(M,)``.
             given: the evidence of conditions, for log-densities given these.
         """
-        shares, draw_error = member_shares(self.log_q, weights), self.draw_error
+        shares, draw_error = self.mass_shares, self.draw_error
         if given is not None:
-            shares = shares - member_shares(given.log_q, weights)
+            shares = shares - given.mass_shares
             draw_error = np.hypot(draw_error, given.draw_error)
         return np.asarray(np.hypot(draw_error, mass_error(shares, self.log_mass_se)))
 
@@ -106,6 +123,8 @@ class Posterior:
             for none.
         log_mass_se: the standard errors of the members' log-probabilities of the constraints, by
             which their weights are divided, ``(M,)`` or a number.
+        mass_shares: the shares with which these errors enter the ensemble's log-evidence, ``(M,)``;
+            ``None`` for the shares of the members in the evidence.
     """
 
     values: Array
@@ -118,6 +137,7 @@ class Posterior:
     log_own: float = np.nan
     completions: int = 0
     log_mass_se: Array | float = 0.0
+    mass_shares: Array | None = None
 
     @classmethod
     def of(cls, values: Array, log_weights: Array, member_weights: Array, **kind: Any) -> Posterior:
@@ -193,7 +213,9 @@ class Posterior:
 
     @property
     def shares(self) -> Array:
-        """The shares of the members in the ensemble's evidence, ``(M,)``; 0 without evidence."""
+        """The shares with which errors of members enter the ensemble's log-evidence, ``(M,)``."""
+        if self.mass_shares is not None:
+            return self.mass_shares
         return member_shares(self.log_evidence[None], self.member_weights)[0]
 
     def quantiles(self, d: int, levels: Array) -> Array:

@@ -23,7 +23,7 @@ from scipy.special import logsumexp
 from flows.core.arrays import Array, Whole
 
 FIRST = 4  # intervals
-HALVINGS = 24  # the largest number of halvings
+HALVINGS = 40  # the largest number of halvings
 PARTS = 32  # of an interval, for its distribution function
 NEAR_END = 0.01  # of a part, the distance of its ends from 0 and 1
 LEAST = -700.0  # logarithm of the smallest value, relative to the largest of an interval
@@ -54,7 +54,8 @@ class Line:
     def __init__(self, low: Array, high: Array) -> None:
         self.u, self.w = [[_share_below(sign * end) for end in (low, high)] for sign in (1, -1)]
         width = np.where(low > 0, self.w[0] - self.w[1], self.u[1] - self.u[0])
-        self.log_width = np.log(width)
+        with np.errstate(divide="ignore"):  # of an interval that rounding made empty
+            self.log_width = np.log(width)
 
     def at(self, row: Whole, t: Array) -> tuple[Array, Array]:
         """Return the points of the line at ``t``, and log dv/dt, ``(r, K)`` each.

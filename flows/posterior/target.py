@@ -6,9 +6,9 @@ its labels. Missing values are drawn from it given the known values x_o, and p(y
     p(y | x_o) ~ 1/K sum_k p(y | x_o, x_k),    x_k ~ r( . | x_o)
 
 - *One target* has nodes at equally spaced noise, with the weights of a trapezoidal rule in the
-  noise; a category has its labels, with their probabilities. The draws x_k have equal weights, so
-  all of them are effective. Each has few nodes: its own values of the noise, from intervals of
-  equal probability.
+  noise; under constraints, nodes of the Gauss-Legendre rule in each allowed interval. A category
+  has its labels, with their probabilities. The draws x_k have equal weights, so all of them are
+  effective. Each has few nodes: its own values of the noise, from intervals of equal probability.
 - *Several targets* are drawn from the members, one after another, each given its own x_k.
 - *Constraints* A cut p(y | x) of each member for each x::
 
@@ -38,7 +38,7 @@ from scipy.special import ndtri, softmax
 from scipy.stats.qmc import Sobol
 
 from flows.core.arrays import Array, as_points, as_rows, choose
-from flows.core.intervals import in_intervals, intersection, log_interval
+from flows.core.intervals import in_intervals, log_interval
 from flows.core.seeds import numpy_generator
 from flows.mixtures.truncated_mixture import BoxProposal, restriction
 from flows.posterior.goal import Goal
@@ -134,8 +134,7 @@ class TargetPosteriors:
         errors = list[Array]()
 
         def draw(count: int) -> tuple[Array, Array]:
-            x, log_w = self._contexts(row[:context], intervals, count, generator)
-            log_mass, error = self._log_mass(x)
+            x, log_w, log_mass, error = self._contexts(row[:context], intervals, count, generator)
             errors.append(error.max(axis=0))
             if is_drawn:
                 y, log_p = self._drawn(x, ranges, log_mass, generator)
@@ -160,9 +159,8 @@ class TargetPosteriors:
         """
         if not self.constraints:
             return log_p
-        with np.errstate(invalid="ignore"):  # if no target meets the constraints
-            cut = log_p - log_mass
-        return np.where(self.constraints.met(rows, known)[:, None], cut, -np.inf)
+        is_met = self.constraints.met(rows, known)[:, None] & np.isfinite(log_mass)
+        return np.where(is_met, log_p - np.where(is_met, log_mass, 0.0), -np.inf)
 
     def _drawn(
         self,
@@ -186,7 +184,8 @@ class TargetPosteriors:
         noise = flow.base.sample(n, generator, flow.dtype).movedim(-1, 0).double().numpy()
         levels = generator.random((n, 1, noise.shape[2])) if restricted else noise
         drawn, log_inside = self._walk(x, ranges, noise, levels)
-        log_v = np.tile(np.log(self._weights), (n, 1))
+        with np.errstate(divide="ignore"):
+            log_v = np.tile(np.log(self._weights), (n, 1))
         if 0 in restricted:  # the intervals of the first target depend on x alone
             with np.errstate(invalid="ignore"):  # if no target meets the constraints
                 share = log_inside[..., 0] - log_mass
@@ -260,17 +259,12 @@ class TargetPosteriors:
         if not j:
             y = y[:, :1]  # nothing before the first target depends on the member
         n, members, _ = y.shape
-        low, high = population.columns[d].bounds
-        allowed = np.tile([[low, high]], (n * members, 1, 1))
-        if d in self.constraints.places:
-            rows = np.full((n, members, len(population.columns)), np.nan)
-            rows[..., : x.shape[1]], rows[..., x.shape[1] : d] = x[:, None], y[..., :j]
-            drawn = rows.reshape(n * members, -1)
-            written = self.constraints.written(drawn)
-            written[:, : x.shape[1]] = drawn[:, : x.shape[1]]
-            allowed = self.constraints.allowed(written, d)
-        if j in ranges:
-            allowed = intersection(allowed, ranges[j][None])
+        rows = np.full((n, members, len(population.columns)), np.nan)
+        rows[..., : x.shape[1]], rows[..., x.shape[1] : d] = x[:, None], y[..., :j]
+        drawn = rows.reshape(n * members, -1)
+        written = self.constraints.written(drawn)
+        written[:, : x.shape[1]] = drawn[:, : x.shape[1]]
+        allowed = self.constraints.allowed(written, d, ranges.get(j))
         before = np.where(np.isnan(y), population.flow.middle()[:1, x.shape[1] :].numpy(), y)
         ends = np.array(
             [
@@ -333,7 +327,7 @@ class TargetPosteriors:
         Completions that no target meets with the constraints are left out.
         """
         count = int(min(MOST_COMPLETIONS, max(COMPLETIONS, goal.effective)))
-        x, log_w = self._contexts(x[0], {}, count, generator)
+        x, log_w, _, _ = self._contexts(x[0], {}, count, generator)
         if self.population.columns[-1].labels:
             found = self._of_one(x)
             values = np.concatenate([each.values for each in found])
@@ -438,9 +432,10 @@ class TargetPosteriors:
         log_sets = np.logaddexp.reduce(log_p.sum(axis=2).reshape(n, MASS_SETS, -1, members), axis=2)
         log_sets -= np.log(draws // MASS_SETS)
         log_mean = np.logaddexp.reduce(log_sets, axis=1) - np.log(MASS_SETS)
-        with np.errstate(invalid="ignore"):  # if no target meets the constraints
-            ratio = np.nan_to_num(np.exp(log_sets - log_mean[:, None]))
-        return log_mean, ratio.std(axis=1, ddof=1) / np.sqrt(MASS_SETS)
+        with np.errstate(invalid="ignore"):
+            ratio = np.exp(log_sets - log_mean[:, None])
+        error = ratio.std(axis=1, ddof=1) / np.sqrt(MASS_SETS)
+        return log_mean, np.where(np.isfinite(log_mean), error, np.inf)  # no draw meets them
 
     def _nodes(self, x: Array) -> tuple[Array, Array]:
         """Return values of the only target, and their log-weights, ``(n, M, K)`` each.
@@ -493,8 +488,10 @@ class TargetPosteriors:
 
     def _contexts(
         self, x: Array, intervals: Intervals, count: int, generator: np.random.Generator
-    ) -> tuple[Array, Array]:
+    ) -> tuple[Array, Array, Array, Array]:
         """Return draws of a context inside intervals, ``(count, d)``, and their log-weights.
+
+        Also return log P(A | x) of the draws, and the standard errors, as ``_log_mass``.
 
         The mean weight estimates the density of the known values in scaled units, with
         probabilities of labels, times the probability of the intervals given these values. For a
@@ -526,11 +523,13 @@ class TargetPosteriors:
             gaps = np.full((count, self.population.target_count), np.nan)
             known = np.append(x, gaps[0])
             found = self.constraints.written(np.column_stack([found, gaps]), known)[:, : len(x)]
-            is_possible = np.isfinite(self._log_mass(found)[0]).any(axis=1)
+        log_mass, error = self._log_mass(found)
+        is_possible = np.isfinite(log_mass).any(axis=1)
+        if not is_possible.all():
             log_w = np.where(is_possible, log_w, -np.inf)
             if not inside and is_possible.any():
                 log_w -= np.logaddexp.reduce(log_w) - np.log(count)
-        return found, log_w
+        return found, log_w, log_mass, error
 
     def _scaled(self, d: int, intervals: Array) -> Array:
         """Return intervals ``(I, 2)`` of column d of the context after the preprocessing."""

@@ -10,7 +10,7 @@ import ast
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -21,6 +21,7 @@ import numpy as np
 
 from flows.core.arrays import Array, Mask
 from flows.core.errors import one_line
+from flows.core.intervals import intersection
 from flows.tables.field import Field
 from flows.tables.kinds.date import Date
 from flows.tables.kinds.unlearned import Carried
@@ -31,9 +32,9 @@ from flows.tables.relations import (
     MOST_STEPS,
     UNDECIDED,
     Joined,
+    LabelComparison,
     Linear,
     Relation,
-    Same,
     Source,
 )
 from flows.tables.rows import numbers_of_values
@@ -44,6 +45,7 @@ from flows.tables.values import label_text
 LONGEST = 1_000  # characters of a constraint
 DEEPEST = 100  # levels of its tree, each of which nests a few of the 1,000 calls that Python allows
 SHOWN = 80  # characters of a text in a message
+CANCELLED = 1e-12  # the rounding error of two coefficients that cancel, relative to each of them
 
 # A quoted text, in which a backtick is text, or a name in backticks
 QUOTED = re.compile(r"""('''|\"""|'|")(?:\\.|(?!\1)[^\\])*\1|`(?P<name>[^`]*)`""", re.DOTALL)
@@ -124,8 +126,10 @@ class Quantity(NamedTuple):
         """Return this quantity plus or, with a ``sign`` of -1, minus another, as a type."""
         terms = dict(self.terms)
         for name, (source, c) in other.terms.items():
-            terms[name] = source, sign * c + terms.get(name, (source, 0.0))[1]
-        terms = {name: (source, c) for name, (source, c) in terms.items() if c}
+            before = terms.pop(name, (source, 0.0))[1]
+            both = before + sign * c
+            if abs(both) > CANCELLED * abs(before):  # else a rounding error
+                terms[name] = source, both
         offset, size = self.offset + sign * other.offset, max(self.size, other.size)
         column = (self.column or other.column) if kind is Type.DATE else None
         return Quantity(kind, terms, offset, size, column)
@@ -236,14 +240,6 @@ class Constraints:
         """
         return self._holds(self.written(rows, known)) == HOLDS
 
-    def met_beside(self, known: Array) -> Callable[[Array], Mask]:
-        """Return the function that tells which completions of a row meet all constraints.
-
-        Args:
-            known: the row ``(D,)``, ``NaN`` for unknown values.
-        """
-        return lambda rows: self.met(rows, known)
-
     def broken(self, rows: Array) -> Mask:
         """Return which constraints the known values of rows break, ``(n, constraints)``.
 
@@ -285,7 +281,7 @@ class Constraints:
             there.add(found[-1])
         return found
 
-    def allowed(self, rows: Array, d: int) -> Array:
+    def allowed(self, rows: Array, d: int, within: Array | None = None) -> Array:
         """Return the intervals of the values of a column that constraints allow, ``(n, I, 2)``.
 
         A constraint changes only at certain values of the column, which have closed forms
@@ -299,10 +295,15 @@ class Constraints:
             rows: rows ``(n, D)`` as they are written, ``NaN`` for other unknown values; the values
                 of column ``d`` do not matter.
             d: the index of the column.
+            within: further intervals in which the values lie, ``(J, 2)``.
         """
+        if within is not None:
+            return intersection(self.allowed(rows, d), within[None])
         column, n = self.fields[d], len(rows)
         low, high = column.bounds
         ends = np.full((n, 2), [low, high])
+        if d not in self.places:
+            return ends[:, None]
         with np.errstate(all="ignore"):  # overflows, and terms that are infinite
             turns = self._turns(rows, d)
             turns = np.where(np.isnan(turns), low, turns).clip(low, high)
@@ -474,7 +475,7 @@ class _Reader:
             left, right = right, left
         [(own, _)] = left.terms.values()
         if not right.terms:
-            return Same(own, right.offset, (), is_equal)
+            return LabelComparison(own, right.offset, (), is_equal)
         [(other, _)] = right.terms.values()
         for each in (own.column, other.column):
             if each.pool is not None:
@@ -482,7 +483,7 @@ class _Reader:
                 raise self.error(f"column {each.name} {why}")
         places = {label_text(label): code for code, label in enumerate(other.column.labels)}
         codes = [float(places.get(label_text(label), -2)) for label in own.column.labels]
-        return Same(own, other, codes, is_equal)
+        return LabelComparison(own, other, codes, is_equal)
 
     # Quantities
 
@@ -526,18 +527,22 @@ class _Reader:
         if (kind := RESULTS.get((sign, left.type, right.type))) is None:
             why = f"{part} combines {left.type} with {right.type}; {ARITHMETIC}"
             raise self.error(why, _advice(left, right))
-        if sign in "+-":
-            return left.plus(right, -1.0 if sign == "-" else 1.0, kind)
-        if sign == "*":
-            if left.terms and right.terms:
-                raise self.error(f"{part} multiplies two columns; {PRODUCT}")
-            number, factor = (left, right.offset) if left.terms else (right, left.offset)
-            return number.times(factor)
-        if right.terms:
+        if sign == "*" and left.terms and right.terms:
+            raise self.error(f"{part} multiplies two columns; {PRODUCT}")
+        if sign == "/" and right.terms:
             raise self.error(f"{part} divides by a column; {RATIO}")
-        if not right.offset:
+        if sign == "/" and not right.offset:
             raise self.error(f"{part} divides by 0")
-        return left.times(1 / right.offset)
+        if sign in "+-":
+            found = left.plus(right, -1.0 if sign == "-" else 1.0, kind)
+        elif sign == "/":
+            found = left.times(1 / right.offset)
+        else:
+            number, factor = (left, right.offset) if left.terms else (right, left.offset)
+            found = number.times(factor)
+        if not np.isfinite([found.offset, *(c for _, c in found.terms.values())]).all():
+            raise self.error(f"{part} has too large a number")
+        return found
 
     def operands(self, sign: str, *nodes: ast.expr) -> tuple[Quantity, Quantity]:
         """Return two quantities, of which one may convert the other."""

@@ -122,6 +122,14 @@ class Source:
         return 1 / DAY if isinstance(self.column, Date) and self.column.unit != "days" else 1.0
 
     @cached_property
+    def ends(self) -> tuple[float, float]:
+        """The smallest and the largest value of the column, perhaps infinite."""
+        if self.is_carried:
+            return -np.inf, np.inf
+        (low, high), half = self.column.bounds, self.column.is_discrete * self.column.spacing / 2
+        return low + half, high - half  # the bounds of rounded values are those of their cells
+
+    @cached_property
     def spacing(self) -> float:
         """The step of a computed column as it is written; 0 for a column that is not rounded."""
         return self.column.spacing if self.is_carried else 0.0
@@ -165,8 +173,9 @@ class Linear(Relation):
 
         offset + sum_k c_k v_k  <= 0,  < 0,  == 0  or  != 0
 
-    ``v_k`` are the values of columns as they are written. A form is 0 if it is at most
-    ``TOLERANCE`` times its largest term, so 0.1 + 0.2 - 0.3 is 0; dates count as terms of one day.
+    ``v_k`` are the values of columns as they are written; a column has one term. A form is 0 if it
+    is at most ``TOLERANCE`` times its largest term, so 0.1 + 0.2 - 0.3 is 0. Dates count as terms
+    of one day.
 
     Args:
         sign: ``"<="``, ``"<"``, ``"=="`` or ``"!="``.
@@ -200,14 +209,19 @@ class Linear(Relation):
         slope = self.slope(d)
         if not slope:
             return []
-        low, high, size = self._range(_with(rows, d, 0.0), as_written=False)
+        low, high, size = self._range(_with(rows, d, 0.0), before_rounding=d)
         own = [(source, c) for source, c in self.terms if d in source.slopes]
+        rounding = sum(abs(c * source.scale) * source.spacing / 2 for source, c in own)
         found = []
         for rest in (low, high) if (low != high).any() else (low,):
             middle = -rest / slope
-            of_x = [abs(c * source.slopes[d] * source.scale) * abs(middle) for source, c in own]
-            margin = TOLERANCE * np.maximum(size, np.max(of_x, axis=0))
-            reach = (margin + self.rounding) / abs(slope)
+            of_x = [
+                abs(c * source.slopes[d] * source.scale) * abs(middle)
+                for source, c in own
+                if not isinstance(source.column, Date)
+            ]
+            margin = TOLERANCE * np.max([size, *of_x], axis=0)
+            reach = (margin + rounding) / abs(slope)
             ends = middle - reach, middle + reach
             found += [*ends, *self._turns_of_rounded(rows, d, *ends)]
         return found
@@ -261,7 +275,7 @@ class Linear(Relation):
     def most_steps(self) -> float:
         """The largest number of steps of computed columns at which the comparison may change.
 
-        It is infinite if the form does not change with a column of which a rounded column depends.
+        It is infinite if a rounded column depends on a column with which the form does not change.
         """
         most = 0.0
         for source, _ in self.terms:
@@ -271,21 +285,25 @@ class Linear(Relation):
                 most = max(most, width * abs(source.slopes[d]) / source.spacing)
         return most
 
-    def _range(self, rows: Array, *, as_written: bool = True) -> tuple[Array, Array, Array]:
+    def _range(
+        self, rows: Array, *, before_rounding: int | None = None
+    ) -> tuple[Array, Array, Array]:
         """Return the smallest and the largest value of the form, and the size of its terms.
 
         They are ``(n,)``. An unknown number may have any value within the bounds of its column.
 
         Args:
             rows: the rows ``(n, D)``.
-            as_written: whether computed columns are rounded.
+            before_rounding: the index of a column; computed columns that depend on this column are
+                not rounded.
         """
         low, size = np.full(len(rows), self.offset), np.full(len(rows), self.size)
         high = low.copy()
         with np.errstate(invalid="ignore", over="ignore"):  # values may be infinite
             for source, c in self.terms:
                 factor = c * source.scale
-                x = factor * (source.values(rows) if as_written else source.linear(rows))
+                is_linear = before_rounding in source.slopes
+                x = factor * (source.linear(rows) if is_linear else source.values(rows))
                 if not isinstance(source.column, Date):
                     size = np.fmax(size, np.abs(x))
                 unknown = np.isnan(x)
@@ -293,16 +311,15 @@ class Linear(Relation):
                     low += x
                     high += x
                     continue
-                bounds = (-np.inf, np.inf) if source.is_carried else source.column.bounds
-                least, most = sorted(factor * bound for bound in bounds)
+                least, most = sorted(factor * end for end in source.ends)
                 low += np.where(unknown, least, x)
                 high += np.where(unknown, most, x)
         return low, high, size
 
 
 @dataclass(frozen=True)
-class Same(Relation):
-    """The test whether two labels are equal.
+class LabelComparison(Relation):
+    """The comparison of two labels.
 
     Args:
         left: a column of labels.

@@ -43,7 +43,7 @@ def test_a_prediction_given_a_gap_is_the_average_over_the_missing_value(of_numbe
         asked, answer = answered(density, question, frame)
         parts = zip(asked.region.rows, answer[target], answer.effective, strict=True)
         for row, own, draws in parts:
-            x, _ = posteriors._contexts(row[:d], {}, 2_000, np.random.default_rng(1))
+            x, *_ = posteriors._contexts(row[:d], {}, 2_000, np.random.default_rng(1))
             complete = np.column_stack([x, np.full(len(x), np.nan)])
             each = question.answer(array, Region.of_rows(complete))[target]
             if density is of_number:  # means, deviations and medians

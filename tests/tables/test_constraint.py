@@ -357,6 +357,8 @@ def test_the_largest_constraints_are_read():
         ("1 / (a + b) <= 5", "as 'b > 0 and a <= 0.5 * b or b < 0 and a >= 0.5 * b'"),
         ("a * (b + 1) < 2", "'a * (b + 1)' multiplies two columns; a constraint is linear in its"),
         ("a / (2 - 2) < 1", "'a / (2 - 2)' divides by 0"),
+        ("1e308 * 10 <= a", "'1e308 * 10' has too large a number"),
+        ("a / 1e-320 <= 1", "'a / 1e-320' has too large a number"),
         ("total - 2 * a < 1", "compares column total, which is computed and rounded, with columns"),
         ("start < 'x'", "column start holds 'x', which is not a date in the format %d/%m/%Y"),
         ("end < 'nan'", "column end is compared with 'nan', which counts as a missing value"),
@@ -428,6 +430,9 @@ CUTS = [
     "w != 'a' or x > 1 and n < 4",
     "other == 'u' or w == 'c' and x <= 0",
     "x + n - x <= 4",
+    "y <= mean or s > 0.9",
+    "0.1 * x + 0.2 * x - 0.3 * x + y <= 2.5",
+    "k >= mean and z <= mean",
 ]
 
 
@@ -476,8 +481,22 @@ def test_a_gap_counts_as_any_value_within_its_bounds():
     both = Constraints(FIELDS, (parse("b + c <= a"),))
     rows = rows_of(a=[-1.0, 5.0])
     assert both.broken(rows).ravel().tolist() == [True, False]
-    intervals = both.allowed(rows, PLACES["b"])  # a count is at least 0, and its cell at -0.5
-    assert intervals[1].tolist() == [[0.0, pytest.approx(5.5)]]
+    intervals = both.allowed(rows, PLACES["b"])
+    assert intervals[1].tolist() == [[0.0, pytest.approx(5.0)]]
+    assert decided("b + c <= a", a=[-1.0, 1.0]) == [0, pytest.approx(NAN, nan_ok=True)]
+    assert decided("c >= 0 and b > a", a=[-2.0]) == [1]
+
+
+def test_dates_in_seconds_are_compared_to_the_second():
+    fields = tuple(field(name, "date", unit="seconds", step=1.0) for name in ("start", "end"))
+    start = 1_700_000_000.0
+    for text, expected in (
+        ("start <= end", [start - 0.5, np.inf]),
+        ("start < end", [start + 0.5, np.inf]),
+        ("start == end", [start - 0.5, start + 0.5]),
+    ):
+        found = Constraints(fields, (Constraint.parse(text, Schema.of(fields)),))
+        assert found.allowed(np.array([[start, NAN]]), 1).tolist() == [[expected]], text
 
 
 # Several constraints

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -57,7 +58,11 @@ class Draw(Question):
         for place, posterior in density.posteriors(region.take(places), self.seed, goal):
             k = places[place]
             rng = numpy_generator(self.seed, "unknown", int(region.row_numbers[k]), 1)
-            met = density.constraints.met_beside(region.rows[k]) if density.constraints else None
+            met = (
+                partial(density.constraints.met, known=region.rows[k])
+                if density.constraints
+                else None
+            )
             found[k] = posterior.pick(self.count, rng, met)
             effective[k] = posterior.effective
         drawn = round_rows(density.columns, found.reshape(-1, dim)).reshape(found.shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -68,7 +69,7 @@ class Impute(Question):
                 else:
                     filled[k, d] = posterior.quantiles(d, np.array(0.5))
             if density.constraints:
-                met = density.constraints.met_beside(region.rows[k])
+                met = partial(density.constraints.met, known=region.rows[k])
                 if not met(filled[k : k + 1])[0]:
                     filled[k] = posterior.nearest(filled[k], gaps, met)
         filled = np.where(region.gaps, round_rows(density.columns, filled), region.rows)

@@ -56,11 +56,10 @@ class EventProbability(Question):
 
         P(E | C) = P(E and C) / P(C)
 
-    Known values have a density in place of a probability. Both terms are estimated by importance
-    sampling, until the standard error is below 2% of the probability, or with ``MOST_OF_AN_EVENT``
-    draws. If no draw has a weight above 0, the standard error is infinite; if no draw for C has,
-    the probability is ``NaN``. The results are ``probability``, ``integration_error`` and
-    ``draws``, ``(n,)`` each.
+    Known values have a density in place of a probability. Terms with draws are estimated until the
+    standard error is below 2% of the probability, or with ``MOST_OF_AN_EVENT`` draws. If no draw
+    has a weight above 0, the standard error is infinite; if no draw for C has, the probability is
+    ``NaN``. The results are ``probability``, ``integration_error`` and ``draws``, ``(n,)`` each.
 
     Args:
         event: the event, intervals only.
@@ -105,9 +104,9 @@ class EventProbability(Question):
                     evidence = logsumexp(posterior.log_evidence, b=density.member_weights)
                     log_p[k] += sign * evidence
                 error[k] = np.hypot(error[k], posterior.draw_error)
-                # Both terms have the same probabilities of constraints
+                # Both terms are divided by the same probabilities of constraints
                 shares[k] += sign * posterior.shares
-                log_mass_se[k] = posterior.log_mass_se
+                log_mass_se[k] = np.maximum(log_mass_se[k], posterior.log_mass_se)
                 draws[k] += 0 if posterior.is_exact else len(posterior.values)
         error = np.hypot(error, mass_error(shares, log_mass_se))
         p = np.minimum(1.0, np.exp(log_p))

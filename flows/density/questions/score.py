@@ -77,7 +77,7 @@ class Score(Question):
             if self.tails:
                 fold[direct] = density.held_out_in(rows)
             found["log_density"][direct] = density.out_of_fold(members[direct], fold[direct])
-            found["error"][direct] = evidence.error(density.member_weights)
+            found["error"][direct] = evidence.error()
         if (others := np.flatnonzero(~(impossible | lacking | direct))).size:
             part = region.take(others)
             joint = density.log_known(part)
@@ -124,8 +124,7 @@ def _scores(density: ArrayDensity, joint: Evidence, known: Evidence | None) -> d
     if known is not None:
         log_q = log_q - known.log_q
         log_density = log_density - density.ensemble(known.log_q)
-    error = joint.error(density.member_weights, known)
-    return {"members": log_q, "log_density": log_density, "error": error}
+    return {"members": log_q, "log_density": log_density, "error": joint.error(known)}
 
 
 def _known(density: ArrayDensity, region: Region, is_given: Mask, joint: Evidence) -> Evidence:
@@ -146,14 +145,11 @@ def _known(density: ArrayDensity, region: Region, is_given: Mask, joint: Evidenc
         joint: the log-densities of all known values of the rows.
     """
     known = region.hiding(np.flatnonzero(~is_given).tolist())
-    log_q, log_mass_se = np.empty_like(joint.log_q), np.empty_like(joint.log_mass_se)
-    found = Evidence(log_q, np.empty(len(region)), log_mass_se, np.empty(len(region)))
+    found = Evidence.empty(len(region), density.population.members)
     for k, posterior in density.posteriors(known, own=region.rows):
-        log_evidence = posterior.log_evidence
+        found.put(k, posterior)
         if posterior.effective < ENOUGH and not np.isnan(posterior.log_own):
             count, log_own = len(posterior.values), joint.log_q[k] + posterior.log_own
-            log_sum = np.logaddexp(log_evidence + np.log(count), log_own)
-            log_evidence = log_sum - np.log(count + 1)
-        found.log_q[k], found.log_mass_se[k] = log_evidence, posterior.log_mass_se
-        found.draw_error[k], found.effective[k] = posterior.draw_error, posterior.effective
+            log_sum = np.logaddexp(found.log_q[k] + np.log(count), log_own)
+            found.log_q[k] = log_sum - np.log(count + 1)
     return found
