@@ -57,7 +57,7 @@ NODES, REACH = 101, 5.0  # nodes of a target, and the noise of the outer nodes
 WIDTH = 2.0  # scale of the line on which nodes inside intervals lie, in standard deviations
 # Draws of all targets but the last for the probability of constraints, at first and at most, in a
 # number of independent sets, and the standard error in nats at which there are enough
-MASS_DRAWS, MOST_MASS_DRAWS, MASS_SETS, MASS_ERROR = 64, 4_096, 8, 0.004
+MASS_DRAWS, MOST_MASS_DRAWS, MASS_SETS, MASS_ERROR = 64, 4_096, 8, 0.01
 
 
 @dataclass(frozen=True)
@@ -131,10 +131,12 @@ class TargetPosteriors:
         if is_drawn and population.target_count > 1 and not intervals:
             goal = replace(goal, effective=max(DRAWS, goal.effective))
         ranges = {d - context: own for d, own in intervals.items() if d >= context}
-        errors = list[Array]()
+        errors, known = list[Array](), row[None, :context]
+        of_known = None if np.isnan(known).any() else self._log_mass(known)
 
         def draw(count: int) -> tuple[Array, Array]:
-            x, log_w, log_mass, error = self._contexts(row[:context], intervals, count, generator)
+            how = intervals, count, generator, of_known
+            x, log_w, log_mass, error = self._contexts(known[0], *how)
             errors.append(error.max(axis=0))
             if is_drawn:
                 y, log_p = self._drawn(x, ranges, log_mass, generator)
@@ -182,24 +184,34 @@ class TargetPosteriors:
         """
         n, flow, restricted = len(x), self.population.flow, self._restricted(ranges)
         noise = flow.base.sample(n, generator, flow.dtype).movedim(-1, 0).double().numpy()
-        levels = generator.random((n, 1, noise.shape[2])) if restricted else noise
-        drawn, log_inside = self._walk(x, ranges, noise, levels)
+        levels = generator.random(noise[:, 0].shape) if restricted else noise[:, 0]
         with np.errstate(divide="ignore"):
             log_v = np.tile(np.log(self._weights), (n, 1))
+        nothing = np.full((n, 1, noise.shape[2]), np.nan)
         if 0 in restricted:  # the intervals of the first target depend on x alone
             with np.errstate(invalid="ignore"):  # if no target meets the constraints
-                share = log_inside[..., 0] - log_mass
+                share = self._log_inside(x, nothing, 0, ranges)[2] - log_mass
             log_v += np.where(np.isfinite(share), share, -np.inf)
         is_possible = np.isfinite(log_v).any(axis=1)
         shares = softmax(np.where(is_possible[:, None], log_v, 0.0), axis=1)
-        y = drawn[np.arange(n), choose(shares, generator.random(n))]
+        member = choose(shares, generator.random(n))
+        # Each member draws its own rows, side by side; a member with fewer draws the first row, too
+        rows = [np.flatnonzero(member == m) for m in range(flow.members)]
+        most = max(map(len, rows))
+        table = np.zeros((most, flow.members), np.int64)
+        for m, own in enumerate(rows):
+            table[: len(own), m] = own
+        z, _ = self._walk(x[table], ranges, noise[table, np.arange(flow.members)], levels[table])
+        drawn, y = flow.decode(z, x[table]).numpy(), np.empty(levels.shape)
+        for m, own in enumerate(rows):
+            y[own] = drawn[: len(own), m]
         log_p = self.population.log_factors(np.column_stack([x, y]), only_discrete=True).sum(axis=2)
         with np.errstate(divide="ignore"):
             log_r = log_p + np.log(shares)
         for j in restricted:
             log_r -= self._log_inside(x, y[:, None], j, ranges)[2]
-        for j, own in ranges.items():
-            is_possible &= in_intervals(y[:, j], own)
+        for j, intervals in ranges.items():
+            is_possible &= in_intervals(y[:, j], intervals)
         with np.errstate(invalid="ignore"):  # of impossible draws
             found = log_p - np.logaddexp.reduce(log_r, axis=1)[:, None]
         return y, np.where(is_possible[:, None], found, -np.inf)
@@ -220,13 +232,13 @@ class TargetPosteriors:
         A discrete target is rounded before the next one is drawn, as ``log_factors`` reads it.
 
         Args:
-            x: contexts ``(n, d)`` in the user's units.
+            x: contexts ``(n, d)`` or ``(n, M, d)`` in the user's units.
             ranges: intervals ``(I, 2)`` in the user's units, by the index of the target.
             noise: the noise of targets that nothing restricts, ``(n, M, D)``.
-            levels: uniform numbers from 0 to 1 for restricted targets, ``(n, M or 1, D)``.
+            levels: uniform numbers from 0 to 1 for restricted targets, ``(n, M, D)``.
 
-        Returns the targets ``(n, M, D)``, and the log-probabilities of their intervals,
-        ``(n, M, D)``, 0 for targets that nothing restricts.
+        Returns the noise of the targets ``(n, M, D)``, and the log-probabilities of their
+        intervals, ``(n, M, D)``, 0 for targets that nothing restricts.
         """
         population, flow = self.population, self.population.flow
         restricted, columns = self._restricted(ranges), population.columns[flow.context :]
@@ -239,7 +251,7 @@ class TargetPosteriors:
             if column.is_discrete and j + 1 < len(columns):
                 y = flow.decode(z, x).numpy()
                 z[..., j] = population.noise_of(x, y, j, y[..., j])
-        return flow.decode(z, x).numpy(), log_p
+        return z, log_p
 
     def _log_inside(
         self, x: Array, y: Array, j: int, ranges: Mapping[int, Array]
@@ -247,7 +259,7 @@ class TargetPosteriors:
         """Return the intervals of target j that constraints and conditions allow.
 
         Args:
-            x: contexts ``(n, d)`` in the user's units.
+            x: contexts ``(n, d)`` or ``(n, M, d)`` in the user's units.
             y: the targets ``(n, M or 1, D)``, of which those before j matter.
             j: the index of the target.
             ranges: intervals ``(I, 2)`` in the user's units, by the index of the target.
@@ -255,17 +267,22 @@ class TargetPosteriors:
         Returns the noise at their ends ``(2, I, n, M)``, their log-probabilities ``(I, n, M)``, and
         the log-probability of all of them together, ``(n, M)``.
         """
-        population, d = self.population, self.population.flow.context + j
-        if not j:
-            y = y[:, :1]  # nothing before the first target depends on the member
-        n, members, _ = y.shape
+        population, context = self.population, self.population.flow.context
+        if not j and x.ndim == 2:  # the intervals depend on x alone, and often all x are equal
+            x, places = np.unique(x, axis=0, return_inverse=True)
+            ends, each, whole = self._log_inside(x[:, None], y[: len(x), :1], 0, ranges)
+            places = places.ravel()
+            return ends[:, :, places], each[:, places], whole[places]
+        given = x if x.ndim == 3 else x[:, None]
+        n, members = np.broadcast_shapes(y.shape[:2], given.shape[:2])
         rows = np.full((n, members, len(population.columns)), np.nan)
-        rows[..., : x.shape[1]], rows[..., x.shape[1] : d] = x[:, None], y[..., :j]
+        rows[..., :context], rows[..., context : context + j] = given, y[..., :j]
         drawn = rows.reshape(n * members, -1)
         written = self.constraints.written(drawn)
-        written[:, : x.shape[1]] = drawn[:, : x.shape[1]]
-        allowed = self.constraints.allowed(written, d, ranges.get(j))
-        before = np.where(np.isnan(y), population.flow.middle()[:1, x.shape[1] :].numpy(), y)
+        written[:, :context] = drawn[:, :context]
+        allowed = self.constraints.allowed(written, context + j, ranges.get(j))
+        before = np.where(np.isnan(y), self._middle[context:], y)
+        before = np.broadcast_to(before, (n, members, y.shape[2]))
         ends = np.array(
             [
                 [population.noise_of(x, before, j, end.reshape(n, members)) for end in own.T]
@@ -365,6 +382,11 @@ class TargetPosteriors:
         log_own = np.tile(log_w.repeat(members), each)[:, None] - np.log(places.size)
         own = np.where(np.tile(np.eye(members, dtype=bool), (places.size, 1)), log_own, -np.inf)
         return values, np.where(np.isfinite(values[:, -1:]), own, -np.inf)
+
+    @cached_property
+    def _middle(self) -> Array:
+        """A row ``(d + D,)`` with possible values."""
+        return self.population.flow.middle()[0].numpy()
 
     @cached_property
     def _weights(self) -> Array:
@@ -487,7 +509,12 @@ class TargetPosteriors:
         return first.reshape(shape), second.reshape(shape)
 
     def _contexts(
-        self, x: Array, intervals: Intervals, count: int, generator: np.random.Generator
+        self,
+        x: Array,
+        intervals: Intervals,
+        count: int,
+        generator: np.random.Generator,
+        of_known: tuple[Array, Array] | None = None,
     ) -> tuple[Array, Array, Array, Array]:
         """Return draws of a context inside intervals, ``(count, d)``, and their log-weights.
 
@@ -504,6 +531,7 @@ class TargetPosteriors:
             intervals: intervals ``(I, 2)`` in the user's units, by column.
             count: the number of draws.
             generator: the source of the draws.
+            of_known: the result of ``_log_mass``, if the context is complete.
         """
         model, unknown = self.population.context_model, np.isnan(x)
         drawn, log_w = x[None].repeat(count, axis=0), np.zeros(count)
@@ -523,7 +551,8 @@ class TargetPosteriors:
             gaps = np.full((count, self.population.target_count), np.nan)
             known = np.append(x, gaps[0])
             found = self.constraints.written(np.column_stack([found, gaps]), known)[:, : len(x)]
-        log_mass, error = self._log_mass(found)
+        parts = self._log_mass(found) if of_known is None else of_known
+        log_mass, error = (np.broadcast_to(each, (count, each.shape[1])) for each in parts)
         is_possible = np.isfinite(log_mass).any(axis=1)
         if not is_possible.all():
             log_w = np.where(is_possible, log_w, -np.inf)

@@ -146,6 +146,8 @@ class TargetPopulation(Population):
         """
         bounds = self.columns[self.flow.context + j].bounds
         below, above = ends <= bounds[0], ends >= bounds[1]
+        if (below | above).all():
+            return np.where(below, -np.inf, np.inf) + np.zeros((1, self.members))
         changed = y.copy()
         changed[..., j] = np.where(below | above, y[..., j], ends)
         z = self.flow.encode(changed, x)[:, :, j].double().numpy()
