@@ -53,7 +53,8 @@ def mass_error(shares: Array, log_mass_se: Array | float) -> Array:
 
     Returns errors in nats, ``(...)``.
     """
-    return np.asarray(np.sqrt(np.square(shares * log_mass_se).sum(axis=-1)))
+    errors = np.where(shares == 0, 0.0, log_mass_se)  # a member without a share may have no error
+    return np.asarray(np.sqrt(np.square(shares * errors).sum(axis=-1)))
 
 
 class Evidence(NamedTuple):
