@@ -229,7 +229,11 @@ class Field:
         return x
 
     def written(self, x: Array) -> Array:
-        """Return numbers ``(n,)`` as they are written: rounded, and with few decimals."""
+        """Return numbers as they are written: rounded, and with the decimals of the column.
+
+        Args:
+            x: the numbers ``(n,)``.
+        """
         return self.shown(np.asarray(self.round(x)))
 
     @property
