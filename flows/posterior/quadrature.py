@@ -5,8 +5,8 @@ these nodes. If the two results differ, the interval is halved. There are ``FIRS
 first, because two results may agree by chance if both miss a narrow peak. Source: Piessens, de
 Doncker-Kapenga, Ueberhuber and Kahaner 1983 (QUADPACK).
 
-The whole line, or an interval of it, becomes 0 to 1 by a smooth map with long tails, the
-distribution function of Student's t with two degrees of freedom::
+A smooth map takes the line, or an interval of the line, to the numbers from 0 to 1. The map is the
+distribution function of Student's t with two degrees of freedom, which has long tails::
 
     u(v) = 1/2 + v / (2 sqrt(1 + v^2)),     v = (u - w) / (2 sqrt(u w)),     w = 1 - u
     dv/du = (u w)^(-3/2) / 4

@@ -187,8 +187,8 @@ class TargetPosteriors:
         levels = generator.random(noise[:, 0].shape) if restricted else noise[:, 0]
         with np.errstate(divide="ignore"):
             log_v = np.tile(np.log(self._weights), (n, 1))
-        nothing = np.full((n, 1, noise.shape[2]), np.nan)
         if 0 in restricted:  # the intervals of the first target depend on x alone
+            nothing = np.full((n, 1, noise.shape[2]), np.nan)
             with np.errstate(invalid="ignore"):  # if no target meets the constraints
                 share = self._log_inside(x, nothing, 0, ranges)[2] - log_mass
             log_v += np.where(np.isfinite(share), share, -np.inf)
@@ -298,7 +298,7 @@ class TargetPosteriors:
         Args:
             ends: the ends of the intervals, ``(2, I, n, M)``.
             log_each: their log-probabilities, ``(I, n, M)``.
-            levels: levels of probability from 0 to 1, ``(n, M or 1)``.
+            levels: uniform numbers from 0 to 1, ``(n, M or 1)``.
         """
         log_p = np.logaddexp.reduce(log_each, axis=0)
         is_empty = np.isneginf(log_p)
