@@ -11,6 +11,7 @@ from flows.bijections.margins import Margins as Margins
 from flows.bijections.permutation import Permutation as Permutation
 from flows.bijections.probit import Probit as Probit
 from flows.bijections.process import Process as Process
+from flows.bijections.reach import Reach as Reach
 from flows.bijections.shift import LinearShift as LinearShift
 from flows.bijections.spline import SplineCoupling as SplineCoupling
 from flows.bijections.squeeze import Squeeze as Squeeze

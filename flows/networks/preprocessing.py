@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flows.bijections import Bijection, Margins, Process, Standardize, Whiten
+from flows.bijections import Bijection, Margins, Process, Reach, Standardize, Whiten
 from flows.bijections.chain import compose
 from flows.core.arrays import Array, Shape, as_points, as_rows
 from flows.core.scaler import Scaler
@@ -17,11 +17,12 @@ from flows.networks.to_real import ToReal
 
 
 class Preprocessing(Bijection):
-    """A composition of up to five kinds of maps, in double precision::
+    """A composition of up to six kinds of maps, in double precision::
 
         to_real       maps the user's values to the real line; the identity for real numbers
         standardize   is the scaler of the training rows
         margins       makes every column approximately normal (automatic recipe)
+        reach         keeps far points within single precision
         whiten        removes correlations                    (automatic recipe)
         processes     remove the mean and the scale of each feature after the context, given the
                       features before it                      (automatic recipe)
@@ -54,6 +55,7 @@ class Preprocessing(Bijection):
         self.standardize = Standardize(event_shape, members, context)
         self.is_scaler_fixed = False
         self.margins: Margins | None = None
+        self.reach = Reach(context)
         self.whiten: Whiten | None = None
         self._processes = nn.ModuleList()
 
@@ -66,8 +68,8 @@ class Preprocessing(Bijection):
     def steps(self) -> list[Bijection]:
         """The maps that are present, from data to noise."""
         steps: list[Bijection] = [self.to_real, self.standardize]
-        steps += [step for step in (self.margins, self.whiten) if step is not None]
-        return [*steps, *self.processes]
+        more = self.margins, self.reach, self.whiten
+        return [*steps, *(step for step in more if step is not None), *self.processes]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return compose(self.steps, x)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy.stats import norm
 
-from flows.bijections import Margins
+from flows.bijections import Margins, Reach
 from flows.bijections.chain import Chain
 from flows.core.arrays import Array, Mask
 from flows.core.rows import Rows, codes_of
@@ -50,7 +50,9 @@ class Distilled:
         self.sizes = tuple(len(columns[d].labels) for d in self.labels)
         # Samples of whole columns are rounded, so they get noise; other samples are continuous
         x = dequantise(columns, samples, first_copies(samples), 0, only_discrete=True)
-        self.maps = {d: Chain([ColumnMaps([columns[d]]), Margins(1, 1)]) for d in self.numbers}
+        self.maps = {
+            d: Chain([ColumnMaps([columns[d]]), Margins(1, 1), Reach()]) for d in self.numbers
+        }
         for d, chain in self.maps.items():
             chain.initialize(torch.from_numpy(x[:, d].copy())[None, None])
         self._spread = x

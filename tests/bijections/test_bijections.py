@@ -16,6 +16,7 @@ from flows.bijections import (
     LinearShift,
     Permutation,
     PLULinear,
+    Reach,
     SplineCoupling,
     Standardize,
 )
@@ -41,6 +42,7 @@ def coupling(kind, *, swap=False, **own):
 # name -> (dim, members, seed) -> Bijection; a new bijection is tested by its line here
 BIJECTIONS = {
     "standardize": lambda dim, members, seed: Standardize((dim,), members),
+    "reach": lambda dim, members, seed: Reach(),
     "actnorm": lambda dim, members, seed: ActNorm(dim, members),
     "permutation": lambda dim, members, seed: Permutation(dim, streams(seed, members)),
     "plu": lambda dim, members, seed: PLULinear(dim, streams(seed, members)),
@@ -110,6 +112,30 @@ def test_a_bijection_has_the_properties_that_the_interface_requires(name, dim):
     made = BIJECTIONS[name](dim, MEMBERS, seed=1)
     set_from(made, uneven(dim))
     flows.check_bijection(made, dim)
+
+
+# Reach
+
+
+def test_near_points_keep_their_bytes_and_far_points_stay_within_single_precision():
+    near = torch.tensor([[[-1e15, -2.5, -0.0, 0.0, 7.0, 1e15]]])
+    z, log_det = Reach()(near)
+    assert z.numpy().tobytes() == near.numpy().tobytes()
+    assert not log_det.any()
+    far = torch.tensor([[[-torch.inf, -1e299, -1e16, 1e16, 1.5e299, torch.inf]]])
+    z, log_det = Reach()(far)
+    assert (z[0, 0].diff() > 0)[1:-1].all()
+    assert z.float().square().isfinite().all()
+    assert log_det.isfinite().all()
+    back, log_inverse = Reach().inverse(z[..., 1:-1])
+    assert_close(back, far[..., 1:-1], rtol=1e-10, atol=0)
+    assert_close(log_inverse, -log_det[..., 1:-1])
+
+
+def test_only_the_slopes_of_the_features_count_and_not_those_of_the_context():
+    x = torch.tensor([[[1e30], [1e20]]])
+    _, log_det = Reach(context=1)(x)
+    assert log_det.item() == pytest.approx(-5 * 2.302585093)
 
 
 # Standardize and ActNorm

@@ -1,11 +1,11 @@
-"""The tail probability of a row."""
+"""The tail probability of a row, and the densities of far rows."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 import pytest
-from frames import prices
+from frames import clinic, prices
 from helpers import SHORT_RECIPE, with_folds
 
 import flows
@@ -18,6 +18,32 @@ def test_the_tail_probability_follows_its_formula(of_prices):
     first, second = np.log(0.4 * np.exp(log_q[:, 0]) + 0.6 * np.exp(log_q[:, 2])), log_q[:, 1]
     for found, a, b in zip(of_prices.tail_probability(prices()), first, second, strict=True):
         assert found == (1 + sum(held_out[:15] <= a) + sum(held_out[15:30] <= b)) / 31
+
+
+FAR = [1e20, 1e39, 1e80, 1e200, 1.7e308]  # single precision ends at 3.4e38
+
+
+@pytest.mark.parametrize("column", ["age", "bmi", "price"])
+def test_rows_beyond_single_precision_are_far(of_prices, column):
+    of_prices, first = with_folds(of_prices), prices().iloc[[0] * len(FAR)]
+    rows = first.assign(**{column: FAR})
+    log_q = of_prices.log_prob(rows)
+    assert np.isfinite(log_q).all()
+    assert (np.diff(log_q) < 0).all()
+    assert (of_prices.tail_probability(rows) == 1 / 31).all()
+    assert of_prices.discoveries(rows, fdr=0.2).all()
+    lacking = rows.assign(share=np.nan)
+    assert (of_prices.log_prob(lacking) < -100).all()
+    assert 0 <= of_prices.probability({column: (1e100, None)}).probability < 1e-6
+
+
+@pytest.mark.parametrize("column", ["visits", "dose", "age"])
+def test_targets_and_contexts_beyond_single_precision_have_log_densities(of_number, column):
+    rows = clinic().iloc[[0] * len(FAR)].assign(**{column: FAR})
+    assert np.isfinite(of_number.log_prob(rows)).all()
+    if column == "visits":
+        assert (of_number.tail_probability(rows) == 1 / 65).all()
+        assert of_number.discoveries(rows).all()
 
 
 @pytest.mark.slow
