@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -208,38 +209,65 @@ class HalfLine:
 
 @dataclass(frozen=True)
 class Around:
-    """The map of a column without bounds that has a peak at v, of cells of width c::
+    """The map of a column that has a peak at v away from its ends, of cells of width c::
 
-        z = logit(1/2 + (1 - 2 e) (x - v) / c)    if |x - v| <= c / 2
-            +-(E + t(|x - v| - c / 2))            otherwise
+        y = line(x),   the image of the cell has the middle m and the width w
+        z = logit(1/2 + (1 - 2 e) (y - m) / w)    if |y - m| <= w / 2
+            +-(E + t(|y - m| - w / 2))            otherwise
         t(r) = 1.5 r / gap                        if r <= gap
                1.5 + (r - gap) / spread           otherwise
         e = 0.002,   E = logit(1 - e),   logit(p) = log p - log (1 - p)
 
     ``gap`` is the distance from the cell to the nearest other values, and ``spread`` half the range
-    of most of them. The cell of the peak gets a part of the line of its own, and hardly any row
-    lies near the ends of this part. A smooth density then needs no jump at the ends of the cell,
-    and samples have the value as often as rows.
+    of most of them, both times w / c. The cell of the peak gets a part of the line of its own, and
+    hardly any row lies near the ends of this part. A smooth density then needs no jump at the ends
+    of the cell, and samples have the value as often as rows.
+
+    Args:
+        line: the map of the column without the peak.
+        peak: the peak.
+        cell: the width of a cell.
     """
 
+    line: Line
     peak: Peak
     cell: float
 
     def forward(self, x: Tensor) -> Mapped:
-        away = x - self.peak.value
-        inside = away.clamp(-self.cell / 2, self.cell / 2)
-        z, log_slope = _logit(inside / self.cell, 0.5, 1 - 2 * EDGE)
-        t, log_rise = _beside(self.peak, away - inside)
-        own = log_slope - math.log(self.cell)
-        return z + t, [torch.where(away == inside, own, log_rise)]
+        (y, terms), peak, width = self.line.forward(x), self._image, self._width
+        away = y - peak.value
+        inside = away.clamp(-width / 2, width / 2)
+        z, log_slope = _logit(inside / width, 0.5, 1 - 2 * EDGE)
+        t, log_rise = _beside(peak, away - inside)
+        own = torch.where(away == inside, log_slope - math.log(width), log_rise)
+        return z + t, [*terms, own]
 
     def inverse(self, z: Tensor) -> Mapped:
+        peak, width = self._image, self._width
         inside = z.clamp(-END, END)
         share, log_slope = _from_logit(inside, 0.5, 1 - 2 * EDGE)
-        distance, log_rise = _from_beside(self.peak, z - inside)
-        own = log_slope + math.log(self.cell)
-        x = self.peak.value + self.cell * share + distance
-        return x, [torch.where(z == inside, own, log_rise)]
+        distance, log_rise = _from_beside(peak, z - inside)
+        own = torch.where(z == inside, log_slope + math.log(width), log_rise)
+        x, terms = self.line.inverse(peak.value + width * share + distance)
+        return x, [own, *terms]
+
+    @cached_property
+    def _ends(self) -> tuple[float, float]:
+        """The image of the cell."""
+        half = self.cell / 2
+        ends = torch.tensor([self.peak.value - half, self.peak.value + half], dtype=torch.float64)
+        low, high = self.line.forward(ends)[0].tolist()
+        return low, high
+
+    @property
+    def _width(self) -> float:
+        return self._ends[1] - self._ends[0]
+
+    @cached_property
+    def _image(self) -> Peak:
+        """The image of the peak."""
+        ratio = self._width / self.cell
+        return Peak(sum(self._ends) / 2, self.peak.gap * ratio, self.peak.spread * ratio)
 
 
 def _inside(x: Tensor, low: float, high: float) -> Tensor:

@@ -133,23 +133,21 @@ def find_peak(x: Array, cell: float, ends: Sequence[float] = ()) -> Peak | None:
     """Return the peak of ``x`` ``(n,)``, or ``None``.
 
     The peak is the most frequent value, if ``is_alone`` holds and most other values spread over
-    enough cells: twice ``FAR_AT_END`` at an end of the column, and twice ``FAR`` elsewhere. The
-    peak of a column with one end is at the end. A column with two ends has no peak.
+    enough cells: twice ``FAR_AT_END`` at the only end of the column, and twice ``FAR`` elsewhere.
+    An end of a column with two ends is no peak.
 
     Args:
         x: the known values ``(n,)``.
         cell: the width of a cell.
         ends: the smallest and the largest value of the column, if it has them.
     """
-    if len(ends) == 2:
-        return None
     distinct, counts = np.unique(x, return_counts=True)
     value = float(distinct[counts.argmax()])
-    away = np.abs(x[x != value] - value)
-    if [*ends] not in ([], [value]) or not len(away) or not is_alone(x, value):
+    away, at_end = np.abs(x[x != value] - value), value in ends
+    if (at_end and len(ends) == 2) or not len(away) or not is_alone(x, value):
         return None
     near, middle = np.quantile(away, [NEAREST, 0.5])
-    if middle - near < (FAR_AT_END if ends else FAR) * cell:
+    if middle - near < (FAR_AT_END if at_end else FAR) * cell:
         return None
     return Peak(value, gap=float(max(near - cell, cell)), spread=float((middle - near) / 2))
 

@@ -16,6 +16,9 @@ PEAKS = [
     field("at a bound", "count", step=0.01, farthest=700.0, peak=Peak(0.0, 4.2, 30.0)),
     field("at an end", "integer", high=300.0, step=1.0, farthest=-5.0, peak=Peak(300.0, 3.0, 9.0)),
     field("in the middle", "integer", step=0.01, peak=Peak(1.0, 4.2, 30.0)),
+    field("above an end", "count", farthest=3_900.0, peak=Peak(2_080.0, 40.0, 300.0)),
+    field("below an end", "integer", high=0.0, farthest=-3_900.0, peak=Peak(-2_080.0, 40.0, 300.0)),
+    field("between ends", "integer", low=0.0, high=5_000.0, peak=Peak(2_080.0, 40.0, 300.0)),
 ]
 
 
@@ -24,7 +27,7 @@ def test_the_map_of_a_peak_is_an_exact_bijection(column):
     bijection, sign = ColumnMaps([column]), -1 if column.high else 1
     away = torch.tensor([0.0, 0.003, 0.3, 2.0, 4.3, 60.0, 1500.0], dtype=torch.float64)
     x = (column.peak.value + sign * away)[None, None]
-    if column.name == "in the middle":
+    if column.peak.value not in column.ends:
         x = torch.cat([x, 2 * column.peak.value - x[..., 1:]], dim=2)
     z, log_det = bijection(x)
     again, log_back = bijection.inverse(z)

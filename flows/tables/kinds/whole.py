@@ -105,16 +105,20 @@ class Whole(Number):
         )
 
         (low, high), cell = self.bounds, self.cell or 1.0
-        if math.isinf(low) and math.isinf(high):
-            return Straight() if self.peak is None else Around(self.peak, cell)
+        at_end = self.peak is not None and self.peak.value in self.ends
+        line: Line = Straight()
         if math.isfinite(low) and math.isfinite(high):
-            return Between(low, high)
-        bound, is_upper = (high, True) if math.isinf(low) else (low, False)
-        if self.farthest is None:  # not fitted to a table
-            return HalfLine(Logarithm(), bound, is_upper)
-        rise: Rise = SquareRoot(cell) if self.peak is None else FromPeak(self.peak, cell)
-        top = bound - self.farthest if is_upper else self.farthest - bound
-        return HalfLine(rise, bound, is_upper, top)
+            line = Between(low, high)
+        elif math.isfinite(low) or math.isfinite(high):
+            bound, is_upper = (high, True) if math.isinf(low) else (low, False)
+            if self.farthest is None:  # not fitted to a table
+                return HalfLine(Logarithm(), bound, is_upper)
+            rise: Rise = SquareRoot(cell)
+            if self.peak is not None and at_end:
+                rise = FromPeak(self.peak, cell)
+            top = bound - self.farthest if is_upper else self.farthest - bound
+            line = HalfLine(rise, bound, is_upper, top)
+        return line if self.peak is None or at_end else Around(line, self.peak, cell)
 
     def holds(self, x: Array) -> Mask:
         (low, high), steps = self.ends, count_steps(x, self.step or 1.0)

@@ -79,6 +79,30 @@ def test_samples_of_small_amounts_have_the_zeros_and_the_median_of_the_table():
     assert samples[samples > 0].median() == pytest.approx(np.median(paid[paid > 0]), rel=0.3)
 
 
+def hours(kind, seed=0):
+    """Return hours of work, of which about a quarter are 2,080, and their field."""
+    r = rng(seed)
+    other = r.normal(size=1_000)
+    worked = np.round(np.clip(1_800 + 500 * (other + r.normal(size=1_000)), 0, None))
+    worked[r.random(1_000) < 0.25] = 2_080
+    return pd.DataFrame({"hours": worked, "other": other}), Field.parse("hours", kind)
+
+
+@pytest.mark.parametrize("kind", ["count", "integer", "integer::9000", "integer:0:9000"])
+def test_a_value_away_from_an_end_that_many_rows_hold_is_a_peak(kind):
+    table, column = hours(kind)
+    found = column.fitted(table.hours.to_numpy(), is_rounded=True)
+    assert found.peak.value == 2_080
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["count", "integer:0:9000"])
+def test_samples_have_a_value_away_from_an_end_as_often_as_rows(kind):
+    table, _ = hours(kind)
+    samples = flows.fit(table, columns={"hours": kind}).sample(10_000).hours
+    assert abs((samples == 2_080).mean() - (table.hours == 2_080).mean()) < 0.03
+
+
 def test_the_event_of_no_amount_has_the_probability_of_zero():
     table = amounts(300, 0.8, 0.01)
     density = flows.fit(table, members=5, mixtures=0, settings=SHORT_RECIPE)
