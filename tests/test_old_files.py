@@ -27,7 +27,8 @@ def test_a_file_of_version_0_4_0_answers_as_before(name: str) -> None:
     frame, before = rows(FITS[name][0]), ANSWERS[name]
     found, error = density.log_prob_and_error(frame)
     margin = 0.01 + 3 * np.hypot(error, before["log_prob_error"])
-    assert (np.abs(found - before["log_prob"]) <= margin).all()
+    is_peak = frame["paid"] == 0 if name == "peak" else False  # the mean over a cell since 0.5
+    assert (is_peak | (np.abs(found - before["log_prob"]) <= margin)).all()
     last = density.targets[-1] if density.targets else density.columns[-1].name
     own, was = density.predict(frame[:2], last), pd.DataFrame(**before["predict"])[:2]
     if last != "day":  # JSON holds milliseconds

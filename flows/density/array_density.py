@@ -20,6 +20,7 @@ from flows.networks.population import Population, chunked_log_prob, ensemble_log
 from flows.posterior.distillation import SAMPLES, Distilled
 from flows.posterior.goal import Goal
 from flows.posterior.joint import JointPosteriors
+from flows.posterior.peaks import Peaks
 from flows.posterior.posterior import Evidence, Posterior
 from flows.posterior.region import Region
 from flows.recipe.mass import log_mass, share_possible
@@ -100,6 +101,11 @@ class ArrayDensity:
         return np.zeros(len(self.columns), bool)
 
     @cached_property
+    def peaks(self) -> Peaks:
+        """The cells of values that many rows hold."""
+        return Peaks(self.columns)
+
+    @cached_property
     def log_mass(self) -> Array:
         """The members' log-probabilities of the constraints, ``(M,)``; 0 without constraints.
 
@@ -135,7 +141,8 @@ class ArrayDensity:
     def log_density(self, rows: Array, known: Array | None = None) -> Array:
         """Return the members' log-densities of complete rows in nats, ``(n, M)``.
 
-        A label has a probability. A row that breaks a constraint has minus infinity.
+        A label has a probability, and a value that many rows hold the mean density of its cell
+        (``flows/posterior/peaks.py``). A row that breaks a constraint has minus infinity.
 
         Args:
             rows: the rows, ``(n, D)``, with values that their columns allow.
@@ -150,7 +157,7 @@ class ArrayDensity:
             rows: the rows ``(n, D)``.
             known: the values that are written already.
         """
-        log_q = self._log_possible(rows)
+        log_q = self.peaks.mean(self._log_possible, rows, self.peaks.at(rows))
         if self.constraints:
             log_q = np.where(self.constraints.met(rows, known)[:, None], log_q, -np.inf)
         se, shares = (np.broadcast_to(x, log_q.shape) for x in (self._mass[1], self.member_weights))
@@ -345,5 +352,5 @@ class ArrayDensity:
 
     @cached_property
     def _joint(self) -> JointPosteriors:
-        how = self.distilled, self.member_weights, self.constraints, self._mass[1]
+        how = self.distilled, self.peaks, self.member_weights, self.constraints, self._mass[1]
         return JointPosteriors(self._log_possible, *how)

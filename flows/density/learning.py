@@ -16,7 +16,7 @@ from flows.core.rows import Rows, codes_of, digests
 from flows.core.settings import Recipe
 from flows.density.array_density import ArrayDensity
 from flows.density.fit_request import FitRequest
-from flows.density.rescoring import rescored
+from flows.density.rescoring import rescored, with_peaks
 from flows.density.target_density import density_of
 from flows.mixtures.fitting import fit_filler
 from flows.mixtures.labelled_population import LabelledPopulation
@@ -158,7 +158,9 @@ def _learned(
     record = replace(record, fit=request.arguments())
     if record.row_scores is not None:
         record = replace(record, row_scores=replace(record.row_scores, digest=digests(values)))
-    return density_of(population.eval(), schema, record)
+    density = density_of(population.eval(), schema, record)
+    density.record = record if context else with_peaks(density, values)
+    return density
 
 
 def _check_constraints(schema: Schema, sample: Sample, source: str) -> None:

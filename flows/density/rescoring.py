@@ -1,4 +1,4 @@
-"""Score held-out rows of a rounded target like new rows, and stack the members again."""
+"""Score held-out rows like new rows: rows with peaks, and rows of a rounded target."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 
 from flows.core.arrays import Array, Whole, subsample
 from flows.core.rows import effective_rows
+from flows.density.array_density import ArrayDensity
 from flows.density.questions.score import Score
 from flows.density.target_density import density_of
 from flows.posterior.region import Region
@@ -91,6 +92,29 @@ def rescored(
         frequencies = _label_frequencies(values[places, -1]) if population.target_count == 1 else {}
         record = replace(record, references=frequencies)
     return record
+
+
+def with_peaks(density: ArrayDensity, values: Array) -> Record | None:
+    """Return the record with the scores that new rows with values at peaks have.
+
+    The scores of the recipe are those of dequantised values: one random point of the cell of a
+    peak. ``held_out`` stays, because the references are densities at the same values.
+
+    Args:
+        density: the joint density, with its record; a record without scores of rows is returned.
+        values: the training rows ``(n, D)``, with codes for labels.
+    """
+    record = density.record
+    if record is None or (own := record.row_scores) is None:
+        return record
+    is_scored = own.state == RowState.SCORED
+    some = np.flatnonzero(is_scored & density.peaks.at(values).any(axis=1))
+    if not len(some):
+        return record
+    scores = own.log_density.copy()
+    log_q = density.log_density(values[some], values[some])
+    scores[some] = density.out_of_fold(log_q, own.fold[some]).round(DECIMALS)
+    return replace(record, row_scores=replace(own, log_density=scores))
 
 
 def _label_frequencies(codes: Array) -> dict[str, float]:

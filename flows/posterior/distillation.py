@@ -16,6 +16,7 @@ from scipy.stats import norm
 from flows.bijections import Margins, Reach
 from flows.bijections.chain import Chain
 from flows.core.arrays import Array, Mask
+from flows.core.intervals import log_interval
 from flows.core.rows import Rows, codes_of
 from flows.mixtures import expectation
 from flows.mixtures.mixture import Mixture
@@ -119,14 +120,20 @@ class Distilled:
     def log_margin(self, d: int, x: Array) -> Array:
         """Return the marginal log-density of values ``x`` of column ``d``.
 
-        For labels, return the logarithms of their shares of the samples.
+        For labels, return the logarithms of their shares of the samples. A value that many rows
+        hold has the mean density of its cell.
         """
         if labels := self.columns[d].labels:
             count = np.bincount(self.samples[:, d].astype(np.int64), minlength=len(labels))
             share = (count + 0.5) / (len(self.samples) + 0.5 * len(labels))
             return np.log(share[x.astype(np.int64)])
         z, log_slope = self.scores(d, x)
-        return norm.logpdf(z) + log_slope
+        found = norm.logpdf(z) + log_slope
+        if cell := self.columns[d].peak_cell:
+            low, high = self.ends(d, np.array(cell))
+            log_share = log_interval(norm.logcdf, low, high) - np.log(cell[1] - cell[0])
+            found = np.where((cell[0] <= x) & (x <= cell[1]), log_share, found)
+        return found
 
     @torch.no_grad()
     def _map(self, d: int, x: Array, *, inverse: bool = False) -> tuple[Array, Array]:

@@ -19,6 +19,9 @@ integrated out. The unknown columns have the conditional density::
   (``importance.py``). Unknown labels are drawn from the mixture given all numbers and the known
   labels. Constrained numbers are drawn one after another, each inside the intervals that the
   constraints allow given the known values and the draws before it.
+
+A known value that many rows hold stands for its cell (``peaks.py``): sums and quadrature use the
+mean of the density over the cell, and each draw has its own noise over the cell.
 """
 
 from __future__ import annotations
@@ -37,8 +40,9 @@ from flows.networks.population import ensemble_log_prob
 from flows.posterior.distillation import Distilled
 from flows.posterior.goal import Goal
 from flows.posterior.importance import Draws
+from flows.posterior.peaks import Peaks
 from flows.posterior.posterior import FIRST, Posterior
-from flows.posterior.quadrature import Line, integrate
+from flows.posterior.quadrature import Line, Nodes, integrate
 from flows.posterior.region import Region
 from flows.tables.constraint import Constraints
 from flows.tables.field import Field
@@ -50,6 +54,7 @@ POINTS = 20_000  # draws that are weighted at a time: limits the memory
 MOST_COMBINATIONS = 1_024  # of unknown labels that are summed
 TOLERANCE = 5e-3  # the sum of the differences of two rules; the error is mostly far smaller
 WIDTH = 2.0  # scale of the line on which the nodes lie, in standard deviations
+RATIO_LEVELS = np.array([0.02, 0.2, 0.5, 0.8, 0.98])  # of quantiles in ``_with_means``
 
 
 class JointPosteriors:
@@ -59,6 +64,8 @@ class JointPosteriors:
         log_density: the members' log-densities of complete rows that meet the constraints, with
             probabilities of labels.
         distilled: the approximation of the density, for proposals.
+        peaks: the cells of values that many rows hold. The density of such a known value is the
+            mean over its cell: over points in a sum or an integral, and over noise in draws.
         member_weights: the weights of the members in the ensemble, ``(M,)``.
         constraints: the constraints that cut the density.
         log_mass_se: the standard errors of the members' log-probabilities of the constraints,
@@ -69,11 +76,12 @@ class JointPosteriors:
         self,
         log_density: LogDensity,
         distilled: Distilled,
+        peaks: Peaks,
         member_weights: Array,
         constraints: Constraints,
         log_mass_se: Array,
     ) -> None:
-        self.log_density, self.distilled = log_density, distilled
+        self.log_density, self.distilled, self.peaks = log_density, distilled, peaks
         self.constraints, self.log_mass_se = constraints, log_mass_se
         self.columns: Sequence[Field] = distilled.columns
         self.member_weights = member_weights
@@ -138,7 +146,9 @@ class JointPosteriors:
         grid = np.array(list(product(*codes)), dtype=np.float64)
         values = rows.repeat(len(grid), axis=0)
         values[:, places] = np.tile(grid, (len(rows), 1))
-        log_q = self.log_density(values) + region.log_share(self.columns, values)[:, None]
+        at = self.peaks.at(rows).repeat(len(grid), axis=0)
+        log_q = self.peaks.mean(self.log_density, values, at)
+        log_q = log_q + region.log_share(self.columns, values)[:, None]
         if self.constraints:
             is_met = self.constraints.met(values, rows.repeat(len(grid), axis=0))
             log_q = np.where(is_met[:, None], log_q, -np.inf)
@@ -179,11 +189,12 @@ class JointPosteriors:
             return self.log_density(values).reshape(*t.shape, -1) + log_slope[:, :, None]
 
         nodes = integrate(log_integrand, len(row), TOLERANCE, self.member_weights)
-        ensemble = ensemble_log_prob(nodes.log_mass, self.member_weights)
         values, edges = points(nodes.row, nodes.u)[0], points(nodes.row, nodes.edges)[0][:, d]
-        shares, edges = nodes.shares(ensemble), edges.reshape(len(nodes.row), -1)
-        values, found = values.reshape(*nodes.u.shape, -1), list[Posterior]()
+        values, edges = values.reshape(*nodes.u.shape, -1), edges.reshape(len(nodes.row), -1)
         of_row = row[nodes.row]
+        nodes = self._with_means(rows, d, nodes, of_row, values[..., d])
+        ensemble = ensemble_log_prob(nodes.log_mass, self.member_weights)
+        shares, found = nodes.shares(ensemble), list[Posterior]()
         for k, each in enumerate(rows):
             own = np.flatnonzero(of_row == k)
             own = own[np.argsort(edges[own, 0], kind="stable")]
@@ -195,6 +206,41 @@ class JointPosteriors:
             parts = (some[own].reshape(-1, some.shape[2]) for some in (values, nodes.log_mass))
             found.append(self._posterior(*parts, is_exact=True, along=d, curve=curve))
         return found
+
+    def _with_means(self, rows: Array, d: int, nodes: Nodes, of_row: Whole, x: Array) -> Nodes:
+        """Return nodes with the means over the cells of known values that many rows hold.
+
+        The ratio of the mean to the density at the known values hardly depends on the unknown
+        value. Therefore the ratio is computed at quantiles of the unknown value, and its logarithm
+        is interpolated between them.
+
+        Args:
+            rows: the rows ``(n, D)``, which lack column ``d``.
+            d: the index of the column.
+            nodes: the nodes, with densities at the known values.
+            of_row: the row of each interval of nodes, ``(P,)``.
+            x: the values of the nodes, ``(P, K)``.
+        """
+        at = self.peaks.at(rows)
+        some = np.intersect1d(np.flatnonzero(at.any(axis=1)), of_row)
+        if not len(some):
+            return nodes
+        ensemble = ensemble_log_prob(nodes.log_mass, self.member_weights)
+        levels = np.empty((len(some), len(RATIO_LEVELS)))
+        for j, k in enumerate(some):
+            own = of_row == k
+            levels[j] = _quantiles(x[own].ravel(), ensemble[own].ravel(), RATIO_LEVELS)
+        filled = rows[some].repeat(len(RATIO_LEVELS), axis=0)
+        filled[:, d] = levels.ravel()
+        of_filled = at[some].repeat(len(RATIO_LEVELS), axis=0)
+        log_ratio = self.peaks.mean(self.log_density, filled, of_filled) - self.log_density(filled)
+        log_ratio = np.nan_to_num(log_ratio).reshape(*levels.shape, -1)
+        log_mass = nodes.log_mass.copy()
+        for k, own_levels, ratios in zip(some, levels, log_ratio, strict=True):
+            own = of_row == k
+            for m, each in enumerate(ratios.T):
+                log_mass[own, :, m] += np.interp(x[own], own_levels, each)
+        return nodes._replace(log_mass=log_mass)
 
     def _limits(self, region: Region) -> dict[int, Limit]:
         """Return the limits of constrained unknown numbers, by their place among the numbers.
@@ -288,10 +334,30 @@ class JointPosteriors:
         inside = np.isfinite(log_first)
         if self.constraints:
             inside &= self.constraints.met(points, region.rows[row])
-        log_q[inside] = self.log_density(points[inside]) + log_slope[inside, None]
+        spread = self._spread(region.rows[some], points, draws, places)
+        log_q[inside] = self.log_density(spread[inside]) + log_slope[inside, None]
         log_q += region.log_share(self.columns, points)[:, None]
         for each, own in zip(draws, places, strict=True):
             each.add(z[own], log_first[own], log_q[own], points[own])
+
+    def _spread(
+        self, known: Array, points: Array, draws: Sequence[Draws], places: Sequence[Whole]
+    ) -> Array:
+        """Return points with noise over the cells of known values that many rows hold.
+
+        Args:
+            known: the known values of the rows, ``(n, D)``.
+            points: complete rows ``(N, D)``.
+            draws: the draws of each row.
+            places: their places among the ``points``.
+        """
+        at, found = self.peaks.at(known), points
+        for each, own, own_at in zip(draws, places, at, strict=True):
+            if own_at.any():
+                found = points.copy() if found is points else found
+                u = each.generator.random((len(own), len(own_at)))
+                found[own] = self.peaks.spread(points[own], own_at, u)
+        return found
 
     def _log_own(self, row: Array, k: int, proposal: BoxProposal, draws: Draws) -> float:
         """Return ``-log r``, in the user's units, of the values of a complete row in gaps of row k.
@@ -315,3 +381,11 @@ class JointPosteriors:
         # The draws of the ensemble that meet the constraints have one probability for all rows
         kind |= {"log_mass_se": self.log_mass_se, "mass_shares": self.member_weights}
         return Posterior.of(values, log_weights, self.member_weights, **kind)
+
+
+def _quantiles(x: Array, log_weights: Array, levels: Array) -> Array:
+    """Return the quantiles of weighted values ``x`` ``(K,)`` at levels from 0 to 1."""
+    order = np.argsort(x, kind="stable")
+    with np.errstate(invalid="ignore"):  # if no value has a weight
+        weights = np.nan_to_num(np.exp(log_weights[order] - log_weights.max()))
+    return np.interp(levels * weights.sum(), weights.cumsum(), x[order])

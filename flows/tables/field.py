@@ -338,6 +338,11 @@ class Field:
         return 0.0
 
     @property
+    def peak_cell(self) -> tuple[float, float] | None:
+        """The cell of a value that many rows hold, far from the others; ``None`` for none."""
+        return None
+
+    @property
     def line(self) -> Line:
         """The map to the real line."""
         from flows.tables.lines import Straight

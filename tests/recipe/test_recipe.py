@@ -154,7 +154,7 @@ def test_the_fixed_recipe_trains_on_the_points_that_it_scores_after_the_automati
     for population in (fresh, again):
         flows.train(population, x, settings=settings)
     maps = again.preprocessing
-    assert maps.steps == [maps.to_real, maps.standardize]
+    assert maps.steps == [maps.to_real, maps.standardize, maps.reach]
     assert (again.member_weights == 1 / again.members).all()
     nll, expected = (each.history["train_nll"][-1].mean() for each in (again, fresh))
     assert abs(nll - expected) < 0.5

@@ -93,6 +93,13 @@ class Whole(Number):
         return self.ends[0] - half, self.ends[1] + half
 
     @property
+    def peak_cell(self) -> tuple[float, float] | None:
+        if self.peak is None:
+            return None
+        half = (self.cell or 1.0) / 2
+        return self.peak.value - half, self.peak.value + half
+
+    @property
     def line(self) -> Line:
         from flows.tables.lines import (
             Around,
