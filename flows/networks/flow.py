@@ -162,13 +162,14 @@ class Flow(DensityPopulation):
         return self.decode(noise.movedim(-1, 0).reshape(*shape, *noise.shape[:-1]), context)
 
     @torch.no_grad()
-    def decode(self, noise: Any, context: Any) -> Tensor:
+    def decode(self, noise: Any, context: Any, *, is_rounded: bool = True) -> Tensor:
         """Return the points that ``noise`` is mapped to in a context; ``encode`` is the inverse.
 
         Args:
             noise: ``(..., M or 1, D)``, or ``(n, D)`` for all members.
             context: the context of each point in the user's units, ``(n, M or 1, d)`` or
                 ``(n, d)``.
+            is_rounded: whether the points are rounded like samples.
 
         Returns points ``(..., M, D)`` in the user's units, in double precision.
         """
@@ -185,7 +186,8 @@ class Flow(DensityPopulation):
         ]
         z = torch.cat(parts, dim=-1).movedim(0, -1).contiguous()
         mapped = backend.map(self.chain, z, inverse=True)[0].double()
-        return self.rows_first(self.preprocessing.restore_points(mapped), torch.Size(shape))
+        points = self.preprocessing.restore_points(mapped, is_rounded=is_rounded)
+        return self.rows_first(points, torch.Size(shape))
 
     def middle(self) -> Tensor:
         """Return the row of each member in the middle of its preprocessed rows, ``(M, d + D)``."""

@@ -88,17 +88,19 @@ class Preprocessing(Bijection):
         """
         return compose(self.steps[: -len(self.processes) or None], x)[0][:, : self.context]
 
-    def restore_points(self, z: Tensor) -> Tensor:
+    def restore_points(self, z: Tensor, *, is_rounded: bool = True) -> Tensor:
         """Return the features after the context in the user's units, ``(M, D, N)``.
 
         They are the last features of ``inverse``, without the work for the context.
 
         Args:
             z: preprocessed rows ``(M, context + D, N)``, in double precision.
+            is_rounded: whether the features are rounded like samples.
         """
         z, _ = compose([*filter(None, [self.whiten]), *self.processes], z, inverse=True)
         dim = z.shape[1]
-        return self.part(range(self.context, dim)).restore(z[:, self.context :])
+        part, own = self.part(range(self.context, dim)), z[:, self.context :]
+        return part.restore(own) if is_rounded else part.inverse(own)[0]
 
     def add_margins(self) -> None:
         """Add ``Margins`` after the scaler; until fitted, it is the identity."""

@@ -6,8 +6,9 @@ its labels. Missing values are drawn from it given the known values x_o, and p(y
     p(y | x_o) ~ 1/K sum_k p(y | x_o, x_k),    x_k ~ r( . | x_o)
 
 - *One target* has nodes at equally spaced noise, with the weights of a trapezoidal rule in the
-  noise; under constraints, nodes of the Gauss-Legendre rule in each allowed interval. A category
-  has its labels, with their probabilities. The draws x_k have equal weights, so all of them are
+  noise; under constraints, nodes of the Gauss-Legendre rule in each allowed interval. Quantiles and
+  draws follow the distribution function of the ensemble, which is exact at the nodes, and at
+  further values beside a value that many rows hold. A category has its labels, with their probabilities. The draws x_k have equal weights, so all of them are
   effective. Each has few nodes: its own values of the noise, from intervals of equal probability.
 - *Several targets* are drawn from the members, one after another, each given its own x_k.
 - *Constraints* A cut p(y | x) of each member for each x::
@@ -54,6 +55,7 @@ COMPLETIONS, MOST_COMPLETIONS = 256, 1_024
 DRAWS = 1_000  # of several targets, at least
 ROWS = 200  # complete rows whose nodes are computed at a time
 NODES, REACH = 101, 5.0  # nodes of a target, and the noise of the outer nodes
+BETWEEN = 8  # values of the noise between two values at which the density jumps
 WIDTH = 2.0  # scale of the line on which nodes inside intervals lie, in standard deviations
 # Draws of all targets but the last for the probability of constraints, at first and at most, in a
 # number of independent sets, and the standard error in nats at which there are enough
@@ -322,21 +324,41 @@ class TargetPosteriors:
             log_p = self.log_density(rows, known)[0]
             parts = zip(np.split(rows, len(x)), np.split(log_p, len(x)), strict=True)
             return [Posterior.of(*part, self._weights, is_exact=True) for part in parts]
-        values, log_weights = self._nodes(x)
+        values, log_weights, levels = self._nodes(x)
         members, nodes = values.shape[1:]
         # The nodes of a member have no weight for the other members
         is_own = np.eye(members, dtype=bool)[:, None].repeat(nodes, axis=1)
-        along = x.shape[1]
-        return [
-            Posterior.of(
-                np.column_stack([np.tile(given, (members * nodes, 1)), y.ravel()]),
-                np.where(is_own, log_w[..., None], -np.inf).reshape(members * nodes, members),
-                self._weights,
-                is_exact=True,
-                along=along,
-            )
-            for given, y, log_w in zip(x, values, log_weights, strict=True)
-        ]
+        found = list[Posterior]()
+        column = self.population.columns[-1]
+        for given, y, log_w, own in zip(x, values, log_weights, levels, strict=True):
+            of_column = np.asarray(column.round(y.ravel()))
+            rows = np.column_stack([np.tile(given, (members * nodes, 1)), of_column])
+            of_members = np.where(is_own, log_w[..., None], -np.inf)
+            how: Any = {"along": x.shape[1], "curve": self._curve(y, own), "is_exact": True}
+            log_weights_of = of_members.reshape(members * nodes, members)
+            found.append(Posterior.of(rows, log_weights_of, self._weights, **how))
+        return found
+
+    def _curve(self, y: Array, levels: Array) -> tuple[Array, Array] | None:
+        """Return the distribution function of the ensemble: values, and their levels from 0 to 1.
+
+        Args:
+            y: values of the only target for each member, ``(M, K)``.
+            levels: their levels in the distribution function of the member, ``(M, K)``; ``NaN`` for
+                values that are impossible.
+
+        Returns ``None`` if no value is possible.
+        """
+        possible = np.isfinite(y) & np.isfinite(levels)
+        values = np.unique(y[possible])
+        whole = np.zeros(len(values))
+        for own, own_levels, some, weight in zip(y, levels, possible, self._weights, strict=True):
+            if some.any():
+                order = np.argsort(own[some], kind="stable")
+                whole += weight * np.interp(values, own[some][order], own_levels[some][order])
+        if not len(values) or whole[-1] <= whole[0]:
+            return None
+        return values, (whole - whole[0]) / (whole[-1] - whole[0])
 
     def _averaged(self, x: Array, generator: np.random.Generator, goal: Goal) -> Posterior:
         """Return the distribution of one target, averaged over completions of ``x`` ``(1, d)``.
@@ -459,42 +481,77 @@ class TargetPosteriors:
         error = ratio.std(axis=1, ddof=1) / np.sqrt(MASS_SETS)
         return log_mean, np.where(np.isfinite(log_mean), error, np.inf)  # no draw meets them
 
-    def _nodes(self, x: Array) -> tuple[Array, Array]:
-        """Return values of the only target, and their log-weights, ``(n, M, K)`` each.
+    def _nodes(self, x: Array) -> tuple[Array, Array, Array]:
+        """Return values of the only target, log-weights, and levels, ``(n, M, K)`` each.
 
-        Without constraints, the values are at equally spaced noise, with the weights of a
-        trapezoidal rule; with constraints, inside of the intervals of the noise, with those of the
-        Gauss-Legendre rule on a ``Line``. The weights of a member sum to 1, unless no value meets
-        the constraints.
+        The values are not rounded. Without constraints, the values are at equally spaced noise,
+        with the weights of a trapezoidal rule; with constraints, inside of the intervals of the
+        noise, with those of the Gauss-Legendre rule on a ``Line``. The weights of a member sum to
+        1, unless no value meets the constraints. Further values, without a weight, lie where the
+        density jumps, and between: ``BETWEEN`` values of the noise. The levels are those of the
+        distribution function of the member.
 
         Args:
             x: contexts ``(n, d)`` in the user's units.
         """
-        population = self.population
+        population, ends = self.population, None
+        shape = len(x), population.members, 1
         if self._restricted({}):
-            z, log_weights = self._nodes_inside(x)
+            ends, log_each, _ = self._log_inside(x, np.full((len(x), 1, 1), np.nan), 0, {})
+            z, log_weights = self._nodes_inside(ends, log_each)
+            levels = self._levels(z, ends)
         else:
-            z = np.tile(np.linspace(-REACH, REACH, NODES), (len(x), 1, 1))
-            log_weights = -0.5 * z**2
-        found = np.empty((len(x), population.members, z.shape[2]))
+            line = np.linspace(-REACH, REACH, NODES)
+            z, log_weights, levels = (
+                np.tile(each, shape) for each in (line, -0.5 * line**2, self._levels(line))
+            )
+        if breaks := population.columns[-1].breaks:
+            middle = np.full((len(x), 1, 1), self._middle[-1])
+            at = [population.noise_of(x, middle, 0, np.full((len(x), 1), y)) for y in breaks]
+            first, last = np.stack(at[:-1], axis=2)[..., None], np.stack(at[1:], axis=2)[..., None]
+            share = np.arange(BETWEEN + 1) / BETWEEN
+            between = (first + (last - first) * share).reshape(*shape[:2], -1)
+            z = np.concatenate([z, between], axis=2)
+            levels = np.concatenate([levels, self._levels(between, ends)], axis=2)
+            without = np.full(between.shape, -np.inf)
+            log_weights = np.concatenate([log_weights, without], axis=2)
+        found = np.empty(z.shape)
         size = max(1, population.chunk // z.shape[2])
         for start in range(0, len(x), size):
             part = slice(start, start + size)
-            noise = z[part].transpose(2, 0, 1)[..., None]  # (K, n, M or 1, 1)
-            y = population.flow.decode(noise, x[part])
-            found[part] = y[..., 0].numpy().transpose(1, 2, 0)
+            noise = z[part].transpose(2, 0, 1)[..., None]  # (K, n, M, 1)
+            y = population.flow.decode(noise, x[part], is_rounded=False)[..., 0].numpy()
+            found[part] = y.transpose(1, 2, 0)
         with np.errstate(invalid="ignore"):  # if no target meets the constraints
             log_weights = log_weights - np.logaddexp.reduce(log_weights, axis=2, keepdims=True)
         is_possible = np.isfinite(found) & np.isfinite(log_weights)
-        return found, np.where(is_possible, log_weights, -np.inf)
+        return found, np.where(is_possible, log_weights, -np.inf), levels
 
-    def _nodes_inside(self, x: Array) -> tuple[Array, Array]:
+    def _levels(self, z: Array, ends: Array | None = None) -> Array:
+        """Return the distribution function of the noise, perhaps inside intervals.
+
+        Args:
+            z: the noise ``(n, M, K)``, of any shape without intervals.
+            ends: the ends of the intervals, ``(2, I, n, M)``.
+
+        The result has the shape of ``z``. It is ``NaN`` if the intervals hold no number.
+        """
+        log_cdf = self.population.flow.base.log_cdf
+        if ends is None:
+            return np.exp(log_cdf(z))
+        low, high = ends[..., None]
+        below = log_interval(log_cdf, *np.broadcast_arrays(low, np.clip(z, low, high)))
+        whole = np.logaddexp.reduce(log_interval(log_cdf, *ends), axis=0)[..., None]
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.exp(np.logaddexp.reduce(below, axis=0) - whole))
+
+    def _nodes_inside(self, ends: Array, log_each: Array) -> tuple[Array, Array]:
         """Return noise inside the intervals of the only target, and log-weights, ``(n, M, K)``.
 
         Args:
-            x: contexts ``(n, d)`` in the user's units.
+            ends: the noise at the ends of the intervals, ``(2, I, n, M)``.
+            log_each: the log-probabilities of the intervals, ``(I, n, M)``.
         """
-        ends, log_each, _ = self._log_inside(x, np.full((len(x), 1, 1), np.nan), 0, {})
         some = np.nonzero(np.isfinite(log_each))
         t, of_nodes = np.polynomial.legendre.leggauss(NODES)
         line, places = Line(*(end[some] / WIDTH for end in ends)), np.arange(len(some[0]))

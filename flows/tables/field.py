@@ -343,6 +343,11 @@ class Field:
         return None
 
     @property
+    def breaks(self) -> tuple[float, ...]:
+        """The values where the density jumps: the ends of the cell and of the gaps of a peak."""
+        return ()
+
+    @property
     def line(self) -> Line:
         """The map to the real line."""
         from flows.tables.lines import Straight

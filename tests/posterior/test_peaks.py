@@ -119,3 +119,24 @@ def test_stored_scores_are_those_of_new_rows(density, table):
     zero = (table.paid == 0).to_numpy() & (scores.state == 0)
     assert zero.sum() > 50
     assert scores.log_density[zero] == pytest.approx(log_q[zero], abs=1e-6)
+
+
+@pytest.mark.parametrize("target", [None, "paid"])
+def test_draws_hold_a_peak_and_the_values_beside_it_as_often_as_probabilities_say(table, target):
+    """The table has no amount between 0 and 0.7."""
+    density = flows.fit(table, target=target, members=5, settings=SETTINGS)
+    given = {"z": 0.4}
+    wanted = [
+        density.probability({"paid": event}, given=given).probability
+        for event in (0, (0.01, 0.69), (0.7, 10))
+    ]
+    gaps = pd.DataFrame({"paid": np.nan, "z": [0.4]})
+    imputed = pd.concat(density.impute(gaps, draws=2_000)).paid
+    sampled = density.sample(2_000, given=given).paid
+    for drawn in (imputed, sampled):
+        shares = [(drawn == 0).mean(), drawn.between(0.005, 0.695).mean()]
+        assert [*shares, drawn.between(0.695, 10.005).mean()] == pytest.approx(wanted, abs=0.003)
+    levels = [wanted[0] - 0.01, wanted[0] + 0.01 + wanted[1]]
+    low, high = density.predict(given=given, column="paid", quantiles=levels).iloc[0, 2:4]
+    assert low == 0
+    assert high >= 0.6

@@ -100,6 +100,14 @@ class Whole(Number):
         return self.peak.value - half, self.peak.value + half
 
     @property
+    def breaks(self) -> tuple[float, ...]:
+        if self.peak is None or self.peak_cell is None:
+            return ()
+        (start, end), gap = self.peak_cell, self.peak.gap
+        low, high = self.bounds
+        return tuple(x for x in (start - gap, start, end, end + gap) if low < x < high)
+
+    @property
     def line(self) -> Line:
         from flows.tables.lines import (
             Around,
