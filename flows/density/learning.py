@@ -25,7 +25,7 @@ from flows.networks.flow import Flow
 from flows.networks.population import Population
 from flows.posterior.target_population import TargetPopulation
 from flows.recipe.ensemble import Ensemble
-from flows.recipe.mass import Possible, check_mass, log_mass
+from flows.recipe.mass import MassError, Possible, check_mass, log_mass
 from flows.recipe.recipe import Learned, learn
 from flows.recipe.record import Record
 from flows.recipe.train import train
@@ -60,7 +60,7 @@ def learn_table(
     options, most = request.options, request.training.numbers.process_rows
     table = read()
     schema, sample, notices = fit_schema(table, options)
-    schema = replace(schema, require=tuple(options["require"]))
+    schema = replace(schema, require=(*options["require"], *schema.require))
     _check_constraints(schema, sample, table.source)
     request.training.check_batch_size(len(sample.values))
     targets = schema.fields[len(schema.fields) - sample.target_count :]
@@ -68,7 +68,16 @@ def learn_table(
     if request.learns and are_numbers and len(sample.values) > most:
         notices = [*notices, Notice(WITHOUT_PROCESSES.format(len(sample.values), most))]
     on_notices(notices)
-    return _learned(request, schema, sample, on_notices)
+    try:
+        return _learned(request, schema, sample, on_notices)
+    except MassError:
+        if len(schema.require) == len(options["require"]):
+            raise
+        bounds = ", ".join(schema.require[len(options["require"]) :])
+        problem = f"hardly any draw meets {bounds}, so samples need not; the fit starts again"
+        on_notices([Notice(problem)])
+        schema = replace(schema, require=tuple(options["require"]))
+        return _learned(FitRequest.of(model, options), schema, sample, on_notices)
 
 
 def learn_again(

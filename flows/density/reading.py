@@ -129,7 +129,7 @@ class Reader:
             with collecting([]):  # text counts as nothing
                 [x] = numbers_of([each.field], Table(carried, self.source)).T
                 expected = each.values(self.columns, rows)
-                tolerance = each.field.cell / 2 + 1e-6 * np.abs(expected)
+                tolerance = each.field.spacing / 2 + 1e-6 * np.abs(expected)
                 different = int((np.abs(x - expected) > tolerance).sum())
                 self.collector.add("carried", each.name, count=different, values=[each.formula])
 

@@ -8,8 +8,9 @@ its labels. Missing values are drawn from it given the known values x_o, and p(y
 - *One target* has nodes at equally spaced noise, with the weights of a trapezoidal rule in the
   noise; under constraints, nodes of the Gauss-Legendre rule in each allowed interval. Quantiles and
   draws follow the distribution function of the ensemble, which is exact at the nodes, and at
-  further values beside a value that many rows hold. A category has its labels, with their probabilities. The draws x_k have equal weights, so all of them are
-  effective. Each has few nodes: its own values of the noise, from intervals of equal probability.
+  further values beside a value that many rows hold. A category has its labels, with their
+  probabilities. The draws x_k have equal weights, so all of them are effective. Each has few nodes:
+  its own values of the noise, from intervals of equal probability.
 - *Several targets* are drawn from the members, one after another, each given its own x_k.
 - *Constraints* A cut p(y | x) of each member for each x::
 

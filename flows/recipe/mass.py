@@ -24,6 +24,10 @@ LEAST = 0.01  # the smallest share of draws that meet the constraints, in at lea
 Possible = Callable[[Array], Mask]
 
 
+class MassError(UserError):
+    """Nearly no draw of any member meets the constraints."""
+
+
 @torch.no_grad()
 def log_mass(
     population: Population, possible: Possible, seed: int, part: int = 0
@@ -48,14 +52,14 @@ def log_mass(
 
 
 def check_mass(log_mass: Array) -> None:
-    """Raise ``UserError`` if nearly no draw of any member meets the constraints.
+    """Raise ``MassError`` if nearly no draw of any member meets the constraints.
 
     Args:
         log_mass: log P(A) of all members, ``(M,)``.
     """
     share = float(np.exp(log_mass.max()))
     if share < LEAST:
-        raise UserError(
+        raise MassError(
             f"require: at most {share:.2%} of the draws of a member meet the constraints, so they "
             "cannot be learned; an equation between columns, for example, leaves no density: leave "
             "out the column that the others determine"

@@ -176,9 +176,12 @@ def _redundant(fields: Sequence[Field], values: Array, sound: Mask) -> dict[int,
     the rows that are complete in these columns. In a QR decomposition of the standardised columns,
     the diagonal of R is the part of each column that the columns before it do not explain. This
     part is 0, up to rounding, for a linear combination.
+
+    Of the columns of an equation, the fittest one is carried (``_fitness``), and the last one of
+    several.
     """
     places = np.flatnonzero(sound).tolist()
-    names, values = [fields[d].name for d in places], values[:, places]
+    fields, values = [fields[d] for d in places], values[:, places]
     values = values[~np.isnan(values).any(axis=1)]
     if len(values) < LEAST_ROWS or not (np.ptp(values, axis=0) > 0).all():
         return {}
@@ -186,24 +189,65 @@ def _redundant(fields: Sequence[Field], values: Array, sound: Mask) -> dict[int,
     standard = (values - values.mean(axis=0)) / deviation
     rounding = 1e-10 + 4 * np.finfo(float).eps * (np.abs(values).max(axis=0) / deviation).sum()
     beyond = np.abs(np.diagonal(np.linalg.qr(standard, mode="r"))) / math.sqrt(len(values))
-    found, kept = dict[int, NoDensity](), list[int]()
-    for d, name in enumerate(names):
-        others = [k for k in kept if (values[:, k] == values[:, d]).all()][:1]
-        relation = "equals"
-        if not others and len(values) > len(names) and beyond[d] < rounding:
-            share = np.linalg.lstsq(standard[:, kept], standard[:, d], rcond=None)[0]
-            others = [k for k, part in zip(kept, share, strict=True) if abs(part) > 1e-6]
-            relation = "is a linear combination of"
-        if not others:
+
+    def others(d: int) -> list[int]:
+        """Return the kept columns that column d equals, or is a combination of."""
+        if equal := [k for k in kept if (values[:, k] == values[:, d]).all()][:1]:
+            return equal
+        if len(values) <= len(fields) or beyond[d] >= rounding:
+            return []
+        share = np.linalg.lstsq(standard[:, kept], standard[:, d], rcond=None)[0]
+        return [k for k, part in zip(kept, share, strict=True) if abs(part) > 1e-6]
+
+    def equation(d: int, terms: Sequence[int]) -> Carried:
+        names = [fields[k].name for k in terms]
+        return Carried.from_values(fields[d], values[:, d], names, values[:, terms])
+
+    carried, kept = list[int](), list[int]()
+    for d in range(len(fields)):
+        if not (terms := others(d)):
             kept.append(d)
             continue
-        named = [names[k] for k in others]
-        field = fields[places[d]]
-        carried = Carried.from_values(field, values[:, d], named, values[:, others])
-        fault = f"{relation} {', '.join(named)}, so no joint density exists"
+        ranks = dict[int, tuple[bool, float]]()
+        for k in (members := [*terms, d]):
+            own = [e for e in members if e != k]
+            ranks[k] = _fitness(equation(k, own), [fields[e] for e in own], values[:, own])
+        chosen = max(members, key=lambda k: (*ranks[k], k))
+        kept = sorted({*kept, d} - {chosen})
+        carried.append(chosen)
+        beyond[chosen] = 0.0  # the columns before d explain the chosen column, too
+    found = dict[int, NoDensity]()
+    for d in carried:
+        terms = others(d)
+        column, named = equation(d, terms), ", ".join(fields[k].name for k in terms)
+        is_copy = len(terms) == 1 and bool((values[:, terms[0]] == values[:, d]).all())
+        fault = f"{'equals' if is_copy else 'is a linear combination of'} {named}"
+        advice = (leave_out(column.name),)
         found[places[d]] = NoDensity(
-            carried,
-            Notice(f"equals {carried.formula}, so samples compute it", name),
-            Notice(fault, name, advice=(leave_out(name),)),
+            column,
+            Notice(f"equals {column.formula}, so samples compute it", column.name),
+            Notice(f"{fault}, so no joint density exists", column.name, advice=advice),
         )
     return found
+
+
+def _fitness(column: Carried, fields: Sequence[Field], values: Array) -> tuple[bool, float]:
+    """Return how well a column can be computed from others: what matters most comes first.
+
+    The first is whether the column keeps its equation, because its formula gives multiples of its
+    step. The second is the share of rows in which the computed value lies within the bounds of the
+    column, if the other columns are independent. It is 1 if the bounds follow from theirs.
+
+    Args:
+        column: the column.
+        fields: the columns that it is computed from.
+        values: their values ``(n, K)``.
+    """
+    source, step = column.source(fields), column.field.spacing
+    steps = [slope * fields[k].spacing / (step or 1.0) for k, slope in source.slopes.items()]
+    is_exact = not step or all(abs(each - round(each)) < 1e-6 and each for each in steps)
+    if not column.free_ends(fields):
+        return is_exact, 1.0
+    x = source.values(np.random.default_rng(0).permuted(values, axis=0))
+    low, high = column.field.ends
+    return is_exact, float(((low <= x) & (x <= high)).mean())

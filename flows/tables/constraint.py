@@ -29,16 +29,15 @@ from flows.tables.notices import Advice, Notice, SetKind, TableError
 from flows.tables.relations import (
     BROKEN,
     HOLDS,
-    MOST_STEPS,
     UNDECIDED,
     Joined,
     LabelComparison,
     Linear,
     Relation,
-    Source,
 )
 from flows.tables.rows import numbers_of_values
 from flows.tables.schema import Schema
+from flows.tables.sources import MOST_STEPS, Source
 from flows.tables.types import are_seconds
 from flows.tables.values import label_text
 
@@ -570,7 +569,10 @@ class _Reader:
         else:
             with self.faults():
                 found = fields[self.schema.find(name)]
-        source = Source.of(found, fields)
+        if isinstance(found, Carried):
+            source = found.source(fields)
+        else:
+            source = Source(found, {fields.index(found): 1.0})
         column = source.column
         self.places |= source.slopes.keys()
         types = {

@@ -236,6 +236,19 @@ class Field:
         """
         return self.shown(np.asarray(self.round(x)))
 
+    def computed(self, x: Array) -> Array:
+        """Return computed numbers as they are written, perhaps beyond the bounds of the column.
+
+        Args:
+            x: the numbers ``(n,)``.
+        """
+        return self.written(x)
+
+    @property
+    def scale(self) -> float:
+        """The factor from the numbers of the column to those of a constraint: dates are in days."""
+        return 1.0
+
     @property
     def spacing(self) -> float:
         """The distance between neighbouring values as they are written; 0 for all numbers."""
@@ -331,6 +344,12 @@ class Field:
     def bounds(self) -> tuple[float, float]:
         """The lower and the upper bound; all values lie strictly between them."""
         return -math.inf, math.inf
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The smallest and the largest value, which may be infinite or a bound."""
+        (low, high), half = self.bounds, self.is_discrete * self.cell / 2
+        return low + half, high - half
 
     @property
     def cell(self) -> float:

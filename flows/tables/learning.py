@@ -6,6 +6,7 @@ aside, and says what was done.
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -150,8 +151,28 @@ class _Learner:
             )
             self.notices.insert(0, Notice(f"{problem}, write a line of names above it"))
         own, others = (tuple(_typed(each, self.types) for each in a) for a in (learned, unlearned))
-        schema = Schema(own, tuple(self.frame), others, self.na, written=self.written)
+        require = self._bounds(checked.carried, learned)
+        schema = Schema(own, tuple(self.frame), others, self.na, require, self.written)
         return schema, sample, self.notices
+
+    def _bounds(self, carried: Sequence[Carried], learned: Sequence[Field]) -> tuple[str, ...]:
+        """Return constraints for bounds of carried columns that do not follow from other columns.
+
+        A density with targets has none, because it computes columns from given columns alone.
+        """
+        found = list[str]()
+        for each in carried:
+            if self.targets or not each.field.is_numeric:
+                continue
+            is_word = each.name.isidentifier() and not keyword.iskeyword(each.name)
+            name = each.name if is_word else f"`{each.name}`"
+            bounds = [f"{name} {sign} {end:.15g}" for sign, end in each.free_ends(learned)]
+            if bounds:
+                problem = "has bounds that do not follow from those of the columns it is computed"
+                said = f"{problem} from, so samples meet {' and '.join(bounds)}"
+                self.notices.append(Notice(said, each.name))
+                found += bounds
+        return tuple(found)
 
     def _without_nameless(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the columns with a name.

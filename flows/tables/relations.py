@@ -8,20 +8,18 @@ that a relation allows are found without a search (``constraint.py``).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from flows.core.arrays import Array
-from flows.tables.field import Field
-from flows.tables.kinds.date import DAY, Date
-from flows.tables.kinds.unlearned import Carried
+from flows.tables.kinds.date import Date
+from flows.tables.sources import Source, with_value
 
 TOLERANCE = 1e-9  # of rounding errors, relative to the largest term
 BROKEN, UNDECIDED, HOLDS = 0.0, 0.5, 1.0  # min, max and 1 - x are then Kleene's logic
-MOST_STEPS = 100  # of a rounded computed column, at which one comparison may change
 
 
 class Relation(ABC):
@@ -83,91 +81,6 @@ class Joined(Relation):
 
 
 @dataclass(frozen=True)
-class Source:
-    """A column of a constraint: a learned column, or one that is computed from learned columns.
-
-    Its value is ``scale`` times ``offset + sum_d slopes[d] x_d``; a computed column is rounded
-    before it is scaled. The scale makes days of dates in seconds.
-
-    Args:
-        column: the column.
-        slopes: the coefficients of learned columns, by their index.
-        offset: the offset.
-        is_carried: whether the column is computed, and rounded as it is written.
-    """
-
-    column: Field
-    slopes: Mapping[int, float]
-    offset: float = 0.0
-    is_carried: bool = False
-
-    @classmethod
-    def of(cls, column: Field | Carried, fields: Sequence[Field]) -> Source:
-        """Return the source of a learned or carried column.
-
-        Args:
-            column: the column; a carried column has an offset.
-            fields: the learned columns.
-        """
-        places = {each.name: d for d, each in enumerate(fields)}
-        if not isinstance(column, Carried):
-            return cls(column, {places[column.name]: 1.0})
-        assert column.offset is not None
-        slopes = {places[name]: c for name, c in column.terms if c}
-        return cls(column.field, slopes, column.offset, is_carried=True)
-
-    @cached_property
-    def scale(self) -> float:
-        """The factor from the numbers of the column to those of a comparison."""
-        return 1 / DAY if isinstance(self.column, Date) and self.column.unit != "days" else 1.0
-
-    @cached_property
-    def ends(self) -> tuple[float, float]:
-        """The smallest and the largest value of the column, perhaps infinite."""
-        if self.is_carried:
-            return -np.inf, np.inf
-        (low, high), half = self.column.bounds, self.column.is_discrete * self.column.spacing / 2
-        return low + half, high - half  # the bounds of rounded values are those of their cells
-
-    @cached_property
-    def spacing(self) -> float:
-        """The step of a computed column as it is written; 0 for a column that is not rounded."""
-        return self.column.spacing if self.is_carried else 0.0
-
-    def linear(self, rows: Array) -> Array:
-        """Return the numbers of the column in rows ``(n, D)``, before their rounding, ``(n,)``."""
-        x = np.full(len(rows), self.offset)
-        for d, slope in self.slopes.items():
-            x += slope * rows[:, d]
-        return x
-
-    def values(self, rows: Array) -> Array:
-        """Return the numbers of the column in rows ``(n, D)`` as they are written, ``(n,)``."""
-        if self.is_carried:
-            return self.column.written(self.linear(rows))
-        [d] = self.slopes
-        return rows[:, d]
-
-    def steps(self, rows: Array, d: int, low: Array, high: Array) -> list[Array]:
-        """Return the values of column ``d`` between two others at which a computed column steps.
-
-        Args:
-            rows: the rows ``(n, D)``.
-            d: the index of a column with a slope.
-            low: the smallest value of column ``d`` in each row, ``(n,)``.
-            high: the largest value ``(n,)``.
-        """
-        rest, slope = self.linear(_with(rows, d, 0.0)), self.slopes[d]
-        ends = np.sort([rest + slope * low, rest + slope * high], axis=0)
-        first = np.ceil(ends[0] / self.spacing - 0.5)
-        counts = (np.floor(ends[1] / self.spacing - 0.5) - first + 1)[np.isfinite(ends).all(axis=0)]
-        count = int(min(counts.max(initial=0), MOST_STEPS))
-        edges = [(first + k + 0.5) * self.spacing for k in range(count)]
-        edges += [np.full(len(rows), bound) for bound in self.column.bounds]
-        return [(edge - rest) / slope for edge in edges]
-
-
-@dataclass(frozen=True)
 class Linear(Relation):
     """The comparison of a linear form with 0::
 
@@ -209,7 +122,7 @@ class Linear(Relation):
         slope = self.slope(d)
         if not slope:
             return []
-        low, high, size = self._range(_with(rows, d, 0.0), before_rounding=d)
+        low, high, size = self._range(with_value(rows, d, 0.0), before_rounding=d)
         own = [(source, c) for source, c in self.terms if d in source.slopes]
         rounding = sum(abs(c * source.scale) * source.spacing / 2 for source, c in own)
         found = []
@@ -347,7 +260,7 @@ class LabelComparison(Relation):
         found = []
         for side in (self.left, self.right):
             if isinstance(side, Source) and (slope := side.slopes.get(d)):
-                rest = side.linear(_with(rows, d, 0.0))
+                rest = side.linear(with_value(rows, d, 0.0))
                 edges = np.arange(1, len(side.column.labels)) - 0.5  # between two codes
                 found += [(edge - rest) / slope for edge in edges]
         return found
@@ -356,10 +269,3 @@ class LabelComparison(Relation):
     def groups(self) -> list[Set[int]]:
         sides = [each for each in (self.left, self.right) if isinstance(each, Source)]
         return [{d for side in sides for d in side.slopes}]
-
-
-def _with(rows: Array, d: int, x: float) -> Array:
-    """Return rows ``(n, D)`` with the value ``x`` in column ``d``."""
-    found = rows.copy()
-    found[:, d] = x
-    return found

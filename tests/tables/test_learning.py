@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from closed_forms import gappy
 from frames import gappy_labels
-from helpers import field, learned
+from helpers import field, learned, quick_fit
 
 import flows
 from flows.core.errors import UserError
 from flows.tables import parsing
 from flows.tables.checking import check
 from flows.tables.notices import TableError, python_words
+from flows.tables.parsing import from_user
 
 
 def test_a_table_without_a_column_to_learn_is_refused():
@@ -68,3 +71,85 @@ def test_gaps_are_kept_and_counted(capsys):
         check([field("a"), field("b")], np.stack([gappy(30)[0][:, 0], few], axis=1))
     with pytest.raises(UserError, match="column b equals a"):
         check([field("a"), field("b")], gappy(60)[1][:, [0, 0]])
+
+
+# Columns that are computed
+
+ALLOWED = "whole numbers from 500 to 2359"
+
+
+def times(n: int = 300) -> pd.DataFrame:
+    """Return clock times before their hours and minutes."""
+    rng = np.random.default_rng(0)
+    hour, minute = rng.integers(5, 24, n), rng.integers(0, 60, n)
+    frame = pd.DataFrame({"time": 100 * hour + minute, "hour": hour, "minute": minute})
+    return frame.assign(delay=rng.normal(hour, 4).round(1))
+
+
+def shares(n: int = 300) -> pd.DataFrame:
+    """Return three percentages that sum to 100."""
+    parts = np.random.default_rng(0).multinomial(10, [0.3, 0.3, 0.4], n) * 10
+    return pd.DataFrame(parts, columns=[*"abc"])
+
+
+@pytest.mark.parametrize(
+    ("frame", "kinds", "formula", "require"),
+    [
+        (times(), {}, "time = 100 hour + minute", ()),
+        (times(), {"minute": "integer:0:59"}, "time = 100 hour + minute", ()),
+        (
+            times(),
+            {"minute": "integer:0:59", "time": "integer:500:2359"},
+            "time = 100 hour + minute",
+            ("time >= 500", "time <= 2359"),
+        ),
+        (times()[["hour", "time", "delay"]].assign(x=times().time / 10), {}, "x = 0.1 time", ()),
+        (shares(), dict.fromkeys("abc", "integer:0:100"), "c = -a - b + 100", ("c >= 0",)),
+        (shares().rename(columns={"c": "of c"}), {}, "of c = -a - b + 100", ("`of c` >= 0",)),
+        (shares()[["a", "b"]].assign(both=lambda x: x.a + x.b), {}, "both = a + b", ()),
+        (shares().assign(a=lambda x: x.a + x.b), {}, "c = -a + 100", ("c >= 0",)),
+    ],
+)
+def test_the_column_that_keeps_its_equation_and_its_bounds_is_computed(
+    frame, kinds, formula, require
+):
+    found = learned(from_user(frame, {}), kinds)
+    assert [f"{each.name} = {each.formula}" for each in found.schema.carried] == [formula]
+    assert found.schema.require == require
+    said = [notice.text(python_words) for notice in found.notices]
+    assert any("so samples meet" in text for text in said) == bool(require)
+
+
+@pytest.mark.parametrize("first", ["time", "minute"])
+def test_samples_keep_the_equation_and_the_bounds_of_computed_columns(first):
+    frame = times()
+    frame = frame[[first, *(name for name in frame if name != first)]]
+    kinds = {"minute": "integer:0:59", "time": "integer:500:2359"}
+    density = quick_fit(frame, columns=kinds)
+    drawn = density.sample(2_000)
+    assert (drawn.time == 100 * drawn.hour + drawn.minute).all()
+    assert drawn.time.between(500, 2359).all()
+    assert drawn.minute.between(0, 59).all()
+    found = density.check(frame)
+    assert found.carried.iloc[0].drop("formula").tolist() == ["time", ALLOWED, 1.0]
+    assert f"; 100.0% of samples are {ALLOWED}" in str(found)
+
+
+def test_a_computed_value_is_not_moved_to_a_bound():
+    """The third column is computed from two others, and its bound is dropped by hand."""
+    density = quick_fit(shares())
+    free = flows.Density(density.population, replace(density.schema, require=()))
+    drawn = free.sample(2_000)
+    assert (drawn.a + drawn.b + drawn.c == 100).all()
+    assert (drawn.c < 0).any()
+    assert free.log_prob(pd.DataFrame({"a": [80.0], "b": [90.0], "c": [-70.0]})) > -np.inf
+
+
+def test_bounds_that_hardly_any_draw_meets_are_dropped_with_a_notice(monkeypatch, capsys):
+    monkeypatch.setattr("flows.recipe.mass.LEAST", 1.1)
+    density = quick_fit(shares())
+    assert density.schema.require == ()
+    said = capsys.readouterr().err
+    assert "hardly any draw meets c >= 0, so samples need not; the fit starts again" in said
+    with pytest.raises(UserError, match="require: at most"):
+        quick_fit(shares(), require=["a <= b + 200"])

@@ -13,7 +13,7 @@ from flows.core.arrays import plain
 from flows.core.errors import UserError
 from flows.density.array_density import ArrayDensity
 from flows.density.checking.calibration import Ranks, cover, rank
-from flows.density.checking.comparison import compare
+from flows.density.checking.comparison import compare, compare_carried
 from flows.density.checking.refits import (
     Refit,
     Statistics,
@@ -73,6 +73,7 @@ def check(
         "known": rows.known,
         "samples": samples,
         "pairs": pairs,
+        "carried": compare_carried(density, seed),
         "cover": cover(ranks, rows, density.names),
         "ranks": ranks.rows,
         "is_grouped": any(isinstance(each, Group) for each in density.schema.unlearned),

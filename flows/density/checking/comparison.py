@@ -80,6 +80,24 @@ def compare(
     return columns, of_pairs.iloc[order].reset_index(drop=True)
 
 
+def compare_carried(density: ArrayDensity, seed: int) -> pd.DataFrame:
+    """Return the columns that samples compute, as the frame ``carried`` of ``Check``.
+
+    Args:
+        density: the density. With targets, rows give the columns, and the result is empty.
+        seed: the seed of the samples.
+    """
+    computed = [] if density.targets else [each for each in density.schema.carried if each.terms]
+    drawn = np.concatenate([*density.draw(MOST_ROWS if computed else 0, seed)])
+    lines = []
+    for each in computed:
+        (low, high), x = each.field.ends, each.values(density.columns, drawn)
+        share = float(((low <= x) & (x <= high)).mean())
+        allowed = each.field.allowed if np.isfinite([low, high]).any() else ""
+        lines.append((each.name, each.formula, allowed, share))
+    return pd.DataFrame(lines, columns=[*FRAMES["carried"]])
+
+
 def _text(column: Field, name: str, value: float) -> str:
     """Return a statistic of a column as text, in the unit of the column."""
     if name.startswith(SHARE_OF):

@@ -28,6 +28,7 @@ MEASURES = ("rows", "samples", "error", "difference")
 FRAMES = {  # the columns of the frames
     "samples": ("column", "statistic", "of_rows", "of_samples", *MEASURES),
     "pairs": ("first", "second", *MEASURES),
+    "carried": ("column", "formula", "allowed", "within"),
     "cover": ("region", "level", "cover", "low", "high", "rows"),
     "traces": ("members", "row", "score"),
     "refits": ("statistic", "deviation", "auc", "distance", "reference"),
@@ -59,6 +60,8 @@ class Check:
         known: the number of new rows that are training rows; ``None`` if the file does not tell.
         samples: statistics of samples beside those of rows (``compare``).
         pairs: associations of pairs of columns, the largest difference first (``compare``).
+        carried: the columns that samples compute, with their formula, the values that the column
+            allows, and the share of samples within its bounds.
         cover: how many rows lie in regions of 50% and 90% (``calibration.cover``).
         ranks: the rank of each row among draws of the density, ``NaN`` for a row with a gap.
         traces: the ten rows with the largest memorisation scores under the networks, and under the
@@ -88,6 +91,7 @@ class Check:
     samples: pd.DataFrame
     pairs: pd.DataFrame
     cover: pd.DataFrame
+    carried: pd.DataFrame = field(default_factory=pd.DataFrame)
     ranks: Sequence[float] = ()
     traces: pd.DataFrame = field(default_factory=pd.DataFrame)
     auc: float = np.nan
@@ -114,6 +118,7 @@ class Check:
             self._head(),
             self._remembered(),
             self._beside(),
+            self._carried(),
             self._calibration(),
             self._refits(),
             self._traces(),
@@ -180,6 +185,17 @@ class Check:
         numbers = frame[(frame != "").any(axis=1)]
         lines = numbers.to_string().splitlines() if len(numbers) else []
         return lines + [f"samples|rows of {name}: {text}" for name, text in shares.items() if text]
+
+    def _carried(self) -> list[str]:
+        """Return the equation of each column that samples compute."""
+        if self.carried.empty:
+            return []
+        lines = ["", "columns that samples compute"]
+        for _, line in self.carried.iterrows():
+            share, allowed = line["within"], line["allowed"]
+            text = f"  `{line['column']}` equals {line['formula']}"
+            lines.append(f"{text}; {share:.1%} of samples are {allowed}" if allowed else text)
+        return lines
 
     def _calibration(self) -> list[str]:
         where = "out of fold" if not self.why else "on new rows"

@@ -90,6 +90,9 @@ class Number(Field):
         nearest = np.where(nearest >= high, np.round(nearest - unit, self.decimals), nearest)
         return np.where((low < nearest) & (nearest < high), nearest, x)
 
+    def computed(self, x: Array) -> Array:
+        return x if self.decimals is None else np.round(x, self.decimals)
+
     @property
     def is_whole(self) -> bool:
         """Whether samples are whole numbers."""

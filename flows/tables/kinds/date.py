@@ -135,6 +135,10 @@ class Date(Whole):
         return str(self.dates(np.array([x]), "%Y-%m-%d")[0])
 
     @property
+    def scale(self) -> float:
+        return 1.0 if self.unit == "days" else 1 / DAY
+
+    @property
     def ticks(self) -> Callable[[float], str]:
         return self.short_text
 

@@ -19,9 +19,11 @@ from flows.tables.kinds.whole import are_whole, are_years, increase_by_little
 from flows.tables.lazy import pd
 from flows.tables.notices import Notice, SetKind, leave_out
 from flows.tables.rounding import DISTINCT
+from flows.tables.sources import Source
 from flows.tables.types import are_times, cast
 
 DIGITS = 12  # of coefficients, if as many are enough
+ROUNDING = 1e-9  # of the ends of a column, relative to their size
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,10 @@ class Weights(Excluded):
 class Carried(Unlearned):
     """A column that is computed from learned columns::
 
-        x = offset + sum_k c_k x_k,    rounded to the cells of the column
+        x = offset + sum_k c_k x_k,    rounded as the column is written
 
+    Values are not moved to the bounds of the column, because the equation would break. If the
+    bounds do not follow from those of the learned columns, ``require`` has them as constraints.
     A label counts as its code. Without terms, the column is constant, and without an
     offset it holds no value.
 
@@ -156,20 +160,43 @@ class Carried(Unlearned):
         offset, *coefficients = solution.tolist()
         return cls(field, offset, tuple(zip(names, coefficients, strict=True)))
 
+    def source(self, fields: Sequence[Field]) -> Source:
+        """Return the column as a linear form of learned ``fields``; it has an offset."""
+        assert self.offset is not None
+        places = {each.name: d for d, each in enumerate(fields)}
+        slopes = {places[name]: c for name, c in self.terms if c}
+        return Source(self.field, slopes, self.offset, is_carried=True)
+
     def values(self, fields: Sequence[Field], rows: Array) -> Array:
         """Return the values ``(n,)`` of the column in ``rows`` ``(n, D)`` of learned ``fields``.
 
-        The result is ``NaN`` where a value that it needs is.
+        The values are rounded as they are written, and may lie beyond the bounds of the column. A
+        value is ``NaN`` where a value that it needs is.
         """
-        places = {each.name: d for d, each in enumerate(fields)}
-        x = np.full(len(rows), np.nan if self.offset is None else self.offset)
-        for name, coefficient in self.terms:
-            x = x + coefficient * rows[:, places[name]]
-        return np.asarray(self.field.round(x))
+        if self.offset is None:
+            return np.full(len(rows), np.nan)
+        return self.source(fields).values(rows)
+
+    def free_ends(self, fields: Sequence[Field]) -> list[tuple[str, float]]:
+        """Return the ends of the column that do not follow from those of learned ``fields``.
+
+        An end is a pair of ``">="`` or ``"<="`` and the number.
+        """
+        if self.offset is None:
+            return []
+        source, low, high = self.source(fields), self.offset, self.offset
+        for d, slope in source.slopes.items():
+            least, most = sorted(slope * end for end in fields[d].ends)
+            low, high = low + least, high + most
+        (first, last), found = self.field.ends, list[tuple[str, float]]()
+        if low < first - ROUNDING * abs(first):
+            found.append((">=", first))
+        if high > last + ROUNDING * abs(last):
+            found.append(("<=", last))
+        return found
 
     def restored(self, sampled: Sampled, generator: np.random.Generator) -> pd.Series:
-        x = self.field.shown(self.values(sampled.fields, sampled.rows))
-        return self.field.restored(x, generator)
+        return self.field.restored(self.values(sampled.fields, sampled.rows), generator)
 
     @property
     def why(self) -> str:

@@ -83,7 +83,6 @@ class Whole(Number):
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The smallest and the largest value, which may be infinite."""
         low = -math.inf if self.low is None else self.low
         return low, math.inf if self.high is None else self.high
 
@@ -149,13 +148,20 @@ class Whole(Number):
             return f"{numbers} of at least {low:.15g}"
         return f"{numbers} from {low:.15g} to {high:.15g}"
 
-    def round(self, x: ArrayOrTensor) -> ArrayOrTensor:
+    def computed(self, x: Array) -> Array:
+        return super().computed(np.asarray(self._on_steps(x)))
+
+    def _on_steps(self, x: Any) -> Any:
+        """Return numbers rounded to multiples of the cell, an array or a tensor."""
         if not (cell := self.cell):
             return x
         # + 0.0 turns -0.0 into 0.0
         count, inverse = (x / cell).round() + 0.0, round(1 / cell)
         # 3 / 10 is 0.3; 3 * 0.1 is 0.30000000000000004
-        found: Any = count / inverse if inverse * cell == 1 else count * cell
+        return count / inverse if inverse * cell == 1 else count * cell
+
+    def round(self, x: ArrayOrTensor) -> ArrayOrTensor:
+        found = self._on_steps(x)
         low, high = self.ends
         if math.isinf(low) and math.isinf(high):
             return found
