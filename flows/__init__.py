@@ -9,6 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.core.version import VERSION as __version__  # noqa: F401, N811
+
 if TYPE_CHECKING:  # for type checkers and editors; at run time, ``__getattr__`` imports the names
     from flows.bijections.check import check_bijection as check_bijection
     from flows.core.settings import TrainingSettings as TrainingSettings
@@ -48,12 +50,14 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time, ``__getattr__``
 # result depends on it.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-# The names above and their modules, read from this file, so that each name is listed once
+# The names of the list above and their modules, read from this file, so that each name is listed
+# once. The version is imported at once, and is not in the list.
 _MODULES = {
     alias.name: node.module
     for node in ast.walk(ast.parse(Path(__file__).read_text(encoding="utf-8")))
     if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("flows.")
     for alias in node.names
+    if alias.name == alias.asname
 }
 
 __all__ = list(_MODULES)
