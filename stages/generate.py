@@ -7,6 +7,7 @@ from typing import Any
 from common import storage
 from flows.core.arrays import Array
 from flows.core.errors import UserError
+from flows.core.plurals import counted
 from flows.core.seeds import numpy_generator
 from flows.core.truth import entropy
 from flows.tables.field import Field
@@ -35,7 +36,7 @@ def main() -> None:
     storage.write_csv(files.RAW, dict(zip(names, rows.T, strict=True)), float_format=digits)
     files.write_target(truth, scores, columns, data.target)
     known = "density unknown" if scores is None else "entropy {:.4f} +- {:.4f} nat".format(*scores)
-    print(f"{len(rows)} rows of {len(names)} columns from {data.target}, {known}")
+    print(f"{len(rows)} rows of {counted(len(names), 'column')} from {data.target}, {known}")
 
 
 def take(params: schema.Settings) -> tuple[list[Field], Array]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from common import storage
 from common.splits import holdout
 from flows.core.errors import UserError
+from flows.core.plurals import counted
 from flows.core.scaler import Scaler
 from flows.tables.files import read_numbers
 from stages.pipeline import files, runner, schema
@@ -26,7 +27,7 @@ def main() -> None:
     storage.write_npy(files.TEST, scaler.scale(test))
     moments = {"mean": scaler.mean.tolist(), "std": scaler.deviation.tolist()}
     storage.write_json(files.SCALER, {"columns": names, **moments})
-    print(f"{len(train)} training rows, {len(test)} test rows, {rows.shape[1]} columns")
+    print(f"{len(train)} training rows, {len(test)} test rows, {counted(rows.shape[1], 'column')}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from common import references
 from flows.core import seeds
 from flows.core.arrays import Array
 from flows.core.errors import UserError
+from flows.core.plurals import counted
 from flows.evaluation.problem import Problem
 from flows.evaluation.report import unknown
 from flows.mixtures import fitting
@@ -59,7 +60,7 @@ def fit(name: str, params: schema.Settings, problem: Problem) -> Population:
             counts = fitting.components(settings["max_components"], len(rows))
             more = {"components": counts, "ridges": fitting.RIDGES}
         fitted = chosen(rows, **more)
-        found = f"{len(fitted.weights)} components"
+        found = counted(len(fitted.weights), "component")
         print(f"gmm: {found} by {settings['folds']}-fold cross-validation")
         return fitted
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from flows.core.plurals import counted
 from flows.tables.notices import Notice
 from flows.tables.parsing import rows_left_out
 
@@ -90,14 +91,14 @@ def _labels(tallies: Tallies) -> list[Notice]:
     frequent = sorted(tallies.items(), key=lambda item: -item[1].count)[:LINES]
     notices = [
         Notice(
-            f"holds the label {label} in {each.count} row{'s' * (each.count > 1)}; the fitted "
+            f"holds the label {label} in {counted(each.count, 'row')}; the fitted "
             "table did not hold it, so the log-density is minus infinity there",
             name,
         )
         for (name, label), each in frequent
     ]
-    if len(tallies) > len(notices):
-        notices.append(Notice(f"the same holds for {len(tallies) - len(notices)} more labels"))
+    if (more := len(tallies) - len(notices)) > 0:
+        notices.append(Notice(f"the same holds for {counted(more, 'more label')}"))
     return notices
 
 

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from flows.core.arrays import Array
 from flows.core.errors import UserError
+from flows.core.plurals import counted
 from flows.density.estimator import TableEstimator, seed_of
 from flows.density.frame_density import Density
 from flows.density.questions.predict import QUANTILES
@@ -160,5 +161,5 @@ class DensityRegressor(RegressorMixin, TableEstimator):
         if not isinstance(rows, pd.DataFrame):
             return pd.DataFrame(rows, columns=default_names(rows.shape[1])), target
         if target is not None and len(target) != len(rows):
-            raise UserError(f"X has {len(rows)} rows and y {len(target)}")
+            raise UserError(f"X has {counted(len(rows), 'row')} and y {len(target)}")
         return rows.reset_index(drop=True), target

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flows.core.arrays import Array
+from flows.core.plurals import counted
 from flows.core.truth import Truth
 
 if TYPE_CHECKING:  # a problem needs no torch
@@ -51,7 +52,8 @@ class Problem:
         if len(self.event_shape) != 1:
             raise ValueError(f"to_real is for vectors; the rows have the shape {self.event_shape}")
         if (names := self.to_real.names) and len(names) != self.event_shape[0]:
-            raise ValueError(f"{len(names)} columns for rows of {self.event_shape[0]} numbers")
+            numbers = counted(self.event_shape[0], "number")
+            raise ValueError(f"{counted(len(names), 'column')} for rows of {numbers}")
 
     @property
     def event_shape(self) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from warnings import warn
 
 from torch import Tensor
 
+from flows.core.plurals import counted
 from flows.core.seeds import numpy_generators
 from flows.networks import registry
 from flows.networks.architecture import Architecture, FlowArchitecture
@@ -146,8 +147,8 @@ def _build(
     names = to_real.names
     if names and population.row_shape != (len(names),):
         raise ValueError(
-            f"{len(names)} columns for points of shape {event_shape} and a context of {context}; "
-            "vectors need a column per number, with the context first, and images none"
+            f"{counted(len(names), 'column')} for points of shape {event_shape} and a context of "
+            f"{context}; vectors need a column per number, with the context first, and images none"
         )
     return population
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
 from flows.core.arrays import Array, Shape, Whole, as_tensor
+from flows.core.plurals import counted
 from flows.core.seeds import generator_of
 from flows.networks.to_real import ToReal
 
@@ -277,7 +278,7 @@ class Population(nn.Module, Distribution):
         """
         if context is None and self.context:
             raise ValueError(
-                f"the population has a context of {self.context} numbers; pass context=x"
+                f"the population has a context of {counted(self.context, 'number')}; pass context=x"
             )
         if context is not None and not self.context:
             raise ValueError("the population was built without a context, so it takes none")

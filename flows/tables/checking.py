@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flows.core.arrays import Array, Mask, Whole
+from flows.core.plurals import counted
 from flows.tables.duplicates import first_copies
 from flows.tables.field import Field
 from flows.tables.kinds import Real
@@ -78,7 +79,9 @@ def check(
     """
     faults = list(faults)
     if len(values) < LEAST_ROWS:
-        faults.append(Notice(f"the table has {len(values)} rows; a fit needs {LEAST_ROWS}"))
+        faults.append(
+            Notice(f"the table has {counted(len(values), 'row')}; a fit needs {LEAST_ROWS}")
+        )
         raise TableError(faults)
     rows = np.arange(1, len(values) + 1) if rows is None else rows
     known = ~np.isnan(values)
@@ -105,9 +108,8 @@ def check(
     copies = first_copies(values)
     count = len(np.unique(copies))
     if count < LEAST_ROWS:
-        raise TableError(
-            [Notice(f"the table has {count} different rows; a fit needs {LEAST_ROWS}")]
-        )
+        rows_left = counted(count, "different row")
+        raise TableError([Notice(f"the table has {rows_left}; a fit needs {LEAST_ROWS}")])
     notices = [each.notice for _, each in sorted(without.items())]
     notices += _about_copies(len(values), count)
     fitted = []
@@ -144,7 +146,7 @@ def _constant(field: Field, x: Array) -> NoDensity | None:
     """Return a column whose known values ``x`` ``(m,)`` are equal, or too few to learn from."""
     out = (leave_out(field.name),)
     if len(x) < LEAST_VALUES:
-        problem = f"holds a value in {len(x)} rows; a fit needs {LEAST_VALUES}"
+        problem = f"holds a value in {counted(len(x), 'row')}; a fit needs {LEAST_VALUES}"
         carried = Carried(field, None)
         notice = Notice(f"{problem}; samples hold no value", field.name)
     elif x.min() == x.max():

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from flows.core.plurals import counted
 from flows.tables.field import Choice, Field
 from flows.tables.kinds import KINDS, Category, Real
 from flows.tables.kinds.category import MOST_LABELS, label_counts
@@ -66,7 +67,7 @@ def _of_numbers_and_text(known: pd.Series) -> Choice | None:
         said = f"{problem}; the column is taken as a category of {len(found.labels)} labels"
         return Choice(found, Notice(said, name, row), refusal)
     advice = (("mark missing values", ReadAsMissing(text)), *advice)
-    rows = f"in {is_text.sum()} row{'s' * int(is_text.sum() > 1)}"
+    rows = f"in {counted(is_text.sum(), 'row')}"
     said = f"holds text among numbers {rows}, such as {text!r}, which counts as a missing value"
     numbers = _first(known[~is_text].astype(np.float64)) or Choice(Real(name))
     return Choice(numbers.field, Notice(said, name, advice=advice), refusal, is_text_missing=True)

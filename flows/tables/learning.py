@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 
 from flows.core.arrays import Array, Whole
+from flows.core.plurals import counted
 from flows.tables.checking import check
 from flows.tables.choosing import choose
 from flows.tables.duplicates import merged_groups
@@ -213,8 +214,8 @@ class _Learner:
             )
             self.notices.append(Notice(problem, each.name))
             if (left_out := n - kept.sum()) > 0:
-                are = "row with the weight 0 is" if left_out == 1 else "rows with the weight 0 are"
-                self.notices.append(Notice(f"{left_out} {are} left out"))
+                rows = counted(left_out, "row with the weight 0 is", "rows with the weight 0 are")
+                self.notices.append(Notice(f"{rows} left out"))
             frame = frame[kept]
         return frame
 
@@ -304,9 +305,10 @@ class _Learner:
     def _note_missing(self, fields: Sequence[Field], values: Array) -> None:
         """Add a notice that counts the missing values of each column."""
         gaps = np.isnan(values).sum(axis=0)
-        counted = [f"{gap} in {each.name}" for each, gap in zip(fields, gaps, strict=True) if gap]
-        if counted:
-            total = f"{gaps.sum()} of {values.size} values are missing: {', '.join(counted)}"
+        found = [f"{gap} in {each.name}" for each, gap in zip(fields, gaps, strict=True) if gap]
+        if found:
+            are = "is" if gaps.sum() == 1 else "are"
+            total = f"{gaps.sum()} of {values.size} values {are} missing: {', '.join(found)}"
             self.notices.append(Notice(f"{total}; the fit uses the other values of these rows"))
 
     def _with_roles(self, sample: Sample, kept: pd.DataFrame) -> Sample:

@@ -9,6 +9,7 @@ import numpy as np
 
 from flows.core.arrays import Mask
 from flows.core.errors import UserError
+from flows.core.plurals import counted
 from flows.tables.field import Field, registered
 from flows.tables.lazy import pd
 from flows.tables.notices import DropIncompleteRows, Notice, TableError
@@ -47,7 +48,7 @@ def as_frame(rows: Any, names: Sequence[str] | None = None) -> pd.DataFrame:
         return rows
     values = np.asarray(rows)
     if values.ndim != 2 or (names and values.shape[1] != len(names)):
-        wanted = f"rows of {len(names)} numbers" if names else "rows"
+        wanted = f"rows of {counted(len(names), 'number')}" if names else "rows"
         got = f"one of shape {values.shape}" if values.ndim else repr(rows)
         raise UserError(f"expected a data frame, or an array of {wanted}; got {got}")
     columns = names or default_names(values.shape[1])
@@ -162,8 +163,8 @@ def rows_left_out(rows: int, which: str = "with a missing") -> list[Notice]:
     """Return a notice on ``rows`` rows that were left out; no notice for 0 rows."""
     if not rows:
         return []
-    are = "row {} value is" if rows == 1 else "rows {} value are"
-    return [Notice(f"{rows} {are.format(which)} left out")]
+    are = counted(rows, f"row {which} value is", f"rows {which} value are")
+    return [Notice(f"{are} left out")]
 
 
 def reads_labels(kind: str | Field) -> bool:

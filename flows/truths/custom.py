@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from flows.core.plurals import counted
 from flows.mixtures.mixture import Mixture
 
 
@@ -33,7 +34,7 @@ def make(components: Sequence[Mapping[str, Any]]) -> Mixture:
     for k, component in enumerate(components):
         mean, covariance = component["mean"], component["covariance"]
         if len(mean) != dim or len(covariance) != dim or any(len(row) != dim for row in covariance):
-            wanted = f"a mean of {dim} numbers and a covariance of {dim} x {dim}"
+            wanted = f"a mean of {counted(dim, 'number')} and a covariance of {dim} x {dim}"
             wanted += f", as the first mean has {dim}"
             raise ValueError(f"component {k} must have {wanted}; it has {mean} and {covariance}")
     parts = (np.array([each[key] for each in components], dtype=np.float64) for key in keys)

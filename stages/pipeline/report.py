@@ -12,6 +12,7 @@ import torch
 from common import storage
 from flows.core import seeds
 from flows.core.arrays import Array
+from flows.core.plurals import counted
 from flows.evaluation.calibration import LEVELS
 from flows.evaluation.problem import Problem
 from flows.evaluation.report import Report, evaluate
@@ -54,7 +55,8 @@ def write_report(
     write_row(name, report, arrays, label="draw" if draws > 1 else "member")
     broken = np.nansum(report.members["non_finite"])  # NaN for a model without log-densities
     if broken:
-        print(f"{name}: {broken:.0f} log-densities were not finite, so their means are NaN")
+        were = counted(int(broken), "log-density was", "log-densities were")
+        print(f"{name}: {were} not finite, so the means are NaN")
     known = {key: value for key, value in report.headline.items() if value is not None}
     print(f"{name}: {', '.join(f'{key} {value:.4g}' for key, value in known.items())}")
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from flows.core.errors import UserError, errors_in_one_line
+from flows.core.plurals import counted
 from flows.tables.notices import (
     DropColumn,
     DropIncompleteRows,
@@ -31,7 +32,7 @@ def run(stage: Callable[..., None], words: Sequence[str] = sys.argv) -> None:
     keys = [f" <{key}>" for key in inspect.signature(stage).parameters]
     if len(arguments) != len(keys):
         usage = f"python -m stages.{name}{''.join(keys)}"
-        sys.exit(f"{name}: got {len(arguments)} arguments; usage: {usage}")
+        sys.exit(f"{name}: got {counted(len(arguments), 'argument')}; usage: {usage}")
     with errors_in_one_line(name):
         try:
             stage(*arguments)

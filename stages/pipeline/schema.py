@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 from common.settings import Train, check, read_yaml
 from flows import truths
 from flows.core.errors import UserError
+from flows.core.plurals import counted
 from flows.core.settings import (
     Count,
     EvaluationSettings,
@@ -231,7 +232,8 @@ def check_rows(settings: Settings, rows: int, path: Path = PARAMS) -> None:
     fraction, test = settings.prepare.test_fraction, settings.prepare.test_rows(rows)
     train = rows - test
     if test < LEAST_TEST_ROWS:
-        least = f"leaves {test} test rows of {rows}; at least {LEAST_TEST_ROWS} are needed"
+        left = counted(test, "test row")
+        least = f"leaves {left} of {rows}; at least {LEAST_TEST_ROWS} are needed"
         raise UserError(f"{path}: prepare.test_fraction = {fraction}: {least}")
     limits = [
         ("evaluate.neighbours", "at most", test - 1, "one less than the number of test rows"),

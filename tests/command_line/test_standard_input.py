@@ -20,5 +20,5 @@ def test_a_table_is_read_from_standard_input(tmp_path, capsys, monkeypatch):
     main(["inspect", "-"])
     assert capsys.readouterr().out.splitlines()[0] == "learned   a       real"
     give(b"a,b\n1,2\n")
-    with pytest.raises(SystemExit, match=r"^flows: standard input: the table has 1 rows; a fit"):
+    with pytest.raises(SystemExit, match=r"^flows: standard input: the table has 1 row; a fit"):
         main(["inspect", "-"])

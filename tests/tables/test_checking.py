@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from frames import rows_of
 from helpers import checked, field, inspected, rng
 
+import flows
 from flows.command_line.wording import shell_words
 from flows.tables.checking import check
 from flows.tables.field import Field
@@ -126,3 +128,18 @@ def test_a_rounded_column_is_advised_a_kind_that_keeps_its_sign(values, kind):
     assert (
         f"to draw samples in steps of 0.1, pass columns={{'x': '{kind}'}}" in inspected(values)[1]
     )
+
+
+def test_messages_count_one_row_in_the_singular():
+    columns = [field("a"), field("b")]
+    for count, said in ((0, "0 rows"), (1, "1 row"), (2, "2 rows")):
+        with pytest.raises(TableError, match=f"^the table has {said}; a fit needs 10$"):
+            check(columns, rng().normal(size=(count, 2)))
+    values = rng().normal(size=(20, 2))
+    values[1:, 1] = np.nan
+    with pytest.raises(TableError, match="column b holds a value in 1 row; a fit needs 8"):
+        check(columns, values)
+    frame = pd.DataFrame({"a": rng().normal(size=20), "b": rng(1).normal(size=20)})
+    frame.loc[3, "b"] = np.nan
+    with pytest.warns(flows.TableNotice, match="1 of 40 values is missing: 1 in b; the fit uses"):
+        flows.inspect(frame)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from flows.core.plurals import counted
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -131,7 +133,7 @@ class Check:
         if not self.why:
             repeated = " (repeated by their weights)" if self.is_weighted else ""
             return [f"check of the fit on its {self.rows} training rows{repeated}"]
-        lines = [f"check of the fit on {self.rows} new rows: {self.why}"]
+        lines = [f"check of the fit on {counted(self.rows, 'new row')}: {self.why}"]
         lines.append("not shown: out-of-fold cover, p-values, and traces of single rows")
         if self.known is None:
             lines.append("the file does not tell training rows, whose cover is too high")
@@ -217,8 +219,7 @@ class Check:
         if not count:
             return [f"  {NO_TEST}"]
         fewer = f" of {self.asked}, for lack of time" if count < self.asked else ""
-        noun = "refit" if count == 1 else "refits"
-        lines = ["", f"{count} {noun}{fewer} to tables that are drawn from the density"]
+        lines = ["", f"{counted(count, 'refit')}{fewer} to tables that are drawn from the density"]
         lines.append(f"  p-value of the density: {self._p(self.p_density)}")
         if not np.isnan(self.p_columns):
             which = f" (largest deviation: {self.column}, {self.deviation:.1f})"
@@ -236,8 +237,9 @@ class Check:
         if np.isnan(value):
             return "unknown, because no row is complete"
         count = len(self.refits)
-        least = f" (the smallest that {count} refits can give)" if value * (count + 1) < 1.5 else ""
-        return f"{value:.2g}{least}"
+        if value * (count + 1) < 1.5:
+            return f"{value:.2g} (the smallest that {counted(count, 'refit')} can give)"
+        return f"{value:.2g}"
 
     def _traces(self) -> list[str]:
         if self.traces.empty:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from flows.core.arrays import Array, ArrayOrTensor, Mask
+from flows.core.plurals import counted
 from flows.tables.field import Choice, Field, Label
 from flows.tables.lazy import pd
 from flows.tables.notices import Notice, SetKind, TableError, leave_out
@@ -203,7 +204,7 @@ class Category(Field):
     @property
     def details(self) -> str:
         labels = shorten(", ".join(map(str, self.labels)), 60, placeholder=" ...")
-        return f" of {len(self.labels)} labels: {labels}"
+        return f" of {counted(len(self.labels), 'label')}: {labels}"
 
 
 def label_counts(known: pd.Series) -> pd.Series:
