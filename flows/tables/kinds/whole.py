@@ -238,18 +238,17 @@ class Integer(Whole):
         if len(texts) == 1:
             found = as_numbers(texts)
             return cls(name, found[0]) if found and 0 < found[0] < math.inf else None
-        ends = as_numbers([text or "nan" for text in texts[:2]])
-        step = as_numbers(texts[2:] or ["1"])
-        if len(ends) < 2 or len(step) != 1 or not 0 < step[0] < math.inf:
+        ends = [text for text in texts[:2] if text]  # an end may be left out, but not be NaN
+        known, step = np.array(as_numbers(ends)), as_numbers(texts[2:] or ["1"])
+        if not len(known) or len(step) != 1 or not 0 < step[0] < math.inf:
             return None
-        low, high = (None if math.isnan(end) else end for end in ends)
-        has_ends = low is not None or high is not None
-        if not has_ends or (low is not None and high is not None and low >= high):
-            return None
-        known = np.array([end for end in (low, high) if end is not None])
         steps = count_steps(known, step[0])
-        is_on_step = np.isfinite(known).all() and bool((steps == np.round(steps)).all())
-        return cls(name, step[0], low, high) if is_on_step else None
+        are_on_steps = np.isfinite(known).all() and (steps == np.round(steps)).all()
+        if not are_on_steps or (len(known) == 2 and known[0] >= known[1]):
+            return None
+        left = iter(known.tolist())
+        low, high = (next(left) if text else None for text in texts[:2])
+        return cls(name, step[0], low, high)
 
     @property
     def word(self) -> str:
