@@ -109,6 +109,7 @@ class _Learner:
         self.na, self.text_is_missing = tuple(options["na"]), set[str]()
         for name in (*self.kinds, *self.targets, *(each.name for each in self.roles)):
             position(list(table.frame), name, self.source)
+        self._check_names(table)
         self.frame = self._without_weight_0(self._without_nameless(table.frame))
         self.is_missing = missing_mask(self.frame)
         self.known = self.frame.mask(self.is_missing)
@@ -174,6 +175,16 @@ class _Learner:
                 self.notices.append(Notice(said, each.name))
                 found += bounds
         return tuple(found)
+
+    def _check_names(self, table: Table) -> None:
+        """Raise ``TableError`` for a target, a group or weights in a column without a name."""
+        roles = [*((name, "a target") for name in self.targets)]
+        roles += [(each.name, f"the {each.role}") for each in self.roles]
+        for name, role in roles:
+            is_nameless = re.fullmatch(NAMELESS, name) or name in table.nameless
+            if is_nameless and name not in self.kinds:
+                problem = f"has no name, so it cannot be {role}; give it one"
+                raise TableError([Notice(problem, repr(name))])
 
     def _without_nameless(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the columns with a name.

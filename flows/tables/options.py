@@ -9,7 +9,7 @@ neither torch nor pandas nor numpy, so help appears at once.
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypedDict, TypeVar, cast, get_args, get_type_hints
 
@@ -42,7 +42,9 @@ def target_names(target: str | Sequence[str] | None) -> list[str]:
     """Return the names of the targets: one column, several, or none."""
     if target is None:
         return []
-    return [target] if isinstance(target, str) else [str(name) for name in target]
+    if isinstance(target, str) or not isinstance(target, Iterable):  # such as a number
+        return [str(target)]
+    return [str(name) for name in target]
 
 
 def _kinds(columns: Any) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,12 +25,14 @@ class Table(NamedTuple):
         source: the name of the file; empty for a data frame.
         types: the types of the columns of a data frame, as ``types.type_of`` returns them.
         written: the format of the file, if it is CSV.
+        nameless: what the columns of a data frame that are labelled ``None`` or NaN are called.
     """
 
     frame: pd.DataFrame
     source: str = ""
     types: Mapping[str, Any] = {}
     written: Format = PLAIN
+    nameless: Set[str] = frozenset()
 
 
 def default_names(count: int) -> list[str]:
@@ -77,7 +79,10 @@ def from_user(
     table = parse(frame, {names[d]: kinds.get(names[d], "") for d in places}, na=na)
     if is_array:  # has one type for all columns
         return table
-    return table._replace(types={names[d]: type_of(frame.iloc[:, d]) for d in places})
+    return table._replace(
+        types={names[d]: type_of(frame.iloc[:, d]) for d in places},
+        nameless={name for name, own in zip(names, frame.columns, strict=True) if pd.isna(own)},
+    )
 
 
 def parse(

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from closed_forms import gappy
 from frames import gappy_labels
-from helpers import field, learned, quick_fit
+from helpers import field, learned, quick_fit, rng
 
 import flows
 from flows.core.errors import UserError
@@ -153,3 +153,26 @@ def test_bounds_that_hardly_any_draw_meets_are_dropped_with_a_notice(monkeypatch
     assert "hardly any draw meets c >= 0, so samples need not; the fit starts again" in said
     with pytest.raises(UserError, match="require: at most"):
         quick_fit(shares(), require=["a <= b + 200"])
+
+
+@pytest.mark.parametrize("name", ["Unnamed: 0", "", np.nan])
+@pytest.mark.parametrize("first", [np.arange(20.0), rng().normal(size=20) ** 2])
+@pytest.mark.parametrize(
+    ("role", "said"), [("target", "a target"), ("group", "the group"), ("weights", "the weights")]
+)
+def test_a_column_without_a_name_is_refused_as_a_target_a_group_or_weights(name, first, role, said):
+    frame = pd.DataFrame(NUMBERS)
+    frame.insert(0, "", first)
+    frame.columns = [name, "a", "b", "y"]
+    problem = f"^column '{name}' has no name, so it cannot be {said}; give it one$"
+    with pytest.raises(TableError, match=problem):
+        flows.inspect(frame, **{role: name})
+    kinds = {str(name): "real"}  # calls the column by this name
+    uses = flows.inspect(frame, columns=kinds, **{role: name})["use"]
+    assert uses[str(name)] == ("learned" if role == "target" else "excluded")
+
+
+def test_a_column_may_have_the_name_nan_or_a_number():
+    frame = pd.DataFrame({"nan": NUMBERS["y"], 3: NUMBERS["a"], "b": NUMBERS["b"]})
+    for target in ("nan", 3):
+        assert flows.inspect(frame, target=target)["use"][str(target)] == "learned"
