@@ -6,6 +6,7 @@ from common import storage
 from common.labels import label_and_color
 from common.splits import holdout
 from flows import plotting
+from flows.core.progress import progress
 from flows.tables.drawing import drawn
 from flows.tables.files import read_numbers
 from stages.pipeline import files, runner, schema
@@ -39,9 +40,11 @@ def main() -> None:
     )
     missing = plotting.missing(scene)
     figures = [name for name in plotting.FIGURES if name not in missing]
-    for name in figures:
-        with storage.writing(files.FIGURES / name):
-            plotting.draw_figure(name, scene, files.FIGURES / name)
+    with progress("plot", len(figures), "figure") as bar:
+        for name in figures:
+            with storage.writing(files.FIGURES / name):
+                plotting.draw_figure(name, scene, files.FIGURES / name)
+            bar.update()
     lacking: dict[str, list[str]] = {}
     for name, needs in missing.items():
         (files.FIGURES / name).unlink(missing_ok=True)  # it may show other data

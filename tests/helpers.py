@@ -45,6 +45,35 @@ def quick_fit(frame: pd.DataFrame, **others: Any) -> flows.Density:
     return flows.fit(frame, members=1, settings=QUICK, **others)
 
 
+class CountedBar:
+    """In place of a progress bar: the steps that are done."""
+
+    def __init__(self, name: str, total: int, unit: str) -> None:
+        self.about, self.total, self.steps = (name, unit), total, list[int]()
+
+    def __enter__(self) -> CountedBar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def update(self, count: int = 1) -> None:
+        self.steps.append(count)
+
+
+def counted_bars(monkeypatch: pytest.MonkeyPatch, *modules: Any) -> list[CountedBar]:
+    """Return the list of the bars that the modules are going to show, each with its steps."""
+    bars = list[CountedBar]()
+
+    def progress(name: str, total: int, unit: str) -> CountedBar:
+        bars.append(CountedBar(name, total, unit))
+        return bars[-1]
+
+    for module in modules:
+        monkeypatch.setattr(module, "progress", progress)
+    return bars
+
+
 def further(*values: Any, **others: Any) -> Any:
     """Return a case of a parametrised test that runs in ``make test-all`` alone."""
     return pytest.param(*values, **others, marks=pytest.mark.slow)

@@ -5,16 +5,19 @@ components of a mixture, and does not have it, is ``NaN`` in the table of member
 the headline. The other metrics do not change.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from flows.core import seeds
 from flows.core.arrays import Array, as_points, as_rows, subsample
+from flows.core.progress import progress
 from flows.core.settings import EvaluationSettings
 from flows.core.truth import Truth
 from flows.evaluation import calibration, likelihood, samples, statistics
@@ -75,8 +78,9 @@ def evaluate(
     name: str,
     draws: int = 1,
     columns: Mapping[str, Any] | None = None,
+    at_once: int | None = None,
 ) -> Report:
-    """Return the ``Report`` of ``population`` on ``problem``.
+    """Return the ``Report`` of ``population`` on ``problem``, and show progress.
 
     Args:
         population: the model to score.
@@ -87,6 +91,8 @@ def evaluate(
             metrics are computed, with one row per draw. For the truth, the spread over draws is
             the noise of each metric.
         columns: results of training to add to the table: a value, or one value per member.
+        at_once: the most points to score at a time, if a density is expensive; progress is shown
+            after each time.
 
     Raises ``ValueError`` if there are fewer ``samples`` than test rows, of which at most
     ``COMPARED`` count, or not more of these test rows than ``neighbours``.
@@ -109,20 +115,40 @@ def evaluate(
             f"{compared} test rows are compared with samples: samples = {settings.samples} must be "
             f"at least {compared}, and neighbours = {settings.neighbours} below {compared}"
         )
+    total = compared * population.members * draws
+    if population.supports("log_prob"):
+        total += len(problem.test)
+        total += settings.fresh + settings.samples * draws if problem.truth is not None else 0
+    with progress(name, total, "point") as bar:
+        score = partial(chunked_log_prob, population, most=at_once, on_points=bar.update)
+        return _evaluate(population, problem, settings, name, draws, columns or {}, score, bar)
+
+
+def _evaluate(
+    population: Population,
+    problem: Problem,
+    settings: EvaluationSettings,
+    name: str,
+    draws: int,
+    columns: Mapping[str, Any],
+    score: Callable[[Array], Array],
+    bar: tqdm,
+) -> Report:
+    """Return the result of ``evaluate``; ``score`` returns log-densities and moves the ``bar``."""
     report = Report()
     own = _own_samples(population, settings, name, draws)  # (rows, n, D)
-    metrics = {**(columns or {}), **_two_sample(own, problem, settings)}
+    metrics = {**columns, **_two_sample(own, problem, settings, bar)}
     truth = problem.truth
     if isinstance(truth, Mixture):
         report.curves["mode_mass"] = np.stack([samples.mode_mass(row, truth) for row in own])
         modes = [samples.mode_scores(mass, truth) for mass in report.curves["mode_mass"]]
         metrics |= _by_row(modes)
     if population.supports("log_prob"):
-        metrics |= _on_test_rows(population, problem, settings, report)
+        metrics |= _on_test_rows(population, problem, settings, report, score)
     if truth is not None:
         fresh = truth.sample(settings.fresh, seeds.numpy_generator(settings.seed, "fresh"))
         if population.supports("log_prob"):
-            scores = _against_truth(population, truth, own, fresh, report)
+            scores = _against_truth(population, truth, own, fresh, report, score)
             scores["non_finite"] += metrics["non_finite"]
             metrics |= scores
         if population.supports("encode"):
@@ -130,7 +156,7 @@ def evaluate(
             report.curves["radius"] = calibration.radius_coverage(
                 square, population.event_shape.numel()
             )
-    for key in (*METRICS, *(columns or {}), LAST):
+    for key in (*METRICS, *columns, LAST):
         values = np.asarray(metrics.get(key, np.nan), dtype=np.float64)
         report.members[key] = np.broadcast_to(values, len(own))
     for key in HEADLINE:
@@ -161,10 +187,14 @@ def _own_samples(
 
 
 def _on_test_rows(
-    population: Population, problem: Problem, settings: EvaluationSettings, report: Report
+    population: Population,
+    problem: Problem,
+    settings: EvaluationSettings,
+    report: Report,
+    score: Callable[[Array], Array],
 ) -> dict[str, Any]:
     """Score the density on test rows; add log-densities and the interval to the report."""
-    log_q = chunked_log_prob(population, problem.test)
+    log_q = score(problem.test)
     mixed = ensemble_log_prob(log_q, population.member_weights)
     report.by_row = {"test_log_density": log_q, "test_log_density_ensemble": mixed}
     generator = seeds.numpy_generator(settings.seed, "metric", 1)
@@ -178,18 +208,23 @@ def _on_test_rows(
 
 
 def _against_truth(
-    population: Population, truth: Truth, own: Array, fresh: Array, report: Report
+    population: Population,
+    truth: Truth,
+    own: Array,
+    fresh: Array,
+    report: Report,
+    score: Callable[[Array], Array],
 ) -> dict[str, Any]:
     """Compare the density with the truth: divergences, the best classifier, the HDR coverage.
 
     ``own`` are the population's own samples ``(rows, n, D)``, and ``fresh`` draws from the truth.
     The coverage and the KL of the ensemble are added to the report.
     """
-    log_p, log_q = likelihood.true_log_density(truth, fresh), chunked_log_prob(population, fresh)
+    log_p, log_q = likelihood.true_log_density(truth, fresh), score(fresh)
     ratio_on_own, hdr = [], []
     for draw in own.reshape(-1, population.members, *own.shape[1:]):  # (M, n, D)
         points = draw.transpose(1, 0, 2).reshape(-1, population.members, *population.event_shape)
-        log_q_own = chunked_log_prob(population, points)
+        log_q_own = score(points)
         shaped = draw.reshape(*draw.shape[:2], *population.event_shape)
         log_p_own = [likelihood.true_log_density(truth, member) for member in shaped]
         ratio_on_own.append(np.concatenate(log_p_own, axis=1) - log_q_own)
@@ -210,7 +245,9 @@ def _against_truth(
     }
 
 
-def _two_sample(own: Array, problem: Problem, settings: EvaluationSettings) -> dict[str, Array]:
+def _two_sample(
+    own: Array, problem: Problem, settings: EvaluationSettings, bar: tqdm
+) -> dict[str, Array]:
     """Compute all metrics of ``TWO_SAMPLE`` on as many samples as test rows; one value per row."""
     test = subsample(problem.test.reshape(len(problem.test), -1), COMPARED)
     own = own[:, : len(test)]
@@ -225,7 +262,11 @@ def _two_sample(own: Array, problem: Problem, settings: EvaluationSettings) -> d
     truth = problem.truth if isinstance(problem.truth, Mixture) else None
     bandwidth = samples.kernel_bandwidth(test, truth)
     how: Any = {"neighbours": settings.neighbours, "directions": directions, "bandwidth": bandwidth}
-    return _by_row([samples.two_sample_scores(test, row, **how) for row in own])
+    scores = []
+    for row in own:
+        scores.append(samples.two_sample_scores(test, row, **how))
+        bar.update(len(test))
+    return _by_row(scores)
 
 
 def _by_row(scores: list[dict[str, float]]) -> dict[str, Array]:

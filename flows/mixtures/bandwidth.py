@@ -26,6 +26,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 
 from flows.core.arrays import Array, subsample
+from flows.core.progress import progress
 
 ROWS = 4_000  # largest number of rows for cross-validation
 # The leave-one-out likelihood uses fewer, because it holds the distances of all pairs in memory
@@ -61,10 +62,12 @@ def cross_validated_bandwidth(
 
     few = subsample(rows, most)
     score = np.zeros(len(bandwidths))
-    for train, held_out in KFold(folds, shuffle=True, random_state=seed).split(few):
-        squared = cdist(few[held_out], few[train], "sqeuclidean")
-        means = [_log_likelihood(squared, rows.shape[1], np.log(h)) for h in bandwidths]
-        score += len(held_out) * np.array(means)
+    with progress("bandwidth", folds * len(bandwidths), "fit") as bar:
+        for train, held_out in KFold(folds, shuffle=True, random_state=seed).split(few):
+            squared = cdist(few[held_out], few[train], "sqeuclidean")
+            for k, h in enumerate(bandwidths):
+                score[k] += len(held_out) * _log_likelihood(squared, rows.shape[1], np.log(h))
+                bar.update()
     return rescaled(bandwidths[int(score.argmax())], few, rows)
 
 

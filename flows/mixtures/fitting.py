@@ -19,6 +19,7 @@ from itertools import product
 import numpy as np
 
 from flows.core.arrays import Array, Whole, subsample
+from flows.core.progress import progress
 from flows.core.rows import Rows
 from flows.core.settings import Recipe
 from flows.core.threads import one_thread
@@ -196,15 +197,18 @@ def fit_gmm(
     how: dict[str, int] = {"iterations": 300, "seed": seed}
     splits = list(KFold(folds, shuffle=True, random_state=seed).split(rows))
     chosen, best = (components[0], ridges[0]), -np.inf
-    for count, ridge in product(components, ridges):
-        try:
-            fits = [fit_mixture(rows[train], count, ridge=ridge, **how) for train, _ in splits]
-        except ValueError:
-            continue
-        pairs = zip(fits, splits, strict=True)
-        score = np.mean([fit.log_prob(rows[held_out]).mean() for fit, (_, held_out) in pairs])
-        if score > best:
-            chosen, best = (count, ridge), float(score)
+    settings = list(product(components, ridges))
+    with progress("mixture", len(settings), "setting") as bar:
+        for count, ridge in settings:
+            bar.update()
+            try:
+                fits = [fit_mixture(rows[train], count, ridge=ridge, **how) for train, _ in splits]
+            except ValueError:
+                continue
+            pairs = zip(fits, splits, strict=True)
+            score = np.mean([fit.log_prob(rows[held_out]).mean() for fit, (_, held_out) in pairs])
+            if score > best:
+                chosen, best = (count, ridge), float(score)
     count, ridge = chosen
     return fit_mixture(rows, count, ridge=ridge, starts=10, **how).to_nine_digits()
 

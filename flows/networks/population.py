@@ -310,14 +310,28 @@ class Population(nn.Module, Distribution):
 
 
 @torch.no_grad()
-def chunked_log_prob(population: Population, points: Array | Tensor) -> Array:
+def chunked_log_prob(
+    population: Population,
+    points: Array | Tensor,
+    *,
+    most: int | None = None,
+    on_points: Callable[[int], object] = lambda count: None,
+) -> Array:
     """Return the members' log-densities ``(n, M)`` in nats, as an array in double precision.
 
-    Points are ``(n, *event)``, shared by all members, or ``(n, M, *event)``, one set per member.
     ``population.chunk`` points are scored at a time, to bound the memory.
+
+    Args:
+        population: the population.
+        points: ``(n, *event)``, shared by all members, or ``(n, M, *event)``, one set per member.
+        most: a smaller number of points to score at a time.
+        on_points: called with the number of points after each chunk, such as ``bar.update``.
     """
-    chunks = population.points(points).split(population.chunk)
-    return np.concatenate([population.log_prob(chunk).double().cpu().numpy() for chunk in chunks])
+    found, size = [], min(population.chunk, most or population.chunk)
+    for chunk in population.points(points).split(size):
+        found.append(population.log_prob(chunk).double().cpu().numpy())
+        on_points(len(chunk))
+    return np.concatenate(found)
 
 
 @overload

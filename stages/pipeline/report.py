@@ -47,7 +47,9 @@ def write_report(
         scored: the largest number of points that are scored for one metric; ``None`` for all.
     """
     limited = evaluation.limited(scored)
-    report = evaluate(model, problem, limited, name=name, draws=draws, columns=columns)
+    report = evaluate(
+        model, problem, limited, name=name, draws=draws, columns=columns, at_once=scored
+    )
     arrays = plot_arrays(model, problem, evaluation, scored)
     arrays |= {**report.curves, **report.by_row, "levels": LEVELS}
     if problem.to_real is None:  # the units of a user may need double precision

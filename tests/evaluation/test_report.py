@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import field
+from helpers import counted_bars, field
 from rings import draw, ring, standard, truth
 
 import flows
 from flows import truths
 from flows.core.arrays import Array
 from flows.core.truth import Truth
-from flows.evaluation import calibration, samples
+from flows.evaluation import calibration, report, samples
 from flows.evaluation.problem import Problem
 from flows.evaluation.report import HEADLINE, METRICS, EvaluationSettings, Report, evaluate
 from flows.networks.population import Population
@@ -254,3 +254,20 @@ def test_a_problem_with_parts_that_do_not_match_is_rejected():
     images = np.zeros((5, 1, 4, 4))
     with pytest.raises(ValueError, match=r"to_real is for vectors; the rows have the shape \(1, 4"):
         Problem(images, images, None, ColumnMaps([field("a")]))
+
+
+@pytest.mark.parametrize("known", [PARTS, None])
+@pytest.mark.parametrize(
+    ("make", "draws"), [(lambda: untrained(3), 1), (truth, 2), (lambda: gan(), 1)]
+)
+def test_progress_counts_all_points(make, draws, known, monkeypatch: pytest.MonkeyPatch):
+    bars = counted_bars(monkeypatch, report)
+    evaluate(make(), problem(known), SMALL, name="model", draws=draws, at_once=100)
+    (bar,) = bars
+    assert bar.about == ("model", "point")
+    assert sum(bar.steps) == bar.total
+    assert max(bar.steps) <= 100
+
+
+def gan() -> Population:
+    return flows.build(flows.GAN(hidden=4), (2,), members=2)

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from closed_forms import MIXTURE, gappy
 from frames import clusters
+from helpers import counted_bars
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV, KFold
 
 from flows.core.rows import Rows
 from flows.core.settings import Recipe
+from flows.mixtures import bandwidth, fitting
 from flows.mixtures.fitting import bayesian_information, fit_filler, fit_gmm, fit_mixture
 
 
@@ -81,3 +83,12 @@ def test_few_or_wide_rows_are_completed(n, dim):
     found = fit_filler(Rows.of_numbers(rows), Recipe())
     filled, _ = found.draw_missing(Rows.of_numbers(rows), np.random.default_rng(0))
     assert np.isfinite(filled.numbers).all()
+
+
+def test_the_searches_of_references_show_progress(monkeypatch):
+    bars = counted_bars(monkeypatch, fitting, bandwidth)
+    x = np.random.default_rng(0).normal(size=(40, 2))
+    fit_gmm(x, components=[1, 2, 60], ridges=[0.1, 0.2], folds=2, seed=0)
+    fitting.fit_kde(x, bandwidths=[0.1, 0.3, 0.9], folds=2, seed=0)
+    assert [bar.about for bar in bars] == [("mixture", "setting"), ("bandwidth", "fit")]
+    assert [(bar.total, sum(bar.steps)) for bar in bars] == [(6, 6), (6, 6)]

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import further
+from helpers import counted_bars, further
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -285,7 +285,10 @@ def test_the_stage_draws_possible_figures_and_names_the_others(
     monkeypatch.setattr(
         plotting, "draw_figure", lambda name, scene, path: storage.write_bytes(path, b"")
     )
+    bars = counted_bars(monkeypatch, plot)
     plot.main()
+    (bar,) = bars
+    assert (bar.about, bar.total, sum(bar.steps)) == (("plot", "figure"), 8, 8)
     line = capsys.readouterr().out
     assert line.startswith("8 figures in figures/; ")
     assert "no plane: no samples.png, density.png, conditional.png, layers.png, layers.gif" in line
