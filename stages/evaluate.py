@@ -27,9 +27,8 @@ def main(model: str) -> None:
         "flops_per_epoch": flops_per_epoch(population, len(problem.train)),
         "epochs_to_converge": converged,
     }
-    write_report(
-        population, model, problem, params.evaluate, columns=columns, scored=architecture.scored
-    )
+    scored = architecture.scored(problem.event_shape)
+    write_report(population, model, problem, params.evaluate, columns=columns, scored=scored)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from common import storage
 from common.labels import label_and_color
 from flows.core.errors import UserError
@@ -95,9 +97,12 @@ def table() -> str:
 
 def notes(params: schema.Settings) -> list[str]:
     """Return a line on every model whose KL is taken on fewer points, with its standard error."""
-    lines = []
+    truth = params.data.make_truth()
+    if truth is None:
+        return []
+    shape, lines = truth.sample(1, np.random.default_rng(0)).shape[1:], []
     for name in params.models:
-        count = params.evaluate.limited(params.architecture(name).scored).fresh
+        count = params.evaluate.limited(params.architecture(name).scored(shape)).fresh
         error = storage.read_table(files.members(name))["kl_se"].mean()
         if count < params.evaluate.fresh and not math.isnan(error):
             label = label_and_color(name)[0]

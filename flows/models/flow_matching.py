@@ -40,13 +40,16 @@ class FlowMatching(Architecture):
 
     label: ClassVar[str] = "flow matching"
     color: ClassVar[str] = "#999933"
-    scored: ClassVar[int | None] = 10_000
 
     hidden: Count = 72
     layers: Annotated[int, Field(ge=1, le=8)] = 6
     time_features: Count = 4
     solver_steps: Count = 12
     pairing: Literal["independent", "optimal_transport"] = "independent"
+
+    @classmethod
+    def scored(cls, event_shape: Shape) -> int | None:
+        return 10_000
 
     def build(
         self, event_shape: Shape, generators: Generators, description: Description

@@ -34,15 +34,14 @@ class Architecture(Section, ABC):
     A subclass also declares constants: its ``label`` in tables and figures, its ``color``, the
     training ``recipes`` that it supports (``"fixed"``, ``"auto"``), whether it has a density,
     whether its points are images, and whether it takes or even needs a context x, to learn
-    p(y | x). If its density is expensive, it declares how many points of a kind are ``scored`` at
-    most in an evaluation. ``earlier`` has the values of fields that files of earlier versions lack.
+    p(y | x). ``earlier`` has the values of fields that files of earlier versions lack. If its
+    density is expensive, the method ``scored`` limits the points of an evaluation.
     """
 
     label: ClassVar[str]
     color: ClassVar[str]  # of Okabe and Ito's or Tol's muted palette, for colour-blind readers
     recipes: ClassVar[tuple[RecipeName, ...]] = ("fixed",)
     has_density: ClassVar[bool] = True
-    scored: ClassVar[int | None] = None
     of_images: ClassVar[bool] = False
     takes_context: ClassVar[bool] = False
     needs_context: ClassVar[bool] = False
@@ -58,6 +57,15 @@ class Architecture(Section, ABC):
             training: the settings of the training.
         """
         return training.recipe != "fixed" and "auto" in cls.recipes
+
+    @classmethod
+    def scored(cls, event_shape: Shape) -> int | None:
+        """Return how many points of a kind an evaluation scores at most; ``None`` for all.
+
+        Args:
+            event_shape: the shape of a point.
+        """
+        return None
 
     @abstractmethod
     def build(
