@@ -13,8 +13,9 @@ PYTEST := python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reord
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-13s %s\n", $$1, $$2 }'
 
+# Make sends the signal of a stop to the process that it started, so Python replaces the shell.
 repro: .venv/ready  ## run the stages that are not up to date, then print the table of results
-	@$(RUN) python -m tools.repro
+	@$(RUN) exec python -m tools.repro
 
 test: .venv/ready-tests  ## mathematics, units, and one small run of the pipeline
 	$(RUN) $(PYTEST) -m "not slow" --ignore tests/published

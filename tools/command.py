@@ -25,16 +25,27 @@ def run(name: str, main: Callable[[], int | None], stopped: str = "stopped") -> 
 
 
 @contextmanager
-def alone(lock: Path, busy: str) -> Iterator[None]:
+def alone(lock: Path, busy: str, *, sign: bool = False) -> Iterator[None]:
     """Hold a lock on a file. The operating system releases the lock when the process ends.
+
+    Args:
+        lock: the file, which is created if it is missing.
+        busy: the text of the error if another process holds the lock.
+        sign: whether to write the id of this process into the file. ``{process}`` in ``busy`` then
+            stands for the id of the process that holds the lock.
 
     Raises ``UserError`` with the text ``busy`` if another process holds the lock.
     """
-    with lock.open("a") as file:
+    with lock.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(busy) from None
+            file.seek(0)
+            raise UserError(busy.format(process=file.read()) if sign else busy) from None
+        if sign:
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
         yield
 
 

@@ -15,6 +15,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -33,12 +34,19 @@ from tools.stage import UNCHANGED
 
 MAIN = "dvc.yaml"
 LOCK = Path(".dvc/tmp/make-repro")
-BUSY = "another `make repro` is running in this checkout; wait until it ends"
+BUSY = (
+    "another `make repro` is running in this checkout: process {process}; wait until it ends, or "
+    "stop it with `kill {process}`"
+)
 OUTCOMES = {0: "updated", UNCHANGED: "unchanged"}  # updated: run, or restored from the cache of DVC
 LOST = {"failed", "not run"}
 BAR = "{n}/{total} {elapsed} {desc}{bar:0}"
 CORES = os.cpu_count() or 1
 GROUPS: set[int] = set()  # process groups, one per running stage
+STOPPED = threading.Event()  # after a signal, no stage starts
+# Held while a stage starts, so that a signal reaches the stage or prevents its start. It can be
+# taken again, because a second signal may arrive in the handler of the first.
+STARTING = threading.RLock()
 
 
 class Ended(NamedTuple):
@@ -60,7 +68,7 @@ def main(file: str = MAIN) -> int:
     if file == MAIN:
         schema.load()  # report a wrong setting before any stage runs
     LOCK.parent.mkdir(exist_ok=True)
-    with command.alone(LOCK, BUSY):
+    with command.alone(LOCK, BUSY, sign=True):
         if not side_by_side(*look(file)):
             return 1
     if file == MAIN:
@@ -88,20 +96,24 @@ def look(file: str) -> tuple[dict[str, list[str]], set[str]]:
 
 
 def reproduce(stage: str, at_once: int) -> Ended:
-    """Run a stage beside ``at_once - 1`` others."""
+    """Run a stage beside ``at_once - 1`` others. After a signal, no stage is run."""
     name = stage if ":" in stage or stage.endswith(".dvc") else f"{MAIN}:{stage}"
     threads = str(CORES // at_once)
-    with subprocess.Popen(
-        [sys.executable, "-m", "tools.stage", name],
-        env={"OMP_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1", **command.environment()},
-        process_group=0,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-    ) as process:
+    with STARTING:
+        if STOPPED.is_set():
+            return Ended("not run")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tools.stage", name],
+            env={"OMP_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1", **command.environment()},
+            process_group=0,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
         GROUPS.add(process.pid)
+    with process:
         texts = process.communicate()
         GROUPS.discard(process.pid)
     lines = [[*filter(str.strip, text.splitlines())] for text in texts]
@@ -175,10 +187,12 @@ def side_by_side(
 
 
 def end(number: int, frame: FrameType | None) -> None:
-    """Send a signal to all running stages, and raise ``KeyboardInterrupt``."""
-    for group in [*GROUPS]:
-        with suppress(ProcessLookupError):
-            os.killpg(group, number)
+    """Send a signal to all running stages, start no more, and raise ``KeyboardInterrupt``."""
+    STOPPED.set()
+    with STARTING:
+        for group in [*GROUPS]:
+            with suppress(ProcessLookupError):
+                os.killpg(group, number)
     raise KeyboardInterrupt
 
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -121,7 +122,7 @@ HOLD = """\
 import time
 from tools import command, repro
 repro.LOCK.parent.mkdir()
-with command.alone(repro.LOCK, repro.BUSY):
+with command.alone(repro.LOCK, repro.BUSY, sign=True):
     print("in", flush=True)
     time.sleep(60)
 """
@@ -137,12 +138,44 @@ def test_a_parallel_run_is_rejected_and_the_lock_ends_with_its_process(
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == "in\n"
-        with pytest.raises(command.UserError, match=r"^another `make repro` is running in this "):
+        own = f"process {holder.pid}; wait until it ends, or stop it with `kill {holder.pid}`"
+        with pytest.raises(command.UserError, match=f"^another `make repro` is .*: {own}$"):
             repro.main("study/dvc.yaml")
         assert holder.poll() is None
         holder.kill()
-    with command.alone(repro.LOCK, repro.BUSY):
-        pass
+    assert repro.LOCK.read_text() == str(holder.pid)
+    with command.alone(repro.LOCK, repro.BUSY, sign=True):
+        assert repro.LOCK.read_text() == str(os.getpid())
+
+
+def test_no_stage_starts_after_a_signal(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(repro, "STOPPED", threading.Event())
+    with pytest.raises(KeyboardInterrupt):
+        repro.end(signal.SIGTERM, None)
+    monkeypatch.setattr(subprocess, "Popen", None)
+    assert repro.reproduce("dvc.yaml:train@nsf", 1) == repro.Ended("not run")
+
+
+def test_a_signal_reaches_a_stage_that_is_just_starting(monkeypatch: pytest.MonkeyPatch):
+    """The signal arrives while the stage is started, and its process group is not yet known."""
+    monkeypatch.setattr(repro, "STOPPED", threading.Event())
+    starting, popen = threading.Event(), subprocess.Popen
+
+    def slow(words: list[str], **options: Any) -> subprocess.Popen[str]:
+        process = popen([sys.executable, "-c", "import time; time.sleep(60)"], **options)
+        starting.set()
+        time.sleep(0.3)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", slow)
+    ended = list[repro.Ended]()
+    thread = threading.Thread(target=lambda: ended.append(repro.reproduce("slow", 1)))
+    thread.start()
+    assert starting.wait(30)
+    with pytest.raises(KeyboardInterrupt):
+        repro.end(signal.SIGTERM, None)
+    thread.join(30)
+    assert [each.outcome for each in ended] == ["failed"]
 
 
 # With DVC itself
@@ -227,8 +260,47 @@ def test_a_signal_also_ends_the_stages_and_prints_one_line(study: Path, number: 
     assert run.communicate(timeout=90) == ("", said)
     assert run.returncode == 130
     assert running(run.pid) == []
-    with command.alone(repro.LOCK, repro.BUSY):
+    with command.alone(repro.LOCK, repro.BUSY, sign=True):
         pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "is_to_all"), [(signal.SIGTERM, False), (signal.SIGINT, True)], ids=["make", "^C"]
+)
+def test_a_stop_of_make_ends_all_stages_and_starts_no_more(
+    study: Path, number: signal.Signals, is_to_all: bool
+):
+    """A signal to make alone, as of `kill`, or to its process group, as of a terminal."""
+    top = study.parent
+    stages = {
+        "sleeps": {"cmd": SLEEP, "outs": ["started"]},
+        "next": {"cmd": "touch next", "deps": ["started"]},
+    }
+    (top / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}), encoding="utf-8")
+    (top / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    (top / "requirements.txt").touch()
+    (top / ".venv/bin").mkdir(parents=True)
+    python = top / ".venv/bin/python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n', encoding="utf-8")
+    python.chmod(0o755)
+    (top / ".venv/ready").touch()
+    run = subprocess.Popen(
+        ["make", "--file", ROOT / "Makefile", "repro"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    while not (top / "started").exists():
+        assert run.poll() is None
+        time.sleep(0.01)
+    os.killpg(run.pid, number) if is_to_all else run.send_signal(number)
+    assert "repro: stopped; run the same command again" in run.communicate(timeout=90)[1]
+    assert run.returncode != 0
+    assert running(run.pid) == []
+    assert not (top / "next").exists()
 
 
 @pytest.mark.slow
@@ -236,11 +308,11 @@ def test_the_stages_of_a_run_that_was_killed_do_not_hold_its_lock(study: Path):
     stages = {"sleeps": {"cmd": SLEEP}}
     (study / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}), encoding="utf-8")
     thread = threading.Thread(target=repro.reproduce, args=("study/dvc.yaml:sleeps", 1))
-    with command.alone(repro.LOCK, repro.BUSY):
+    with command.alone(repro.LOCK, repro.BUSY, sign=True):
         thread.start()
         while not (study / "started").exists():
             time.sleep(0.01)
-    with command.alone(repro.LOCK, repro.BUSY):
+    with command.alone(repro.LOCK, repro.BUSY, sign=True):
         assert thread.is_alive()
     for group in repro.GROUPS:
         os.killpg(group, signal.SIGKILL)
