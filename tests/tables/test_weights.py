@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import SHORT_RECIPE, learned, parabola
 
@@ -73,6 +74,26 @@ def test_wrong_columns_of_weights_are_errors():
         flows.fit(frame.assign(w="b"), weights="w")
     with pytest.raises(ValueError, match="weights = 'w': only the automatic recipe takes weights"):
         flows.fit(frame, weights="w", settings={"recipe": "fixed"})
+
+
+def test_whole_weights_learn_the_rows_of_a_table_with_repeated_rows_in_another_fit():
+    """The rows and here the folds are equal, but the kinds, the noise and the error are not."""
+    frame, weight = parabola(), np.array([1, 3] * 40)
+    again = frame.loc[np.repeat(frame.index, weight)].reset_index(drop=True)
+    how = {"members": 5, "mixtures": 0, "settings": SHORT_RECIPE}
+    weighted = flows.fit(frame.assign(w=weight), weights="w", **how).record
+    repeated = flows.fit(again, **how).record
+    own, other = weighted.row_scores, repeated.row_scores
+    np.testing.assert_array_equal(own.digest, other.digest)
+    np.testing.assert_array_equal(own.fold, other.fold)
+    assert (own.log_density != other.log_density).all()
+    assert weighted.held_out_se > repeated.held_out_se
+    numbers = pd.DataFrame({"a": np.random.default_rng(0).permutation(160)[:80], "b": frame["x"]})
+    kinds = [
+        flows.inspect(numbers.assign(w=weight), weights="w").loc["a", "kind"],
+        flows.inspect(numbers.loc[np.repeat(numbers.index, weight)]).loc["a", "kind"],
+    ]
+    assert kinds == ["real", "count"]
 
 
 def test_weights_of_1_are_the_same_as_no_weights():
