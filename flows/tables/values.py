@@ -185,8 +185,10 @@ def to_floats(values: pd.Series, name: str, *, is_fit: bool) -> Array:
 
 
 def label_text(label: Any) -> str:
-    """Return the text that identifies a label: 4, 4.0 and "4" are the same label."""
+    """Return the text that identifies a label: 4, 4.0 and "4" are one label; 0 and -0.0 are one."""
     text = str(label)
+    if text == "-0.0":
+        return "0"
     if re.fullmatch(r"-?(0|[1-9]\d*)\.0", text):
         return text[:-2]
     return text.capitalize() if text.lower() in ("true", "false") else text

@@ -76,6 +76,10 @@ def test_labels_are_identified_by_their_text_in_all_formats():
         found = parsing.parse(pd.DataFrame({"b": values}), {"b": "category"})
         codes = numbers_of([column], parsing.apply_missing_policy(found))
         assert codes[:, 0].tolist() == [1, 0, -1]
+    zeros = with_values([-0.0, 0.0, 1.0])
+    found = learned(parsing.parse(zeros, dict.fromkeys(zeros)), {}, missing="drop")
+    assert found.columns[1].labels == (0, 1)
+    assert found.values[:3, 1].tolist() == [0, 0, 1]
     flags = field("b", "category", step=1.0, labels=(False, True))
     found = parsing.parse(pd.DataFrame({"b": ["True", "false", "TRUE"]}), {"b": "category"})
     assert numbers_of([flags], found)[:, 0].tolist() == [1, 0, 1]
