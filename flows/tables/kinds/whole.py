@@ -15,7 +15,9 @@ from flows.tables.kinds.continuous import Number, as_numbers
 from flows.tables.lazy import pd
 from flows.tables.notices import Notice, SetKind, TableError, leave_out
 from flows.tables.rounding import (
+    CLEAR,
     DISTINCT,
+    ROUNDING,
     Peak,
     are_many,
     decimal_steps,
@@ -273,12 +275,17 @@ class Integer(Whole):
 
 
 def count_steps(x: Array, step: float) -> Array:
-    """Return values ``x`` of any shape in steps, whole for a multiple of the step."""
+    """Return values ``x`` of any shape in steps, whole for a multiple of the step.
+
+    The rounding errors of a few sums and products are ignored, as in ``rounding.count_decimals``.
+    """
     steps = x / step
     whole = np.round(steps)
     with np.errstate(invalid="ignore"):  # infinities
+        size = np.abs(steps)
         # 0.3 / 0.1 is 2.9999999999999996
-        near = np.abs(steps - whole) < 1e-6 + 1e-15 * np.abs(steps)
+        error = np.maximum(1e-15 * size, np.minimum(ROUNDING * size, CLEAR))
+        near = np.abs(steps - whole) < 1e-6 + error
     return np.where(near, whole, steps)
 
 
@@ -308,7 +315,9 @@ def _chosen(known: pd.Series) -> Choice | None:
         if steps is None or found is None:
             return None
         step, multiple = steps
-        return Choice(replace(found, step=step, multiple=multiple if multiple > step else None))
+        found = replace(found, step=step, multiple=multiple if multiple > step else None)
+        # Small differences of large numbers may have an error that is too large for them
+        return Choice(found) if found.holds(x).all() else None
     if increase_by_little(x):  # others identify the rows
         problem = f"is taken as years, {x[0]:.0f} to {x[-1]:.0f}"
         return Choice(Integer(name), Notice(problem, name, advice=(leave_out(name),)))

@@ -68,6 +68,30 @@ def test_rounding_errors_and_signs_do_not_change_the_decimals_of_amounts(change,
     assert inspected(change(amounts(300, 0.8, 0.01).paid.to_numpy()))[0].word == word
 
 
+def test_numbers_of_seven_decimals_may_have_errors_of_arithmetic():
+    r = rng()
+    x = np.where(r.random(300) < 0.5, 0, np.round(np.exp(r.normal(4, 1.5, 300)), 7))
+    x[248] = 593.128225899999  # of 15 digits: 593.1282259
+    table = pd.DataFrame({"x": x, "y": r.normal(size=300)})
+    density = quick_fit(table)
+    column = density.columns[0]
+    assert column.word == "count:1e-07"
+    samples = density.sample(500).x
+    assert (samples >= 0).all()
+    assert (samples == np.round(samples, 7)).all()
+    assert (samples == 0).any()
+    new = pd.DataFrame({"x": [593.128225899999, 593.1282259, 593.12822595, 2.5], "y": 0.0})
+    log_q = density.log_prob(new)
+    assert np.isfinite(log_q).tolist() == [True, True, False, True]
+    assert log_q[0] == pytest.approx(log_q[1])
+
+
+def test_differences_with_too_large_errors_are_real():
+    x = np.r_[np.zeros(30), (np.round(rng().random(30), 7) + 5_000) - 5_000]
+    assert inspected(x)[0].word == "real"
+    assert inspected(np.round(x, 7))[0].word == "count:1e-07"
+
+
 @pytest.mark.slow
 def test_samples_of_small_amounts_have_the_zeros_and_the_median_of_the_table():
     r = rng()
