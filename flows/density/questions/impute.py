@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -115,15 +116,41 @@ def _filled(frame: pd.DataFrame, gaps: Mask, values: pd.DataFrame, decimal: str)
         if gap.any():
             place, new = names.index(str(name)), column[gap]
             own = found.iloc[:, place].copy()
+            is_text = own.dtype != object and pd.api.types.is_string_dtype(own.dtype)
+            holds_numbers = own.dtype.kind in "iuf" and own.notna().any()
+            if new.dtype.kind == "m" and (is_text or holds_numbers):
+                new = new.dt.total_seconds()  # numbers and text are read as seconds
+            elif new.dtype.kind == "b" and holds_numbers:
+                new = new.astype(np.int64)
             if isinstance(own.dtype, pd.CategoricalDtype):
                 own = own.cat.add_categories([*{*new.dropna()} - {*own.cat.categories}])
             elif own.dtype.kind in "iu" and new.dtype.kind == "f":  # types of pandas or Arrow
                 own = own.astype(np.float64)
             elif own.dtype.kind == new.dtype.kind == "f":  # perhaps of lower precision
                 new = new.astype(own.dtype)
-            elif own.dtype != object and pd.api.types.is_string_dtype(own.dtype):
+            elif is_text:
                 is_real, new = new.dtype.kind == "f", new.astype(str)
                 new = new.str.replace(".", decimal, regex=False) if is_real else new
-            own[gap] = new.to_numpy()
-            found.isetitem(place, own)
+            found.isetitem(place, _written(own, gap, new))
     return found
+
+
+def _written(own: pd.Series, gap: Mask, new: pd.Series) -> pd.Series:
+    """Return a column ``own`` ``(n,)`` with ``new`` values in place of its gaps.
+
+    If the type of the column cannot hold the new values, as floats cannot hold labels, the column
+    has the type of the new values; if it holds values of its own, too, it holds objects.
+    """
+    if not (new.dtype.kind == "b" and own.dtype.kind in "iuf"):  # 1 is not the label True
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", FutureWarning)  # of pandas 2; pandas 3 raises
+                own[gap] = new.to_numpy()
+            return own
+        except (FutureWarning, NotImplementedError, TypeError, ValueError):
+            pass
+    if gap.all():
+        return new.set_axis(own.index)
+    own = own.astype(object)
+    own[gap] = new.astype(object).to_numpy()
+    return own

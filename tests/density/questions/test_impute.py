@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 from closed_forms import FIELDS, NAMES, drawn, hidden, labelled
 from frames import patients
 from helpers import SHORT, changed
@@ -106,3 +107,81 @@ def test_missing_values_in_float32_columns_are_filled():
     filled = density.impute(frame)
     assert filled.notna().all().all()
     assert (filled.dtypes == "float32").all()
+
+
+def every_type(n: int = 60) -> pd.DataFrame:
+    """Return a number, and columns of types that floats cannot hold."""
+    rng = np.random.default_rng(0)
+    x, days = rng.normal(size=n), pd.to_timedelta(rng.integers(0, 400, n), unit="D")
+    day = pd.Timestamp("2020-01-01") + days
+    levels = pd.CategoricalDtype(["low", "mid", "high"], ordered=True)
+    label = np.where(x + rng.normal(size=n) > 0, "north", "south")
+    return pd.DataFrame(
+        {
+            "x": x,
+            "label": label,
+            "count": rng.poisson(5, n),
+            "flag": rng.random(n) < 0.5,
+            "nullable": pd.array(rng.random(n) < 0.5, "boolean"),
+            "level": pd.Series(rng.choice([*levels.categories], n)).astype(levels),
+            "day": day,
+            "moment": day.tz_localize("UTC") + pd.to_timedelta(rng.integers(0, 9**5, n), unit="s"),
+            "text_day": day[::-1].strftime("%Y-%m-%d"),
+            "stay": pd.to_timedelta(rng.integers(0, 9**4, n), unit="s"),
+            "copy": label,
+        }
+    )
+
+
+@pytest.mark.usefixtures("few_samples")
+@pytest.mark.filterwarnings("error::FutureWarning")
+def test_a_column_without_a_value_is_filled_whatever_its_type(tmp_path, monkeypatch):
+    frame = every_type()
+    density = flows.fit(frame, members=1, settings=SHORT)
+    assert [each.name for each in density.schema.carried] == ["copy"]
+    known = frame[:3].set_axis([7, 7, 8])
+    gaps = [np.nan, None, pd.NaT, pd.array([pd.NA] * 3, "Int64")]
+    for name in frame:
+        for gap in gaps:
+            own = known.assign(**{name: gap})
+            versions = density.impute(own, draws=2) if gap is np.nan else [density.impute(own)]
+            for each in versions:
+                assert each[name].notna().all()
+                pd.testing.assert_frame_equal(each.drop(columns=name), known.drop(columns=name))
+                assert np.isfinite(density.log_prob(each)).all()
+        filled = density.impute(known.assign(**{name: np.nan}))[name]
+        expected = np.float64 if frame[name].dtype.kind in "if" else frame[name].dtype
+        assert filled.dtype == expected
+    monkeypatch.chdir(tmp_path)
+    density.save("m.flow")
+    seconds = known.assign(stay=known["stay"].dt.total_seconds())
+    for name in ("label", "flag", "day", "stay"):
+        for out, read in (("out.csv", pd.read_csv), ("out.parquet", pd.read_parquet)):
+            seconds.assign(**{name: np.nan}).to_csv("gaps.csv", index=False)
+            with changed({asking: {"PIECE": 2}}):
+                main(["impute", "m.flow", "gaps.csv", "-o", out])
+            assert read(out)[name].notna().all()
+            assert np.isfinite(density.log_prob(read(out))).all()
+
+
+def test_a_column_of_numbers_with_a_gap_is_filled_with_numbers():
+    frame = every_type()
+    density = flows.fit(frame, members=1, settings=SHORT)
+    own = frame[:6].assign(
+        stay=frame["stay"].dt.total_seconds(), flag=frame["flag"].astype("Int64")
+    )
+    own.loc[2, ["stay", "flag"]] = None
+    filled = density.impute(own)
+    assert filled["stay"].dtype == np.float64
+    assert 0 < filled["stay"][2] < 9**4
+    assert filled["flag"].dtype == "Int64"
+    assert filled["flag"][2] in (0, 1)
+
+
+def test_a_column_with_other_values_holds_objects_if_its_type_holds_no_labels(capsys):
+    frame = every_type()
+    density = flows.fit(frame, members=1, settings=SHORT)
+    filled = density.impute(frame[:3].assign(label=[np.nan, 1.0, np.nan]))["label"]
+    assert "row 1 holds 1.0, which is not one of its labels" in capsys.readouterr().err
+    assert filled[1] == 1.0
+    assert {filled[0], filled[2]} <= {"north", "south"}
