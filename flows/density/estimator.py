@@ -44,7 +44,7 @@ class TableEstimator(BaseEstimator):
     random_state: Any
     missing: Missing
     settings: Mapping[str, Any] | None
-    _of_frame: bool  # whether the fit was to a data frame
+    _names: list[Any] | None  # the columns of the fitted data frame; ``None`` after an array
 
     def _fit(self, rows: Any, **others: Any) -> Density:
         """Return the fit of ``flows.fit`` with these parameters and ``others``."""
@@ -93,26 +93,32 @@ class TableEstimator(BaseEstimator):
         return {name: plain(value) for name, value in settings.items()}
 
     def _checked(self, X: Any, y: Any = None, *, reset: bool) -> tuple[Any, Any]:
-        """Return a data frame unchanged, and anything else as a checked array; and ``y``.
+        """Return a data frame, or a checked array for a fit to an array; and ``y``.
 
-        After a fit to an array, a data frame is read by position.
+        After a fit to an array, a data frame is read by position, and becomes an array. After a
+        fit to a data frame, an array ``(n, d)`` is read by position, too, and its columns get the
+        names of that frame.
 
         Args:
             X: the rows.
             y: the targets of a fit; ``None`` for none.
             reset: whether to store the number and the names of the columns.
+
+        Raises ``ValueError`` for another number of columns than in the fit.
         """
         if reset:
-            self._of_frame = isinstance(X, pd.DataFrame)
-        if isinstance(X, pd.DataFrame) and self._of_frame:
+            self._names = [*X.columns] if isinstance(X, pd.DataFrame) else None
+        if isinstance(X, pd.DataFrame) and self._names is not None:
             if reset:
                 validate_data(self, X, skip_check_array=True)
             return X, y if y is None else column_or_1d(y, warn=True)
-        how: Any = {"dtype": np.float64, "reset": reset}
+        # An array in place of a frame may hold labels
+        how: Any = {"dtype": np.float64 if self._names is None else None, "reset": reset}
         how["ensure_min_samples"] = 2 if reset else 1  # ``flows.fit`` names the number it needs
         how["ensure_all_finite"] = "allow-nan" if self._takes_gaps() else True
         if y is None:
-            return validate_data(self, X, **how), None
+            rows = validate_data(self, X, **how)
+            return rows if self._names is None else pd.DataFrame(rows, columns=self._names), None
         return validate_data(self, X, y, y_numeric=True, **how)
 
     def _takes_gaps(self) -> bool:

@@ -140,3 +140,14 @@ def test_an_estimator_that_was_fitted_to_an_array_reads_a_frame_by_position():
     np.testing.assert_array_equal(found, fitted.score_samples(rows))
     with pytest.raises(ValueError, match="X has 1 features, but DensityEstimator is expecting 2"):
         fitted.score_samples(frame[["a"]])
+
+
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names:UserWarning")
+def test_an_estimator_that_was_fitted_to_a_frame_reads_an_array_by_position():
+    table = frame().assign(ward=np.where(np.arange(60) % 3, "east", "west"), id=range(60))
+    fitted = estimator(epochs=1).fit(table)
+    assert "id" not in fitted.density_.schema.learned
+    expected = fitted.score_samples(table)
+    np.testing.assert_array_equal(fitted.score_samples(table.to_numpy()), expected)
+    with pytest.raises(ValueError, match=r"^X has 4 features, but .* is expecting 5 .*$"):
+        fitted.score_samples(table.to_numpy()[:, :4])

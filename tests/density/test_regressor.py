@@ -48,3 +48,26 @@ def test_the_regressor_returns_means_quantiles_densities_and_samples():
         quick_regressor().predict(X)
     with pytest.raises(UserError, match="a regressor needs a target of numbers"):
         quick_regressor(kind="category").fit(X, y)
+
+
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names:UserWarning")
+@pytest.mark.parametrize("names", [["ward", "a"], [3, 1]])
+def test_arrays_are_read_by_position_after_a_fit_to_a_frame(names):
+    rng = np.random.default_rng(0)
+    first = rng.choice(["east", "west"], 60) if names[0] == "ward" else rng.normal(size=60)
+    X = pd.DataFrame({names[0]: first, names[1]: rng.normal(size=60)}, index=range(5, 65))
+    y = rng.normal(size=60)
+    regressor = quick_regressor(epochs=1).fit(X, y)
+    asks = [
+        regressor.predict,
+        regressor.predict_quantiles,
+        lambda rows: regressor.score(rows, y),
+        lambda rows: regressor.log_prob(rows, y),
+        lambda rows: regressor.sample(rows, 2, random_state=0),
+    ]
+    for ask in asks:
+        for rows in (X.to_numpy(), X.to_numpy().tolist()):
+            np.testing.assert_array_equal(ask(rows), ask(X))
+        for wrong in (X.to_numpy()[:, :1], X.assign(more=y).to_numpy()):
+            with pytest.raises(ValueError, match=r"^X has \d features, but .* expecting 2 .*\.$"):
+                ask(wrong)
