@@ -33,7 +33,10 @@ from flows.tables.parsing import default_names
 from flows.tables.schema import Schema
 
 ROWS_PER_DRAW = 50_000  # rows that are drawn at a time: limits the memory
-
+# Nats below the smallest out-of-fold score, where a deviation has no meaning: on small tables the
+# members' log-densities are hundreds of nats apart there, and millions 10 to 20 nats further down,
+# because a member with long tails bounds the log-density of the ensemble
+FAR_BELOW = 10.0
 
 OLD_LABELS = (
     "this population learned labels as numbers, as the pipeline and release 0.3 do, and has no "
@@ -167,16 +170,24 @@ class ArrayDensity:
         """Return the members' log-densities of rows that meet the constraints, ``(n, M)``."""
         return chunked_log_prob(self.population, rows) - self.log_mass
 
-    def deviation(self, log_q: Array) -> Array:
-        """Return the standard deviation over the members' log-densities, ``(n,)``.
+    def deviation(self, log_q: Array, log_density: Array | None = None) -> Array:
+        """Return the standard deviation over the members' log-densities in nats, ``(n,)``.
 
-        It is 0 if a row is impossible for all members, or if there is one member.
+        It is 0 if a row is impossible for all members, or if there is one member. It is ``NaN`` if
+        the log-density of the row is more than ``FAR_BELOW``, 10 nats, below the smallest
+        out-of-fold score of the record, and not minus infinity. Without such scores it is a number.
 
         Args:
             log_q: the log-densities of all members, ``(n, M)``.
+            log_density: the log-densities of the rows, ``(n,)``; ``NaN`` for a row that is not
+                compared with the scores, such as one of fewer values. By default no row is.
         """
         finite = np.where(np.isneginf(log_q), 0.0, log_q)
-        return finite.std(axis=1, ddof=min(1, log_q.shape[1] - 1))
+        found = finite.std(axis=1, ddof=min(1, log_q.shape[1] - 1))
+        if log_density is None or self.record is None:
+            return found
+        is_far = np.isfinite(log_density) & (log_density < self.record.least_score - FAR_BELOW)
+        return np.where(is_far, np.nan, found)
 
     def ensemble(self, log_q: Array, members: Mask | None = None) -> Array:
         """Return the log-density of the ensemble, ``(n,)``.

@@ -7,6 +7,7 @@ to anybody who has the rows; ``without_rows`` replaces these scores by counts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
@@ -105,6 +106,11 @@ class FoldScores:
         """The number of scores."""
         return len(self.scores)
 
+    @property
+    def start(self) -> float:
+        """The lower end of the bin of the smallest score, in nats, as ``BinnedScores`` has it."""
+        return float(np.floor(self.scores.min() / BIN) * BIN)
+
     def at_most(self, values: Array) -> Whole:
         """Return how many scores are at most each of ``values`` ``(n,)``."""
         return np.searchsorted(np.sort(self.scores), values.round(DECIMALS), side="right")
@@ -113,7 +119,7 @@ class FoldScores:
         """Return the number of scores in each bin of ``BIN`` nats."""
         bins = np.floor(self.scores / BIN).astype(np.int64)
         counts = np.bincount(bins - bins.min()).tolist()
-        return BinnedScores(self.fold, float(bins.min() * BIN), counts)
+        return BinnedScores(self.fold, self.start, counts)
 
 
 @dataclass(frozen=True)
@@ -206,6 +212,14 @@ class Record:
     def fold_scores(self) -> Sequence[FoldScores | BinnedScores]:
         """Return the out-of-fold scores of each fold."""
         return self.binned_scores if self.row_scores is None else self.row_scores.by_fold()
+
+    @property
+    def least_score(self) -> float:
+        """The smallest out-of-fold score in nats, rounded down to ``BIN``.
+
+        It is ``NaN`` without scores, and the same for scores of rows and for counts in bins.
+        """
+        return min((each.start for each in self.fold_scores()), default=math.nan)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that are not empty, without ``row_scores``."""

@@ -1,6 +1,8 @@
-"""The tail probability of a row, and the densities of far rows."""
+"""The tail probability of a row, the deviation over members, and far rows."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ from frames import clinic, prices
 from helpers import SHORT_RECIPE, with_folds
 
 import flows
+from flows.density.array_density import ArrayDensity
 
 
 def test_the_tail_probability_follows_its_formula(of_prices):
@@ -62,3 +65,18 @@ def test_tail_probabilities_are_calibrated_and_info_names_the_recipe():
         assert abs((found <= share).mean() - share) < 3 * np.sqrt(share * (1 - share) / 100)
     assert "recipe on 100 rows" in repr(density)
     assert "out-of-fold log-density per row" in repr(density)
+
+
+def test_the_deviation_is_empty_far_below_all_out_of_fold_scores(of_prices):
+    """Also if the file holds counts of the scores alone; without scores, it is a number."""
+    density = with_folds(of_prices)
+    least = density.record.row_scores.log_density[:30].min()
+    log_q = np.tile([-500.0, -300.0, -100.0], (5, 1))
+    log_density = least - [0.0, 9.0, 11.0, np.nan, np.inf]
+    stripped = replace(density.record.without_rows(), binned_scores=())
+    for record in (density.record, density.record.without_rows(), stripped, None):
+        own = ArrayDensity(density.population, density.schema, record)
+        found = own.deviation(log_q, log_density)
+        is_far = [False, False, record not in (stripped, None), False, False]
+        np.testing.assert_array_equal(found, np.where(is_far, np.nan, 200))
+        np.testing.assert_array_equal(own.deviation(log_q), 200)

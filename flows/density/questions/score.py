@@ -35,7 +35,8 @@ class Score(Question):
     The results are ``members``, the members' log-densities in nats ``(n, M)``; ``log_density``,
     those of the ensemble ``(n,)``; ``error``, the standard errors of the latter in nats ``(n,)``,
     from random draws and the probabilities of constraints; and ``tail_probability`` ``(n,)``,
-    ``NaN`` without ``tails``.
+    ``NaN`` without ``tails``. The added ``log_density_sd`` is the standard deviation over
+    ``members`` (``ArrayDensity.deviation``), ``NaN`` for a row far below all out-of-fold scores.
     Given some columns, the density of the ensemble is q(x) / q(given columns), and not the mean of
     the members' densities given these columns.
 
@@ -97,7 +98,11 @@ class Score(Question):
         return [*names, "tail_probability"] if self.tails else names
 
     def added(self, density: ArrayDensity, asked: Asked, answer: Answer) -> pd.DataFrame:
-        columns = [answer["log_density"], density.deviation(answer["members"]), answer["error"]]
+        # Out-of-fold scores are those of complete rows, or of targets given any known values
+        outputs, log_density = ~density.inputs, answer["log_density"]
+        is_whole = ~asked.region.gaps[:, outputs].any(axis=1) & (not self.given)
+        deviation = density.deviation(answer["members"], np.where(is_whole, log_density, np.nan))
+        columns = [log_density, deviation, answer["error"]]
         if self.tails:
             columns.append(answer["tail_probability"])
         found = np.stack(columns, axis=1).round(DIGITS)

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from closed_forms import DIM, NAMES, drawn, exact, hidden, labelled, with_unknown, within
+from helpers import short_recipe
 from scipy import stats
 
+import flows
 from flows.density.array_density import ArrayDensity
 from flows.density.frame_density import Density
 from flows.density.questions.score import Score
@@ -95,3 +97,18 @@ def test_the_score_given_columns_is_a_difference_of_closed_forms(with_labels: De
     of_labels = np.where([False, True, False], codes, -1)
     expected = labelled().log_prob(numbers, codes) - labelled().log_prob(known, of_labels)
     within(log_q, expected, error, 0.02)
+
+
+def test_the_deviation_of_a_mistyped_row_is_empty():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"year": 1960.0 + rng.integers(0, 60, 80), "x": rng.normal(size=80)})
+    odd = pd.DataFrame({"year": [1990, 19900, 19900], "x": [0.0, 0, np.nan]})
+    settings = {"recipe": short_recipe(), "hidden": 8}
+    for target, is_empty in ((None, [False, True, False]), ("year", [False, True, True])):
+        density = flows.fit(frame, members=5, settings=settings, target=target)
+        assert np.isfinite(density.log_prob(odd)).all()
+        found = density.ask(Score(), odd)["log_density_sd"]
+        assert found.isna().tolist() == is_empty
+        assert density.ask(Score(), frame)["log_density_sd"].notna().all()
+        if target is None:
+            assert density.ask(Score(given=["x"]), odd)["log_density_sd"].notna().all()
