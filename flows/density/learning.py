@@ -103,7 +103,7 @@ def _learned(
     """Return the density that is learned from the rows of a sample."""
     options, recipe, clock = request.options, request.training.numbers, request.clock
     constraints = Constraints.of(schema)
-    fields, copies = schema.fields, sample.copies if sample.is_weighted else None
+    fields, copies = schema.fields, sample.copies if sample.has_copies else None
     values = sample.values
     context = len(fields) - sample.target_count if sample.target_count else 0
     request = request.for_targets(fields[context:] if context else ())

@@ -45,7 +45,7 @@ def rescored(
         schema: the schema of the table, with its constraints.
         record: the record of the automatic recipe; a record without scores of rows is returned.
         values: the training rows ``(n, D)``, with codes for labels.
-        copies: the row that each row repeats, ``(n,)``, if rows are repeated by their weights.
+        copies: the index of the first copy of each row, ``(n,)``; ``None`` if no row is a copy.
         clock: decides how many rows are scored.
         most: the largest number of rows that are scored.
 

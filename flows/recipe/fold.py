@@ -47,7 +47,7 @@ class Fold:
         to_real: the map to the real line.
         context: the number of first columns that the density is given; 0 for none.
         seed: the seed of the draws in gaps.
-        copies: the row that each row repeats, ``(n,)``, if rows are repeated by their weights.
+        copies: the index of the first copy of each row, ``(n,)``; ``None`` if no row is a copy.
         recipe: the numbers of the recipe.
         labels: the number of first columns that hold codes of labels with a density of their own.
         possible: tells which rows meet the constraints of the table; ``None`` without constraints.
@@ -56,8 +56,7 @@ class Fold:
         label_density: the density of the labels, which ``MixtureCandidate`` fits; ``None`` before.
         train: the indices of the training rows, ``(t,)``: all rows that are not held out, or
             ``recipe.train_rows`` rows that are not held out (``few_rows``).
-        different: the indices into ``train`` of the rows without their copies, if rows are repeated
-            by their weights, otherwise of all rows.
+        different: the indices into ``train`` of the rows without their copies.
         held_out: the indices of the held-out rows, ``(h,)``.
         learned, unseen: the training rows ``(t, D)`` and the held-out rows ``(h, D)``.
         completions: the number of completions per training row; 1 if no row has a gap.

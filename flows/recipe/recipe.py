@@ -50,7 +50,7 @@ class Learned(NamedTuple):
         to_real: their map to the real line.
         context: the number of first columns that the density is given; 0 for none.
         groups: integers ``(n,)``: rows with equal numbers share a fold. By default, equal rows do.
-        copies: the row that each row repeats, ``(n,)``, if rows are repeated by their weights.
+        copies: the index of the first copy of each row, ``(n,)``; ``None`` if no row is a copy.
         seed: the seed of the folds and of the draws in gaps.
         recipe: the numbers of the recipe.
         labels: the number of first columns that hold codes of labels with a density of their own; 0

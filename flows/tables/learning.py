@@ -61,6 +61,11 @@ class Sample(NamedTuple):
     is_weighted: bool = False
     labels: Sequence[Any] = ()
 
+    @property
+    def has_copies(self) -> bool:
+        """Whether a row is a copy of another one, in the table or by its weight."""
+        return bool((self.copies != np.arange(len(self.copies))).any())
+
 
 def fit_schema(
     table: Table, options: InspectOptions | FitOptions

@@ -106,6 +106,17 @@ def test_weights_of_1_are_the_same_as_no_weights():
         assert values.equal(weighted.population.state_dict()[name])
 
 
+def test_a_rounded_table_with_whole_weights_is_the_same_as_its_rows_repeated():
+    rows = np.round(np.random.default_rng(0).normal(size=(190, 2)) * [12, 15])
+    frame = pd.DataFrame(rows, columns=["x", "y"]).drop_duplicates(ignore_index=True)
+    count = np.arange(len(frame)) % 3 + 1
+    repeats = frame.loc[frame.index.repeat(count)].reset_index(drop=True)
+    how = {"members": 2, "seed": 3, "settings": SHORT_RECIPE}
+    weighted = flows.fit(frame.assign(w=count), weights="w", **how).record
+    repeated = flows.fit(repeats, **how).record
+    assert replace(weighted, fit={}).to_json() == replace(repeated, fit={}).to_json()
+
+
 def test_the_column_of_weights_is_not_learned_and_is_1_in_samples(tmp_path: Path):
     frame = parabola(40).assign(w=[0.5, 1.5] * 20, label=["a", "b"] * 20)
     density = flows.fit(frame, members=2, weights="w", settings=SHORT_RECIPE)
