@@ -21,7 +21,6 @@ from flows.core.rows import Rows, codes_of
 from flows.mixtures import expectation
 from flows.mixtures.mixture import Mixture
 from flows.tables.column_maps import ColumnMaps
-from flows.tables.duplicates import first_copies
 from flows.tables.field import Field
 from flows.tables.spreading import dequantise
 
@@ -49,8 +48,9 @@ class Distilled:
         self.labels = [d for d, column in enumerate(columns) if column.labels]
         self.numbers = [d for d, column in enumerate(columns) if not column.labels]
         self.sizes = tuple(len(columns[d].labels) for d in self.labels)
-        # Samples of whole columns are rounded, so they get noise; other samples are continuous
-        x = dequantise(columns, samples, first_copies(samples), 0, only_discrete=True)
+        # Samples of whole columns are rounded, so they get noise; other samples are continuous.
+        # Equal samples are no copies
+        x = dequantise(columns, samples, np.arange(len(samples)), 0, only_discrete=True)
         self.maps = {
             d: Chain([ColumnMaps([columns[d]]), Margins(1, 1), Reach()]) for d in self.numbers
         }
