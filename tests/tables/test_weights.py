@@ -76,26 +76,6 @@ def test_wrong_columns_of_weights_are_errors():
         flows.fit(frame, weights="w", settings={"recipe": "fixed"})
 
 
-def test_whole_weights_learn_the_rows_of_a_table_with_repeated_rows_in_another_fit():
-    """The rows and here the folds are equal, but the kinds, the noise and the error are not."""
-    frame, weight = parabola(), np.array([1, 3] * 40)
-    again = frame.loc[np.repeat(frame.index, weight)].reset_index(drop=True)
-    how = {"members": 5, "mixtures": 0, "settings": SHORT_RECIPE}
-    weighted = flows.fit(frame.assign(w=weight), weights="w", **how).record
-    repeated = flows.fit(again, **how).record
-    own, other = weighted.row_scores, repeated.row_scores
-    np.testing.assert_array_equal(own.digest, other.digest)
-    np.testing.assert_array_equal(own.fold, other.fold)
-    assert (own.log_density != other.log_density).all()
-    assert weighted.held_out_se > repeated.held_out_se
-    numbers = pd.DataFrame({"a": np.random.default_rng(0).permutation(160)[:80], "b": frame["x"]})
-    kinds = [
-        flows.inspect(numbers.assign(w=weight), weights="w").loc["a", "kind"],
-        flows.inspect(numbers.loc[np.repeat(numbers.index, weight)]).loc["a", "kind"],
-    ]
-    assert kinds == ["real", "count"]
-
-
 def test_weights_of_1_are_the_same_as_no_weights():
     frame = parabola()
     weighted = flows.fit(frame.assign(w=1), members=2, weights="w", seed=3, settings=SHORT_RECIPE)
@@ -106,15 +86,20 @@ def test_weights_of_1_are_the_same_as_no_weights():
         assert values.equal(weighted.population.state_dict()[name])
 
 
-def test_a_rounded_table_with_whole_weights_is_the_same_as_its_rows_repeated():
+def whole_numbers():
     rows = np.round(np.random.default_rng(0).normal(size=(190, 2)) * [12, 15])
-    frame = pd.DataFrame(rows, columns=["x", "y"]).drop_duplicates(ignore_index=True)
+    return pd.DataFrame(rows, columns=["x", "y"]).drop_duplicates(ignore_index=True)
+
+
+@pytest.mark.parametrize("frame", [parabola(), whole_numbers()], ids=["numbers", "whole numbers"])
+def test_a_table_with_whole_weights_is_the_same_as_its_rows_repeated(frame):
     count = np.arange(len(frame)) % 3 + 1
     repeats = frame.loc[frame.index.repeat(count)].reset_index(drop=True)
     how = {"members": 2, "seed": 3, "settings": SHORT_RECIPE}
     weighted = flows.fit(frame.assign(w=count), weights="w", **how).record
     repeated = flows.fit(repeats, **how).record
     assert replace(weighted, fit={}).to_json() == replace(repeated, fit={}).to_json()
+    np.testing.assert_array_equal(*(x.row_scores.log_density for x in (weighted, repeated)))
 
 
 def test_the_column_of_weights_is_not_learned_and_is_1_in_samples(tmp_path: Path):
