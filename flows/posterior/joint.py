@@ -234,7 +234,7 @@ class JointPosteriors:
         filled[:, d] = levels.ravel()
         of_filled = at[some].repeat(len(RATIO_LEVELS), axis=0)
         log_ratio = self.peaks.mean(self.log_density, filled, of_filled) - self.log_density(filled)
-        log_ratio = np.nan_to_num(log_ratio).reshape(*levels.shape, -1)
+        log_ratio = np.nan_to_num(log_ratio, posinf=0, neginf=0).reshape(*levels.shape, -1)
         log_mass = nodes.log_mass.copy()
         for k, own_levels, ratios in zip(some, levels, log_ratio, strict=True):
             own = of_row == k
