@@ -33,9 +33,9 @@ from flows.tables.parsing import default_names
 from flows.tables.schema import Schema
 
 ROWS_PER_DRAW = 50_000  # rows that are drawn at a time: limits the memory
-# Nats below the smallest out-of-fold score, where a deviation has no meaning: on small tables the
-# members' log-densities are hundreds of nats apart there, and millions 10 to 20 nats further down,
-# because a member with long tails bounds the log-density of the ensemble
+
+# Nats below the smallest out-of-fold score. There, a deviation over members tells nothing: on small
+# tables it is hundreds of nats, and millions 10 to 20 nats further down.
 FAR_BELOW = 10.0
 
 OLD_LABELS = (
@@ -328,8 +328,10 @@ class ArrayDensity:
             known = np.flatnonzero(~np.isnan(rows[:, d]))
             rest = self.log_known(region.take(known).hiding([d]))
             log_rest = self.ensemble(rest.log_q)
-            with np.errstate(invalid="ignore"):  # of values that break a constraint
-                found[known, d] = log_row[known] - log_rest
+            with np.errstate(invalid="ignore"):
+                own = log_row[known] - log_rest
+            # The other values alone break a constraint, or are too far outside of the table
+            found[known, d] = np.where(np.isneginf(log_rest), np.nan, own)
             effective[known] = np.minimum(effective[known], rest.effective)
         return found, effective
 

@@ -98,6 +98,8 @@ def _answer(
                 if not len(asked.frame.columns):
                     raise TableError([Notice(str(error))], "given") from None
                 problem = "has no draw of the unknown values that meets the constraints"
+                if not density.constraints:
+                    problem = "is too far outside of the table for draws of its unknown values"
                 fault = Notice(problem, None, asked.frame.index[start + k])
                 raise TableError([fault], source) from None
         raise

@@ -71,12 +71,12 @@ def learn_table(
     try:
         return _learned(request, schema, sample, on_notices)
     except MassError:
-        if len(schema.require) == len(options["require"]):
+        if options["require"] or not schema.require:
             raise
-        bounds = ", ".join(schema.require[len(options["require"]) :])
-        problem = f"hardly any draw meets {bounds}, so samples need not; the fit starts again"
+        bounds = " and ".join(schema.require)
+        problem = f"hardly any draw meets {bounds}; the fit starts again without this constraint"
         on_notices([Notice(problem)])
-        schema = replace(schema, require=tuple(options["require"]))
+        schema = replace(schema, require=())
         return _learned(FitRequest.of(model, options), schema, sample, on_notices)
 
 
@@ -162,14 +162,14 @@ def _learned(
         if request.learns and (is_rounded or constraints):
             most = recipe.rescored_rows
             record = rescored(of_target, schema, record, values, copies, clock, most)
+    else:
+        record = with_peaks(population.eval(), schema, record, values, recipe.rescored_rows)
     if late := clock.late():
         on_notices([Notice(late)])
     record = replace(record, fit=request.arguments())
     if record.row_scores is not None:
         record = replace(record, row_scores=replace(record.row_scores, digest=digests(values)))
-    density = density_of(population.eval(), schema, record)
-    density.record = record if context else with_peaks(density, values)
-    return density
+    return density_of(population.eval(), schema, record)
 
 
 def _check_constraints(schema: Schema, sample: Sample, source: str) -> None:

@@ -10,9 +10,9 @@ import torch
 
 from flows.core.arrays import Array, Whole, subsample
 from flows.core.rows import effective_rows
-from flows.density.array_density import ArrayDensity
 from flows.density.questions.score import Score
 from flows.density.target_density import density_of
+from flows.networks.population import Population
 from flows.posterior.region import Region
 from flows.posterior.target_population import TargetPopulation
 from flows.recipe import stacking
@@ -94,27 +94,36 @@ def rescored(
     return record
 
 
-def with_peaks(density: ArrayDensity, values: Array) -> Record | None:
+def with_peaks(
+    population: Population, schema: Schema, record: Record, values: Array, most: int
+) -> Record:
     """Return the record with the scores that new rows with values at peaks have.
 
     The scores of the recipe are those of dequantised values: one random point of the cell of a
-    peak. ``held_out`` stays, because the references are densities at the same values.
+    peak. ``held_out`` stays, because the references are densities at the same values. If more than
+    ``most`` rows have a value at a peak, a part of all rows keeps its scores.
 
     Args:
-        density: the joint density, with its record; a record without scores of rows is returned.
+        population: the joint density.
+        schema: the schema of the table, with its constraints.
+        record: the record of the recipe; a record without scores of rows is returned.
         values: the training rows ``(n, D)``, with codes for labels.
+        most: the largest number of rows that are scored, about.
     """
-    record = density.record
-    if record is None or (own := record.row_scores) is None:
+    if (own := record.row_scores) is None:
         return record
-    is_scored = own.state == RowState.SCORED
-    some = np.flatnonzero(is_scored & density.peaks.at(values).any(axis=1))
-    if not len(some):
+    density = density_of(population, schema, record)
+    places = np.flatnonzero(own.state == RowState.SCORED)
+    at = np.asarray(density.peaks.at(values).any(axis=1))
+    if not (count := int(at[places].sum())):
         return record
-    scores = own.log_density.copy()
+    kept = subsample(places, max(1, len(places) * most // count))
+    state, scores = own.state.copy(), np.full(len(own.state), np.nan)
+    state[places], state[kept] = RowState.NOT_RESCORED, RowState.SCORED
+    scores[kept], some = own.log_density[kept], kept[at[kept]]
     log_q = density.log_density(values[some], values[some])
     scores[some] = density.out_of_fold(log_q, own.fold[some]).round(DECIMALS)
-    return replace(record, row_scores=replace(own, log_density=scores))
+    return replace(record, row_scores=RowScores(own.fold, state, scores, own.digest))
 
 
 def _label_frequencies(codes: Array) -> dict[str, float]:

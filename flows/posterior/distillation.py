@@ -27,6 +27,7 @@ from flows.tables.spreading import dequantise
 SAMPLES = 10_000  # drawn from the density
 COMPONENTS, ROUNDS = 24, 50  # of the mixture; EM iterations of its fit
 RIDGE = 1e-4  # added to the variances of normal scores
+MOST = 10.0  # the largest normal score of a known value
 RANGE = (0.001, 0.999)  # the samples between these quantiles span the range of a column
 
 
@@ -75,6 +76,18 @@ class Distilled:
             if not np.isnan(x[:, d]).all():
                 z[:, k] = self.scores(d, x[:, d].copy())[0]
         return Rows(z, codes_of(x[:, self.labels], self.sizes), self.sizes)
+
+    def known(self, x: Array) -> Rows:
+        """Return ``rows`` whose scores are at most ``MOST`` in size.
+
+        Conditionals of the mixture follow lines in the known scores, which lead far away from the
+        density of a row that is far outside of the table.
+
+        Args:
+            x: rows ``(n, D)`` in the user's units, ``NaN`` for unknown values.
+        """
+        found = self.rows(x)
+        return found._replace(numbers=found.numbers.clip(-MOST, MOST))
 
     def scores(self, d: int, x: Array) -> tuple[Array, Array]:
         """Return the normal scores of values ``x`` of column ``d``, and their log dz/dx.

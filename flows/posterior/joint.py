@@ -54,7 +54,9 @@ POINTS = 20_000  # draws that are weighted at a time: limits the memory
 MOST_COMBINATIONS = 1_024  # of unknown labels that are summed
 TOLERANCE = 5e-3  # the sum of the differences of two rules; the error is mostly far smaller
 WIDTH = 2.0  # scale of the line on which the nodes lie, in standard deviations
-RATIO_LEVELS = np.array([0.02, 0.2, 0.5, 0.8, 0.98])  # of quantiles in ``_with_means``
+# Levels of the quantiles in ``_with_means``
+RATIO_LEVELS = np.array([0.005, *(np.arange(9) + 0.5) / 9, 0.995])
+BESIDE = 0.02  # of a cell, the distance of knots from a value at which a density jumps
 
 
 class JointPosteriors:
@@ -162,7 +164,7 @@ class JointPosteriors:
         number of a ``Line``. The integral is over the intervals of z that are allowed.
         """
         rows = region.rows
-        known = self.distilled.rows(rows)
+        known = self.distilled.known(rows)
         is_unknown = np.array(self.distilled.numbers) == d
         given = self.distilled.mixture.conditional(known.numbers, is_unknown, known.codes)
         # The last bits depend on the number of rows
@@ -210,9 +212,10 @@ class JointPosteriors:
     def _with_means(self, rows: Array, d: int, nodes: Nodes, of_row: Whole, x: Array) -> Nodes:
         """Return nodes with the means over the cells of known values that many rows hold.
 
-        The ratio of the mean to the density at the known values hardly depends on the unknown
-        value. Therefore the ratio is computed at quantiles of the unknown value, and its logarithm
-        is interpolated between them.
+        The ratio of the mean to the density at the known values changes slowly with the unknown
+        value. Therefore the ratio is computed at quantiles of the unknown value, and on both sides
+        of its jumps, and its logarithm is interpolated between them. In tests, the log-density is
+        within 0.02 of the mean of integrals over the cell.
 
         Args:
             rows: the rows ``(n, D)``, which lack column ``d``.
@@ -226,13 +229,17 @@ class JointPosteriors:
         if not len(some):
             return nodes
         ensemble = ensemble_log_prob(nodes.log_mass, self.member_weights)
-        levels = np.empty((len(some), len(RATIO_LEVELS)))
-        for j, k in enumerate(some):
+        column, knots = self.columns[d], list[Array]()
+        jumps = [each + sign * BESIDE * column.cell for each in column.breaks for sign in (-1, 1)]
+        for k in some:
             own = of_row == k
-            levels[j] = _quantiles(x[own].ravel(), ensemble[own].ravel(), RATIO_LEVELS)
-        filled = rows[some].repeat(len(RATIO_LEVELS), axis=0)
+            quantiles = _quantiles(x[own].ravel(), ensemble[own].ravel(), RATIO_LEVELS)
+            beside = np.clip(jumps, x[own].min(), x[own].max())
+            knots.append(np.sort(np.concatenate([quantiles, beside])))
+        levels = np.stack(knots)
+        filled = rows[some].repeat(levels.shape[1], axis=0)
         filled[:, d] = levels.ravel()
-        of_filled = at[some].repeat(len(RATIO_LEVELS), axis=0)
+        of_filled = at[some].repeat(levels.shape[1], axis=0)
         log_ratio = self.peaks.mean(self.log_density, filled, of_filled) - self.log_density(filled)
         log_ratio = np.nan_to_num(log_ratio, posinf=0, neginf=0).reshape(*levels.shape, -1)
         log_mass = nodes.log_mass.copy()
@@ -281,7 +288,7 @@ class JointPosteriors:
         if self.constraints:
             cut = self._limits(region)
             limits = cut | limits | cut  # the constrained numbers come first
-        proposal = BoxProposal(distilled.mixture, distilled.rows(region.rows), limits, sets)
+        proposal = BoxProposal(distilled.mixture, distilled.known(region.rows), limits, sets)
         streams = [numpy_generator(seed, "unknown", number) for number in row_numbers]
         draws = [Draws(stream, self.member_weights) for stream in streams]
         waiting, count, total = np.arange(len(region)), FIRST, 0
@@ -334,7 +341,8 @@ class JointPosteriors:
         inside = np.isfinite(log_first)
         if self.constraints:
             inside &= self.constraints.met(points, region.rows[row])
-        spread = self._spread(region.rows[some], points, draws, places)
+        spread, log_weights = self._spread(region.rows[some], points, draws, places)
+        log_slope += log_weights
         log_q[inside] = self.log_density(spread[inside]) + log_slope[inside, None]
         log_q += region.log_share(self.columns, points)[:, None]
         for each, own in zip(draws, places, strict=True):
@@ -342,8 +350,10 @@ class JointPosteriors:
 
     def _spread(
         self, known: Array, points: Array, draws: Sequence[Draws], places: Sequence[Whole]
-    ) -> Array:
+    ) -> tuple[Array, Array]:
         """Return points with noise over the cells of known values that many rows hold.
+
+        Also return the log-weights of the noise, ``(N,)``.
 
         Args:
             known: the known values of the rows, ``(n, D)``.
@@ -351,13 +361,13 @@ class JointPosteriors:
             draws: the draws of each row.
             places: their places among the ``points``.
         """
-        at, found = self.peaks.at(known), points
+        at, found, log_weights = self.peaks.at(known), points, np.zeros(len(points))
         for each, own, own_at in zip(draws, places, at, strict=True):
             if own_at.any():
                 found = points.copy() if found is points else found
                 u = each.generator.random((len(own), len(own_at)))
-                found[own] = self.peaks.spread(points[own], own_at, u)
-        return found
+                found[own], log_weights[own] = self.peaks.spread(points[own], own_at, u)
+        return found, log_weights
 
     def _log_own(self, row: Array, k: int, proposal: BoxProposal, draws: Draws) -> float:
         """Return ``-log r``, in the user's units, of the values of a complete row in gaps of row k.

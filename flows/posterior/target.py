@@ -55,7 +55,7 @@ from flows.tables.constraint import Constraints
 COMPLETIONS, MOST_COMPLETIONS = 256, 1_024
 DRAWS = 1_000  # of several targets, at least
 ROWS = 200  # complete rows whose nodes are computed at a time
-NODES, REACH = 101, 5.0  # nodes of a target, and the noise of the outer nodes
+NODES, OUTER = 101, 5.0  # nodes of a target, and the noise of the outer nodes
 BETWEEN = 8  # values of the noise between two values at which the density jumps
 WIDTH = 2.0  # scale of the line on which nodes inside intervals lie, in standard deviations
 # Draws of all targets but the last for the probability of constraints, at first and at most, in a
@@ -502,16 +502,17 @@ class TargetPosteriors:
             z, log_weights = self._nodes_inside(ends, log_each)
             levels = self._levels(z, ends)
         else:
-            line = np.linspace(-REACH, REACH, NODES)
+            line = np.linspace(-OUTER, OUTER, NODES)
             z, log_weights, levels = (
                 np.tile(each, shape) for each in (line, -0.5 * line**2, self._levels(line))
             )
         if breaks := population.columns[-1].breaks:
             middle = np.full((len(x), 1, 1), self._middle[-1])
             at = [population.noise_of(x, middle, 0, np.full((len(x), 1), y)) for y in breaks]
-            first, last = np.stack(at[:-1], axis=2)[..., None], np.stack(at[1:], axis=2)[..., None]
-            share = np.arange(BETWEEN + 1) / BETWEEN
-            between = (first + (last - first) * share).reshape(*shape[:2], -1)
+            steps = np.arange(BETWEEN * (len(at) - 1) + 1) / BETWEEN
+            of_breaks, k = np.stack(at, axis=2), np.ceil(steps).astype(np.int64)
+            first, last = of_breaks[..., np.maximum(k - 1, 0)], of_breaks[..., k]
+            between = last + (first - last) * (k - steps)
             z = np.concatenate([z, between], axis=2)
             levels = np.concatenate([levels, self._levels(between, ends)], axis=2)
             without = np.full(between.shape, -np.inf)

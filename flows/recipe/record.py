@@ -35,8 +35,8 @@ class RowState(IntEnum):
         SCORED: the row has a score.
         NOT_HELD_OUT: every member learned from the row.
         MISSING_VALUES: the score would be a density of fewer values.
-        NOT_RESCORED: the target is rounded or has labels, and the row is not in the subsample that
-            was scored with probabilities.
+        NOT_RESCORED: the row is not in the subsample that was scored like new rows: the target is
+            rounded or has labels, or many rows hold a value at a peak.
     """
 
     SCORED = 0

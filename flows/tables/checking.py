@@ -179,8 +179,8 @@ def _redundant(fields: Sequence[Field], values: Array, sound: Mask) -> dict[int,
     the diagonal of R is the part of each column that the columns before it do not explain. This
     part is 0, up to rounding, for a linear combination.
 
-    Of the columns of an equation, the fittest one is carried (``_fitness``), and the last one of
-    several.
+    Of the columns of an equation, the fittest one is carried (``_fitness``). If several are equally
+    fit, the last one is carried.
     """
     places = np.flatnonzero(sound).tolist()
     fields, values = [fields[d] for d in places], values[:, places]
@@ -210,7 +210,7 @@ def _redundant(fields: Sequence[Field], values: Array, sound: Mask) -> dict[int,
         if not (terms := others(d)):
             kept.append(d)
             continue
-        ranks = dict[int, tuple[bool, float]]()
+        ranks = dict[int, tuple[bool, bool, float]]()
         for k in (members := [*terms, d]):
             own = [e for e in members if e != k]
             ranks[k] = _fitness(equation(k, own), [fields[e] for e in own], values[:, own])
@@ -219,7 +219,7 @@ def _redundant(fields: Sequence[Field], values: Array, sound: Mask) -> dict[int,
         carried.append(chosen)
         beyond[chosen] = 0.0  # the columns before d explain the chosen column, too
     found = dict[int, NoDensity]()
-    for d in carried:
+    for d in carried:  # again, because other columns may be kept since
         terms = others(d)
         column, named = equation(d, terms), ", ".join(fields[k].name for k in terms)
         is_copy = len(terms) == 1 and bool((values[:, terms[0]] == values[:, d]).all())
@@ -233,12 +233,13 @@ def _redundant(fields: Sequence[Field], values: Array, sound: Mask) -> dict[int,
     return found
 
 
-def _fitness(column: Carried, fields: Sequence[Field], values: Array) -> tuple[bool, float]:
-    """Return how well a column can be computed from others: what matters most comes first.
+def _fitness(column: Carried, fields: Sequence[Field], values: Array) -> tuple[bool, bool, float]:
+    """Return how well a column can be computed from others, in the order of what matters:
 
-    The first is whether the column keeps its equation, because its formula gives multiples of its
-    step. The second is the share of rows in which the computed value lies within the bounds of the
-    column, if the other columns are independent. It is 1 if the bounds follow from theirs.
+    - whether the column keeps its equation, because its formula gives multiples of its step;
+    - whether its bounds follow from those of the others;
+    - the share of rows in which the computed value lies within the bounds of the column, if the
+      other columns are independent.
 
     Args:
         column: the column.
@@ -248,8 +249,7 @@ def _fitness(column: Carried, fields: Sequence[Field], values: Array) -> tuple[b
     source, step = column.source(fields), column.field.spacing
     steps = [slope * fields[k].spacing / (step or 1.0) for k, slope in source.slopes.items()]
     is_exact = not step or all(abs(each - round(each)) < 1e-6 and each for each in steps)
-    if not column.free_ends(fields):
-        return is_exact, 1.0
     x = source.values(np.random.default_rng(0).permuted(values, axis=0))
     low, high = column.field.ends
-    return is_exact, float(((low <= x) & (x <= high)).mean())
+    share = float(((low <= x) & (x <= high)).mean())
+    return is_exact, not column.free_ends(fields), share

@@ -347,7 +347,7 @@ class Field:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The smallest and the largest value, which may be infinite or a bound."""
+        """The smallest and the largest value; infinity, or a bound, if there is none."""
         (low, high), half = self.bounds, self.is_discrete * self.cell / 2
         return low + half, high - half
 
@@ -363,7 +363,7 @@ class Field:
 
     @property
     def breaks(self) -> tuple[float, ...]:
-        """The values where the density jumps: the ends of the cell and of the gaps of a peak."""
+        """The values where the density may jump, such as the ends of the cell of a peak, sorted."""
         return ()
 
     @property

@@ -6,7 +6,6 @@ aside, and says what was done.
 
 from __future__ import annotations
 
-import keyword
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -169,14 +168,10 @@ class _Learner:
         """
         found = list[str]()
         for each in carried:
-            if self.targets or not each.field.is_numeric:
-                continue
-            is_word = each.name.isidentifier() and not keyword.iskeyword(each.name)
-            name = each.name if is_word else f"`{each.name}`"
-            bounds = [f"{name} {sign} {end:.15g}" for sign, end in each.free_ends(learned)]
+            bounds = [] if self.targets else each.bounds(learned)
             if bounds:
-                problem = "has bounds that do not follow from those of the columns it is computed"
-                said = f"{problem} from, so samples meet {' and '.join(bounds)}"
+                problem = f"could be computed beyond its values ({each.field.allowed})"
+                said = f"{problem}, so samples must meet {' and '.join(bounds)}"
                 self.notices.append(Notice(said, each.name))
                 found += bounds
         return tuple(found)

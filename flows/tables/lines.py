@@ -67,7 +67,8 @@ class Between:
 
     def inverse(self, z: Tensor) -> Mapped:
         # The distance to the nearer bound, so that a small one keeps its digits
-        near = (self.high - self.low) * z.abs().neg().sigmoid()
+        # Not z.abs(), whose gradient at 0 is 0
+        near = (self.high - self.low) * torch.where(z < 0, z, -z).sigmoid()
         x = torch.where(z < 0, self.low + near, self.high - near)
         log_length = math.log(self.high - self.low)
         return _inside(x, self.low, self.high), [log_length, logsigmoid(z), logsigmoid(-z)]
@@ -250,6 +251,13 @@ class Around:
         own = torch.where(z == inside, log_slope + math.log(width), log_rise)
         x, terms = self.line.inverse(peak.value + width * share + distance)
         return x, [own, *terms]
+
+    @property
+    def breaks(self) -> tuple[float, ...]:
+        """The ends of the cell and of the gaps beside it, sorted."""
+        peak, half = self._image, self._width / 2
+        away = torch.tensor([-half - peak.gap, -half, half, half + peak.gap], dtype=torch.float64)
+        return tuple(self.line.inverse(peak.value + away)[0].tolist())
 
     @cached_property
     def _ends(self) -> tuple[float, float]:

@@ -248,6 +248,8 @@ class LabelComparison(Relation):
 
     def holds(self, rows: Array) -> Array:
         x = self.left.values(rows)
+        # A computed code may be that of no label
+        x = np.where((x < 0) | (x >= len(self.left.column.labels)), -1.0, x)
         if isinstance(self.right, Source):
             new, y = np.array([*self.codes, -2.0]), self.right.values(rows)  # -2 for the code -1
             x = np.where(np.isnan(x), np.nan, new[np.nan_to_num(x).astype(np.int64)])
@@ -261,7 +263,7 @@ class LabelComparison(Relation):
         for side in (self.left, self.right):
             if isinstance(side, Source) and (slope := side.slopes.get(d)):
                 rest = side.linear(with_value(rows, d, 0.0))
-                edges = np.arange(1, len(side.column.labels)) - 0.5  # between two codes
+                edges = np.arange(len(side.column.labels) + 1) - 0.5  # of the cells of codes
                 found += [(edge - rest) / slope for edge in edges]
         return found
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from frames import clinic, prices
-from helpers import SHORT_RECIPE, with_folds
+from helpers import SHORT_RECIPE, error_message, short_recipe, with_folds
 
 import flows
 from flows.density.array_density import ArrayDensity
@@ -38,6 +38,23 @@ def test_rows_beyond_single_precision_are_far(of_prices, column):
     lacking = rows.assign(share=np.nan)
     assert (of_prices.log_prob(lacking) < -100).all()
     assert 0 <= of_prices.probability({column: (1e100, None)}).probability < 1e-6
+
+
+def test_an_independent_number_does_not_depend_on_a_far_value():
+    """Its distribution is the one at the middle, and the factors multiply to the joint density."""
+    rows = np.random.default_rng(0).normal(size=(300, 2))
+    density = flows.fit(rows, members=2, settings={"recipe": short_recipe(steps=200)})
+    levels = ["q0.05", "q0.5", "q0.95"]
+    near = density.predict([[0.0, np.nan]], "x1")[levels].to_numpy()
+    for far in (1e6, 1e10, 1e30):
+        found = density.predict([[far, np.nan]], "x1")[levels].to_numpy()
+        np.testing.assert_allclose(found, near, atol=0.5)
+        first = density.log_prob([[far, np.nan]])
+        both, second = density.log_prob([[far, 0.0]]), density.log_prob([[far, 0.0]], given=["x0"])
+        np.testing.assert_allclose(both, first + second, atol=0.02)
+        assert -2 < second.item() < 0
+    said = error_message(density.predict, [[1e300, np.nan]], "x1")
+    assert "row 1 is too far outside of the table for draws of its unknown values" in said
 
 
 @pytest.mark.parametrize("column", ["visits", "dose", "age"])

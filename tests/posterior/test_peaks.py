@@ -9,8 +9,10 @@ from frames import amounts
 from helpers import field, rng, short_recipe
 
 import flows
-from flows.posterior.peaks import MOST, Peaks
+from flows.density.rescoring import with_peaks
+from flows.posterior.peaks import Peaks
 from flows.posterior.region import Region
+from flows.recipe.record import RowState
 from flows.tables.rounding import Peak
 
 SETTINGS = {"recipe": short_recipe(steps=200)}
@@ -26,7 +28,7 @@ def log_tent(x):
     return np.log(np.maximum(1 - 200 * np.abs(x), 1e-9)).sum(axis=1)[:, None]
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_the_density_is_averaged_over_the_cells_of_all_peaks_of_a_row(count):
     peaks, rows = Peaks(columns(count + 1)), np.zeros((3, count + 1))
     rows[:, -1] = [0.5, 0.6, 0.7]  # no peak
@@ -36,21 +38,23 @@ def test_the_density_is_averaged_over_the_cells_of_all_peaks_of_a_row(count):
     assert found == pytest.approx(np.full((3, 1), count * np.log(0.5)), abs=0.02)
 
 
-def test_further_peaks_of_a_row_are_not_averaged():
-    rows, peaks = np.zeros((1, MOST + 1)), Peaks(columns(MOST + 1))
-    found = peaks.mean(log_tent, rows, peaks.at(rows))
-    assert found.item() == pytest.approx(MOST * np.log(0.5), abs=0.02)
-
-
 def test_rows_keep_their_order_and_unknown_values_are_no_peaks():
     peaks = Peaks(columns(2))
     rows = np.array([[0.0, 0.0], [0.3, 0.3], [0.0, 0.3], [np.nan, 0.0]])
     assert peaks.at(rows).tolist() == [[True] * 2, [False] * 2, [True, False], [False, True]]
     found = peaks.mean(lambda x: x[:, :1] + 10 * x[:, 1:], rows[:3], peaks.at(rows[:3]))
     assert found.ravel() == pytest.approx([0.0, 3.3, 3.0], abs=0.02)
-    spread = peaks.spread(rows, peaks.at(rows), rng().random(rows.shape))
-    assert (spread[1] == rows[1]).all()
-    assert 0 < abs(spread[0]).min() < abs(spread[0]).max() < 0.005
+
+
+def test_noise_over_a_cell_has_the_mean_of_the_cell():
+    peaks, rows = Peaks(columns(2)), np.tile([0.0, 0.3], (40_000, 1))
+    found, log_weights = peaks.spread(rows, peaks.at(rows), rng().random(rows.shape))
+    assert (found[:, 1] == 0.3).all()
+    weights = np.exp(log_weights)
+    assert weights.max() < 2
+    assert abs(found[:, 0]).max() <= 0.005
+    for f, wanted in ((np.ones_like, 1), (np.square, 0.005**2 / 3), (lambda x: x > 0.004, 0.1)):
+        assert weights @ f(found[:, 0]) / len(rows) == pytest.approx(wanted, rel=0.03)
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +113,19 @@ def test_draws_of_unknown_values_use_the_mean_over_the_cell():
     wanted = density.probability({"paid": 0}, given=given)
     tolerance = 3 * error[0] + 3 * wanted.integration_error / wanted.probability
     assert np.exp(found[0]) * 0.01 == pytest.approx(wanted.probability, rel=tolerance)
+
+
+def test_if_many_rows_have_a_peak_a_part_of_all_rows_keeps_its_score(density, table):
+    how = density.population, density.schema, density.record, table.to_numpy()
+    found = with_peaks(*how, most=40).row_scores
+    before, zero = density.record.row_scores, (table.paid == 0).to_numpy()
+    scored = found.state == RowState.SCORED
+    assert 30 <= (scored & zero).sum() <= 50
+    share = (scored & zero).sum() / scored.sum()
+    assert share == pytest.approx(
+        (zero & (before.state == 0)).sum() / (before.state == 0).sum(), abs=0.15
+    )
+    np.testing.assert_array_equal(found.log_density[scored], before.log_density[scored])
 
 
 def test_stored_scores_are_those_of_new_rows(density, table):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from frames import clinic
-from helpers import answered
+from helpers import answered, short_recipe
 
 import flows
 from flows.density.questions.predict import Predict
@@ -13,6 +14,23 @@ from flows.posterior.region import Region
 from flows.posterior.target import TargetPosteriors
 
 QUICK = {"recipe": "fixed", "epochs": 3}
+
+
+def test_draws_beside_the_ends_of_a_target_are_as_frequent_as_their_probabilities():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=400)
+    hours = np.round(1_000 + 700 * x + rng.normal(0, 300, 400)).clip(0, 2_080)
+    settings = {"recipe": short_recipe(steps=100)}
+    how = {"columns": {"hours": "integer:0:2080"}, "members": 2, "settings": settings}
+    density = flows.fit(pd.DataFrame({"x": x, "hours": hours}), target="hours", **how)
+    for given in (-1.0, 1.0, 2.0):
+        rows = pd.DataFrame({"x": given, "hours": np.arange(2_081.0)})
+        share = np.exp(density.log_prob(rows))
+        assert share.sum() == pytest.approx(1, abs=1e-3)  # also with the value in the middle
+        drawn = density.sample(20_000, given={"x": given}).hours
+        counts = np.bincount(drawn.astype(int), minlength=2_081) / 20_000
+        beside = [0, 1, 2, 2_078, 2_079, 2_080]
+        np.testing.assert_allclose(counts[beside], share[beside], atol=2e-3)
 
 
 @pytest.mark.slow

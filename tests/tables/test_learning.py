@@ -92,6 +92,12 @@ def shares(n: int = 300) -> pd.DataFrame:
     return pd.DataFrame(parts, columns=[*"abc"])
 
 
+def doubles() -> pd.DataFrame:
+    """Return numbers above 0, and twice these numbers."""
+    p = np.random.default_rng(0).gamma(2, 3, 100)
+    return pd.DataFrame({"p": p, "q": 2 * p, "x": p[::-1]})
+
+
 @pytest.mark.parametrize(
     ("frame", "kinds", "formula", "require"),
     [
@@ -104,6 +110,7 @@ def shares(n: int = 300) -> pd.DataFrame:
             ("time >= 500", "time <= 2359"),
         ),
         (times()[["hour", "time", "delay"]].assign(x=times().time / 10), {}, "x = 0.1 time", ()),
+        (doubles(), {"q": "positive"}, "p = 0.5 q", ()),
         (shares(), dict.fromkeys("abc", "integer:0:100"), "c = -a - b + 100", ("c >= 0",)),
         (shares().rename(columns={"c": "of c"}), {}, "of c = -a - b + 100", ("`of c` >= 0",)),
         (shares()[["a", "b"]].assign(both=lambda x: x.a + x.b), {}, "both = a + b", ()),
@@ -117,7 +124,7 @@ def test_the_column_that_keeps_its_equation_and_its_bounds_is_computed(
     assert [f"{each.name} = {each.formula}" for each in found.schema.carried] == [formula]
     assert found.schema.require == require
     said = [notice.text(python_words) for notice in found.notices]
-    assert any("so samples meet" in text for text in said) == bool(require)
+    assert any("so samples must meet" in text for text in said) == bool(require)
 
 
 @pytest.mark.parametrize("first", ["time", "minute"])
@@ -132,7 +139,25 @@ def test_samples_keep_the_equation_and_the_bounds_of_computed_columns(first):
     assert drawn.minute.between(0, 59).all()
     found = density.check(frame)
     assert found.carried.iloc[0].drop("formula").tolist() == ["time", ALLOWED, 1.0]
-    assert f"; 100.0% of samples are {ALLOWED}" in str(found)
+    assert f"; 100.0% of samples are within its bounds ({ALLOWED})" in str(found)
+
+
+def test_samples_keep_the_equation_of_labels():
+    """Three columns of 0 and 1, of which one is 1, are labels."""
+    one = np.eye(3)[np.random.default_rng(0).integers(0, 3, 200)].astype(int)
+    frame = pd.DataFrame(one, columns=["p", "q", "is r"]).assign(x=rng().normal(size=200))
+    density = quick_fit(frame)
+    assert density.schema.require == ("q == '0' or q == '1'",)
+    assert (density.sample(2_000)[["p", "q", "is r"]].astype(int).sum(axis=1) == 1).all()
+    assert np.isneginf(density.log_prob(frame.head(1).assign(p=1, q=1))).all()
+    assert "are within its bounds (one of the labels 0, 1)" in str(density.check(frame))
+
+
+def test_a_name_with_a_backtick_cannot_be_in_a_constraint():
+    frame = shares().rename(columns={"c": "of `c`"})
+    found = learned(from_user(frame, {}))
+    assert found.schema.carried[0].name == "of `c`"
+    assert found.schema.require == ()
 
 
 def test_a_computed_value_is_not_moved_to_a_bound():
@@ -150,7 +175,7 @@ def test_bounds_that_hardly_any_draw_meets_are_dropped_with_a_notice(monkeypatch
     density = quick_fit(shares())
     assert density.schema.require == ()
     said = capsys.readouterr().err
-    assert "hardly any draw meets c >= 0, so samples need not; the fit starts again" in said
+    assert "hardly any draw meets c >= 0; the fit starts again without this constraint" in said
     with pytest.raises(UserError, match="require: at most"):
         quick_fit(shares(), require=["a <= b + 200"])
 

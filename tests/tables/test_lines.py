@@ -9,7 +9,7 @@ from torch.autograd.functional import jacobian
 from torch.testing import assert_close
 
 from flows.tables.column_maps import ColumnMaps
-from flows.tables.lines import HalfLine, Logarithm, SquareRoot
+from flows.tables.lines import Between, HalfLine, Logarithm, SquareRoot
 from flows.tables.rounding import Peak
 
 PEAKS = [
@@ -36,6 +36,14 @@ def test_the_map_of_a_peak_is_an_exact_bijection(column):
     slopes = torch.diagonal(jacobian(lambda x: bijection(x)[0].sum((0, 1)), x)[:, 0, 0])
     assert_close(slopes.log()[None], log_det)
     assert (z.ravel()[x.ravel().argsort()].diff() > 0).all()
+
+
+def test_the_slope_in_the_middle_of_two_bounds_is_finite():
+    z = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    x, terms = Between(0.0, 8.0).inverse(z)
+    (slope,) = torch.autograd.grad(x.sum(), z)
+    assert slope.item() == pytest.approx(2.0)
+    assert sum(terms).exp().item() == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize("rise", [Logarithm(), SquareRoot(1.0)])

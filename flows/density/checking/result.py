@@ -196,7 +196,8 @@ class Check:
         for _, line in self.carried.iterrows():
             share, allowed = line["within"], line["allowed"]
             text = f"  `{line['column']}` equals {line['formula']}"
-            lines.append(f"{text}; {share:.1%} of samples are {allowed}" if allowed else text)
+            within = f"; {share:.1%} of samples are within its bounds ({allowed})"
+            lines.append(text + within if allowed else text)
         return lines
 
     def _calibration(self) -> list[str]:

@@ -125,6 +125,13 @@ class Category(Field):
     def refusal(self, x: float) -> str:
         return f"which is not one of its labels ({', '.join(map(str, self.labels))})"
 
+    @property
+    def allowed(self) -> str:
+        return f"one of the labels {', '.join(map(str, self.labels))}"
+
+    def computed(self, x: Array) -> Array:
+        return np.round(x)  # perhaps the code of no label
+
     def round(self, x: ArrayOrTensor) -> ArrayOrTensor:
         codes: Any = x.round() + 0.0
         return codes.clip(0, len(self.labels) - 1)

@@ -6,6 +6,7 @@ their type.
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -21,6 +22,7 @@ from flows.tables.notices import Notice, SetKind, leave_out
 from flows.tables.rounding import DISTINCT
 from flows.tables.sources import Source
 from flows.tables.types import are_times, cast
+from flows.tables.values import label_text
 
 DIGITS = 12  # of coefficients, if as many are enough
 ROUNDING = 1e-9  # of the ends of a column, relative to their size
@@ -117,7 +119,8 @@ class Carried(Unlearned):
         x = offset + sum_k c_k x_k,    rounded as the column is written
 
     Values are not moved to the bounds of the column, because the equation would break. If the
-    bounds do not follow from those of the learned columns, ``require`` has them as constraints.
+    bounds do not follow from those of the learned columns, ``require`` has them as constraints
+    (``bounds``).
     A label counts as its code. Without terms, the column is constant, and without an
     offset it holds no value.
 
@@ -152,7 +155,9 @@ class Carried(Unlearned):
         system = np.column_stack([np.ones(len(x)), others])
         scale = np.abs(system).max(axis=0)
         solution = np.linalg.lstsq(system / scale, x, rcond=None)[0] / scale
-        short = rounded(solution, DIGITS)
+        short, whole = rounded(solution, DIGITS), np.round(solution)
+        is_whole = np.abs(solution - whole) < ROUNDING * np.maximum(1, np.abs(whole))
+        short = np.where(is_whole & (whole != 0), whole, short)
         short[np.abs(short) * scale < 1e-12 * np.abs(x).max()] = 0.0  # as the offset of equal dates
         error = [np.abs(system @ each - x).max() for each in (short, solution)]
         if error[0] <= max(error[1], 1e-9 * np.abs(x).max()):
@@ -195,8 +200,25 @@ class Carried(Unlearned):
             found.append(("<=", last))
         return found
 
+    def bounds(self, fields: Sequence[Field]) -> list[str]:
+        """Return the ``free_ends``, or the labels, as constraints that a user can write.
+
+        A name with a backtick cannot be written, so the result is empty.
+        """
+        ends = self.free_ends(fields)
+        if not ends or "`" in self.name:
+            return []
+        is_word = self.name.isidentifier() and not keyword.iskeyword(self.name)
+        name = self.name if is_word else f"`{self.name}`"
+        if labels := self.field.labels:
+            return [" or ".join(f"{name} == {label_text(label)!r}" for label in labels)]
+        return [f"{name} {sign} {end:.15g}" for sign, end in ends]
+
     def restored(self, sampled: Sampled, generator: np.random.Generator) -> pd.Series:
-        return self.field.restored(self.values(sampled.fields, sampled.rows), generator)
+        x = self.values(sampled.fields, sampled.rows)
+        if self.field.labels:  # a code without a label has no text
+            x = np.asarray(self.field.round(x))
+        return self.field.restored(x, generator)
 
     @property
     def why(self) -> str:

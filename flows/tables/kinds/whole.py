@@ -34,6 +34,7 @@ LEAST_NUMBERED = 10  # fewer increasing numbers do not number rows
 YEARS = (1500, 2100)  # increasing whole numbers between these are years
 # Codes have at most FEW_CODES different numbers, whose range exceeds SPREAD times their number
 FEW_CODES, SPREAD = 10, 5
+BESIDE = 10  # cells at an end, where the density of the values may change fast
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,17 @@ class Whole(Number):
 
     @property
     def breaks(self) -> tuple[float, ...]:
-        if self.peak is None or self.peak_cell is None:
-            return ()
-        (start, end), gap = self.peak_cell, self.peak.gap
-        low, high = self.bounds
-        return tuple(x for x in (start - gap, start, end, end + gap) if low < x < high)
+        from flows.tables.lines import Around
+
+        found, cell, (low, high), line = set[float](), self.cell or 1.0, self.bounds, self.line
+        if isinstance(line, Around):
+            found |= {*line.breaks}
+        elif self.peak is not None and self.peak_cell is not None:
+            (start, end), gap = self.peak_cell, self.peak.gap
+            found |= {start - gap, start, end, end + gap}
+        elif math.isfinite(low) and math.isfinite(high):  # many rows may hold an end
+            found |= {low + cell, low + BESIDE * cell, high - BESIDE * cell, high - cell}
+        return tuple(sorted(x for x in found if low < x < high))
 
     @property
     def line(self) -> Line:
