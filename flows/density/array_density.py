@@ -328,10 +328,8 @@ class ArrayDensity:
             known = np.flatnonzero(~np.isnan(rows[:, d]))
             rest = self.log_known(region.take(known).hiding([d]))
             log_rest = self.ensemble(rest.log_q)
-            with np.errstate(invalid="ignore"):
-                own = log_row[known] - log_rest
-            # The other values alone break a constraint, or are too far outside of the table
-            found[known, d] = np.where(np.isneginf(log_rest), np.nan, own)
+            with np.errstate(invalid="ignore"):  # of values that break a constraint
+                found[known, d] = log_row[known] - log_rest
             effective[known] = np.minimum(effective[known], rest.effective)
         return found, effective
 

@@ -27,7 +27,7 @@ from flows.tables.spreading import dequantise
 SAMPLES = 10_000  # drawn from the density
 COMPONENTS, ROUNDS = 24, 50  # of the mixture; EM iterations of its fit
 RIDGE = 1e-4  # added to the variances of normal scores
-MOST = 10.0  # the largest normal score of a known value
+MOST = 1e5  # the largest normal score of a known value
 RANGE = (0.001, 0.999)  # the samples between these quantiles span the range of a column
 
 
