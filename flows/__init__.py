@@ -14,13 +14,6 @@ from flows.core.version import VERSION as __version__  # noqa: F401, N811
 if TYPE_CHECKING:  # for type checkers and editors; at run time, ``__getattr__`` imports the names
     from flows.bijections.check import check_bijection as check_bijection
     from flows.core.settings import TrainingSettings as TrainingSettings
-    from flows.density.estimator import DensityEstimator as DensityEstimator
-    from flows.density.fitting import fit as fit
-    from flows.density.fitting import load as load
-    from flows.density.fitting import save as save
-    from flows.density.frame_density import Density as Density
-    from flows.density.regressor import DensityRegressor as DensityRegressor
-    from flows.density.verifying import verify as verify
     from flows.evaluation.problem import Problem as Problem
     from flows.mixtures.gaussian_mixture import GaussianMixture as GaussianMixture
     from flows.mixtures.mixture import Mixture as Mixture
@@ -40,10 +33,17 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time, ``__getattr__``
     from flows.networks.population import Population as Population
     from flows.networks.population import ensemble_log_prob as ensemble_log_prob
     from flows.recipe.train import train as train
-    from flows.tables.field import Field as Field
-    from flows.tables.notices import TableNotice as TableNotice
-    from flows.tables.old_column import Column as Column
-    from flows.tables.overview import inspect as inspect
+    from flows.tables.columns.field import Field as Field
+    from flows.tables.columns.notices import TableNotice as TableNotice
+    from flows.tables.columns.old_column import Column as Column
+    from flows.tables.columns.overview import inspect as inspect
+    from flows.tables.density.estimator import DensityEstimator as DensityEstimator
+    from flows.tables.density.fitting import fit as fit
+    from flows.tables.density.fitting import load as load
+    from flows.tables.density.fitting import save as save
+    from flows.tables.density.frame_density import Density as Density
+    from flows.tables.density.regressor import DensityRegressor as DensityRegressor
+    from flows.tables.density.verifying import verify as verify
 
 # Let waiting threads sleep. By default OpenMP lets them spin, and then one other busy process makes
 # two threads several times slower than one. OpenMP reads the variable when torch is imported. No

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from flows.command_line.parser import parser
-from flows.command_line.standard_input import standard_input
 from flows.core.errors import UserError, errors_in_one_line, one_line
+from flows.tables.command_line.parser import parser
+from flows.tables.command_line.standard_input import standard_input
 
 OPTIONAL = ("pyarrow", "matplotlib", "PIL")  # packages of the extras `parquet` and `plot`
 
@@ -32,12 +32,12 @@ def main(words: Sequence[str] | None = None) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     """Call the function of a verb. Raises ``UserError`` for whatever the user can fix."""
     # Imported here because torch and pandas take seconds, and help needs neither
-    from flows.command_line.wording import shell_words
-    from flows.tables.notices import TableError
+    from flows.tables.columns.notices import TableError
+    from flows.tables.command_line.wording import shell_words
 
     module = "overview" if arguments.verb == "inspect" else "verbs"  # inspect needs no torch
     try:
-        verbs = import_module(f"flows.command_line.{module}")
+        verbs = import_module(f"flows.tables.command_line.{module}")
         is_question = module == "verbs" and arguments.verb in verbs.QUESTIONS
         work = verbs.ask if is_question else getattr(verbs, arguments.verb)
         work(arguments)

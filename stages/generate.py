@@ -10,10 +10,10 @@ from flows.core.errors import UserError
 from flows.core.plurals import counted
 from flows.core.seeds import numpy_generator
 from flows.core.truth import entropy
-from flows.tables.field import Field
-from flows.tables.files import read
-from flows.tables.learning import fit_schema
-from flows.tables.options import InspectOptions, resolve
+from flows.tables.columns.field import Field
+from flows.tables.columns.files import read
+from flows.tables.columns.learning import fit_schema
+from flows.tables.columns.options import InspectOptions, resolve
 from stages.pipeline import files, runner, schema
 from stages.pipeline.runner import pipeline_words
 

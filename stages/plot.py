@@ -7,8 +7,8 @@ from common.labels import label_and_color
 from common.splits import holdout
 from flows import plotting
 from flows.core.progress import progress
-from flows.tables.drawing import drawn
-from flows.tables.files import read_numbers
+from flows.tables.columns.drawing import drawn
+from flows.tables.columns.files import read_numbers
 from stages.pipeline import files, runner, schema
 
 

@@ -7,7 +7,7 @@ from common.splits import holdout
 from flows.core.errors import UserError
 from flows.core.plurals import counted
 from flows.core.scaler import Scaler
-from flows.tables.files import read_numbers
+from flows.tables.columns.files import read_numbers
 from stages.pipeline import files, runner, schema
 from stages.pipeline.preparation import learnable, scorable
 

@@ -26,7 +26,7 @@ from frames import PEOPLE, WARDS, cities, clinic, every_sort, gappy_wards, peopl
 from pipeline import IN_ONE_PROCESS, ROOT, Clone, make_clone
 
 import flows
-from flows.tables.notices import TableNotice
+from flows.tables.columns.notices import TableNotice
 
 TESTS = Path(__file__).parent
 
@@ -187,8 +187,8 @@ def clone(finished: Clone) -> Iterator[Clone]:
 
 
 LONGEST = """stages/test_pipeline test_workers stages/test_table_pipeline
-density/test_asking test_require tables/kinds/test_whole plotting/test_plotting
-networks/test_image_flow mixtures/test_labelled_population command_line/test_verbs"""
+tables/questions/test_asking test_require tables/columns/kinds/test_whole plotting/test_plotting
+networks/test_image_flow mixtures/test_labelled_population tables/command_line/test_verbs"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,23 +12,23 @@ import pytest
 import torch
 
 import flows
-from flows.command_line.wording import shell_words
 from flows.core.errors import UserError
 from flows.core.settings import Recipe, TrainingSettings
-from flows.density.asking import run
-from flows.density.collector import Collector
-from flows.density.question import Answer, Asked, Question
 from flows.recipe.record import MemberRecord, Record, RowScores, RowState
-from flows.tables import checking, files, parsing
-from flows.tables.duplicates import first_copies
-from flows.tables.field import Field
-from flows.tables.learning import fit_schema
-from flows.tables.notices import Notice, TableError, python_words
-from flows.tables.options import InspectOptions, resolve
-from flows.tables.parsing import Table, from_user
-from flows.tables.rows import numbers_of
-from flows.tables.schema import Schema
-from flows.tables.spreading import dequantise
+from flows.tables.columns import checking, files, parsing
+from flows.tables.columns.duplicates import first_copies
+from flows.tables.columns.field import Field
+from flows.tables.columns.learning import fit_schema
+from flows.tables.columns.notices import Notice, TableError, python_words
+from flows.tables.columns.options import InspectOptions, resolve
+from flows.tables.columns.parsing import Table, from_user
+from flows.tables.columns.rows import numbers_of
+from flows.tables.columns.schema import Schema
+from flows.tables.columns.spreading import dequantise
+from flows.tables.command_line.wording import shell_words
+from flows.tables.questions.asking import run
+from flows.tables.questions.collector import Collector
+from flows.tables.questions.question import Answer, Asked, Question
 
 SMALL = flows.NSF(couplings=2, hidden=4, bins=3)
 # Of the fixed recipe, for tests that do not depend on the quality of the fit
@@ -200,8 +200,8 @@ def few_samples() -> Iterator[None]:
     The fit of the mixture takes longer than a question about few rows. The density weights the
     proposals, so the results of a rough mixture are right, with fewer effective draws.
     """
-    from flows.density import array_density, pictures
-    from flows.posterior import distillation
+    from flows.tables.density import pictures
+    from flows.tables.posterior import array_density, distillation
 
     few = {"SAMPLES": 2_000}
     constants = dict.fromkeys((array_density, pictures), few)

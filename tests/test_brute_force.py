@@ -22,7 +22,7 @@ from scipy.special import log_ndtr, logsumexp
 import flows
 from flows.core.arrays import Array
 from flows.core.errors import UserError
-from flows.tables.schema import Schema
+from flows.tables.columns.schema import Schema
 
 FIXED = {"recipe": "fixed", "epochs": 30}  # of a target
 JOINT = {**FIXED, "couplings": 2, "hidden": 8}

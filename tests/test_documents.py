@@ -28,7 +28,7 @@ NAMES = sorted(str(p.relative_to(ROOT)) for pattern in PATTERNS for p in ROOT.gl
 LINK = re.compile(r"\[([^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*)\]\(([^()\s]+)\)")
 CODE = (".py", ".c", ".h")
 MODULES = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("flows/**/*.py"))
-LONG = ("docs/images.md", "docs/tables.md", "flows/density/frame_density.py")  # take seconds
+LONG = ("docs/images.md", "docs/tables.md", "flows/tables/density/frame_density.py")  # take seconds
 BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<content>.*?)^```$", flags=re.M | re.S)
 
 

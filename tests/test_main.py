@@ -41,7 +41,7 @@ def test_only_a_missing_extra_is_named_with_its_installation(monkeypatch, packag
     def fail(arguments):
         raise ImportError("broken", name=package)
 
-    monkeypatch.setattr("flows.command_line.overview.inspect", fail)
+    monkeypatch.setattr("flows.tables.command_line.overview.inspect", fail)
     expected = pytest.raises(SystemExit, match=r"this needs pyarrow\.parquet: pip install")
     with expected if is_said else pytest.raises(ImportError, match="broken"):
         main(["inspect", "t.csv"])

@@ -14,11 +14,11 @@ from pipeline import text
 
 import flows
 from flows.__main__ import main
-from flows.tables.field import Field
-from flows.tables.notices import TableError
+from flows.tables.columns.field import Field
+from flows.tables.columns.notices import TableError
 
 (CODE,) = re.findall(
-    r"<!-- kind: flows/tables/kinds/percentage.py -->\n```python\n(.*?)```",
+    r"<!-- kind: flows/tables/columns/kinds/percentage.py -->\n```python\n(.*?)```",
     text("docs/extending.md"),
     flags=re.S,
 )

@@ -21,19 +21,19 @@ from scipy.stats import norm
 
 import flows
 from flows.core.errors import UserError
-from flows.density.asking import run
-from flows.density.collector import Collector
-from flows.density.conditions import conditions
-from flows.density.question import Answer
 from flows.mixtures.mixture import Mixture
+from flows.tables.questions.asking import run
+from flows.tables.questions.collector import Collector
+from flows.tables.questions.conditions import conditions
+from flows.tables.questions.question import Answer
 
-NAME = "flows.density.questions.exceedance"
+NAME = "flows.tables.questions.exceedance"
 BLOCKS: dict[str, str] = dict(
     re.findall(
         r"<!-- question: ([^\n]+) -->\n```\w+\n(.*?)```", text("docs/extending.md"), flags=re.S
     )
 )
-CODE = BLOCKS["flows/density/questions/exceedance.py"]
+CODE = BLOCKS["flows/tables/questions/exceedance.py"]
 QUICK = {"recipe": "fixed", "epochs": 50}
 # Runs the Python of the page, and then its command, in the folder of a copy of the package
 SESSION = """
@@ -65,8 +65,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a copy of the package that has the question and its verb."""
     folder = tmp_path_factory.mktemp("question")
     shutil.copytree(ROOT / "flows", folder / "flows", ignore=shutil.ignore_patterns("*.pyc"))
-    (folder / "flows/density/questions/exceedance.py").write_text(CODE, encoding="utf-8")
-    for name in ("flows/command_line/parser.py", "flows/command_line/verbs.py"):
+    (folder / "flows/tables/questions/exceedance.py").write_text(CODE, encoding="utf-8")
+    for name in ("flows/tables/command_line/parser.py", "flows/tables/command_line/verbs.py"):
         (folder / name).write_text(changed(text(name), BLOCKS[name]), encoding="utf-8")
     return folder
 

@@ -16,9 +16,9 @@ from flows import saving
 from flows.__main__ import main
 from flows.core.checkpoint import CheckpointError
 from flows.core.errors import UserError
-from flows.density.frame_density import Density
-from flows.tables.notices import TableError
-from flows.tables.schema import Schema
+from flows.tables.columns.notices import TableError
+from flows.tables.columns.schema import Schema
+from flows.tables.density.frame_density import Density
 
 CORRELATION = 0.5
 COVARIANCE = np.array([[1, CORRELATION], [CORRELATION, 1]])

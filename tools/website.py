@@ -24,7 +24,7 @@ from mkdocs.plugins import get_plugin_logger
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from flows.tables import options
+from flows.tables.columns import options
 
 ROOT = Path(__file__).resolve().parent.parent
 LOG = get_plugin_logger("website")  # a warning fails the strict build
@@ -49,8 +49,9 @@ del MODULES["flows/__init__.py"]  # the public names, which the pages in docs/ap
 def on_config(config: MkDocsConfig) -> None:
     """Add the pages of the modules to the navigation, by package."""
     packages: dict[str, list[str]] = {}
-    for module in MODULES.values():
-        packages.setdefault(module.split(".")[1], []).append(f"modules/{module}.md")
+    for path, module in MODULES.items():
+        folder = ".".join(Path(path).parent.parts)
+        packages.setdefault(folder, []).append(f"modules/{module}.md")
     config["nav"].append({"Modules": [{name: pages} for name, pages in packages.items()]})
 
 

@@ -41,8 +41,8 @@ def build(
             to 5 there.
         seed: the seed of the initial weights.
         to_real: the map from the user's units to the real line, such as
-            ``flows.tables.column_maps.ColumnMaps(fields)`` for the columns of a table, the context
-            first; by default the identity.
+            ``flows.tables.columns.column_maps.ColumnMaps(fields)`` for the columns of a table, the
+            context first; by default the identity.
         context: the number of features d that the density is given: the population then learns
             p(y | x), for points y of ``event_shape`` ``(D,)`` and contexts x ``(d,)``.
         base: the class of the base distribution of a flow over vectors, such as
@@ -75,7 +75,7 @@ def build(
         if to_real is not None:
             raise TypeError("build takes columns or to_real, not both")
         # By name, because no flow imports tables
-        to_real = import_module("flows.tables.column_maps").ColumnMaps(columns)
+        to_real = import_module("flows.tables.columns.column_maps").ColumnMaps(columns)
     to_real = ToReal() if to_real is None else to_real
     if not isinstance(to_real, ToReal):
         raise TypeError(f"to_real = {to_real!r}: must be a map, such as ColumnMaps(fields)")

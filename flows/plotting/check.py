@@ -31,7 +31,7 @@ def draw_check(check: Any) -> Figure:
     """Draw the result of a check.
 
     Args:
-        check: the result, ``flows.density.checking.result.Check``.
+        check: the result, ``flows.tables.checking.result.Check``.
     """
     traces = check.traces
     if len(traces):

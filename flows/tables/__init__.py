@@ -1,1 +1,1 @@
-"""Tables: columns and their kinds, data frames, files, and the preparation of rows."""
+"""The tables: everything that knows columns and rows with gaps. Nothing beside this folder does."""

@@ -21,7 +21,7 @@ from flows.core.scaler import Scaler
 from flows.core.truth import Truth
 from flows.evaluation.problem import Problem
 from flows.mixtures.mixture import Mixture
-from flows.tables.field import Field
+from flows.tables.columns.field import Field
 from stages.pipeline.preparation import from_real
 
 PARAMS = Path("params.yaml")
@@ -156,7 +156,7 @@ def read_prepared(*, with_truth: bool = True) -> Prepared:
     train, test = scaler.restore(train), scaler.restore(test)
     to_real = None
     if columns:
-        from flows.tables.column_maps import ColumnMaps  # imports torch
+        from flows.tables.columns.column_maps import ColumnMaps  # imports torch
 
         to_real = ColumnMaps(columns)
         train, test = from_real(columns, train), from_real(columns, test, whole=True)

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from flows.core.arrays import Array, as_points, as_rows
-from flows.tables.duplicates import first_copies
-from flows.tables.field import Field
-from flows.tables.rows import round_rows
-from flows.tables.spreading import dequantise
+from flows.tables.columns.duplicates import first_copies
+from flows.tables.columns.field import Field
+from flows.tables.columns.rows import round_rows
+from flows.tables.columns.spreading import dequantise
 
 
 def learnable(columns: Sequence[Field], values: Array, seed: int) -> Array:
@@ -37,14 +37,14 @@ def scorable(columns: Sequence[Field], values: Array, seed: int) -> Array:
 
 
 def _to_real(columns: Sequence[Field], rows: Array) -> Array:
-    from flows.tables.column_maps import ColumnMaps
+    from flows.tables.columns.column_maps import ColumnMaps
 
     return ColumnMaps(columns).map_rows(rows[:, None])[:, 0]
 
 
 def from_real(columns: Sequence[Field], rows: Array, *, whole: bool = False) -> Array:
     """Map real rows ``(n, D)`` to the user's units; ``whole`` rounds integers and counts."""
-    from flows.tables.column_maps import ColumnMaps
+    from flows.tables.columns.column_maps import ColumnMaps
 
     spread = np.ascontiguousarray(as_rows(ColumnMaps(columns).inverse(as_points(rows))[0]))
     if not whole:

@@ -18,7 +18,7 @@ from flows.evaluation.problem import Problem
 from flows.evaluation.report import Report, evaluate
 from flows.mixtures.mixture import Mixture
 from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
-from flows.tables.column_maps import ColumnMaps
+from flows.tables.columns.column_maps import ColumnMaps
 from stages.pipeline import files
 from stages.pipeline.schema import Evaluate
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flows.core.errors import UserError, errors_in_one_line
 from flows.core.plurals import counted
-from flows.tables.notices import (
+from flows.tables.columns.notices import (
     DropColumn,
     DropIncompleteRows,
     ReadAsMissing,

@@ -28,7 +28,7 @@ from flows.core.settings import (
 from flows.core.truth import Truth
 from flows.networks import registry
 from flows.networks.architecture import Architecture
-from flows.tables import field
+from flows.tables.columns import field
 from stages.pipeline.files import PARAMS
 
 LEAST_TEST_ROWS = 10

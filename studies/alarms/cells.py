@@ -19,15 +19,15 @@ import torch
 from flows import NSF, TrainingSettings, build, train
 from flows.core.arrays import Array
 from flows.core.seeds import integer, numpy_generator
-from flows.density.array_density import ArrayDensity
-from flows.density.checking.calibration import rank
-from flows.density.checking.check import LARGEST, check
-from flows.density.checking.refits import FRESH, Statistics
-from flows.density.checking.rows import CheckedRows, draw_tables
-from flows.density.checking.traces import mean_auc, trace
-from flows.density.fitting import fit
 from flows.recipe.recipe import cut_into_folds
-from flows.tables.parsing import from_user
+from flows.tables.checking.calibration import rank
+from flows.tables.checking.check import LARGEST, check
+from flows.tables.checking.refits import FRESH, Statistics
+from flows.tables.checking.rows import CheckedRows, draw_tables
+from flows.tables.checking.traces import mean_auc, trace
+from flows.tables.columns.parsing import from_user
+from flows.tables.density.fitting import fit
+from flows.tables.posterior.array_density import ArrayDensity
 from flows.workers import PACKAGES as PACKAGES
 from studies.alarms.tables import FITS, TABLES, mixed
 from studies.engine import SMALL, Cell, Family, check_names, quiet

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from flows.core.arrays import Array
-from flows.density.checking.calibration import binomial_interval
-from flows.density.checking.refits import p_value
+from flows.tables.checking.calibration import binomial_interval
+from flows.tables.checking.refits import p_value
 from studies.engine import Study
 from tools import markdown
 

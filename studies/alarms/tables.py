@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from flows.core.arrays import Array
-from flows.density.array_density import ArrayDensity
-from flows.density.fitting import fit
 from flows.mixtures import expectation
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.networks.to_real import ToReal
@@ -16,6 +14,8 @@ from flows.recipe.candidate import Candidate, Fitted
 from flows.recipe.clock import Clock
 from flows.recipe.fold import Fold
 from flows.recipe.recipe import Learned, learn
+from flows.tables.density.fitting import fit
+from flows.tables.posterior.array_density import ArrayDensity
 from studies.engine import quiet
 
 RIDGE = 1e-4  # of a covariance, in units of the variances

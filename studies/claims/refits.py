@@ -15,8 +15,8 @@ import pandas as pd
 from flows import fit
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
-from flows.density.array_density import ArrayDensity
 from flows.mixtures.mixture import Mixture
+from flows.tables.posterior.array_density import ArrayDensity
 from studies.claims.mixtures import mixture
 from studies.tables import sources
 

@@ -17,9 +17,9 @@ from flows import Density as FrameDensity
 from flows import fit, workers
 from flows.core import seeds
 from flows.core.arrays import Array
-from flows.density.array_density import ArrayDensity
 from flows.recipe import stacking
 from flows.recipe.ensemble import Ensemble
+from flows.tables.posterior.array_density import ArrayDensity
 from studies.engine import SMALL, Cell, Family, check_names
 from studies.tables import (
     anomalies,

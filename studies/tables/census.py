@@ -15,7 +15,7 @@ from scipy.stats import ks_2samp
 
 import flows
 from flows.core.errors import UserError
-from flows.tables.field import Field
+from flows.tables.columns.field import Field
 from studies.engine import quiet
 from studies.tables.sources import folder
 

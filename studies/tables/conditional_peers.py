@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from flows.bijections import Margins
 from flows.core.arrays import Array
 from flows.mixtures.mixture import Mixture, patterns
-from flows.posterior.distillation import RANGE
+from flows.tables.posterior.distillation import RANGE
 
 DRAWS = 4_000  # for quantiles
 

@@ -28,14 +28,14 @@ from sklearn.impute import IterativeImputer, KNNImputer
 from flows import fit
 from flows.core import seeds
 from flows.core.arrays import Array
-from flows.density.array_density import ArrayDensity
-from flows.density.question import Answer
-from flows.density.questions.score import Score
-from flows.density.questions.surprise import Surprise
 from flows.mixtures.fitting import fit_gaussian
 from flows.mixtures.mixture import Mixture
-from flows.posterior.goal import ENOUGH
-from flows.posterior.region import Region
+from flows.tables.posterior.array_density import ArrayDensity
+from flows.tables.posterior.goal import ENOUGH
+from flows.tables.posterior.region import Region
+from flows.tables.questions.question import Answer
+from flows.tables.questions.score import Score
+from flows.tables.questions.surprise import Surprise
 from studies.tables import odd_cells, peers, sources
 from studies.tables.conditional_peers import ClosedForm
 from studies.verdicts import standard_error

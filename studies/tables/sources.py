@@ -66,7 +66,7 @@ def dequantised(rows: Array) -> Array:
 def step(column: Array) -> float:
     """Return the commonest gap between distinct values of a rounded column; 0 for any other.
 
-    It does not use ``flows.tables.rounding``, so that changes there do not change the rows.
+    It does not use ``flows.tables.columns.rounding``, so that changes there do not change the rows.
     """
     distinct = np.unique(column)
     if len(distinct) >= DISTINCT * len(column):

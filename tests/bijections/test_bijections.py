@@ -23,7 +23,7 @@ from flows.bijections import (
 from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generators
 from flows.networks.preprocessing import Preprocessing
-from flows.tables.column_maps import ColumnMaps
+from flows.tables.columns.column_maps import ColumnMaps
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -21,7 +21,7 @@ from flows.evaluation import calibration, report, samples
 from flows.evaluation.problem import Problem
 from flows.evaluation.report import HEADLINE, METRICS, EvaluationSettings, Report, evaluate
 from flows.networks.population import Population
-from flows.tables.column_maps import ColumnMaps
+from flows.tables.columns.column_maps import ColumnMaps
 from flows.training.trainer import Trainer
 
 SMALL = EvaluationSettings(fresh=500, samples=200, neighbours=5, projections=16, seed=0)

@@ -17,13 +17,13 @@ import flows
 from flows import Mixture
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
-from flows.density.frame_density import Density
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.labelled_population import LabelledPopulation
 from flows.networks.preprocessing import Preprocessing
 from flows.recipe.record import RowState
-from flows.tables.column_maps import ColumnMaps
-from flows.tables.field import Field
+from flows.tables.columns.column_maps import ColumnMaps
+from flows.tables.columns.field import Field
+from flows.tables.density.frame_density import Density
 
 
 @pytest.fixture

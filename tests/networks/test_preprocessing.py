@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from flows.bijections import Margins, Whiten
 from flows.networks.preprocessing import Preprocessing
-from flows.tables.column_maps import ColumnMaps
+from flows.tables.columns.column_maps import ColumnMaps
 
 
 def rows(n: int, dim: int = 3) -> np.ndarray:

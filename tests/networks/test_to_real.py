@@ -16,7 +16,7 @@ from torch.testing import assert_close
 import flows
 from flows.core.checkpoint import CheckpointError
 from flows.networks.to_real import ToReal
-from flows.tables.column_maps import ColumnMaps
+from flows.tables.columns.column_maps import ColumnMaps
 
 
 def rows(n: int, dim: int = 3) -> np.ndarray:

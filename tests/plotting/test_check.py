@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flows.density.checking.result import FRAMES, Check
 from flows.plotting.check import MOST, draw_check
+from flows.tables.checking.result import FRAMES, Check
 
 
 def result(**parts: object) -> Check:

@@ -13,9 +13,9 @@ from helpers import SHORT_RECIPE, SMALL
 import flows
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
-from flows.density.frame_density import Density
 from flows.mixtures.mixture import Mixture
 from flows.recipe.ensemble import Ensemble
+from flows.tables.density.frame_density import Density
 
 WEIGHTS = [0.1, 0.2, 0.1, 0.25, 0.35]
 

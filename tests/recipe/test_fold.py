@@ -10,7 +10,7 @@ from helpers import short_recipe
 import flows
 from flows.networks.to_real import ToReal
 from flows.recipe.fold import Fold
-from flows.tables.notices import TableNotice
+from flows.tables.columns.notices import TableNotice
 
 
 def frame(n: int, seed: int = 0) -> pd.DataFrame:

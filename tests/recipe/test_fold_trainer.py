@@ -16,7 +16,7 @@ from flows.recipe import candidate
 from flows.recipe.fold import Fold
 from flows.recipe.fold_trainer import FoldTrainer
 from flows.recipe.regularisation import Regularisation
-from flows.tables.column_maps import ColumnMaps
+from flows.tables.columns.column_maps import ColumnMaps
 from stages.pipeline.preparation import from_real
 
 

@@ -14,8 +14,8 @@ from flows.networks.to_real import ToReal
 from flows.recipe.candidate import score_unseen
 from flows.recipe.fold import Fold
 from flows.recipe.mixture_candidate import NAMES, MixtureCandidate
-from flows.tables.column_maps import ColumnMaps
-from flows.tables.field import Field
+from flows.tables.columns.column_maps import ColumnMaps
+from flows.tables.columns.field import Field
 
 
 @pytest.fixture

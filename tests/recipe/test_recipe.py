@@ -22,8 +22,8 @@ from flows.networks.population import chunked_log_prob
 from flows.recipe.ensemble import Ensemble
 from flows.recipe.record import RowState
 from flows.recipe.regularisation import REGULARISATIONS
-from flows.tables.column_maps import ColumnMaps
-from flows.tables.field import Field
+from flows.tables.columns.column_maps import ColumnMaps
+from flows.tables.columns.field import Field
 from stages.pipeline.preparation import from_real
 from studies.tables.cells import networks_alone
 

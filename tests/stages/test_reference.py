@@ -16,8 +16,8 @@ from scipy.stats import norm
 import flows
 from flows import Problem
 from flows.mixtures.fitting import components, fit_gaussian, fit_gmm
-from flows.tables.column_maps import ColumnMaps
-from flows.tables.field import Field
+from flows.tables.columns.column_maps import ColumnMaps
+from flows.tables.columns.field import Field
 from stages.pipeline.preparation import from_real
 from stages.pipeline.report import plot_arrays
 from stages.pipeline.schema import Evaluate

@@ -17,7 +17,7 @@ from pipeline import REFERENCES, Clone, make_clone, run_models, tiny_settings
 
 from common import storage
 from flows.evaluation.statistics import mean_ci95
-from flows.tables import files as table
+from flows.tables.columns import files as table
 from stages import generate, rank
 from stages.pipeline import files
 

@@ -17,7 +17,7 @@ from scipy import stats
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.plotting.style import STYLE
-from flows.tables import rounding
+from flows.tables.columns import rounding
 from studies import engine
 from studies.target import cells, conditionals, metrics, peers, report, tables, truths
 from studies.target.conditionals import Numbers, OnNumbers

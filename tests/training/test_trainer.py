@@ -15,7 +15,7 @@ import flows
 from flows import TrainingSettings, truths
 from flows.core.scaler import Scaler
 from flows.networks import registry
-from flows.tables.column_maps import ColumnMaps
+from flows.tables.columns.column_maps import ColumnMaps
 from flows.training import trainer
 from stages.pipeline.preparation import from_real
 

@@ -6,8 +6,8 @@ import numpy as np
 from frames import rows_of
 from helpers import field
 
-from flows.tables.field import Field
-from flows.tables.rows import round_rows
+from flows.tables.columns.field import Field
+from flows.tables.columns.rows import round_rows
 from stages.pipeline.preparation import from_real, learnable, scorable
 
 ROWS = 100

@@ -11,9 +11,9 @@ import pytest
 
 from flows.core.arrays import Array
 from flows.core.scaler import Scaler
-from flows.density.frame_density import Density
 from flows.mixtures.fitting import fit_gaussian, fit_gmm
 from flows.mixtures.gaussian_mixture import GaussianMixture
+from flows.tables.density.frame_density import Density
 from studies.tables import odd_cells, peers, questions
 from studies.tables.conditional_peers import ClosedForm
 

@@ -1,0 +1,131 @@
+"""The check of a density against rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from flows.core.arrays import plain
+from flows.core.errors import UserError
+from flows.tables.checking.calibration import Ranks, cover, rank
+from flows.tables.checking.comparison import compare, compare_carried
+from flows.tables.checking.refits import (
+    Refit,
+    Statistics,
+    largest_deviations,
+    p_value,
+    refits_of,
+)
+from flows.tables.checking.result import FRAMES, Check
+from flows.tables.checking.rows import CheckedRows, Read, read_rows
+from flows.tables.checking.traces import trace
+from flows.tables.columns.kinds.unlearned import Group
+from flows.tables.posterior.array_density import ArrayDensity
+
+LARGEST = 10  # memorisation scores that are listed
+GRID = np.linspace(0, 1, 101)  # ranks at which the band of the refits is stored
+
+
+def check(
+    density: ArrayDensity,
+    read: Read,
+    refits: int = 0,
+    minutes: float | None = None,
+    seed: int = 0,
+    *,
+    store: bool = False,
+) -> Check:
+    """Return the check of a density against the rows of a table.
+
+    Args:
+        density: the density.
+        read: returns the table.
+        refits: the number of refits.
+        minutes: the limit of time for refits.
+        seed: the seed of all random numbers.
+        store: whether to keep the text of the check in the record of the density.
+
+    Raises ``UserError`` for wrong numbers, for refits without the training table, and for a density
+    without a record that is to store the check; and the errors of ``read_rows``.
+    """
+    if not density.columns:
+        raise UserError("a model of images has no columns to check")
+    if refits < 0:
+        raise UserError(f"refits = {refits}: must be 0 or more")
+    if minutes is not None and not 0 < minutes < np.inf:
+        raise UserError(f"minutes = {minutes}: must be a finite number above 0")
+    if minutes is not None and not refits:
+        raise UserError(f"minutes = {minutes}: limits the time of refits, and refits = 0")
+    if store and density.record is None:
+        raise UserError("the density has no record, so it stores no check")
+    rows = read_rows(density, read)
+    if refits and rows.sample is None:
+        raise UserError(f"refits = {refits}: need the training table, but {rows.why}")
+    samples, pairs = compare(density, rows, seed)
+    ranks = rank(density, rows, seed)
+    found: dict[str, Any] = {
+        "rows": len(rows.values),
+        "why": rows.why,
+        "known": rows.known,
+        "samples": samples,
+        "pairs": pairs,
+        "carried": compare_carried(density, seed),
+        "cover": cover(ranks, rows, density.names),
+        "ranks": ranks.rows,
+        "is_grouped": any(isinstance(each, Group) for each in density.schema.unlearned),
+        "is_weighted": rows.sample is not None and rows.sample.is_weighted,
+    }
+    if rows.sample is not None:
+        found |= _traces(density, rows)
+    if refits:
+        again = refits_of(density, rows, refits, minutes, seed)
+        found |= {"asked": refits, **_refits(density, ranks, again)}
+    result = Check(**found)
+    if store and density.record is not None:
+        density.record = replace(density.record, check=str(result))
+    return result
+
+
+def _traces(density: ArrayDensity, rows: CheckedRows) -> dict[str, Any]:
+    """Return the AUC, and the rows with the largest memorisation scores, each row once."""
+    traces = trace(density, rows)
+    assert rows.sample is not None
+    lines = []
+    for kind, scores in traces.scores.items():
+        order = np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")
+        order = order[np.isfinite(scores[order])]
+        _, first = np.unique(rows.copies[order], return_index=True)
+        order = order[np.sort(first)][:LARGEST]
+        lines += [(kind, plain(rows.sample.labels[k]), scores[k]) for k in order]
+    listed = pd.DataFrame(lines, columns=[*FRAMES["traces"]])
+    return {"traces": listed, "auc": traces.auc, "auc_error": traces.error}
+
+
+def _refits(density: ArrayDensity, ranks: Ranks, refits: Sequence[Refit]) -> dict[str, Any]:
+    """Return the p-values, the frame of the refits and the band of their ranks."""
+    own = Statistics.of(ranks)
+    columns = np.array([each.statistics.columns for each in refits])
+    deviation, deviations, d = largest_deviations(own.columns, columns)
+    frame = pd.DataFrame(
+        {
+            "statistic": [each.statistics.rows for each in refits],
+            "deviation": deviations,
+            "auc": [each.auc for each in refits],
+            "distance": [each.distance for each in refits],
+            "reference": [each.reference for each in refits],
+        }
+    )
+    found: dict[str, Any] = {"refits": frame, "statistic": own.rows, "deviation": deviation}
+    found["p_density"] = p_value(own.rows, frame["statistic"].to_numpy())
+    if d >= 0:
+        found["column"] = density.names[d]
+        found["p_columns"] = p_value(deviation, deviations)
+    known = [np.sort(each.ranks[~np.isnan(each.ranks)]) for each in refits]
+    if all(map(len, known)):
+        shares = [np.searchsorted(u, GRID, side="right") / len(u) for u in known]
+        found["band"] = np.quantile(shares, [0.05, 0.95], axis=0).round(4).tolist()
+    return found

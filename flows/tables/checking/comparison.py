@@ -1,0 +1,164 @@
+"""Samples beside rows: statistics of each column, and associations of pairs of columns.
+
+Differences are in standard errors of a table of this size: the deviation of a statistic over tables
+of as many rows that are drawn from the density.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from flows.core.arrays import Array, subsample
+from flows.tables.checking.result import FRAMES, MEASURES, SHARE_OF
+from flows.tables.checking.rows import CheckedRows, draw_tables
+from flows.tables.columns.field import Field
+from flows.tables.columns.rounding import many_rows
+from flows.tables.posterior.array_density import ArrayDensity
+
+MOST_ROWS = 10_000  # rows that are compared, at most
+DRAWN_ROWS = 100_000  # drawn rows together, about
+TABLES = (20, 100)  # the least and the largest number of drawn tables
+VALUES = 5  # repeated values of a column of numbers, at most
+NUMBERS: dict[str, Callable[[Array], Array]] = {  # of tables (R, n), one number for each
+    "mean": lambda x: np.nanmean(x, axis=1),
+    "sd": lambda x: np.nanstd(x, axis=1),
+    "q0.05": lambda x: np.nanquantile(x, 0.05, axis=1),
+    "q0.5": lambda x: np.nanquantile(x, 0.5, axis=1),
+    "q0.95": lambda x: np.nanquantile(x, 0.95, axis=1),
+    "smallest": lambda x: np.nanmin(x, axis=1),
+    "largest": lambda x: np.nanmax(x, axis=1),
+}
+
+
+def compare(
+    density: ArrayDensity, rows: CheckedRows, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return statistics of rows and of drawn tables, by column and by pair of columns.
+
+    The columns ``rows`` and ``samples`` are the statistics, ``error`` is the standard error of
+    a table of this size, and ``difference`` is (rows - samples) / error. The first frame has
+    the columns ``column``, ``statistic``, ``of_rows`` and ``of_samples``, the statistics as text;
+    the second ``first`` and ``second``. With targets, only targets are compared, and pairs that
+    have a target.
+
+    Args:
+        density: the density.
+        rows: the rows, of which ``MOST_ROWS`` are compared.
+        seed: the seed of the draws.
+    """
+    if len(rows.values) > MOST_ROWS:
+        few = subsample(np.arange(len(rows.values)), MOST_ROWS)
+        rows = rows.take(few)
+    count = int(np.clip(DRAWN_ROWS // len(rows.values), *TABLES))
+    tables = np.concatenate([rows.values[None], draw_tables(density, rows, count, seed)])
+    compared = np.flatnonzero(~density.inputs).tolist()
+    lines, found = [], []
+    for d in compared:
+        column, x = density.columns[d], tables[:, :, d]
+        if np.isnan(x).all(axis=1).any():
+            continue
+        own = {} if column.labels else {name: of(x) for name, of in NUMBERS.items()}
+        for value in repeated(column, x[0]):
+            text = str(column.labels[int(value)]) if column.labels else column.text(value)
+            own[SHARE_OF + text] = (x == value).sum(axis=1) / (~np.isnan(x)).sum(axis=1)
+        for name, values in own.items():
+            texts = (_text(column, name, each) for each in (values[0], values[1:].mean()))
+            lines.append((column.name, name, *texts))
+            found.append(values)
+    n = len(rows.values)
+    columns = _measured(pd.DataFrame(lines, columns=[*FRAMES["samples"][:4]]), found, n)
+    pairs = [pair for pair in combinations(range(len(density.columns)), 2) if {*pair} & {*compared}]
+    names = [(density.names[a], density.names[b]) for a, b in pairs]
+    together = np.array([associations(density.columns, own, pairs) for own in tables])
+    of_pairs = _measured(pd.DataFrame(names, columns=[*FRAMES["pairs"][:2]]), [*together.T], n)
+    order = np.argsort(-of_pairs["difference"].abs().to_numpy(), kind="stable")
+    return columns, of_pairs.iloc[order].reset_index(drop=True)
+
+
+def compare_carried(density: ArrayDensity, seed: int) -> pd.DataFrame:
+    """Return the columns that samples compute, as the frame ``carried`` of ``Check``.
+
+    Args:
+        density: the density. With targets, rows give the columns, and the result is empty.
+        seed: the seed of the samples.
+    """
+    computed = [] if density.targets else [each for each in density.schema.carried if each.terms]
+    drawn = np.concatenate([*density.draw(MOST_ROWS if computed else 0, seed)])
+    lines = []
+    for each in computed:
+        (low, high), x = each.field.ends, each.values(density.columns, drawn)
+        share = float(((low <= x) & (x <= high)).mean())
+        allowed = each.field.allowed if np.isfinite([low, high]).any() else ""
+        lines.append((each.name, each.formula, allowed, share))
+    return pd.DataFrame(lines, columns=[*FRAMES["carried"]])
+
+
+def _text(column: Field, name: str, value: float) -> str:
+    """Return a statistic of a column as text, in the unit of the column."""
+    if name.startswith(SHARE_OF):
+        return f"{value:.0%}"
+    return f"{value:.4g}" if column.is_numeric or name == "sd" else column.short_text(value)
+
+
+def repeated(column: Field, x: Array) -> list[float]:
+    """Return the values of a column whose shares are compared: labels, and repeated values."""
+    known = x[~np.isnan(x)]
+    values, counts = np.unique(known, return_counts=True)
+    if column.labels:
+        return [float(code) for code in range(len(column.labels))]
+    often = counts >= many_rows(len(known))
+    most = np.argsort(-counts[often], kind="stable")[:VALUES]
+    return np.sort(values[often][most]).tolist()
+
+
+def associations(
+    columns: Sequence[Field], values: Array, pairs: Sequence[tuple[int, int]]
+) -> Array:
+    """Return the association of each pair of columns, ``(P,)``.
+
+    It is the rank correlation of two columns of numbers, from -1 to 1. With a column of labels, it
+    is the correlation ratio of ranks; of two such columns, Cramer's V; both from 0 to 1. All are
+    the same formula ``|Q_a' Q_b| / sqrt(min(k_a, k_b))`` with orthonormal bases Q ``(n, k)`` of the
+    centred ranks, or of the centred indicators of labels. A missing value counts as the mean.
+    """
+    bases = []
+    for column, x in zip(columns, values.T, strict=True):
+        known = ~np.isnan(x)
+        parts = np.zeros((len(x), max(1, len(column.labels))))
+        if column.labels:
+            parts[known] = x[known, None] == np.arange(len(column.labels))
+        else:
+            parts[known, 0] = rankdata(x[known])
+        parts[known] -= parts[known].mean(axis=0, keepdims=True) if known.any() else 0.0
+        u, size, _ = np.linalg.svd(parts, full_matrices=False)
+        sign = 1.0 if column.labels or u[:, 0] @ parts[:, 0] > 0 else -1.0
+        bases.append(sign * u[:, size > 1e-9 * max(1.0, size[0])])
+    found = np.zeros(len(pairs))
+    for k, (a, b) in enumerate(pairs):
+        least = min(bases[a].shape[1], bases[b].shape[1])
+        if least:
+            products = bases[a].T @ bases[b]
+            are_numbers = not (columns[a].labels or columns[b].labels)
+            whole = products[0, 0] if are_numbers else np.linalg.norm(products)
+            found[k] = whole / np.sqrt(least)
+    return found
+
+
+def _measured(frame: pd.DataFrame, found: Sequence[Array], n: int) -> pd.DataFrame:
+    """Add the statistics ``found``, ``(1 + R,)`` each, whose first number is that of the rows."""
+    table = np.array(found).reshape(len(frame), -1) if len(frame) else np.zeros((0, 2))
+    rows, samples = table[:, 0], table[:, 1:].mean(axis=1)
+    error = table[:, 1:].std(axis=1, ddof=min(1, table.shape[1] - 2))
+    if "statistic" in frame:  # a share that is 0 or 1 in all drawn tables
+        is_share = frame["statistic"].str.startswith(SHARE_OF).to_numpy(bool)
+        p = np.clip((samples * n + 0.5) / (n + 1), 0, 1)  # of a share
+        error = np.where(is_share & (error == 0), np.sqrt(p * (1 - p) / n), error)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        difference = np.where(np.isclose(rows, samples), 0.0, (rows - samples) / error)
+    values = [rows, samples, error, difference]
+    return frame.assign(**dict(zip(MEASURES, values, strict=True)))

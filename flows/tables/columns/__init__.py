@@ -1,0 +1,1 @@
+"""Tables: columns and their kinds, data frames, files, and the preparation of rows."""

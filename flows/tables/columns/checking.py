@@ -1,0 +1,255 @@
+"""The checks on columns before a fit: faults, copies of rows, and columns without a density."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from flows.core.arrays import Array, Mask, Whole
+from flows.core.plurals import counted
+from flows.tables.columns.duplicates import first_copies
+from flows.tables.columns.field import Field
+from flows.tables.columns.kinds import Real
+from flows.tables.columns.kinds.unlearned import Carried
+from flows.tables.columns.notices import Notice, SetKind, TableError, leave_out
+from flows.tables.columns.rounding import DISTINCT
+
+LEAST_ROWS = 10
+LEAST_VALUES = 8  # in a column with missing values: fewer would hardly be in every fold
+
+
+class Checked(NamedTuple):
+    """The result of ``check``.
+
+    Args:
+        fields: the K columns that have a density, with what their values tell.
+        places: their places among all columns, ``(K,)``.
+        copies: the index of the first copy of each row, ``(n,)``.
+        carried: the other columns, which are computed from these.
+        notices: statements about carried columns, rounded columns, suspicious numbers and copies.
+    """
+
+    fields: list[Field]
+    places: Whole
+    copies: Whole
+    carried: list[Carried]
+    notices: list[Notice]
+
+
+class NoDensity(NamedTuple):
+    """A column without a density.
+
+    Args:
+        carried: the column as samples compute it.
+        notice: the notice of a fit that carries the column along.
+        fault: the fault of a strict fit.
+    """
+
+    carried: Carried
+    notice: Notice
+    fault: Notice
+
+
+def check(
+    fields: Sequence[Field],
+    values: Array,
+    rows: Whole | None = None,
+    faults: Sequence[Notice] = (),
+    *,
+    strict: bool = True,
+    targets: Sequence[str] = (),
+) -> Checked:
+    """Check the columns of ``values`` ``(n, D)``; missing values are ``NaN``.
+
+    A column with fewer than 90% distinct values is rounded. A column with one value, with hardly
+    any value, or that is a linear combination of others has no density, and is carried.
+
+    Args:
+        fields: the columns.
+        values: their values, with codes for labels.
+        rows: the numbers of the rows in the user's file, ``(n,)``; 1 to n by default.
+        faults: faults of other columns, which are reported together with the faults found here.
+        strict: whether a column without a density is a fault.
+        targets: the names of the columns to learn given all others; empty if all are learned.
+
+    Raises ``TableError``, with all faults, for a table that no density can be fitted to.
+    """
+    faults = list(faults)
+    if len(values) < LEAST_ROWS:
+        faults.append(
+            Notice(f"the table has {counted(len(values), 'row')}; a fit needs {LEAST_ROWS}")
+        )
+        raise TableError(faults)
+    rows = np.arange(1, len(values) + 1) if rows is None else rows
+    known = ~np.isnan(values)
+    without: dict[int, NoDensity] = {}
+    sound = np.full(len(fields), True)
+    for d, (field, x, own) in enumerate(zip(fields, values.T, known.T, strict=True)):
+        found = _faults(field, x[own], rows[own])
+        faults += found
+        if not found and (constant := _constant(field, x[own])):
+            without[d] = constant
+        sound[d] = not found and d not in without
+    # A target may depend on other columns; its density is then as narrow as networks allow
+    is_target = np.array([field.name in targets for field in fields])
+    without |= _redundant(fields, values, sound & ~is_target)
+    if strict:
+        faults += [each.fault for _, each in sorted(without.items())]
+    elif len(without) == len(fields):
+        why = "no column has a density: each is constant, copies another or identifies the rows"
+        faults.append(Notice(why))
+    if faults:
+        raise TableError(faults)
+    places = np.array([d for d in range(len(fields)) if d not in without])
+    values, known = values[:, places], known[:, places]
+    copies = first_copies(values)
+    count = len(np.unique(copies))
+    if count < LEAST_ROWS:
+        rows_left = counted(count, "different row")
+        raise TableError([Notice(f"the table has {rows_left}; a fit needs {LEAST_ROWS}")])
+    notices = [each.notice for _, each in sorted(without.items())]
+    notices += _about_copies(len(values), count)
+    fitted = []
+    for d, x, own in zip(places, values.T, known.T, strict=True):
+        different = len(np.unique(copies[own]))
+        is_rounded = len(np.unique(x[own])) < DISTINCT * different
+        field = fields[d].fitted(x[own], is_rounded=is_rounded)
+        if is_rounded and (not targets or field.name in targets):  # no other column gets noise
+            notices += field.about_rounding(x[own])
+        notices += field.about_values(x[own])
+        fitted.append(field)
+    carried = [each.carried for _, each in sorted(without.items())]
+    return Checked(fitted, places, copies, carried, notices)
+
+
+def _faults(field: Field, x: Array, rows: Whole) -> list[Notice]:
+    """Return the first fault of the known values ``x`` ``(m,)`` of a column, or an empty list."""
+    disallowed = np.flatnonzero(~field.holds(x))
+    if len(disallowed):
+        first = disallowed[0]
+        problem = f"holds {x[first]}; {field.word} values must be {field.allowed}"
+        as_real = ("learn any number", SetKind(field.name, Real.kind))
+        advice = () if isinstance(field, Real) else (as_real,)
+        return [Notice(problem, field.name, rows[first], advice)]
+    if len(x) < LEAST_VALUES or x.min() == x.max():
+        return []
+    with np.errstate(over="ignore", under="ignore"):
+        if not 0 < x.std() < math.inf:
+            return [Notice("is too large or too small to be squared; change its unit", field.name)]
+    return []
+
+
+def _constant(field: Field, x: Array) -> NoDensity | None:
+    """Return a column whose known values ``x`` ``(m,)`` are equal, or too few to learn from."""
+    out = (leave_out(field.name),)
+    if len(x) < LEAST_VALUES:
+        problem = f"holds a value in {counted(len(x), 'row')}; a fit needs {LEAST_VALUES}"
+        carried = Carried(field, None)
+        notice = Notice(f"{problem}; samples hold no value", field.name)
+    elif x.min() == x.max():
+        carried = Carried(field, float(x[0]))
+        problem = f"holds {carried.formula} in every row"
+        notice = Notice(f"{problem}, and in samples", field.name)
+    else:
+        return None
+    return NoDensity(carried, notice, Notice(problem, field.name, advice=out))
+
+
+def _about_copies(rows: int, different: int) -> list[Notice]:
+    copies = rows - different
+    if not copies:
+        return []
+    are = "is a copy of another row" if copies == 1 else "are copies of other rows"
+    return [
+        Notice(
+            f"{copies} of {rows} rows {are}; a row and its copies are in one fold, so no network "
+            "is scored on a row that it learned from"
+        )
+    ]
+
+
+def _redundant(fields: Sequence[Field], values: Array, sound: Mask) -> dict[int, NoDensity]:
+    """Return each column that equals another or is a linear combination of others, by its place.
+
+    Such columns have no joint density. Only columns that are ``sound`` ``(D,)`` are compared, on
+    the rows that are complete in these columns. In a QR decomposition of the standardised columns,
+    the diagonal of R is the part of each column that the columns before it do not explain. This
+    part is 0, up to rounding, for a linear combination.
+
+    Of the columns of an equation, the fittest one is carried (``_fitness``). If several are equally
+    fit, the last one is carried.
+    """
+    places = np.flatnonzero(sound).tolist()
+    fields, values = [fields[d] for d in places], values[:, places]
+    values = values[~np.isnan(values).any(axis=1)]
+    if len(values) < LEAST_ROWS or not (np.ptp(values, axis=0) > 0).all():
+        return {}
+    deviation = values.std(axis=0)
+    standard = (values - values.mean(axis=0)) / deviation
+    rounding = 1e-10 + 4 * np.finfo(float).eps * (np.abs(values).max(axis=0) / deviation).sum()
+    beyond = np.abs(np.diagonal(np.linalg.qr(standard, mode="r"))) / math.sqrt(len(values))
+
+    def others(d: int) -> list[int]:
+        """Return the kept columns that column d equals, or is a combination of."""
+        if equal := [k for k in kept if (values[:, k] == values[:, d]).all()][:1]:
+            return equal
+        if len(values) <= len(fields) or beyond[d] >= rounding:
+            return []
+        share = np.linalg.lstsq(standard[:, kept], standard[:, d], rcond=None)[0]
+        return [k for k, part in zip(kept, share, strict=True) if abs(part) > 1e-6]
+
+    def equation(d: int, terms: Sequence[int]) -> Carried:
+        names = [fields[k].name for k in terms]
+        return Carried.from_values(fields[d], values[:, d], names, values[:, terms])
+
+    carried, kept = list[int](), list[int]()
+    for d in range(len(fields)):
+        if not (terms := others(d)):
+            kept.append(d)
+            continue
+        ranks = dict[int, tuple[bool, bool, float]]()
+        for k in (members := [*terms, d]):
+            own = [e for e in members if e != k]
+            ranks[k] = _fitness(equation(k, own), [fields[e] for e in own], values[:, own])
+        chosen = max(members, key=lambda k: (*ranks[k], k))
+        kept = sorted({*kept, d} - {chosen})
+        carried.append(chosen)
+        beyond[chosen] = 0.0  # the columns before d explain the chosen column, too
+    found = dict[int, NoDensity]()
+    for d in carried:  # again, because other columns may be kept since
+        terms = others(d)
+        column, named = equation(d, terms), ", ".join(fields[k].name for k in terms)
+        is_copy = len(terms) == 1 and bool((values[:, terms[0]] == values[:, d]).all())
+        fault = f"{'equals' if is_copy else 'is a linear combination of'} {named}"
+        advice = (leave_out(column.name),)
+        found[places[d]] = NoDensity(
+            column,
+            Notice(f"equals {column.formula}, so samples compute it", column.name),
+            Notice(f"{fault}, so no joint density exists", column.name, advice=advice),
+        )
+    return found
+
+
+def _fitness(column: Carried, fields: Sequence[Field], values: Array) -> tuple[bool, bool, float]:
+    """Return how well a column can be computed from others, in the order of what matters:
+
+    - whether the column keeps its equation, because its formula gives multiples of its step;
+    - whether its bounds follow from those of the others;
+    - the share of rows in which the computed value lies within the bounds of the column, if the
+      other columns are independent.
+
+    Args:
+        column: the column.
+        fields: the columns that it is computed from.
+        values: their values ``(n, K)``.
+    """
+    source, step = column.source(fields), column.field.spacing
+    steps = [slope * fields[k].spacing / (step or 1.0) for k, slope in source.slopes.items()]
+    is_exact = not step or all(abs(each - round(each)) < 1e-6 and each for each in steps)
+    x = source.values(np.random.default_rng(0).permuted(values, axis=0))
+    low, high = column.field.ends
+    share = float(((low <= x) & (x <= high)).mean())
+    return is_exact, not column.free_ends(fields), share

@@ -1,0 +1,73 @@
+"""The kind of a column: the kind that the user names, or the first kind that takes its values.
+
+The kinds choose in the order of ``kinds.KINDS``; ``choose`` of each class says what it takes. Kinds
+of users with a ``choose`` of their own come first, for columns that hold a value.
+
+Text with more than 20 different values, among them numbers in at least half of the rows, has the
+kind of these numbers, and its other text counts as missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from flows.core.plurals import counted
+from flows.tables.columns.field import Choice, Field
+from flows.tables.columns.kinds import KINDS, Category, Real
+from flows.tables.columns.kinds.category import MOST_LABELS, label_counts
+from flows.tables.columns.lazy import pd
+from flows.tables.columns.notices import Notice, ReadAsMissing, SetKind
+from flows.tables.columns.values import SOME, are_numbers
+
+
+def choose(values: pd.Series, word: str | None = None) -> Choice:
+    """Choose what becomes of a column of parsed ``values``; ``NaN`` is a missing value.
+
+    Raises ``ValueError`` for a ``word`` that is not a kind, and ``TableError`` for dates that
+    cannot be read.
+    """
+    known, name = values.dropna(), str(values.name)
+    if word:
+        return Choice(Field.parse(name, word).with_values(known))
+    own = [cls for cls in Field.kinds.values() if cls not in KINDS and "choose" in vars(cls)]
+    own = own if len(known) else []
+    special = KINDS.index(Category)
+    if choice := _first(known, [*own, *KINDS[:special]]):
+        return choice
+    if known.empty and known.dtype != "category":  # all values are in rows that are left out
+        return Choice(Real(name))
+    if known.dtype == object and (choice := _of_numbers_and_text(known)):
+        return choice
+    return _first(known, KINDS[special:]) or Choice(Real(name))
+
+
+def _first(known: pd.Series, kinds: Sequence[Any] = KINDS) -> Choice | None:
+    """Return the choice of the first of ``kinds`` that takes the values."""
+    return next((choice for cls in kinds if (choice := cls.choose(known))), None)
+
+
+def _of_numbers_and_text(known: pd.Series) -> Choice | None:
+    """Choose what becomes of numbers with some text among them; ``None`` for other columns."""
+    name, counts = str(known.name), label_counts(known)
+    some = counts.head(SOME)
+    if some[are_numbers(some.index.to_series())].sum() < some.sum() / 2:
+        return None
+    is_text = np.array([isinstance(value, str) for value in known])
+    if not is_text.any() or are_numbers(pd.Series(known[is_text].unique()).astype(str)).any():
+        return Choice(Real(name))  # numbers in another format: the fault names the format
+    text, row = known[is_text].iloc[0], known.index[is_text][0]
+    problem = f"holds {text!r}, which is not a number"
+    advice: tuple[Any, ...] = (("learn labels", SetKind(name, Category.kind)),)
+    refusal = Notice(problem, name, row, advice)
+    if len(counts) <= MOST_LABELS:
+        found = Category(name).with_values(known)
+        said = f"{problem}; the column is taken as a category of {len(found.labels)} labels"
+        return Choice(found, Notice(said, name, row), refusal)
+    advice = (("mark missing values", ReadAsMissing(text)), *advice)
+    rows = f"in {counted(is_text.sum(), 'row')}"
+    said = f"holds text among numbers {rows}, such as {text!r}, which counts as a missing value"
+    numbers = _first(known[~is_text].astype(np.float64)) or Choice(Real(name))
+    return Choice(numbers.field, Notice(said, name, advice=advice), refusal, is_text_missing=True)

@@ -1,0 +1,228 @@
+"""Numbers with decimals: real, positive, and between two bounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
+
+from flows.core.arrays import Array, rounded
+from flows.tables.columns.field import Choice, Field, Label
+from flows.tables.columns.lazy import pd
+from flows.tables.columns.notices import Notice, ReadAsMissing, SetKind, leave_out
+from flows.tables.columns.rounding import common_step
+from flows.tables.columns.types import LARGEST_WHOLE, are_seconds, cast, to_durations
+from flows.tables.columns.values import to_floats
+
+if TYPE_CHECKING:
+    from flows.tables.columns.lines import Line
+
+FEW = 20  # values of a column about which there are notices, at least
+# A notice names columns of numbers above 0 whose samples may fall below 0. There, the mean is less
+# than WIDE standard deviations, and the range above the median more than LONG times the range below
+WIDE, LONG = 2.5, 2
+SKEWED = 10  # the largest of skewed numbers above 0 is more than this many times their median
+
+
+@dataclass(frozen=True)
+class Number(Field):
+    """Numbers: what all kinds but labels and dates share.
+
+    Args:
+        step: the step of rounded values; ``None`` if the values are not rounded.
+    """
+
+    step: float | None = None
+
+    is_numeric: ClassVar[bool] = True
+    may_be_whole: ClassVar[bool] = True  # whether whole numbers, which have no bounds, may do
+
+    def numbers(self, values: pd.Series, *, is_fit: bool = False) -> Array:
+        return to_floats(values, self.name, is_fit=is_fit)
+
+    def fitted(self, x: Array, *, is_rounded: bool) -> Self:
+        return replace(self, step=common_step(x)) if is_rounded else self
+
+    def about_values(self, x: Array) -> list[Notice]:
+        """Return a notice on a number of nines, such as -999, that is far from all others."""
+        distinct, counts = np.unique(x, return_counts=True)
+        for mark, count, others in (
+            (distinct[0], counts[0], distinct[1:]),
+            (distinct[-1], counts[-1], distinct[:-1]),
+        ):
+            gap = np.abs(others - mark).min()
+            if set(f"{abs(mark):g}") == {"9"} and gap > np.ptp(others):
+                rows = f"{count} row{'s' * int(count > 1)}"
+                problem = f"holds {mark:g} in {rows}, far from all other values"
+                advice = (("read it as missing", ReadAsMissing(f"{mark:g}")),)
+                return [Notice(problem, self.name, advice=advice)]
+        return []
+
+    def about_rounding(self, x: Array) -> list[Notice]:
+        step = float(rounded(self.step, 6))
+        problem = (
+            f"holds {len(np.unique(x))} distinct values in {len(x)} rows, in steps of {step:g}; "
+            "rounded values have no density, so training adds uniform noise of this width"
+        )
+        # A kind that keeps the sign: samples of an integer may be below and above 0
+        word = f"count:{step!r}" if x.min() >= 0 else f"integer:{step!r}"
+        if x.max() <= 0:
+            word = f"integer::0:{step!r}"
+        whole = Field.parse(self.name, word)
+        if self.may_be_whole and whole.holds(x).all():
+            advice = ((f"draw samples in steps of {step:g}", SetKind(self.name, whole.word)),)
+            return [Notice(problem, self.name, advice=advice)]
+        return [Notice(f"{problem}; samples are not rounded to the steps", self.name)]
+
+    @property
+    def cell(self) -> float:
+        return self.step or 0.0
+
+    def shown(self, x: Array) -> Array:
+        if self.decimals is None:
+            return x
+        nearest, unit = np.round(x, self.decimals), 10.0**-self.decimals
+        low, high = self.bounds
+        nearest = np.where(nearest <= low, np.round(nearest + unit, self.decimals), nearest)
+        nearest = np.where(nearest >= high, np.round(nearest - unit, self.decimals), nearest)
+        return np.where((low < nearest) & (nearest < high), nearest, x)
+
+    def computed(self, x: Array) -> Array:
+        return x if self.decimals is None else np.round(x, self.decimals)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether samples are whole numbers."""
+        return self.decimals == 0
+
+    def restored(
+        self, x: Array, generator: np.random.Generator, rare: Set[Label] | None = None
+    ) -> pd.Series:
+        if self.is_whole and self.dtype is None and not np.isnan(x).any():
+            return pd.Series(x.clip(-LARGEST_WHOLE, LARGEST_WHOLE).astype(np.int64))
+        return cast(x, self.dtype)
+
+    def points(self, x: Array, *, is_distance: bool = False) -> pd.Series:
+        return to_durations(x) if are_seconds(self.dtype) else pd.Series(x)
+
+    def natural_types(self) -> tuple[str, ...]:
+        return ("int64", "int64[pyarrow]") if self.is_whole else ("float64", "double[pyarrow]")
+
+    @property
+    def details(self) -> str:
+        return f", rounded to steps of {self.step:g}" if self.step else ""
+
+
+@dataclass(frozen=True)
+class Real(Number):
+    """Any numbers."""
+
+    kind: ClassVar[str] = "real"
+    words: ClassVar[tuple[str, ...]] = ("real",)
+
+    @classmethod
+    def choose(cls, known: pd.Series) -> Choice | None:
+        """Take all numbers that no other kind takes.
+
+        Notices name the remedies for numbers that may be identifiers, and for numbers above 0 whose
+        samples may not be.
+        """
+        name, x = str(known.name), known.to_numpy(np.float64)
+        x = x[np.isfinite(x)]
+        if len(x) < FEW:
+            return Choice(cls(name))
+        if known.is_unique and not (x % 1).any() and np.ptp(x) < 2 * len(x):
+            problem = "holds a different whole number in each row, as an identifier does"
+            return Choice(cls(name), Notice(problem, name, advice=(leave_out(name),)))
+        middle = np.median(x)
+        is_skewed = x.max() - middle > LONG * (middle - x.min())
+        if is_skewed and x.min() > 0 and x.mean() < WIDE * x.std():
+            problem = "holds only numbers above 0, and samples may hold others"
+            advice = (("keep samples above 0", SetKind(name, Positive.kind)),)
+            return Choice(cls(name), Notice(problem, name, advice=advice))
+        return Choice(cls(name))
+
+
+@dataclass(frozen=True)
+class Positive(Number):
+    """Numbers above 0, learned as logarithms.
+
+    Args:
+        farthest: the largest value of the fitted table, beyond which the map to the line bends.
+            ``None`` for a map that is a logarithm everywhere.
+    """
+
+    farthest: float | None = None
+
+    kind: ClassVar[str] = "positive"
+    words: ClassVar[tuple[str, ...]] = ("positive",)
+
+    @classmethod
+    def choose(cls, known: pd.Series) -> Choice | None:
+        """Take numbers above 0 of which the largest is more than ten times the median."""
+        x = known.to_numpy(np.float64)
+        is_skewed = x.min() > 0 and x.max() > SKEWED * np.median(x)
+        return Choice(cls(str(known.name))) if is_skewed else None
+
+    def fitted(self, x: Array, *, is_rounded: bool) -> Self:
+        return replace(super().fitted(x, is_rounded=is_rounded), farthest=float(x.max()))
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return 0.0, math.inf
+
+    @property
+    def line(self) -> Line:
+        from flows.tables.columns.lines import HalfLine, Logarithm
+
+        top = math.inf if self.farthest is None else self.farthest
+        return HalfLine(Logarithm(), 0.0, top=top)
+
+
+@dataclass(frozen=True)
+class Interval(Number):
+    """Numbers strictly between two bounds, which only a user names.
+
+    Args:
+        low: the lower bound.
+        high: the upper bound.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    kind: ClassVar[str] = "interval"
+    words: ClassVar[tuple[str, ...]] = ("interval:LOW:HIGH",)
+    may_be_whole: ClassVar[bool] = False
+
+    @classmethod
+    def named(cls, name: str, texts: Sequence[str]) -> Interval | None:
+        match as_numbers(texts):
+            case [low, high] if -math.inf < low < high < math.inf:
+                return cls(name, low=low, high=high)
+        return None
+
+    @property
+    def word(self) -> str:
+        return f"interval:{self.low:.15g}:{self.high:.15g}"
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return self.low, self.high
+
+    @property
+    def line(self) -> Line:
+        from flows.tables.columns.lines import Between
+
+        return Between(self.low, self.high)
+
+
+def as_numbers(texts: Sequence[str]) -> list[float]:
+    """Return the parts of a word as numbers; an empty list if one is no number."""
+    try:
+        return [float(text) for text in texts]
+    except ValueError:
+        return []

@@ -1,0 +1,252 @@
+"""Columns that are not learned, and what samples hold there.
+
+A density covers the learned columns. The columns here come back in samples, at their place and with
+their type.
+"""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from flows.core.arrays import Array, rounded
+from flows.tables.columns.field import Choice, Field, Sampled, Unlearned
+from flows.tables.columns.kinds.category import label_counts, too_many
+from flows.tables.columns.kinds.whole import are_whole, are_years, increase_by_little
+from flows.tables.columns.lazy import pd
+from flows.tables.columns.notices import Notice, SetKind, leave_out
+from flows.tables.columns.rounding import DISTINCT
+from flows.tables.columns.sources import Source
+from flows.tables.columns.types import are_times, cast
+from flows.tables.columns.values import label_text
+
+DIGITS = 12  # of coefficients, if as many are enough
+ROUNDING = 1e-9  # of the ends of a column, relative to their size
+
+
+@dataclass(frozen=True)
+class Excluded(Unlearned):
+    """A column without a density and without a formula.
+
+    Args:
+        name: the name.
+        dtype: the type of the column in a data frame, as for a ``Field``.
+    """
+
+    name: str
+    dtype: Any = None
+
+    @property
+    def why(self) -> str:
+        return "is excluded from the density"
+
+    @property
+    def details(self) -> str:
+        return "excluded, samples number their rows"
+
+    def restored(self, sampled: Sampled, generator: np.random.Generator) -> pd.Series:
+        if isinstance(self.dtype, Mapping):  # its labels are no numbers of rows
+            return cast(sampled.row_numbers, "str").astype("category")
+        return cast(sampled.row_numbers, None if are_times(self.dtype) else self.dtype)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"role": self.role, "name": self.name, "dtype": self.dtype}
+
+
+class Identifier(Excluded):
+    """A column that identifies the rows. Samples number their rows there."""
+
+    role = "identifier"
+
+    @classmethod
+    def choose(cls, known: pd.Series) -> Choice | None:
+        """Take numbers and texts that identify the rows.
+
+        Whole numbers that increase from row to row, by less than 2 on average, identify the rows,
+        unless they are years. Texts do if 90% of them are distinct.
+        """
+        name = str(known.name)
+        if known.dtype.kind == "f":
+            x = known.to_numpy(np.float64)
+            if not increase_by_little(x) or not are_whole(x) or are_years(x):
+                return None
+            problem = f"numbers the rows ({x[0]:.0f}, {x[1]:.0f}, ...)"
+            advice = (("learn the numbers", SetKind(name, "integer")), leave_out(name))
+            refusal = Notice(f"{problem}, as an identifier does", name, advice=advice)
+        else:
+            counts = label_counts(known)
+            if len(counts) < DISTINCT * len(known):
+                return None
+            problem = f"holds {len(counts)} different texts in {len(known)} rows"
+            advice = (("learn labels", SetKind(name, "category")), leave_out(name))
+            refusal = too_many(known, counts)
+        consequence = "so it is excluded as an identifier; samples number their rows from 1 instead"
+        notice = Notice(f"{problem}, {consequence}", name, advice=advice[:1])
+        return Choice(cls(name), notice, refusal)
+
+
+class Group(Excluded):
+    """A column that names the subject of each row. Samples number their rows there."""
+
+    role = "group"
+
+
+class Weights(Excluded):
+    """A column of the weights of the rows. Samples have the weight 1."""
+
+    role = "weights"
+
+    @property
+    def why(self) -> str:
+        return "holds the weights of the rows"
+
+    @property
+    def details(self) -> str:
+        return "the weights of the rows, 1 in samples"
+
+    def restored(self, sampled: Sampled, generator: np.random.Generator) -> pd.Series:
+        return cast(np.ones(len(sampled.rows), np.int64), self.dtype)
+
+
+@dataclass(frozen=True)
+class Carried(Unlearned):
+    """A column that is computed from learned columns::
+
+        x = offset + sum_k c_k x_k,    rounded as the column is written
+
+    Values are not moved to the bounds of the column, because the equation would break. If the
+    bounds do not follow from those of the learned columns, ``require`` has them as constraints
+    (``bounds``).
+    A label counts as its code. Without terms, the column is constant, and without an
+    offset it holds no value.
+
+    Args:
+        field: the column.
+        offset: the offset; ``None`` for a column that holds no value.
+        terms: the names of learned columns, each with its coefficient ``c_k``.
+    """
+
+    field: Field
+    offset: float | None
+    terms: tuple[tuple[str, float], ...] = ()
+
+    use: ClassVar[str] = "carried"
+    role: ClassVar[str] = "carried"
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The name of the column."""
+        return self.field.name
+
+    @classmethod
+    def from_values(cls, field: Field, x: Array, names: Sequence[str], others: Array) -> Carried:
+        """Return the linear combination of columns that equals ``x`` ``(n,)``.
+
+        Args:
+            field: the column to compute.
+            x: its values.
+            names: the names of the columns to compute it from.
+            others: their values ``(n, K)``.
+        """
+        system = np.column_stack([np.ones(len(x)), others])
+        scale = np.abs(system).max(axis=0)
+        solution = np.linalg.lstsq(system / scale, x, rcond=None)[0] / scale
+        short, whole = rounded(solution, DIGITS), np.round(solution)
+        is_whole = np.abs(solution - whole) < ROUNDING * np.maximum(1, np.abs(whole))
+        short = np.where(is_whole & (whole != 0), whole, short)
+        short[np.abs(short) * scale < 1e-12 * np.abs(x).max()] = 0.0  # as the offset of equal dates
+        error = [np.abs(system @ each - x).max() for each in (short, solution)]
+        if error[0] <= max(error[1], 1e-9 * np.abs(x).max()):
+            solution = short
+        offset, *coefficients = solution.tolist()
+        return cls(field, offset, tuple(zip(names, coefficients, strict=True)))
+
+    def source(self, fields: Sequence[Field]) -> Source:
+        """Return the column as a linear form of learned ``fields``; it has an offset."""
+        assert self.offset is not None
+        places = {each.name: d for d, each in enumerate(fields)}
+        slopes = {places[name]: c for name, c in self.terms if c}
+        return Source(self.field, slopes, self.offset, is_carried=True)
+
+    def values(self, fields: Sequence[Field], rows: Array) -> Array:
+        """Return the values ``(n,)`` of the column in ``rows`` ``(n, D)`` of learned ``fields``.
+
+        The values are rounded as they are written, and may lie beyond the bounds of the column. A
+        value is ``NaN`` where a value that it needs is.
+        """
+        if self.offset is None:
+            return np.full(len(rows), np.nan)
+        return self.source(fields).values(rows)
+
+    def free_ends(self, fields: Sequence[Field]) -> list[tuple[str, float]]:
+        """Return the ends of the column that do not follow from those of learned ``fields``.
+
+        An end is a pair of ``">="`` or ``"<="`` and the number.
+        """
+        if self.offset is None:
+            return []
+        source, low, high = self.source(fields), self.offset, self.offset
+        for d, slope in source.slopes.items():
+            least, most = sorted(slope * end for end in fields[d].ends)
+            low, high = low + least, high + most
+        (first, last), found = self.field.ends, list[tuple[str, float]]()
+        if low < first - ROUNDING * abs(first):
+            found.append((">=", first))
+        if high > last + ROUNDING * abs(last):
+            found.append(("<=", last))
+        return found
+
+    def bounds(self, fields: Sequence[Field]) -> list[str]:
+        """Return the ``free_ends``, or the labels, as constraints that a user can write.
+
+        A name with a backtick cannot be written, so the result is empty.
+        """
+        ends = self.free_ends(fields)
+        if not ends or "`" in self.name:
+            return []
+        is_word = self.name.isidentifier() and not keyword.iskeyword(self.name)
+        name = self.name if is_word else f"`{self.name}`"
+        if labels := self.field.labels:
+            return [" or ".join(f"{name} == {label_text(label)!r}" for label in labels)]
+        return [f"{name} {sign} {end:.15g}" for sign, end in ends]
+
+    def restored(self, sampled: Sampled, generator: np.random.Generator) -> pd.Series:
+        x = self.values(sampled.fields, sampled.rows)
+        if self.field.labels:  # a code without a label has no text
+            x = np.asarray(self.field.round(x))
+        return self.field.restored(x, generator)
+
+    @property
+    def why(self) -> str:
+        return f"is not learned: it equals {self.formula}"
+
+    @property
+    def details(self) -> str:
+        return f"carried along, {self.formula}"
+
+    @property
+    def formula(self) -> str:
+        """The formula, such as ``"2 a - b + 3"``; that of a constant is its value."""
+        if not self.terms:
+            return "no value" if self.offset is None else self.field.text(self.offset)
+        text = ""
+        for name, number in (*self.terms, ("", self.offset or 0.0)):
+            if name or abs(number) > 1e-9:
+                sign = (" - " if text else "-") if number < 0 else (" + " if text else "")
+                factor = "" if name and abs(number) == 1 else f"{abs(number):.6g}"
+                text += sign + f"{factor} {name}".strip()
+        return text
+
+    def to_json(self) -> dict[str, Any]:
+        terms = [list(term) for term in self.terms]
+        content = {"field": self.field.to_json(), "offset": self.offset, "terms": terms}
+        return {"role": self.role, **content}
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> Carried:
+        terms = tuple((str(name), float(number)) for name, number in content["terms"])
+        return cls(Field.from_json(content["field"]), content["offset"], terms)

@@ -1,0 +1,192 @@
+"""Data frames of users and pieces of files as parsed tables: numbers in place of text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from flows.core.arrays import Mask
+from flows.core.errors import UserError
+from flows.core.plurals import counted
+from flows.tables.columns.field import Field, registered
+from flows.tables.columns.lazy import pd
+from flows.tables.columns.notices import DropIncompleteRows, Notice, TableError
+from flows.tables.columns.types import type_of
+from flows.tables.columns.values import PLAIN, Format, missing_values, parse_values
+
+
+class Table(NamedTuple):
+    """A parsed table.
+
+    Args:
+        frame: the parsed values.
+        source: the name of the file; empty for a data frame.
+        types: the types of the columns of a data frame, as ``types.type_of`` returns them.
+        written: the format of the file, if it is CSV.
+        nameless: what the columns of a data frame that are labelled ``None`` or NaN are called.
+    """
+
+    frame: pd.DataFrame
+    source: str = ""
+    types: Mapping[str, Any] = {}
+    written: Format = PLAIN
+    nameless: Set[str] = frozenset()
+
+
+def default_names(count: int) -> list[str]:
+    """Return the names of columns that have none: x0, x1 and so on."""
+    return [f"x{d}" for d in range(count)]
+
+
+def as_frame(rows: Any, names: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return ``rows`` as a data frame; the columns of an array are called ``names``.
+
+    Without ``names``, they have ``default_names``. Raises ``UserError`` for an array
+    that does not hold rows ``(n, D)``. The rows of an array are numbered from 1.
+    """
+    if isinstance(rows, pd.DataFrame):
+        return rows
+    values = np.asarray(rows)
+    if values.ndim != 2 or (names and values.shape[1] != len(names)):
+        wanted = f"rows of {counted(len(names), 'number')}" if names else "rows"
+        got = f"one of shape {values.shape}" if values.ndim else repr(rows)
+        raise UserError(f"expected a data frame, or an array of {wanted}; got {got}")
+    columns = names or default_names(values.shape[1])
+    return pd.DataFrame(values, columns=columns, index=range(1, len(values) + 1))
+
+
+def from_user(
+    rows: Any,
+    kinds: Mapping[str, str | Field],
+    na: Sequence[str] = (),
+    only: Sequence[str] | None = None,
+) -> Table:
+    """Parse a data frame, or an array ``(n, D)``, that a user wants to fit or to inspect.
+
+    Args:
+        rows: the data frame or the array.
+        kinds: the kinds that the user names, by column.
+        na: marks of missing values.
+        only: the names of the columns of a data frame that are read, if they are there; by default,
+            all columns.
+    """
+    frame = as_frame(rows)
+    names = list(map(str, frame.columns))
+    is_array = frame is not rows
+    places = [d for d, name in enumerate(names) if is_array or only is None or name in only]
+    table = parse(frame, {names[d]: kinds.get(names[d], "") for d in places}, na=na)
+    if is_array:  # has one type for all columns
+        return table
+    return table._replace(
+        types={names[d]: type_of(frame.iloc[:, d]) for d in places},
+        nameless={name for name, own in zip(names, frame.columns, strict=True) if pd.isna(own)},
+    )
+
+
+def parse(
+    frame: pd.DataFrame,
+    kinds: Mapping[str, str | Field],
+    source: str = "",
+    written: Format = PLAIN,
+    na: Sequence[str] = (),
+) -> Table:
+    """Return the columns that ``kinds`` names, in this order, with numbers in place of text.
+
+    ``written`` is the format of text, and ``na`` are further marks of missing values.
+    ``values.parse_values`` describes the parsed columns. Raises ``TableError`` for a column that is
+    missing, or whose name occurs twice.
+    """
+    names = list(map(str, frame.columns))
+    parsed = {
+        name: parse_values(
+            frame.iloc[:, position(names, name, source)],
+            is_category=reads_labels(word),
+            text_is_missing=isinstance(word, Field) and word.text_is_missing,
+            written=written,
+            na=na,
+        )
+        for name, word in kinds.items()
+    }
+    return Table(pd.DataFrame(parsed, index=frame.index), source)
+
+
+def position(names: Sequence[str], name: str, source: str = "") -> int:
+    """Return the index of the column ``name`` in ``names``.
+
+    Raises ``TableError`` unless exactly one column has this name.
+    """
+    count = list(names).count(name)
+    if count > 1:
+        raise TableError([Notice(f"{count} columns are called {name}; rename them")], source)
+    if not count:
+        there = f"there is no column {name}; the columns are: {', '.join(names)}"
+        raise TableError([Notice(there)], source)
+    return list(names).index(name)
+
+
+def apply_missing_policy(table: Table, missing: str = "stop") -> Table:
+    """Return a table after the policy ``missing`` is applied to its missing values.
+
+    ``"stop"`` raises ``TableError`` for a missing value, ``"drop"`` drops rows with a missing
+    value, and ``"keep"`` keeps all rows, with ``NaN`` for missing values.
+    """
+    is_missing = missing_mask(table.frame)
+    if missing == "keep":
+        return Table(table.frame.mask(is_missing), table.source)
+    if missing == "stop" and (faults := missing_faults(table.frame, is_missing)):
+        raise TableError(faults, table.source)
+    return Table(table.frame[complete_rows(table.frame)], table.source)
+
+
+def complete_rows(frame: pd.DataFrame) -> Mask:
+    """Return which rows of a parsed frame have no missing value, ``(n,)``."""
+    return ~missing_mask(frame).to_numpy(bool).any(axis=1)
+
+
+def missing_mask(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return which values are missing, including marks such as ``"?"``."""
+    return pd.DataFrame({name: missing_values(frame[name]) for name in frame}, index=frame.index)
+
+
+def missing_faults(frame: pd.DataFrame, is_missing: pd.DataFrame) -> list[Notice]:
+    """Return a fault for each column with a missing value."""
+    faults = []
+    for name in frame.columns[is_missing.any()]:
+        row = is_missing.index[is_missing[name]][0]
+        value = frame.loc[is_missing[name], name].iloc[0]
+        problem = "holds no value"
+        if isinstance(value, str):
+            problem = f"holds {value!r}, which counts as a missing value"
+        advice = (("leave out rows with a missing value", DropIncompleteRows()),)
+        faults.append(Notice(problem, name, row, advice))
+    return faults
+
+
+def rows_left_out(rows: int, which: str = "with a missing") -> list[Notice]:
+    """Return a notice on ``rows`` rows that were left out; no notice for 0 rows."""
+    if not rows:
+        return []
+    are = counted(rows, f"row {which} value is", f"rows {which} value are")
+    return [Notice(f"{are} left out")]
+
+
+def reads_labels(kind: str | Field) -> bool:
+    """Return whether numbers in text are labels of a column of this kind, a field or a word."""
+    if isinstance(kind, Field):
+        return kind.reads_labels
+    cls = registered().get((kind or "").partition(":")[0])
+    return cls is not None and bool(cls.reads_labels)
+
+
+def parse_fields(
+    frame: pd.DataFrame,
+    fields: Sequence[Field],
+    source: str = "",
+    written: Format = PLAIN,
+    na: Sequence[str] = (),
+) -> Table:
+    """Return the columns ``fields`` as ``parse`` does, with ``NaN`` for marks of missing values."""
+    table = parse(frame, {field.name: field for field in fields}, source, written, na)
+    return apply_missing_policy(table, "keep")

@@ -1,0 +1,28 @@
+"""The verb ``inspect``: what a fit of a table would learn. Torch is not imported here."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+
+from flows.tables.columns.learning import fit_schema
+from flows.tables.columns.notices import show
+from flows.tables.columns.options import InspectOptions
+from flows.tables.columns.overview import overview
+from flows.tables.command_line.arguments import options_in, read_table
+from flows.tables.command_line.wording import shell_words
+
+
+def inspect(arguments: argparse.Namespace) -> None:
+    """Print what a fit would do with each column of a table; notices go to standard error."""
+    options = options_in(arguments, InspectOptions)
+    schema, sample, notices = fit_schema(read_table(arguments, options), options)
+    show(notices, shell_words)
+    found = overview(schema, sample.target_count, notices, shell_words)
+    width = max(map(len, found.index))
+    for name, line in found.iterrows():
+        print(f"{line['use']:<8}  {name:<{width}}  {line['kind']}".rstrip())
+    counts = Counter(found["use"])
+    print(
+        ", ".join(f"{count} {use}" for use, count in counts.items()) + f" of {len(found)} columns"
+    )

@@ -1,0 +1,30 @@
+"""The remedies of notices, as options of the command line."""
+
+from __future__ import annotations
+
+from shlex import quote
+
+from flows.tables.columns.notices import (
+    DropColumn,
+    DropIncompleteRows,
+    ReadAsMissing,
+    Remedy,
+    SetFormat,
+    SetKind,
+)
+
+
+def shell_words(remedy: Remedy) -> str:
+    """Tell a user of the command line how to apply a remedy."""
+    match remedy:
+        case SetKind(column, kind):
+            return f"pass --column {quote(f'{column}={kind}')}"
+        case DropColumn(column):
+            return f"pass --drop {quote(column)}"
+        case DropIncompleteRows():
+            return "pass --missing drop"
+        case ReadAsMissing(mark):
+            return f"pass --na {quote(mark)}"
+        case SetFormat(options):
+            texts = [(name, quote(value.replace("\t", r"\t"))) for name, value in options]
+            return "pass " + " ".join(f"--{name} {text}" for name, text in texts)

@@ -1,0 +1,92 @@
+"""Anomalies: the least likely rows, and a limit on the expected share of false discoveries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from flows.core.arrays import Array, Mask
+from flows.core.errors import UserError
+from flows.tables.columns.notices import Notice, TableError
+from flows.tables.posterior.array_density import ArrayDensity
+from flows.tables.questions.asking import run
+from flows.tables.questions.collector import Collector
+from flows.tables.questions.score import Score
+from flows.tables.questions.surprise import Surprise
+
+
+def least_likely(
+    density: ArrayDensity,
+    pieces: Iterable[pd.DataFrame],
+    question: Score,
+    count: int | None,
+    collector: Collector,
+    *,
+    source: str = "",
+    first: int = 0,
+    rate: float | None = None,
+    **how: Any,
+) -> tuple[pd.DataFrame, Array]:
+    """Return the least likely rows with their scores, and the surprises of their values ``(n, D)``.
+
+    Args:
+        density: the density.
+        pieces: the rows, whose index numbers them.
+        question: the score that ranks the rows.
+        count: the number of rows to return; ``None`` for all.
+        collector: counts what users should know.
+        source: the file that holds the rows; empty for a data frame.
+        first: the label of the first row in the index.
+        rate: the expected share of false discoveries, if only discoveries are returned; the
+            question then adds tail probabilities.
+        how: the format and ``on_rows`` of ``run``.
+
+    Raises ``TableError`` if no row is complete and the question leaves out other rows.
+    """
+    least = pd.DataFrame()
+    how["source"] = source
+    for asked, answer in run(question, density, pieces, collector, **how):
+        scored = question.rows(density, asked, answer)
+        least = pd.concat([least, scored])
+        if rate is None and count is not None:
+            least = least.nsmallest(count, "log_density")
+    if least.empty:
+        raise TableError([Notice("no row is complete, so no row can be ranked")], source)
+    if rate is not None:
+        least = least[discoveries(least["tail_probability"].to_numpy(), rate)]
+        least = least.sort_values("log_density", kind="stable")[:count]
+    if least.empty:
+        return least, np.empty((0, len(density.columns)))
+    how = {**how, "on_rows": lambda count: None}
+    numbers, again = least.index.to_numpy() - first, Collector()  # the rows are counted already
+    [(_, found)] = run(Surprise(), density, [least], again, row_numbers=numbers, **how)
+    return least, found["surprise"]
+
+
+def discoveries(p: Array, rate: float) -> Mask:
+    """Return which rows the procedure of Benjamini and Hochberg (1995) keeps, ``(n,)``.
+
+    With p-values in ascending order, the procedure keeps the k smallest, for the largest k with
+    ``p_(k) <= rate k / n``.
+
+    Args:
+        p: the p-values ``(n,)``; a ``NaN`` is not kept, and does not count.
+        rate: the expected share of false discoveries among the kept rows, at most.
+    """
+    known = np.sort(p[~np.isnan(p)])
+    below = np.flatnonzero(known <= rate * np.arange(1, len(known) + 1) / max(len(known), 1))
+    return p <= known[below[-1]] if len(below) else np.zeros(len(p), bool)
+
+
+def check_rate(rate: float, density: ArrayDensity) -> None:
+    """Raise ``UserError`` for a wrong rate, and for a density without tail probabilities."""
+    if not 0 < rate < 1:
+        raise UserError(f"fdr = {rate:g}: must be above 0 and below 1")
+    if density.record is None or not density.record.fold_scores():
+        raise UserError(
+            "a rate of false discoveries needs out-of-fold scores of complete rows, which only the "
+            "automatic recipe computes"
+        )

@@ -1,0 +1,214 @@
+"""The pictures of a density, for ``Density.plot`` and for ``flows plot``.
+
+matplotlib is imported when a picture is drawn.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+from flows.core.arrays import Array
+from flows.core.errors import UserError
+from flows.networks import registry
+from flows.tables.columns.drawing import drawn
+from flows.tables.columns.field import Field
+from flows.tables.columns.notices import Notice
+from flows.tables.columns.parsing import parse_fields
+from flows.tables.columns.rows import numbers_of, refused
+from flows.tables.density.anomalies import least_likely
+from flows.tables.posterior.array_density import ArrayDensity
+from flows.tables.posterior.region import Region
+from flows.tables.questions.asking import run
+from flows.tables.questions.collector import Collector
+from flows.tables.questions.curve import Curve
+from flows.tables.questions.predict import Predict
+from flows.tables.questions.score import Score
+from flows.tables.questions.surprise import Surprise
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SAMPLES = 10_000  # least number of samples in a picture
+ALONG = 80  # values of a column along which the targets are drawn
+BANDS = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def plot(
+    density: ArrayDensity,
+    frame: pd.DataFrame,
+    *,
+    row: Any = None,
+    anomalies: int | None = None,
+    along: str | None = None,
+    source: str = "",
+) -> tuple[Figure, list[Notice]]:
+    """Return the picture of ``Density.plot``, and notices on the rows of the frame.
+
+    ``source`` is the file that holds the frame, for messages.
+    """
+    chosen = {"row": row, "anomalies": anomalies, "along": along}
+    named = [name for name, value in chosen.items() if value is not None]
+    if len(named) > 1:
+        raise TypeError(f"plot takes one of row, anomalies and along; got {' and '.join(named)}")
+    if anomalies is not None:
+        return _of_least_likely(density, frame, anomalies)
+    if row is not None:
+        return _of_row(density, frame, _position(frame, row), row, source)
+    if along is not None and not density.targets:
+        raise UserError(
+            f"along = {along!r}: the density has no target; leave out along, or fit with a target"
+        )
+    if frame.empty:
+        raise UserError("there is no row to draw")
+    rows = _rows(density, frame, source)
+    if not density.targets:
+        return _of_samples(density, rows), []
+    d = None if along is None else density.schema.find(along)
+    if d is not None and density.columns[d].name in density.targets:
+        raise UserError(f"along = {along!r}: is a target; name another column")
+    from flows.plotting.along import draw_along
+
+    return draw_along(drawn(density.columns), rows, *target_along(density, rows, d)), []
+
+
+def _of_samples(density: ArrayDensity, rows: Array) -> Figure:
+    """Draw samples over rows ``(n, D)``. Raises ``UserError`` if the density is a reference."""
+    from flows.plotting import Row, Scene, draw
+
+    name = density.population.description.get("model")
+    if name not in registry.names():
+        raise UserError("the density is a reference; only models can be drawn")
+    samples = {"samples": np.concatenate([*density.draw(max(len(rows), SAMPLES))])}
+    row = Row(
+        name, "the fit", registry.find(name).color, {}, pd.DataFrame(), samples, is_model=True
+    )
+    scene = Scene(rows=[row], columns=drawn(density.columns), data=rows, test=rows)
+    figure: Any = draw("pairs.png" if len(density.columns) > 1 else "margins.png", scene)
+    return figure
+
+
+def _of_row(
+    density: ArrayDensity, frame: pd.DataFrame, k: int, label: Any, source: str
+) -> tuple[Figure, list[Notice]]:
+    """Draw the density of each column given the rest of row ``k``, and return notices on the row.
+
+    ``label`` names the row in the picture, and ``source`` is the file that holds the frame.
+    """
+    from flows.plotting.single_rows import draw_conditionals
+
+    rows, number, collector = _rows(density, frame, source), np.array([k]), Collector()
+    how: Any = {"source": source, "row_numbers": number}
+    [(_, answer)] = run(Surprise(), density, [frame[k : k + 1]], collector, **how)
+    first = int(density.inputs.sum())
+    row = Region(rows[k : k + 1], number)
+    curves = [Curve(name).answer(density, row) for name in density.names[first:]]
+    figure = draw_conditionals(
+        drawn(density.columns[first:]),
+        rows[:, first:],
+        k,
+        str(label),
+        answer["surprise"][0, first:],
+        [(curve["x"][0], curve["density"][0]) for curve in curves],
+    )
+    return figure, collector.notices()
+
+
+def _of_least_likely(
+    density: ArrayDensity, frame: pd.DataFrame, count: int
+) -> tuple[Figure, list[Notice]]:
+    """Draw the surprise of each value of the least likely complete rows, and return notices."""
+    from flows.plotting.single_rows import draw_odd_cells
+
+    if count < 1:
+        raise UserError(f"anomalies = {count}: must be at least 1")
+    collector = Collector()
+    numbered = [frame.set_axis(pd.RangeIndex(len(frame)))]
+    found, surprise = least_likely(
+        density, numbered, Score(missing="drop", tails=True), count, collector
+    )
+    shown = frame.iloc[found.index].set_axis(frame.columns.map(str), axis=1)
+    figure = draw_odd_cells(density.names, shown, found["log_density"].to_numpy(), surprise)
+    return figure, collector.notices()
+
+
+def _rows(density: ArrayDensity, frame: pd.DataFrame, source: str) -> Array:
+    """Return the rows of a frame ``(n, D)``, ``NaN`` for values that are missing or not allowed."""
+    table = parse_fields(frame, density.columns, source, na=density.schema.na)
+    rows = numbers_of(density.columns, table)
+    return np.where(refused(density.columns, rows), np.nan, rows)
+
+
+def _position(frame: pd.DataFrame, row: Any) -> int:
+    """Return the position of the only row with the index label ``row``."""
+    places = frame.index.get_indexer_for([row])
+    if len(places) > 1:
+        raise UserError(
+            f"row = {row!r}: {len(places)} rows have this label; call frame.reset_index(drop=True)"
+        )
+    if not len(places) or places[0] < 0:
+        labels = ", ".join(map(repr, frame.index[:3].tolist()))
+        raise UserError(f"row = {row!r}: no row has this label; the labels are {labels}, ...")
+    return int(places[0])
+
+
+def target_along(
+    density: ArrayDensity, rows: Array, d: int | None = None
+) -> tuple[int, Array, list[Array]]:
+    """Return the distributions of the targets along one column of the context.
+
+    The other columns are at their medians or, for labels, at the most frequent label.
+
+    Args:
+        density: the density of the targets.
+        rows: rows of the table ``(n, D)``, ``NaN`` for values that are missing or not allowed.
+        d: the column; ``None`` for the column with the largest rank correlation with a target.
+
+    Returns the column, its values ``(G,)`` and, for each target, the quantiles ``BANDS`` ``(G, 5)``
+    or the probabilities of its labels ``(G, K)``.
+    """
+    context = int(density.inputs.sum())
+    if d is None:
+        d = int(np.argmax([_correlation(x, rows[:, context:]) for x in rows.T[:context]]))
+    if np.isnan(rows[:, d]).all():
+        raise UserError(f"column {density.columns[d].name} holds no value to draw a target along")
+    known = [x[~np.isnan(x)] for x in rows.T]
+    typical = np.array([_typical(*each) for each in zip(density.columns, known, strict=True)])
+    if labels := density.columns[d].labels:
+        along = np.arange(len(labels), dtype=np.float64)
+    else:
+        low, high = np.quantile(known[d], [0.005, 0.995])
+        along = np.linspace(low, high, ALONG)
+        if density.columns[d].is_discrete:
+            along = np.unique(density.columns[d].round(along))
+    asked = np.tile(typical, (len(along), 1))
+    asked[:, d] = along
+    same_draws = np.zeros(len(asked), np.int64)  # so that curves of drawn targets are smooth
+    answer = Predict(density.targets, BANDS).answer(density, Region(asked, same_draws))
+    bands = [answer[name] for name in density.targets]
+    labels_of = [density.columns[density.schema.find(name)].labels for name in density.targets]
+    # Without the mean and the standard deviation
+    return d, along, [x if own else x[:, 2:] for x, own in zip(bands, labels_of, strict=True)]
+
+
+def _typical(column: Field, x: Array) -> float:
+    """Return the median or the most frequent label of known values; ``NaN`` if there are none."""
+    if not len(x):
+        return np.nan
+    return float(np.bincount(x.astype(np.int64)).argmax() if column.labels else np.median(x))
+
+
+def _correlation(x: Array, targets: Array) -> float:
+    """Return the largest absolute rank correlation of ``x`` ``(n,)`` with a target ``(n, D)``.
+
+    It is 0 if fewer than three rows have different values, and -1 without a value of x.
+    """
+    found = [-1.0 if np.isnan(x).all() else 0.0]
+    for y in targets.T:
+        both = ~np.isnan(x) & ~np.isnan(y)
+        if both.sum() >= 3 and np.ptp(x[both]) > 0 and np.ptp(y[both]) > 0:
+            found.append(abs(float(spearmanr(x[both], y[both]).statistic)))
+    return max(found)

@@ -1,0 +1,219 @@
+"""Learn the density of a table: from a request and rows to candidates, the recipe and a density.
+
+``fitting.py`` has the functions for users, and ``checking/refits.py`` learns from drawn tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+
+from flows.core.arrays import Array
+from flows.core.rows import Rows, codes_of, digests
+from flows.core.settings import Recipe
+from flows.mixtures.fitting import fit_filler
+from flows.mixtures.labelled_population import LabelledPopulation
+from flows.networks.architecture import Architecture
+from flows.networks.flow import Flow
+from flows.networks.population import Population
+from flows.recipe.ensemble import Ensemble
+from flows.recipe.mass import MassError, Possible, check_mass, log_mass
+from flows.recipe.recipe import Learned, learn
+from flows.recipe.record import Record
+from flows.recipe.train import train
+from flows.tables.columns.column_maps import ColumnMaps
+from flows.tables.columns.constraint import Constraints
+from flows.tables.columns.learning import Sample, fit_schema
+from flows.tables.columns.notices import Notice, TableError, warn
+from flows.tables.columns.options import FitOptions
+from flows.tables.columns.parsing import Table
+from flows.tables.columns.schema import Schema
+from flows.tables.columns.spreading import dequantise
+from flows.tables.fitting.fit_request import FitRequest
+from flows.tables.fitting.rescoring import rescored, with_peaks
+from flows.tables.posterior.array_density import ArrayDensity
+from flows.tables.posterior.target_density import density_of
+from flows.tables.posterior.target_population import TargetPopulation
+
+WITHOUT_PROCESSES = (
+    "the table has {:,} rows; Gaussian processes of the target are fitted to at most {:,} rows, so "
+    "this fit has none"
+)
+
+
+def learn_table(
+    read: Callable[[], Table],
+    model: str | Architecture | None,
+    options: FitOptions,
+    on_notices: Callable[[Sequence[Notice]], None] = warn,
+) -> ArrayDensity:
+    """Learn the density of a table that ``read`` returns, with all options.
+
+    The options are as ``resolve`` has them. Arguments that are wrong for any table are refused
+    before the table is read, which may take long. ``on_notices`` is called with the notices on the
+    table before training starts.
+    """
+    request = FitRequest.of(model, options)
+    options, most = request.options, request.training.numbers.process_rows
+    table = read()
+    schema, sample, notices = fit_schema(table, options)
+    schema = replace(schema, require=(*options["require"], *schema.require))
+    _check_constraints(schema, sample, table.source)
+    request.training.check_batch_size(len(sample.values))
+    targets = schema.fields[len(schema.fields) - sample.target_count :]
+    are_numbers = bool(targets) and not any(field.labels for field in targets)
+    if request.learns and are_numbers and len(sample.values) > most:
+        notices = [*notices, Notice(WITHOUT_PROCESSES.format(len(sample.values), most))]
+    on_notices(notices)
+    try:
+        return _learned(request, schema, sample, on_notices)
+    except MassError:
+        if options["require"] or not schema.require:
+            raise
+        bounds = " and ".join(schema.require)
+        problem = f"hardly any draw meets {bounds}; the fit starts again without this constraint"
+        on_notices([Notice(problem)])
+        schema = replace(schema, require=())
+        return _learned(FitRequest.of(model, options), schema, sample, on_notices)
+
+
+def learn_again(
+    architecture: Architecture, options: FitOptions, schema: Schema, sample: Sample
+) -> ArrayDensity:
+    """Learn the density of other rows with the recorded arguments of a fit.
+
+    Args:
+        architecture: the architecture, and
+        options: the options, as ``arguments_of`` returns them, perhaps with another ``seed``.
+        schema: the schema of the table. The kinds of the columns are not chosen again.
+        sample: the rows.
+    """
+    return _learned(FitRequest.of(architecture, options), schema, sample, lambda notices: None)
+
+
+def _learned(
+    request: FitRequest,
+    schema: Schema,
+    sample: Sample,
+    on_notices: Callable[[Sequence[Notice]], None],
+) -> ArrayDensity:
+    """Return the density that is learned from the rows of a sample."""
+    options, recipe, clock = request.options, request.training.numbers, request.clock
+    constraints = Constraints.of(schema)
+    fields, copies = schema.fields, sample.copies if sample.has_copies else None
+    values = sample.values
+    context = len(fields) - sample.target_count if sample.target_count else 0
+    request = request.for_targets(fields[context:] if context else ())
+    labels = 0 if context else sum(bool(field.labels) for field in fields)
+    places = list(range(len(fields)))
+    if labels:  # come first
+        places.sort(key=lambda d: not fields[d].labels)
+    ordered = [fields[d] for d in places]
+    given, to_real, seed = context or labels, ColumnMaps(ordered), options["seed"]
+    families = request.families(len(fields) - given, to_real, labels=labels, context=context)
+    # Known values of a context are not spread
+    points = dequantise(
+        ordered, values[:, places], sample.copies, seed, given=given, is_narrow=bool(context)
+    )
+    is_rounded = bool(context) and any(field.labels or field.cell for field in fields[context:])
+    population: Population | None = None
+    record = Record("fixed", len(values))
+    if request.learns:
+        candidates = request.candidates(families, labels=labels, context=context)
+        if not (labels or context) and len(candidates) > 1:
+            clock.reserve("mixtures")
+        if is_rounded or (context and constraints):
+            clock.reserve("scores")
+        learned = Learned(
+            points,
+            to_real.with_context(given),
+            context=context,
+            groups=sample.groups,
+            copies=copies,
+            seed=seed,
+            recipe=recipe,
+            labels=labels,
+            possible=None if context else _possible(constraints, places),
+        )
+        population, record = learn(learned, candidates, request.folds, clock)
+    elif families:
+        untrained = families[0].build(members=options["members"])
+        population = train(untrained, points, settings=request.training, name=request.name)
+        record = population.record
+    if labels:
+        population = _labelled(population, points, places, schema, recipe)
+        if record.gaps:
+            in_order = dict(zip(places, record.gaps, strict=True))
+            record = replace(record, gaps=[in_order[d] for d in range(len(fields))])
+    assert population is not None
+    if constraints and not (context or request.learns):
+        log_p, error = log_mass(population, constraints.met, seed)
+        check_mass(log_p)
+        record = replace(record, log_mass=log_p.tolist(), log_mass_se=error.tolist())
+    if constraints:
+        record = replace(record, require=schema.require)
+    if context:
+        flow = cast(Flow, population.networks if isinstance(population, Ensemble) else population)
+        flow.weights.copy_(population.member_weights)
+        population = of_target = TargetPopulation.of(flow, values, seed, recipe)
+        if request.learns and (is_rounded or constraints):
+            most = recipe.rescored_rows
+            record = rescored(of_target, schema, record, values, copies, clock, most)
+    else:
+        record = with_peaks(population.eval(), schema, record, values, recipe.rescored_rows)
+    if late := clock.late():
+        on_notices([Notice(late)])
+    record = replace(record, fit=request.arguments())
+    if record.row_scores is not None:
+        record = replace(record, row_scores=replace(record.row_scores, digest=digests(values)))
+    return density_of(population.eval(), schema, record)
+
+
+def _check_constraints(schema: Schema, sample: Sample, source: str) -> None:
+    """Raise ``TableError`` for rows of a sample that break a constraint of the schema."""
+    constraints, faults = Constraints.of(schema), []
+    for each, own in zip(constraints.each, constraints.broken(sample.values).T, strict=True):
+        rows = [sample.labels[k] for k in np.flatnonzero(own).tolist()]
+        if rows:
+            count = len({*rows})  # a row is repeated by its weight
+            more = f"; {count} rows do" if count > 1 else ""
+            faults.append(Notice(f"breaks the constraint {each.text!r}{more}", None, rows[0]))
+    if faults:
+        raise TableError(faults, source)
+
+
+def _possible(constraints: Constraints, places: Sequence[int]) -> Possible | None:
+    """Return which rows meet the constraints, with columns in the order ``places`` of the table."""
+    if not constraints:
+        return None
+    order = np.argsort(places)
+    return lambda rows: constraints.met(rows[:, order])
+
+
+def _labelled(
+    population: Population | None,
+    points: Array,
+    places: Sequence[int],
+    schema: Schema,
+    recipe: Recipe,
+) -> Population:
+    """Return the population of rows whose labels are in the order of the table.
+
+    Args:
+        population: the ensemble of the recipe; otherwise networks of the numbers given the labels,
+            or ``None`` for a table of labels alone.
+        points: the training rows ``(n, D)``, with codes of labels first.
+        places: for each column of ``points``, its place in the table.
+        schema: the schema of the table.
+        recipe: the numbers of the fit.
+    """
+    to_real = ColumnMaps(schema.fields)
+    if isinstance(population, Ensemble):
+        return population.placed(places, to_real)
+    sizes = tuple(size for size in to_real.label_counts if size)
+    of_labels = fit_filler(Rows.of_labels(codes_of(points[:, : len(sizes)], sizes), sizes), recipe)
+    of_member = [0] * (population.members if population else 1)
+    return LabelledPopulation(cast(Flow, population), [of_labels], of_member, to_real, places)

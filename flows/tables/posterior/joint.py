@@ -1,0 +1,401 @@
+"""Unknown columns of a row: the density of the known values, and weighted unknown values.
+
+The density of the known (observed) columns o is the joint density with the unknown columns u
+integrated out. The unknown columns have the conditional density::
+
+    q(x_o) = integral of q(x_o, x_u) dx_u,        q(x_u | x_o) = q(x_o, x_u) / q(x_o)
+
+- *Unknown labels* alone are summed, if they have at most ``MOST_COMBINATIONS`` combinations.
+- *One unknown number* is integrated over its normal score by adaptive quadrature
+  (``quadrature.py``), inside the intervals that constraints and conditions allow.
+- *Other unknown columns* are integrated by importance sampling
+  (Owen 2013, chapter 9). The proposal r is the conditional of a mixture that approximates the
+  fitted density (``distillation.py``), restricted to the region (``truncated_mixture.py``)::
+
+      q(x_o) ~ 1/N sum_i w_i,      w_i = q(x_o, x_i) / r(x_i | x_o),      x_i ~ r( . | x_o)
+
+  The number of draws is doubled until they reach a goal, by default ``ENOUGH`` effective draws. If
+  few draws are effective, the proposal of the unknown numbers is adapted to the earlier draws
+  (``importance.py``). Unknown labels are drawn from the mixture given all numbers and the known
+  labels. Constrained numbers are drawn one after another, each inside the intervals that the
+  constraints allow given the known values and the draws before it.
+
+A known value that many rows hold stands for its cell (``peaks.py``): sums and quadrature use the
+mean of the density over the cell, and each draw has its own noise over the cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from flows.core.arrays import Array, Whole, rounded
+from flows.core.seeds import numpy_generator
+from flows.mixtures.mixture import patterns
+from flows.mixtures.truncated_mixture import BoxProposal, Limit, codes_inside, restriction
+from flows.networks.population import ensemble_log_prob
+from flows.tables.columns.constraint import Constraints
+from flows.tables.columns.field import Field
+from flows.tables.posterior.distillation import Distilled
+from flows.tables.posterior.goal import Goal
+from flows.tables.posterior.importance import Draws
+from flows.tables.posterior.peaks import Peaks
+from flows.tables.posterior.posterior import FIRST, Posterior
+from flows.tables.posterior.quadrature import Line, Nodes, integrate
+from flows.tables.posterior.region import Region
+
+# From rows (n, D), with codes for labels, to log-densities (n, M) of the members of an ensemble
+LogDensity = Callable[[Array], Array]
+
+POINTS = 20_000  # draws that are weighted at a time: limits the memory
+MOST_COMBINATIONS = 1_024  # of unknown labels that are summed
+TOLERANCE = 5e-3  # the sum of the differences of two rules; the error is mostly far smaller
+WIDTH = 2.0  # scale of the line on which the nodes lie, in standard deviations
+# Levels of the quantiles in ``_with_means``
+RATIO_LEVELS = np.array([0.005, *(np.arange(9) + 0.5) / 9, 0.995])
+BESIDE = 0.02  # of a cell, the distance of knots from a value at which a density jumps
+
+
+class JointPosteriors:
+    """The posteriors of a joint density.
+
+    Args:
+        log_density: the members' log-densities of complete rows that meet the constraints, with
+            probabilities of labels.
+        distilled: the approximation of the density, for proposals.
+        peaks: the cells of values that many rows hold. The density of such a known value is the
+            mean over its cell: over points in a sum or an integral, and over noise in draws.
+        member_weights: the weights of the members in the ensemble, ``(M,)``.
+        constraints: the constraints that cut the density.
+        log_mass_se: the standard errors of the members' log-probabilities of the constraints,
+            ``(M,)``.
+    """
+
+    def __init__(
+        self,
+        log_density: LogDensity,
+        distilled: Distilled,
+        peaks: Peaks,
+        member_weights: Array,
+        constraints: Constraints,
+        log_mass_se: Array,
+    ) -> None:
+        self.log_density, self.distilled, self.peaks = log_density, distilled, peaks
+        self.constraints, self.log_mass_se = constraints, log_mass_se
+        self.columns: Sequence[Field] = distilled.columns
+        self.member_weights = member_weights
+
+    def of(
+        self, region: Region, seed: int = 0, goal: Goal | None = None, own: Array | None = None
+    ) -> Iterator[tuple[int, Posterior]]:
+        """Yield the index and the posterior of each row of a region, in any order.
+
+        The evidence is the density of the known values, times the probability of the intervals
+        given these values.
+
+        Args:
+            region: the rows and the intervals of unknown values.
+            seed: the seed of the random streams.
+            goal: when drawing ends; by default, with ``ENOUGH`` effective draws.
+            own: the rows with their true values, ``(n, D)``, for ``Posterior.log_own``.
+        """
+        goal, rows = goal or Goal(), region.rows
+        own = rows if own is None else own
+        for unknown, some in patterns(rows, POINTS // FIRST):
+            places, part = np.flatnonzero(unknown).tolist(), region.take(some).of_gaps()
+            if not places or self._combinations(places) <= MOST_COMBINATIONS:
+                found = self._listed(part, places)
+            elif len(places) == 1:
+                found = self._integrated(part, places[0])
+            else:
+                found = self._drawn(part, seed, goal, own[some])
+            yield from zip(some.tolist(), found, strict=True)
+
+    def _set_numbers(self, points: Array, places: Sequence[int], z: Array) -> Array:
+        """Set columns of ``points`` ``(n, D)`` to the values with the normal scores ``z``.
+
+        Return the sum of log dx/dz over the columns, ``(n,)``.
+
+        Args:
+            points: rows in the user's units, which are changed.
+            places: the indices of the columns.
+            z: the normal scores, ``(n, U)``.
+        """
+        log_slope = np.zeros(len(points))
+        for d, scores in zip(places, z.T.copy(), strict=True):
+            points[:, d], slope = self.distilled.values(d, scores)
+            log_slope += slope
+        return log_slope
+
+    def _combinations(self, places: list[int]) -> float:
+        """Return the number of combinations of the labels; infinity if a column has numbers."""
+        # Floats, because a product of whole numbers may overflow
+        return float(np.prod([float(len(self.columns[d].labels)) or np.inf for d in places]))
+
+    def _listed(self, region: Region, places: list[int]) -> list[Posterior]:
+        """Return posteriors over all allowed combinations of the labels at ``places``.
+
+        If ``places`` is empty, the rows are complete, and each posterior has only its row.
+        """
+        rows, codes = region.rows, []
+        for d in places:
+            count = len(self.columns[d].labels)
+            own = region.intervals.get(d)
+            codes.append(np.arange(count) if own is None else codes_inside(own, count))
+        grid = np.array(list(product(*codes)), dtype=np.float64)
+        values = rows.repeat(len(grid), axis=0)
+        values[:, places] = np.tile(grid, (len(rows), 1))
+        at = self.peaks.at(rows).repeat(len(grid), axis=0)
+        log_q = self.peaks.mean(self.log_density, values, at)
+        log_q = log_q + region.log_share(self.columns, values)[:, None]
+        if self.constraints:
+            is_met = self.constraints.met(values, rows.repeat(len(grid), axis=0))
+            log_q = np.where(is_met[:, None], log_q, -np.inf)
+        parts = zip(np.split(values, len(rows)), np.split(log_q, len(rows)), strict=True)
+        return [self._posterior(*part, is_exact=True) for part in parts]
+
+    def _integrated(self, region: Region, d: int) -> list[Posterior]:
+        """Integrate over the normal score z of column ``d``, with nodes at ``z = m + s v``.
+
+        m is the conditional mean of the distilled mixture, s its deviation times ``WIDTH``, and v a
+        number of a ``Line``. The integral is over the intervals of z that are allowed.
+        """
+        rows = region.rows
+        known = self.distilled.known(rows)
+        is_unknown = np.array(self.distilled.numbers) == d
+        given = self.distilled.mixture.conditional(known.numbers, is_unknown, known.codes)
+        # The last bits depend on the number of rows
+        mean, deviation = (rounded(each)[:, 0] for each in given.moments())
+        scale = WIDTH * deviation
+        allowed = self.constraints.allowed(rows, d, region.intervals.get(d))
+        row, which = np.nonzero(np.asarray(allowed[..., 0] < allowed[..., 1]))
+        nothing = np.full((1, len(self.member_weights)), -np.inf)
+        if not len(row):
+            return [self._posterior(each[None], nothing, is_exact=True) for each in rows]
+        ends = (self.distilled.ends(d, allowed[row, which]) - mean[row, None]) / scale[row, None]
+        line, limits = Line(*ends.T), allowed[row, which]
+
+        def points(part: Whole, t: Array) -> tuple[Array, Array]:
+            own, (v, log_width) = row[part], line.at(part, t)
+            x, log_slope = self.distilled.values(d, mean[own, None] + scale[own, None] * v)
+            values = rows[own].repeat(t.shape[1], axis=0)
+            # Rounding errors may put a node beyond an end
+            values[:, d] = np.clip(x, *limits[part].T[..., None]).ravel()
+            return values, log_slope + log_width + np.log(scale[own, None])
+
+        def log_integrand(part: Whole, t: Array) -> Array:
+            values, log_slope = points(part, t)
+            return self.log_density(values).reshape(*t.shape, -1) + log_slope[:, :, None]
+
+        nodes = integrate(log_integrand, len(row), TOLERANCE, self.member_weights)
+        values, edges = points(nodes.row, nodes.u)[0], points(nodes.row, nodes.edges)[0][:, d]
+        values, edges = values.reshape(*nodes.u.shape, -1), edges.reshape(len(nodes.row), -1)
+        of_row = row[nodes.row]
+        nodes = self._with_means(rows, d, nodes, of_row, values[..., d])
+        ensemble = ensemble_log_prob(nodes.log_mass, self.member_weights)
+        shares, found = nodes.shares(ensemble), list[Posterior]()
+        for k, each in enumerate(rows):
+            own = np.flatnonzero(of_row == k)
+            own = own[np.argsort(edges[own, 0], kind="stable")]
+            levels = np.pad(shares[own], ((0, 0), (1, 0))).cumsum()
+            if not levels.any():
+                found.append(self._posterior(each[None], nothing, is_exact=True))
+                continue
+            curve = edges[own].ravel(), levels / levels[-1]
+            parts = (some[own].reshape(-1, some.shape[2]) for some in (values, nodes.log_mass))
+            found.append(self._posterior(*parts, is_exact=True, along=d, curve=curve))
+        return found
+
+    def _with_means(self, rows: Array, d: int, nodes: Nodes, of_row: Whole, x: Array) -> Nodes:
+        """Return nodes with the means over the cells of known values that many rows hold.
+
+        The ratio of the mean to the density at the known values changes slowly with the unknown
+        value. Therefore the ratio is computed at quantiles of the unknown value, and on both sides
+        of its jumps, and its logarithm is interpolated between them. In tests, the log-density is
+        within 0.02 of the mean of integrals over the cell.
+
+        Args:
+            rows: the rows ``(n, D)``, which lack column ``d``.
+            d: the index of the column.
+            nodes: the nodes, with densities at the known values.
+            of_row: the row of each interval of nodes, ``(P,)``.
+            x: the values of the nodes, ``(P, K)``.
+        """
+        at = self.peaks.at(rows)
+        some = np.intersect1d(np.flatnonzero(at.any(axis=1)), of_row)
+        if not len(some):
+            return nodes
+        ensemble = ensemble_log_prob(nodes.log_mass, self.member_weights)
+        column, knots = self.columns[d], list[Array]()
+        jumps = [each + sign * BESIDE * column.cell for each in column.breaks for sign in (-1, 1)]
+        for k in some:
+            own = of_row == k
+            quantiles = _quantiles(x[own].ravel(), ensemble[own].ravel(), RATIO_LEVELS)
+            beside = np.clip(jumps, x[own].min(), x[own].max())
+            knots.append(np.sort(np.concatenate([quantiles, beside])))
+        levels = np.stack(knots)
+        filled = rows[some].repeat(levels.shape[1], axis=0)
+        filled[:, d] = levels.ravel()
+        of_filled = at[some].repeat(levels.shape[1], axis=0)
+        log_ratio = self.peaks.mean(self.log_density, filled, of_filled) - self.log_density(filled)
+        log_ratio = np.nan_to_num(log_ratio, posinf=0, neginf=0).reshape(*levels.shape, -1)
+        log_mass = nodes.log_mass.copy()
+        for k, own_levels, ratios in zip(some, levels, log_ratio, strict=True):
+            own = of_row == k
+            for m, each in enumerate(ratios.T):
+                log_mass[own, :, m] += np.interp(x[own], own_levels, each)
+        return nodes._replace(log_mass=log_mass)
+
+    def _limits(self, region: Region) -> dict[int, Limit]:
+        """Return the limits of constrained unknown numbers, by their place among the numbers.
+
+        Args:
+            region: rows that lack the same values, and intervals of these values.
+        """
+        distilled, gaps = self.distilled, np.isnan(region.rows[0])
+        unknown = [d for d in distilled.numbers if gaps[d]]
+        order = self.constraints.order(unknown, np.flatnonzero(~gaps).tolist())
+
+        def limit(j: int) -> Limit:
+            d, earlier = order[j], order[:j]
+
+            def inside(row: Whole, before: Array) -> Array:
+                is_of_rows = bool(np.isnan(before).all())  # and not of earlier draws
+                rows = region.rows if is_of_rows else region.rows[row]
+                if not is_of_rows:
+                    drawn = rows.copy()
+                    self._set_numbers(drawn, earlier, before)
+                    rows = self.constraints.written(drawn, rows)
+                allowed = self.constraints.allowed(rows, d, region.intervals.get(d))
+                ends = distilled.ends(d, allowed)
+                return ends[row] if is_of_rows else ends
+
+            return inside
+
+        return {distilled.numbers.index(d): limit(j) for j, d in enumerate(order)}
+
+    def _drawn(self, region: Region, seed: int, goal: Goal, own: Array) -> list[Posterior]:
+        """Draw the unknown values of rows that lack the same values, until the goal of each row.
+
+        ``log_own`` is computed for each complete row of ``own`` ``(n, D)``.
+        """
+        distilled, row_numbers = self.distilled, region.row_numbers.tolist()
+        columns = distilled.numbers, distilled.labels
+        limits, sets = restriction(region.intervals, columns, distilled.sizes, distilled.ends)
+        if self.constraints:
+            cut = self._limits(region)
+            limits = cut | limits | cut  # the constrained numbers come first
+        proposal = BoxProposal(distilled.mixture, distilled.known(region.rows), limits, sets)
+        streams = [numpy_generator(seed, "unknown", number) for number in row_numbers]
+        draws = [Draws(stream, self.member_weights) for stream in streams]
+        waiting, count, total = np.arange(len(region)), FIRST, 0
+        while len(waiting) and total < goal.most:
+            for some in np.array_split(waiting, -(-count * len(waiting) // POINTS)):
+                self._draw(region, proposal, some, [draws[k] for k in some], count)
+            total += count
+            count = min(total, POINTS, goal.most - total)  # doubles the draws
+            waiting = waiting[[not draws[k].reach(goal) for k in waiting]]
+        log_own = np.full(len(region), np.nan)
+        for k in np.flatnonzero(~np.isnan(own).any(axis=1)):
+            log_own[k] = self._log_own(own[k : k + 1], int(k), proposal, draws[k])
+        return [
+            self._posterior(each.values, each.log_weights - np.log(len(each.z)), log_own=log_w)
+            for each, log_w in zip(draws, log_own, strict=True)
+        ]
+
+    def _draw(
+        self,
+        region: Region,
+        proposal: BoxProposal,
+        some: Whole,
+        draws: Sequence[Draws],
+        count: int,
+    ) -> None:
+        """Add ``count`` draws to each of ``draws``, which belong to ``some`` rows of a region."""
+        row, width = some.repeat(count), len(proposal.places)
+        z = np.empty((len(row), width))
+        places = np.split(np.arange(len(row)), len(some))
+        levels, noise, is_first = np.empty((len(row), proposal.uniforms)), z.copy(), []
+        for each, own in zip(draws, places, strict=True):
+            adapted = each.propose(count)
+            is_first.append(np.full(count, adapted is None))
+            if adapted is not None:
+                z[own] = adapted
+            else:
+                levels[own] = each.generator.random((count, proposal.uniforms))
+                noise[own] = each.generator.standard_normal((count, width))
+        first = np.flatnonzero(np.concatenate(is_first))
+        z[first] = proposal.sample(row[first], levels[first], noise[first])
+        log_first, log_labels = proposal.log_prob(row, z), np.zeros(len(row))
+        points = region.rows[row]
+        if (proposal.known.codes < 0).any():
+            for each, own in zip(draws, places, strict=True):
+                filled, log_labels[own] = proposal.with_labels(row[own], z[own], each.generator)
+                points[own[:, None], self.distilled.labels] = filled.codes
+        numbers = [self.distilled.numbers[place] for place in proposal.places]
+        log_slope = self._set_numbers(points, numbers, z) - log_labels
+        log_q = np.full((len(row), len(self.member_weights)), -np.inf)
+        inside = np.isfinite(log_first)
+        if self.constraints:
+            inside &= self.constraints.met(points, region.rows[row])
+        spread, log_weights = self._spread(region.rows[some], points, draws, places)
+        log_slope += log_weights
+        log_q[inside] = self.log_density(spread[inside]) + log_slope[inside, None]
+        log_q += region.log_share(self.columns, points)[:, None]
+        for each, own in zip(draws, places, strict=True):
+            each.add(z[own], log_first[own], log_q[own], points[own])
+
+    def _spread(
+        self, known: Array, points: Array, draws: Sequence[Draws], places: Sequence[Whole]
+    ) -> tuple[Array, Array]:
+        """Return points with noise over the cells of known values that many rows hold.
+
+        Also return the log-weights of the noise, ``(N,)``.
+
+        Args:
+            known: the known values of the rows, ``(n, D)``.
+            points: complete rows ``(N, D)``.
+            draws: the draws of each row.
+            places: their places among the ``points``.
+        """
+        at, found, log_weights = self.peaks.at(known), points, np.zeros(len(points))
+        for each, own, own_at in zip(draws, places, at, strict=True):
+            if own_at.any():
+                found = points.copy() if found is points else found
+                u = each.generator.random((len(own), len(own_at)))
+                found[own], log_weights[own] = self.peaks.spread(points[own], own_at, u)
+        return found, log_weights
+
+    def _log_own(self, row: Array, k: int, proposal: BoxProposal, draws: Draws) -> float:
+        """Return ``-log r``, in the user's units, of the values of a complete row in gaps of row k.
+
+        Args:
+            row: the complete row, ``(1, D)``.
+            k: the index of the row among the rows of the proposal.
+            proposal: the first proposal.
+            draws: the draws of the row.
+        """
+        distilled, mixture = self.distilled, proposal.mixture
+        own, codes = distilled.rows(row), proposal.known.codes[k : k + 1]
+        z = own.numbers[:, proposal.places]
+        log_r = draws.log_proposal(z, proposal.log_prob(np.array([k]), z))
+        for d in (distilled.numbers[place] for place in proposal.places):
+            log_r += distilled.scores(d, row[:, d])[1]
+        log_r += mixture.log_prob(own.numbers, own.codes) - mixture.log_prob(own.numbers, codes)
+        return -float(log_r[0])
+
+    def _posterior(self, values: Array, log_weights: Array, **kind: Any) -> Posterior:
+        # The draws of the ensemble that meet the constraints have one probability for all rows
+        kind |= {"log_mass_se": self.log_mass_se, "mass_shares": self.member_weights}
+        return Posterior.of(values, log_weights, self.member_weights, **kind)
+
+
+def _quantiles(x: Array, log_weights: Array, levels: Array) -> Array:
+    """Return the quantiles of weighted values ``x`` ``(K,)`` at levels from 0 to 1."""
+    order = np.argsort(x, kind="stable")
+    with np.errstate(invalid="ignore"):  # if no value has a weight
+        weights = np.nan_to_num(np.exp(log_weights[order] - log_weights.max()))
+    return np.interp(levels * weights.sum(), weights.cumsum(), x[order])

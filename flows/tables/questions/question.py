@@ -1,0 +1,168 @@
+"""A question about the rows of a table: from regions to answers.
+
+The classes in ``flows/tables/questions`` are the questions, and ``asking.py`` asks any of them.
+``docs/extending.md`` shows how to add a question.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from flows.core.arrays import Array
+from flows.tables.columns.lazy import pd
+from flows.tables.posterior.array_density import ArrayDensity
+from flows.tables.posterior.goal import ENOUGH
+from flows.tables.posterior.region import Region
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Rows of a user that a question is about.
+
+    Args:
+        frame: the user's rows; a frame without columns for conditions.
+        region: the rows as numbers.
+        parsed: the learned columns of the rows, parsed.
+        carried: the carried columns that the rows hold, parsed.
+    """
+
+    frame: pd.DataFrame
+    region: Region
+    parsed: pd.DataFrame
+    carried: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The results of a question for the n rows of a region.
+
+    Args:
+        results: the results by name, arrays whose first axis has n entries.
+        effective: the effective numbers of draws, ``(n,)``; infinite for a row without draws.
+    """
+
+    results: dict[str, Array]
+    effective: Array
+
+    def __getitem__(self, name: str) -> Array:
+        """Return the results of this name."""
+        return self.results[name]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Answer]) -> Answer:
+        """Return the answers for several blocks of rows as one answer."""
+        names = parts[0].results
+        results = {name: np.concatenate([part[name] for part in parts]) for name in names}
+        return cls(results, np.concatenate([part.effective for part in parts]))
+
+
+class Question(ABC):
+    """A question. A subclass is a frozen dataclass, whose fields are the settings.
+
+    A question knows neither files nor the collector of notices. Answers for a row do not depend on
+    the other rows: random streams are selected by the row's number.
+    """
+
+    noun: ClassVar[str]  # the results, in the plural, for notices
+    needs_all: ClassVar[bool] = True  # whether rows must hold all learned columns
+    scores: ClassVar[bool] = False  # whether notices say that disallowed values are impossible
+    fills_gaps: ClassVar[bool] = False  # whether the answer is about all unknown values together
+    given: Sequence[str] = ()  # columns to condition on, beside the known values of gappy rows
+    missing: str = "keep"  # what happens to rows with missing values (``apply_missing_policy``)
+
+    def check(self, density: ArrayDensity) -> None:
+        """Raise ``UserError`` or ``TableError`` for wrong settings, before rows are read.
+
+        Args:
+            density: the density.
+        """
+        return  # by default, no setting is wrong
+
+    def hidden(self, density: ArrayDensity) -> Sequence[str]:
+        """Return the names of the columns whose values are not read, and are unknown.
+
+        Args:
+            density: the density.
+        """
+        return ()
+
+    def describes(self, density: ArrayDensity, region: Region) -> Sequence[str]:
+        """Return the names of the columns whose distributions the answer describes.
+
+        Args:
+            density: the density.
+            region: the rows.
+        """
+        return ()
+
+    def given_rows(self, density: ArrayDensity, rows: Array) -> Array | None:
+        """Return the values that the answer is conditional on, ``(n, D)``; ``None`` for none.
+
+        By default, these are the known values of rows with an unknown value.
+
+        Args:
+            density: the density.
+            rows: the rows ``(n, D)``, ``NaN`` for unknown values.
+        """
+        return rows
+
+    @abstractmethod
+    def answer(self, density: ArrayDensity, region: Region) -> Answer:
+        """Return the answer for the rows of a region.
+
+        Args:
+            density: the density.
+            region: the rows and the conditions.
+        """
+
+    def adds(self, density: ArrayDensity) -> list[str]:
+        """Return the names of the columns that the answer adds to the rows.
+
+        Args:
+            density: the density.
+        """
+        return []
+
+    def added(self, density: ArrayDensity, asked: Asked, answer: Answer) -> pd.DataFrame:
+        """Return the columns that the answer adds, with the index of the rows.
+
+        Args:
+            density: the density.
+            asked: the rows.
+            answer: the answer.
+        """
+        return pd.DataFrame(index=asked.frame.index)
+
+    def rows(self, density: ArrayDensity, asked: Asked, answer: Answer) -> pd.DataFrame:
+        """Return the rows with the answer: by default the user's rows and the added columns.
+
+        Args:
+            density: the density.
+            asked: the rows.
+            answer: the answer.
+        """
+        added = self.added(density, asked, answer)
+        return asked.frame.assign(**{str(name): column for name, column in added.items()})
+
+    def roughness(self, rough: int, rows: int, least: float) -> str:
+        """Return the notice on rows with fewer effective draws than ``enough``.
+
+        Args:
+            rough: the number of these rows.
+            rows: the number of all rows.
+            least: the smallest effective number of draws.
+        """
+        return (
+            f"the {self.noun} of {rough} of {rows} rows are rough: fewer than {ENOUGH} draws are "
+            f"effective (at worst {least:.0f})"
+        )
+
+    @property
+    def enough(self) -> float:
+        """The effective number of draws of a row, below which a notice says so."""
+        return ENOUGH

@@ -1,0 +1,71 @@
+"""Associations, and statistics of samples beside those of rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import field
+from scipy.stats import spearmanr
+from scipy.stats.contingency import association
+
+import flows
+from flows.core.arrays import Array
+from flows.mixtures.mixture import Mixture
+from flows.tables.checking.comparison import associations, compare, repeated
+from flows.tables.checking.rows import EVERY, CheckedRows
+
+
+def test_associations_are_rank_correlations_ratios_and_cramers_v():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=200)
+    a, b = rng.integers(0, 3, 200), rng.integers(0, 2, 200)
+    b[a == 1] = 1
+    columns = [
+        field("x"),
+        field("y"),
+        *(field(n, "category", labels=("p", "q", "r")) for n in "ab"),
+    ]
+    values = np.column_stack([x, -x + rng.normal(size=200), a, b])
+    pairs = [(0, 1), (2, 3), (0, 2)]
+    found = associations(columns, values, pairs)
+    assert found[0] == pytest.approx(spearmanr(x, values[:, 1]).statistic)
+    table = np.array([[((a == i) & (b == j)).sum() for j in range(2)] for i in range(3)])
+    assert found[1] == pytest.approx(association(table, method="cramer"))
+    ranks = x.argsort().argsort()
+    between = sum((a == i).sum() * (ranks[a == i].mean() - ranks.mean()) ** 2 for i in range(3))
+    assert found[2] == pytest.approx(np.sqrt(between / np.square(ranks - ranks.mean()).sum()))
+
+
+def test_gaps_and_constant_columns_have_no_association_of_their_own():
+    values = np.array([[1.0, 5.0], [2.0, 5.0], [np.nan, 5.0], [4.0, 5.0]])
+    columns = [field("x"), field("y")]
+    assert associations(columns, values, [(0, 1)])[0] == 0.0
+
+
+def test_repeated_values_are_those_of_many_rows_and_all_labels():
+    x = np.concatenate([np.zeros(30), np.full(9, 7.0), np.arange(100.0, 161.0), [np.nan]])
+    assert repeated(field("x"), x) == [0.0]
+    assert repeated(field("x", "category", labels=("a", "b")), np.zeros(3)) == [0.0, 1.0]
+
+
+def test_rows_of_the_density_are_within_three_errors(of_truth: flows.Density, truth: Mixture):
+    drawn = truth.sample(300, np.random.default_rng(2))
+    columns, pairs = compare(of_truth._array, CheckedRows(drawn, np.full(300, EVERY)), 0)
+    assert (columns["difference"].abs() < 3).mean() > 0.95
+    assert (pairs["difference"].abs() < 3).mean() > 0.9
+    mean = columns[columns["statistic"] == "mean"]
+    deviations = np.sqrt(300) * mean["error"].to_numpy()
+    assert deviations == pytest.approx(
+        truth.sample(20_000, np.random.default_rng(0)).std(0), rel=0.2
+    )
+
+
+def test_another_mean_and_another_dependence_come_first(of_truth: flows.Density, rows: Array):
+    far = rows + np.eye(6)[2] * 3
+    far[:, 0] = np.random.default_rng(0).permutation(far[:, 0])
+    columns, pairs = compare(of_truth._array, CheckedRows(far, np.full(len(far), EVERY)), 0)
+    worst = columns.iloc[columns["difference"].abs().argmax()]
+    assert worst["column"] == "x2"
+    assert worst["difference"] > 10
+    assert "x0" in [*pairs.loc[0, ["first", "second"]]]
+    assert pairs["difference"].abs().is_monotonic_decreasing

@@ -1,0 +1,67 @@
+"""Notices and faults, in the words of each front end."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import SMALL, learned
+
+import flows
+from flows.__main__ import main
+from flows.tables.columns import parsing
+from flows.tables.columns.notices import TableError, python_words
+from flows.tables.command_line.wording import shell_words
+from stages.pipeline.runner import pipeline_words
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (python_words, ["frame.drop(columns='b')", "columns={'c': 'category'}", "na=['x']"]),
+        (shell_words, ["pass --drop b", "pass --column c=category", "pass --na x"]),
+        (pipeline_words, ["remove the column b", "data.columns.c: category", "hold x empty"]),
+    ],
+)
+def test_all_faulty_columns_are_reported_at_once_with_advice_for_each_front_end(words, advice):
+    x = np.random.default_rng(0).normal(size=30)
+    ids = [f"p{k}" for k in range(30)]
+    frame = pd.DataFrame({"a": x, "b": 7, "c": ids, "d": x, "e": np.abs(x)}, range(1, 31))
+    frame = frame.astype({"d": object})
+    frame.loc[3, "d"], frame.loc[2, "e"] = "x", -1.0
+    kinds = {"e": "positive"}
+    parsed = parsing.parse(frame, {name: kinds.get(name, "") for name in frame})
+    with pytest.raises(TableError) as caught:
+        learned(parsed, kinds, strict=True)
+    b, c, d, e = sorted(caught.value.text(words).splitlines())
+    assert b.startswith("column b holds 7 in every row; to leave the column out, ")
+    assert c.startswith("column c, row 1 holds 'p0', which is text; ")
+    assert d.startswith("column d, row 3 holds 'x', which is not a number; ")
+    assert e.startswith("column e, row 2 holds -1.0; positive values must be ")
+    assert [word in line for word, line in zip(advice, (b, c, d), strict=True)] == [True] * 3
+
+
+def test_a_user_error_with_several_faults_has_one_line_each_in_the_shell(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n" + 20 * "1,2\n2,3\n" + "inf,3\n1,inf\n")
+    two = r"^flows: .*column a, row 41 holds [^\n]*\n.*column b, row 42 holds [^\n]*$"
+    with pytest.raises(SystemExit, match=two):
+        main(["fit", f"{tmp_path}/t.csv", "-o", f"{tmp_path}/t.flow"])
+
+
+def test_notices_are_warnings_of_a_class_at_the_line_of_the_caller():
+    frame = pd.DataFrame(
+        {"a": np.arange(60) % 7 + 0.5, "b": np.random.default_rng(0).normal(size=60)}
+    )
+    quick = {"recipe": "fixed", "epochs": 1}
+    with pytest.warns(flows.TableNotice, match="column a holds 7 distinct values") as caught:
+        density = flows.fit(frame, SMALL, members=1, settings=quick)
+    assert {each.filename for each in caught} == {__file__}
+    with pytest.warns(flows.TableNotice, match="column a is given as 10000, far") as caught:
+        density.sample(2, given={"a": 1e4})
+    assert [each.filename for each in caught] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", flows.TableNotice)
+        flows.fit(frame, SMALL, members=1, settings=quick)

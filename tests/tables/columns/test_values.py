@@ -1,0 +1,67 @@
+"""The values of a column as users write them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import SHORT_RECIPE, SMALL, error_message, taken
+
+import flows
+from flows.tables.columns.notices import TableError
+from flows.tables.columns.values import to_floats
+
+
+@pytest.mark.parametrize("kind", ["complex128", "complex64", object])
+def test_complex_numbers_are_refused_and_lose_no_part(kind):
+    rng = np.random.default_rng(0)
+    real = pd.DataFrame(rng.normal(size=(60, 2)), columns=["x", "wave"])
+    odd = real.assign(wave=(real["wave"] + 1j).astype(kind))
+    density = flows.fit(real, SMALL, members=1, settings={"recipe": "fixed", "epochs": 1})
+    said = "column wave holds complex numbers; make two columns of the real and the imaginary parts"
+    for ask in (
+        flows.fit,
+        flows.inspect,
+        density.log_prob,
+        density.impute,
+        lambda frame: density.predict(frame, "x"),
+        lambda frame: density.sample(given=frame),
+    ):
+        assert error_message(ask, odd, error=TableError) == said
+    for ask in (flows.fit, density.log_prob):  # an array has one type for all columns
+        assert "holds complex numbers" in error_message(ask, odd.to_numpy(), error=TableError)
+    given = error_message(density.probability, {"wave": (None, 1j)})
+    assert given == f"event: {said}"
+    assert density.log_prob(real.assign(other=1j)).shape == (60,)  # other columns are ignored
+
+
+def test_a_message_names_a_number_in_another_format_before_other_text():
+    values = pd.Series(["-", "45.5%", "46%"], dtype=object)
+    with pytest.raises(TableError, match=r"row 1 holds '45.5%', which is not a number such as -12"):
+        to_floats(values, "share", is_fit=True)
+
+
+def test_text_among_many_numbers_counts_as_missing():
+    x, y = (np.random.default_rng(seed).normal(size=240) for seed in (0, 1))
+    x = x.astype(object)
+    x[3], x[5] = ".", "n.d."
+    rows, said = taken(pd.DataFrame({"x": x, "y": y}))
+    assert np.isnan(rows.values[:, 0]).sum() == 2
+    assert "holds text among numbers in 2 rows, such as '.', which counts as a missing" in said["x"]
+    assert "pass na=['.']" in said["x"]
+
+
+def test_text_among_numbers_counts_as_missing_in_questions_too(tmp_path):
+    x, y = (np.random.default_rng(seed).normal(size=240) for seed in (0, 1))
+    frame = pd.DataFrame({"x": x.astype(object), "y": y})
+    frame.loc[3, "x"], frame.loc[5, "y"] = "n.d.", np.nan
+    fitted = flows.fit(frame, SMALL, settings=SHORT_RECIPE, members=2)
+    fitted.save(tmp_path / "t.flow")
+    density = flows.load(tmp_path / "t.flow")
+    gap = density.log_prob(frame.assign(x=frame["x"].where(frame["x"] != "n.d.")))
+    assert np.array_equal(density.log_prob(frame), gap)
+    assert isinstance(density.impute(frame).loc[3, "x"], float)
+    said = error_message(density.sample, 1, given={"x": "n.d."}, error=TableError)
+    assert "holds 'n.d.', which is not a number" in said
+    frame.loc[8, "x"] = "1,5"  # a number in another format is still a fault
+    assert "row 8 holds '1,5'" in error_message(density.log_prob, frame, error=TableError)

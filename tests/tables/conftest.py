@@ -1,0 +1,63 @@
+"""Densities that are known in closed form, and a fit, for several modules."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from closed_forms import FIELDS, labelled, six_numbers
+from frames import PRICES, clinic, pressures, prices
+from helpers import SHORT
+
+import flows
+from flows.core.arrays import Array
+from flows.mixtures.gaussian_mixture import GaussianMixture
+from flows.mixtures.labelled_population import LabelledPopulation
+from flows.mixtures.mixture import Mixture
+from flows.tables.columns.column_maps import ColumnMaps
+
+
+@pytest.fixture(scope="module")
+def truth() -> Mixture:
+    """Return the true density of six numbers."""
+    return six_numbers()
+
+
+@pytest.fixture(scope="module")
+def of_truth(truth: Mixture) -> flows.Density:
+    """Return a density of six numbers whose conditionals are known."""
+    return flows.Density(GaussianMixture(truth.weights, truth.means, truth.covariances))
+
+
+@pytest.fixture(scope="module")
+def rows(truth: Mixture) -> Array:
+    """Return rows of the truth."""
+    return truth.sample(200, np.random.default_rng(1))
+
+
+@pytest.fixture(scope="module")
+def with_labels() -> flows.Density:
+    """Return a density of labels and numbers whose conditionals are known."""
+    mixture = GaussianMixture.of(labelled())
+    maps, of_labels = ColumnMaps(FIELDS), [labelled().marginal(0)]
+    return flows.Density(LabelledPopulation(mixture, of_labels, [0], maps, range(6)))
+
+
+@pytest.fixture(scope="module")
+def of_pressures() -> flows.Density:
+    """Return a fitted density of a whole number, a label and a number."""
+    settings = {"recipe": "fixed", "epochs": 200}
+    small = flows.NSF(couplings=4, hidden=16)
+    return flows.fit(pressures(), small, members=2, settings=settings, columns={"age": "integer"})
+
+
+@pytest.fixture
+def of_prices() -> flows.Density:
+    """Return a fitted density of a whole number and of three kinds of other numbers."""
+    return flows.fit(prices(), members=3, columns=PRICES, settings=SHORT)
+
+
+@pytest.fixture(scope="module")
+def of_visits() -> flows.Density:
+    """Return a fitted density of a target given columns with a gap and labels."""
+    quick = {"recipe": "fixed", "epochs": 3}
+    return flows.fit(clinic(), target="visits", members=2, settings=quick, missing="drop")

@@ -1,0 +1,104 @@
+"""Fits of tables: arguments, units, missing values and settings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from closed_forms import gappy
+from frames import gappy_labels, prices
+from helpers import SHORT, SHORT_RECIPE, further, short_recipe
+
+import flows
+from flows.core.errors import UserError
+from flows.recipe.record import RowState
+from flows.tables.fitting.fit_request import AUTO_SETTINGS
+
+
+def test_an_array_and_one_column_can_be_fitted():
+    rows = np.random.default_rng(0).normal(size=(50, 1))
+    density = flows.fit(rows, members=1, settings=SHORT)
+    assert density.log_prob(rows).shape == (50,)
+    assert list(density.sample(5).columns) == ["x0"]
+
+
+@pytest.mark.parametrize("factor", [1000, 1 / 7])
+def test_another_unit_shifts_log_densities_by_the_logarithm_of_the_factor(factor):
+    """One of the columns is rounded, and the step has the new unit, too."""
+    frame = prices()[["bmi", "age"]].astype(float)
+    before, after = (
+        flows.fit(each, members=2, columns={"age": "real"}, settings=SHORT).log_prob(each)
+        for each in (frame, factor * frame)
+    )
+    np.testing.assert_allclose(before - after, 2 * np.log(factor), rtol=0, atol=1e-6)
+
+
+def test_an_unknown_policy_for_missing_values_is_an_error():
+    frame = prices()
+    frame.loc[3, "bmi"] = np.nan
+    with pytest.raises(ValueError, match="missing = 'keep': must be 'learn', 'drop' or"):
+        flows.fit(frame, settings=SHORT, missing="keep")
+
+
+@pytest.mark.parametrize(
+    "key", sorted({*flows.TrainingSettings.model_fields} - AUTO_SETTINGS - {"seed"})
+)
+def test_settings_that_the_automatic_recipe_does_not_use_are_rejected(key):
+    value = flows.TrainingSettings.model_fields[key].default
+    with pytest.raises(ValueError, match=f"^{key}: the automatic recipe does not use it"):
+        flows.fit(prices(), settings={key: value})
+
+
+def test_the_fixed_recipe_takes_any_number_of_members():
+    density = flows.fit(prices(), members=7, settings=SHORT)
+    assert density.population.members == 7
+    with pytest.raises(ValueError, match=r"members = 2\.5: must be a whole number"):
+        flows.fit(prices(), members=2.5)
+
+
+def test_a_fit_keeps_all_rows_and_reports_missing_values(capsys):
+    options = {"columns": {"count": "count"}, "settings": SHORT_RECIPE}
+    density = flows.fit(gappy_labels(), members=1, **options)
+    assert "on 59 rows" in str(density)
+    assert "column label: category of 2 labels: down, up, missing in 3 rows" in str(density)
+    assert "values are missing" in capsys.readouterr().err
+    scores = density.record.row_scores
+    kept = scores.state == RowState.SCORED
+    assert (np.isfinite(scores.log_density) == kept).all()
+    assert np.isfinite(list(density.record.references.values())).all()
+    rows = gappy_labels().dropna()
+    # Tail probabilities use scores of complete rows only
+    assert 0 < kept.sum() <= len(rows)
+    tail = density.tail_probability(rows)
+    assert 0.3 < tail.mean() < 0.9
+    assert not density.sample(20).isna().any(axis=None)
+
+
+@pytest.mark.parametrize(("model", "settings"), [("nsf", {"recipe": "fixed"}), ("vae", {})])
+def test_the_fixed_recipe_rejects_gaps(model, settings):
+    with pytest.raises(
+        UserError,
+        match="holds no value; to leave out rows with a missing value, pass missing='drop'",
+    ):
+        flows.fit(gappy_labels(), model, settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("has_labels", "options"),
+    [
+        further(False, {}),
+        further(True, {}),
+        further(False, {"target": "b"}),
+        (True, {"target": "b"}),
+    ],
+    ids=str,
+)
+def test_a_column_without_a_value_in_a_subsample_is_learned(options, has_labels):
+    few = short_recipe(searched_rows=5, fitted_rows=5, filler_rows=5)
+    table = pd.DataFrame(gappy(120)[0], columns=list("abc"))
+    table.loc[~table.index.isin(range(35, 55)), "c"] = np.nan
+    if has_labels:
+        table["label"] = np.where(table["a"] > 0, "up", "down")
+    density = flows.fit(table, members=1, settings={"recipe": few}, **options)
+    assert "c" in [column.name for column in density.columns]
+    assert np.isfinite(density.log_prob(table.iloc[:5])).all()

@@ -1,0 +1,118 @@
+"""Verify fits: each option is in the file, and a second fit has the same bytes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from frames import clinic, prices
+from helpers import SHORT, SMALL, further, short_recipe
+
+import flows
+from flows.core.errors import UserError
+from flows.tables.columns.options import FitOptions, options_of
+from flows.tables.density.verifying import arguments_of
+
+AUTO = {"recipe": short_recipe(), "learning_rate": 0.01}
+
+
+def grouped() -> pd.DataFrame:
+    """Return prices with groups, weights, marks of missing values and a copy of a column."""
+    frame = prices().assign(
+        who=np.arange(len(prices())) // 2, often=1 + np.arange(len(prices())) % 2
+    )
+    frame.loc[3, "bmi"] = -999
+    return frame.assign(copied=frame.age)
+
+
+FITS: dict[str, tuple[pd.DataFrame, dict[str, Any]]] = {
+    "fixed": (prices(), {"model": "realnvp", "settings": SHORT, "members": 2, "seed": 3}),
+    "range": (prices(), {"settings": SHORT, "members": range(1, 3), "strict": True}),
+    "automatic": (
+        grouped(),
+        {
+            "model": SMALL,
+            "settings": AUTO,
+            "members": 5,
+            "mixtures": 1,
+            "group": "who",
+            "weights": "often",
+            "na": [-999],
+            "columns": {"age": "integer"},
+            "require": ["age >= 0"],
+        },
+    ),
+    "target": (
+        prices(),
+        {"target": ["bmi"], "settings": {**AUTO, "hidden": 4}, "members": 2, "missing": "drop"},
+    ),
+    "labels": (clinic(), {"model": SMALL, "settings": AUTO, "members": 2, "minutes": 5.0}),
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in ("fixed", "range") else further(name) for name in FITS],
+)
+def test_a_second_fit_from_the_file_alone_has_the_same_bytes(name: str, tmp_path: Path):
+    frame, options = FITS[name]
+    density = flows.fit(frame, **options)
+    path = tmp_path / "table.flow"
+    density.save(path)
+    assert flows.verify(path, frame.assign(unread="text")) is None
+    assert flows.verify(flows.load(path), frame) is None
+    density.save(path, record=False)
+    assert flows.verify(path, frame) is None
+
+
+def test_every_option_is_recorded_but_the_limit_of_time():
+    _, options = FITS["automatic"]
+    density = flows.fit(grouped(), **options)
+    assert density.record is not None
+    architecture, found = arguments_of(density.record)
+    assert architecture == SMALL
+    assert found["settings"] == AUTO
+    assert {name: found[name] for name in ("group", "weights", "na", "columns", "require")} == {
+        "group": "who",
+        "weights": "often",
+        "na": ["-999"],
+        "columns": {"age": "integer"},
+        "require": ["age >= 0"],
+    }
+    assert density.record.fit.keys() - {"model", "architecture"} == options_of(
+        FitOptions
+    ).keys() - {"minutes"}
+
+
+def test_the_first_part_that_differs_is_named_with_its_size():
+    frame = prices()
+    density = flows.fit(frame, settings=SHORT, members=2)
+    changed = frame.copy()
+    changed.loc[0, "bmi"] += 1e-3
+    size = r"preprocessing\.\S+: \d+ of \d+ values differ, by up to \S+"
+    assert re.fullmatch(size, flows.verify(density, changed) or "")
+    rows = len(frame)
+    said = flows.verify(density, frame[1:])
+    assert said == f"training.rows: {rows}, and {rows - 1} in the second fit"
+    assert density.record is not None
+    fit = {**density.record.fit, "seed": 1}
+    other = flows.Density(density.population, density.schema, replace(density.record, fit=fit))
+    assert re.fullmatch(size, flows.verify(other, frame) or "")
+
+
+def test_a_file_of_another_release_names_the_arguments_that_it_lacks(tmp_path: Path):
+    density = flows.fit(prices(), settings=SHORT, members=2)
+    assert density.record is not None
+    fit = {key: value for key, value in density.record.fit.items() if key not in ("na", "strict")}
+    old = flows.Density(density.population, density.schema, replace(density.record, fit=fit))
+    old.save(tmp_path / "old.flow")
+    with pytest.raises(UserError, match=r"cannot be repeated, .*lacks .*: na, strict; fit the"):
+        flows.verify(tmp_path / "old.flow", prices())
+    flows.save(flows.build(SMALL, (2,), members=1), tmp_path / "networks.flow")
+    with pytest.raises(UserError, match="only the fit of a table"):
+        flows.verify(tmp_path / "networks.flow", prices())
