@@ -31,7 +31,6 @@ from scipy.special import logsumexp
 import flows
 from common import storage
 from flows.core.arrays import Array, Mask, rounded
-from flows.networks.population import chunked_log_prob
 from tools import command
 
 OUTPUT = Path(__file__).with_name("errors.json")
@@ -117,7 +116,7 @@ class Truth:
         if self.array.constraints and not self.array.targets:
             drawn = np.concatenate(
                 [
-                    self.array.population.sample((10_000,), np.random.default_rng(k)).numpy()
+                    self.array.population.draw(10_000, np.random.default_rng(k))
                     for k in range(DRAWS // 10_000)
                 ]
             )
@@ -130,7 +129,7 @@ class Truth:
 
     def log_q(self, rows: Array) -> Array:
         """Return the members' log-densities of complete rows without constraints, ``(n, M)``."""
-        return chunked_log_prob(self.array.population, rows) - self.log_mass
+        return self.array.population.score(rows) - self.log_mass
 
     def answer(self, row: Array, event: Mapping[int, tuple[float, float]]) -> tuple[float, float]:
         """Return the log-density of the known values and an event, and its standard error, in nats.
@@ -150,7 +149,8 @@ class Truth:
 
     def shares(self, row: Array, event: Mapping[int, tuple[float, float]]) -> tuple[Array, Array]:
         """Return the probabilities of an event of targets, and the standard errors, ``(M,)``."""
-        flow: Any = self.array.population.flow
+        population: Any = self.array.population
+        flow = population.flow
         x = row[None, : flow.context]
         met, both = np.zeros((2, flow.members))
         for k in range(TARGET_DRAWS // 10_000):

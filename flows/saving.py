@@ -14,9 +14,8 @@ from torch import Tensor
 from flows.core.checkpoint import CheckpointError, read, write
 from flows.core.errors import one_line
 from flows.mixtures.gaussian_mixture import GaussianMixture
-from flows.mixtures.labelled_population import LabelledPopulation
 from flows.networks import building
-from flows.networks.population import Description, Population, Restore
+from flows.networks.densities import Densities, Description, Restore
 from flows.networks.to_real import ToReal
 from flows.old_files import upgraded
 from flows.recipe.ensemble import Ensemble
@@ -24,9 +23,8 @@ from flows.recipe.record import ROW_ARRAYS, Record
 
 # How populations of other populations are restored, by a key of their description. The last
 # argument restores the others
-RESTORERS: dict[str, Callable[[Description, Mapping[str, Tensor], Restore], Population]] = {
+RESTORERS: dict[str, Callable[[Description, Mapping[str, Tensor], Restore], Densities]] = {
     "parts": Ensemble.restored,
-    "labelled": LabelledPopulation.restored,
 }
 
 
@@ -34,18 +32,18 @@ class Saved(NamedTuple):
     """The content of a file.
 
     Args:
-        population: the population, in evaluation mode.
+        population: the population.
         record: how the population was trained; ``None`` if it was not.
         table: the schema of its table as JSON; ``None`` if it is not the density of a table.
     """
 
-    population: Population
+    population: Densities
     record: Record | None
     table: dict[str, Any] | None
 
 
 def save(
-    population: Population,
+    population: Densities,
     path: str | Path,
     record: Record | None = None,
     table: Mapping[str, Any] | None = None,
@@ -93,7 +91,7 @@ def load(path: str | Path) -> Saved:
         population = _restored(description, state)
         record = None if training is None else Record.from_json(training, arrays)
         population.history = {key: each for key, each in arrays.items() if key not in ROW_ARRAYS}
-        return Saved(population.eval(), record, table)
+        return Saved(population, record, table)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
     except Exception as error:
@@ -104,7 +102,7 @@ def load(path: str | Path) -> Saved:
         ) from None
 
 
-def _restored(description: Description, state: Mapping[str, Tensor]) -> Population:
+def _restored(description: Description, state: Mapping[str, Tensor]) -> Densities:
     for key, restored in RESTORERS.items():
         if key in description:
             return restored(description, state, _restored)

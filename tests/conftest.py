@@ -188,7 +188,7 @@ def clone(finished: Clone) -> Iterator[Clone]:
 
 LONGEST = """stages/test_pipeline test_workers stages/test_table_pipeline
 tables/questions/test_asking test_require tables/columns/kinds/test_whole plotting/test_plotting
-networks/test_image_flow mixtures/test_labelled_population tables/command_line/test_verbs"""
+networks/test_image_flow mixtures/test_gaussian_mixture tables/command_line/test_verbs"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

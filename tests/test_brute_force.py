@@ -101,7 +101,7 @@ def cells(density: flows.Density, name: str, values: Any, known: Mapping[str, fl
         rows = np.column_stack(
             [x if each == name else np.full(len(x), known[each]) for each in density.schema.learned]
         )
-        log_q = density.population.log_prob(rows).double().numpy()
+        log_q = density.population.score(rows)
         return np.asarray(logsumexp(log_q, axis=1, b=density.population.member_weights.numpy()))
 
     factor = (found - ensemble(values))[found.argmax()]

@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
 from flows.networks.image_flow import ImageFlow
-from flows.networks.population import chunked_log_prob, ensemble_log_prob
+from flows.networks.population import ensemble_log_prob
 
 
 def spread_log_density(population: ImageFlow, images: Any, draws: int, seed: int = 0) -> Array:
@@ -26,7 +26,7 @@ def spread_log_density(population: ImageFlow, images: Any, draws: int, seed: int
     whole = population.rows(images).double().numpy()
     rng = numpy_generator(seed, "fresh")
     spread = (whole + rng.random(whole.shape) for _ in range(draws))
-    return np.stack([chunked_log_prob(population, each) for each in spread])
+    return np.stack([population.score(each) for each in spread])
 
 
 def ensemble_log_density(population: ImageFlow, images: Any, draws: int, seed: int = 0) -> Array:

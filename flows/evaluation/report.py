@@ -23,7 +23,7 @@ from flows.core.truth import Truth
 from flows.evaluation import calibration, likelihood, samples, statistics
 from flows.evaluation.problem import Problem
 from flows.mixtures.mixture import Mixture
-from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
+from flows.networks.population import Population, ensemble_log_prob
 
 HEADLINE = (
     "test_nll",
@@ -120,7 +120,7 @@ def evaluate(
         total += len(problem.test)
         total += settings.fresh + settings.samples * draws if problem.truth is not None else 0
     with progress(name, total, "point") as bar:
-        score = partial(chunked_log_prob, population, most=at_once, on_points=bar.update)
+        score = partial(population.score, most=at_once, on_rows=bar.update)
         return _evaluate(population, problem, settings, name, draws, columns or {}, score, bar)
 
 

@@ -16,7 +16,8 @@ from flows.core.seeds import generator_of
 from flows.core.settings import Recipe
 from flows.mixtures.fitting import fit_filler
 from flows.mixtures.mixture import Mixture
-from flows.networks.population import Description, Population
+from flows.networks.densities import Description
+from flows.networks.population import Population
 from flows.networks.preprocessing import Preprocessing
 from flows.networks.to_real import ToReal
 
@@ -33,7 +34,7 @@ class GaussianMixture(Population):
 
         p(x | c) = p(x, c) / p(c)
 
-    ``score`` returns the joint log-density of whole rows.
+    ``score`` returns the joint log-density of whole rows, and ``sample_rows`` draws them.
 
     Args:
         weights: the weights ``(K,)``, above 0, which sum to 1.
@@ -248,20 +249,18 @@ class GaussianMixture(Population):
         log_q = self.mixture.log_prob(z, codes) + log_det - log_labels
         return torch.from_numpy(log_q).reshape(value.shape[:-1])
 
-    @torch.no_grad()
-    def score(self, value: Any) -> Tensor:
+    def score_chunk(self, rows: Any) -> Array:
         """Return the joint log-densities of the known numbers and labels of rows, ``(n, 1)``.
 
         Args:
-            value: whole rows in the user's units, ``(n, C + D)`` or ``(n, 1, C + D)``, with codes
+            rows: whole rows in the user's units, ``(n, C + D)`` or ``(n, 1, C + D)``, with codes
                 of labels, ``NaN`` in gaps.
         """
         if not self.context:
-            return self.log_prob(value)
-        value = self.points(value, shape=self.row_shape).double()
-        rows, slopes = self.mapped(value.reshape(-1, *self.row_shape).numpy())
-        log_q = self.mixture.log_prob(rows.numbers, rows.codes) + np.nansum(slopes, axis=1)
-        return torch.from_numpy(log_q).reshape(value.shape[:-1])
+            return super().score_chunk(rows)
+        mapped, slopes = self.mapped(rows.reshape(-1, *self.row_shape))
+        log_q = self.mixture.log_prob(mapped.numbers, mapped.codes)
+        return np.asarray(log_q + np.nansum(slopes, axis=1))[:, None]
 
     @torch.no_grad()
     def sample(

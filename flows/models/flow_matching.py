@@ -12,8 +12,8 @@ from flows.core.settings import Count
 from flows.networks.architecture import Architecture
 
 if TYPE_CHECKING:
+    from flows.networks.densities import Description
     from flows.networks.network_population import NetworkPopulation
-    from flows.networks.population import Description
 
 
 class FlowMatching(Architecture):

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from flows.bijections import Bijection, Coupling
     from flows.bijections.coupling import Conditioner
     from flows.conditioners import Dropout
+    from flows.networks.densities import Description
     from flows.networks.network_population import NetworkPopulation
-    from flows.networks.population import Description
 
 
 class Architecture(Section, ABC):

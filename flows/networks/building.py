@@ -15,8 +15,8 @@ from flows.core.seeds import numpy_generators
 from flows.networks import registry
 from flows.networks.architecture import Architecture, FlowArchitecture
 from flows.networks.base_distribution import Base
+from flows.networks.densities import Description
 from flows.networks.network_population import NetworkPopulation
-from flows.networks.population import Description
 from flows.networks.to_real import ToReal
 
 
@@ -157,4 +157,4 @@ def restored(description: Mapping[str, Any], state: Mapping[str, Tensor]) -> Net
     """Return the population of a ``description`` in a ``state``, in the precision of the state."""
     population = build_described(description)
     population.load_state_dict(state, assign=True)
-    return population
+    return population.eval()

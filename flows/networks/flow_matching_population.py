@@ -19,8 +19,8 @@ from flows.core.seeds import Generators, generator_of, normals, numpy_generators
 from flows.networks.architecture import features
 from flows.networks.backend import backend
 from flows.networks.base_distribution import StandardNormal
+from flows.networks.densities import Description
 from flows.networks.network_population import DensityPopulation, Objective, Points
-from flows.networks.population import Description
 
 
 class FlowMatchingPopulation(DensityPopulation):
@@ -44,12 +44,10 @@ class FlowMatchingPopulation(DensityPopulation):
     If ``pairing`` is ``"optimal_transport"``, x_0 and x_1 are paired within a batch so that the sum
     of ``|x_1 - x_0|^2`` is minimal (Tong et al. 2024). This takes n^3 operations for n points.
 
-    Conditionals need thousands of log-densities per row, so they are available for tables of at
-    most ``most_conditional`` columns. Raises ``ValueError`` if the points are not vectors.
+    Raises ``ValueError`` if the points are not vectors.
     """
 
     is_continuous: ClassVar[bool] = True
-    most_conditional: ClassVar[int | None] = 3
 
     def __init__(
         self,

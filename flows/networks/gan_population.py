@@ -13,8 +13,8 @@ from flows.core.arrays import Array, Shape
 from flows.core.seeds import Generators, normal, normals, numpy_generators
 from flows.networks.architecture import features
 from flows.networks.backend import backend
+from flows.networks.densities import Description
 from flows.networks.network_population import NetworkPopulation, Objective, Points
-from flows.networks.population import Description
 
 LAZY = 4  # the penalty is added at every fourth step
 

@@ -258,12 +258,6 @@ class DensityPopulation(NetworkPopulation):
             *value.shape[: -1 - len(self.event_shape)], self.members
         )
 
-    def score(self, value: Any) -> Tensor:
-        value = self.points(value, shape=self.row_shape)
-        if not self.context:
-            return self.log_prob(value)
-        return self.log_prob(value[..., self.context :], value[..., : self.context])
-
     @torch.no_grad()
     def curves(self, points: dict[str, Points]) -> dict[str, Array]:
         """Return ``train_nll`` and, if there are test points, ``test_nll``, ``(M,)`` each.

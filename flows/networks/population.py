@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, overload
 
 import numpy as np
@@ -11,17 +10,13 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from flows.core.arrays import Array, Shape, Whole, as_tensor
+from flows.core.arrays import Array, Shape, as_tensor
 from flows.core.plurals import counted
 from flows.core.seeds import generator_of
-from flows.networks.to_real import ToReal
-
-Description = dict[str, Any]  # how to build a model again, as JSON
-# Returns the population with a description and the tensors of a file
-Restore = Callable[[Description, Mapping[str, Tensor]], "Population"]
+from flows.networks.densities import Densities, Description, order_within
 
 
-class Population(nn.Module, Distribution):
+class Population(nn.Module, Distribution, Densities):
     """M distributions over one space, called members, as one ``torch`` ``Distribution``.
 
     Networks of a population differ in their random streams; after the automatic recipe, also in
@@ -31,7 +26,7 @@ class Population(nn.Module, Distribution):
     ``log_prob`` returns log-densities ``(n, M)`` in nats, in the user's units. It takes rows
     ``(n, *event)``, which all members score, or ``(n, M, *event)``, one set of points per member,
     as a tensor or as an array of any numbers. ``sample((n,), generator=g)`` returns points
-    ``(n, M, *event)``.
+    ``(n, M, *event)``. ``score`` and ``draw`` are the same for NumPy arrays.
 
     The ensemble is the mixture of the members with the weights ``member_weights`` ``(M,)``, which
     are equal unless the automatic recipe fitted others:
@@ -59,23 +54,14 @@ class Population(nn.Module, Distribution):
     has_rsample = False
     # Whether a trajectory follows a continuous path from noise to data, and not separate layers
     is_continuous: ClassVar[bool] = False
-    # The most columns of a table with unknown values, if the density is too expensive for more
-    most_conditional: ClassVar[int | None] = None
-    # Whether ``score`` takes rows with gaps
-    scores_gaps: ClassVar[bool] = False
-    # Whether ``log_prob`` takes codes of labels as labels, with probabilities
-    scores_labels: ClassVar[bool] = False
-    # Points that are scored at a time, to bound the memory
-    chunk: ClassVar[int] = 10_000
 
     def __init__(self, members: int, event_shape: Shape, description: Description) -> None:
         nn.Module.__init__(self)
         Distribution.__init__(
             self, torch.Size([members]), torch.Size(event_shape), validate_args=False
         )
-        self.description = description
-        self.history: dict[str, Array] = {}
-        self.record: Any = None
+        self.description, self.history = description, {}
+        self.record = None
 
     __repr__ = nn.Module.__repr__
 
@@ -99,16 +85,6 @@ class Population(nn.Module, Distribution):
         """The shape of a row: the context, then the features of a point."""
         first, *others = self.event_shape
         return (self.context + first, *others)
-
-    @property
-    def network_count(self) -> int:
-        """The number of members that are networks; they are the first members."""
-        return self.members
-
-    @property
-    def to_real(self) -> ToReal:
-        """The map from the user's units to the real line."""
-        return ToReal()
 
     @property
     def member_range(self) -> range:
@@ -167,15 +143,38 @@ class Population(nn.Module, Distribution):
         """
         raise NotImplementedError(f"{type(self).__name__} has no density, so it has no log_prob")
 
-    def score(self, value: Any) -> Tensor:
-        """Return the log-densities ``(n, M)`` by which the recipe compares members, in nats.
+    @torch.no_grad()
+    def score_chunk(self, rows: Any) -> Array:
+        rows = self.points(rows, shape=self.row_shape)
+        if self.context:
+            return self.score_given(rows[..., self.context :], rows[..., : self.context])
+        return self.log_prob(rows).double().cpu().numpy()
+
+    @torch.no_grad()
+    def score_given(self, points: Any, context: Any) -> Array:
+        """Return the members' log-densities ``(n, M)`` of points given a context, in nats.
 
         Args:
-            value: rows in the user's units, ``(n, D)`` or ``(n, M, D)``; with a context, joined to
-                it. A row with gaps (``NaN``), if the population ``scores_gaps``, has the
-                log-density of its known values.
+            points: ``(n, M or 1, D)``.
+            context: the context of each point, ``(n, M or 1, d)``.
         """
-        return self.log_prob(value)
+        of_context: Any = self.log_prob  # of populations with a context
+        return np.asarray(of_context(points, context).double().numpy())
+
+    @torch.no_grad()
+    def draw(self, n: int, generator: Generator) -> Array:
+        return self.sample((n,), generator=generator).double().cpu().numpy()
+
+    @torch.no_grad()
+    def draw_given(self, context: Array, generator: Generator) -> Array:
+        """Draw a point given each context from each member, ``(n, M, D)``.
+
+        Args:
+            context: the contexts, ``(n, M or 1, d)``.
+            generator: the source of the draws.
+        """
+        of_context: Any = self.sample
+        return np.asarray(of_context((), generator, context).double().numpy())
 
     def encode(self, value: Any) -> Tensor:
         """Return the noise ``(n, M, *event)`` that the points are mapped to.
@@ -228,25 +227,11 @@ class Population(nn.Module, Distribution):
         """
         generator = generator_of(generator)
         member = self.choose_members(n, generator)
-        counts = np.bincount(member, minlength=self.members)
-        drawn = self.sample((int(counts.max()),), generator=generator)
-        points = drawn.new_empty(n, *self.event_shape)
-        for m, count in enumerate(counts.tolist()):
-            points[torch.from_numpy(member == m)] = drawn[:count, m]
-        return points
-
-    def choose_members(self, n: int, generator: Generator) -> Whole:
-        """Draw the members of n points of the ensemble, ``(n,)``.
-
-        Args:
-            n: the number of points.
-            generator: the source of the draws.
-        """
-        weights = self.member_weights.double().cpu().numpy()
-        return np.asarray(generator.choice(self.members, size=n, p=weights / weights.sum()))
+        drawn = self.sample((int(np.bincount(member).max(initial=0)),), generator=generator)
+        return drawn[torch.from_numpy(order_within(member)), torch.from_numpy(member)]
 
     def parameters_per_member(self) -> int:
-        """Return the number of trainable parameters of one member."""
+        """Return the number of trainable parameters of one network."""
         return sum(p.numel() for p in self.parameters()) // self.members
 
     def features_first(self, value: Any) -> Tensor:
@@ -307,31 +292,6 @@ class Population(nn.Module, Distribution):
                 allowed += f", or (n, {self.members}, {numbers}) with own rows for each member"
             raise ValueError(f"{what}: expected {allowed}; got {tuple(tensor.shape)}")
         return tensor
-
-
-@torch.no_grad()
-def chunked_log_prob(
-    population: Population,
-    points: Array | Tensor,
-    *,
-    most: int | None = None,
-    on_points: Callable[[int], object] = lambda count: None,
-) -> Array:
-    """Return the members' log-densities ``(n, M)`` in nats, as an array in double precision.
-
-    ``population.chunk`` points are scored at a time, to bound the memory.
-
-    Args:
-        population: the population.
-        points: ``(n, *event)``, shared by all members, or ``(n, M, *event)``, one set per member.
-        most: a smaller number of points to score at a time.
-        on_points: called with the number of points after each chunk, such as ``bar.update``.
-    """
-    found, size = [], min(population.chunk, most or population.chunk)
-    for chunk in population.points(points).split(size):
-        found.append(population.log_prob(chunk).double().cpu().numpy())
-        on_points(len(chunk))
-    return np.concatenate(found)
 
 
 @overload

@@ -13,8 +13,8 @@ from flows.core.latent_integral import CHUNK, mixture_by_pairs, mixture_in_the_p
 from flows.core.seeds import Generators, normal, normals
 from flows.networks.architecture import features
 from flows.networks.backend import backend
+from flows.networks.densities import Description
 from flows.networks.network_population import DensityPopulation, Objective, Points, mean_nll
-from flows.networks.population import Description
 
 # The initial log-scale of the noise; from 0, the decoder never learns to use the latent space
 FIRST_LOG_SCALE = -1.0

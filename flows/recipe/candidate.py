@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 
 from flows.core.arrays import Array, Whole
+from flows.networks.densities import Densities
 from flows.networks.population import Population
 from flows.recipe.clock import Clock
+from flows.recipe.ensemble import Ensemble
 from flows.recipe.fold import Fold
 
 
@@ -23,7 +24,8 @@ class Fitted:
     Args:
         settings: the C settings.
         parts: populations with C F members in all. Member c F + f, counted over the parts, has
-            setting c, and did not learn from fold f.
+            setting c, and did not learn from fold f. In a table with labels, they are densities of
+            the numbers given the labels.
         steps: the steps after which the weights of the members were kept, ``(C F,)``; empty for
             members that are not trained in steps.
         record: what the candidate adds to the record of the recipe.
@@ -84,19 +86,39 @@ def held_out_scores(fitted: Fitted, folds: Sequence[Fold], rows: int) -> Array:
     for part in fitted.parts:
         places = range(first, first + part.members)
         own = [folds[m % len(folds)] for m in places]
-        found = score_unseen(part, own, [np.arange(len(fold.held_out)) for fold in own])
+        every = [np.arange(len(fold.held_out)) for fold in own]
+        found = score_unseen(ensemble_of([part], own), own, every)
         for m, fold, values in zip(places, own, found, strict=True):
             scores[fold.held_out, m // len(folds)] = values
         first += part.members
     return scores
 
 
-@torch.no_grad()
-def score_unseen(part: Population, folds: Sequence[Fold], places: Sequence[Whole]) -> list[Array]:
+def ensemble_of(
+    parts: Sequence[Population], folds: Sequence[Fold], weights: Array | None = None
+) -> Ensemble:
+    """Return the ensemble of members that did not learn from their folds.
+
+    In a table with labels, a member has the density of the labels of its fold.
+
+    Args:
+        parts: the populations, with M members in all.
+        folds: the fold of each member, M folds.
+        weights: the weights of the members, ``(M,)``; by default equal.
+    """
+    weights = np.full(len(folds), 1 / len(folds)) if weights is None else weights
+    labels = [fold.label_density for fold in folds if fold.label_density is not None]
+    to_real, width = folds[0].to_real, folds[0].learned.shape[1]
+    if not labels:
+        return Ensemble(parts, weights)
+    return Ensemble(parts, weights, labels, to_real, range(width))
+
+
+def score_unseen(part: Densities, folds: Sequence[Fold], places: Sequence[Whole]) -> list[Array]:
     """Return log-densities of held-out rows under the members of a population, ``(h_m,)`` each.
 
-    For a row with gaps, it is the log-density of its known values. A population that does not score
-    gaps gets K completions x_k, drawn from r; with x_o the known values::
+    For a row with gaps, it is the log-density of its known values. Members that do not score gaps
+    get K completions x_k, drawn from r; with x_o the known values::
 
         log q(x_o) ~ log 1/K sum_k q(x_o, x_k) / r(x_k | x_o)
 
@@ -105,7 +127,7 @@ def score_unseen(part: Population, folds: Sequence[Fold], places: Sequence[Whole
     completions of a row do.
 
     Args:
-        part: the population.
+        part: the members.
         folds: the fold of each member.
         places: for each member, the indices into the held-out rows of its fold.
     """
@@ -124,8 +146,7 @@ def score_unseen(part: Population, folds: Sequence[Fold], places: Sequence[Whole
         if are_filled:
             drawn = [fold.complete(each, count) for fold, each in zip(folds, rows, strict=True)]
             rows, log_r = [each for each, _ in drawn], np.stack([each for _, each in drawn])
-        value = torch.from_numpy(np.stack(rows, axis=1))
-        log_q = part.score(value).double().numpy().T.reshape(*log_r.shape)
+        log_q = part.score(np.stack(rows, axis=1)).T.reshape(*log_r.shape)
         if are_filled and possible is not None:
             inside = np.stack([possible(each) for each in rows]).reshape(log_q.shape)
             inside |= ~inside.any(axis=-1, keepdims=True)

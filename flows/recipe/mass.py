@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import torch
 
 from flows.core.arrays import Array, Mask
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
-from flows.networks.population import Population
+from flows.networks.densities import Densities
 
 DRAWS = 20_000  # of each member
 LEAST = 0.01  # the smallest share of draws that meet the constraints, in at least one member
@@ -28,9 +27,8 @@ class MassError(UserError):
     """Nearly no draw of any member meets the constraints."""
 
 
-@torch.no_grad()
 def log_mass(
-    population: Population, possible: Possible, seed: int, part: int = 0
+    population: Densities, possible: Possible, seed: int, part: int = 0
 ) -> tuple[Array, Array]:
     """Return log P(A) of each member, ``(M,)``, and the standard errors ``(M,)``.
 
@@ -44,7 +42,7 @@ def log_mass(
     counts = np.zeros(population.members)
     for start in range(0, DRAWS, population.chunk):
         size = min(population.chunk, DRAWS - start)
-        drawn = population.sample((size,), rng).double().numpy()
+        drawn = population.draw(size, rng)
         inside = possible(drawn.reshape(-1, drawn.shape[-1]))
         counts += inside.reshape(drawn.shape[:2]).sum(axis=0)
     share = np.maximum(counts, 0.5) / DRAWS
@@ -66,7 +64,7 @@ def check_mass(log_mass: Array) -> None:
         )
 
 
-def share_possible(population: Population, log_mass: Array) -> float:
+def share_possible(population: Densities, log_mass: Array) -> float:
     """Return the share of the draws of an ensemble that meet the constraints.
 
     Args:

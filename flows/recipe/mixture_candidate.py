@@ -11,7 +11,7 @@ In a table with labels, the components are latent classes, which know the labels
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -21,16 +21,12 @@ from flows.core.settings import Recipe
 from flows.mixtures import expectation
 from flows.mixtures.fitting import components, few_rows, search
 from flows.mixtures.gaussian_mixture import GaussianMixture
-from flows.mixtures.labelled_population import LabelledPopulation
 from flows.mixtures.mixture import Mixture
 from flows.networks.population import Population
 from flows.recipe import stacking
 from flows.recipe.candidate import Candidate, Fitted, score_unseen
 from flows.recipe.clock import Clock, Part
 from flows.recipe.fold import Fold
-
-if TYPE_CHECKING:
-    from flows.mixtures.labelled_population import GivenLabels
 
 NAMES = ("margins", "raw")  # preprocessings
 GROWTH = 1.5  # a setting is expected to take this many times as long as the one before
@@ -92,12 +88,11 @@ class MixtureCandidate(Candidate):
     def fit(self, folds: Sequence[Fold], clock: Clock) -> Fitted:
         if not folds[0].labels:
             return self.fit_all(folds, clock)
-        if not _has_numbers(folds):
-            members = [labelled(None, [fold]) for fold in folds]
-            return Fitted([{"components": len(members[0].label_densities[0].weights)}], members)
-        parts = zip(self._found.parts, [*folds] * len(self._found.settings), strict=True)
-        members = [labelled(cast(GaussianMixture, part), [fold]) for part, fold in parts]
-        return Fitted(self._found.settings, members)
+        if _has_numbers(folds):
+            return self._found
+        densities = [fold.label_density for fold in folds if fold.label_density is not None]
+        members = [GaussianMixture.of(density) for density in densities]
+        return Fitted([{"components": len(densities[0].weights)}], members)
 
     def fit_all(self, folds: Sequence[Fold], clock: Clock) -> Fitted:
         """Return a member per preprocessing and fold, as densities of whole rows."""
@@ -200,20 +195,6 @@ class _Search:
         pairs = zip(members, self.folds, strict=True)
         scores = [score_unseen(member, [fold], [fold.checked])[0] for member, fold in pairs]
         return float(np.concatenate(scores).mean())
-
-
-def labelled(conditional: GivenLabels | None, folds: Sequence[Fold]) -> LabelledPopulation:
-    """Return densities of numbers given labels with the densities of the labels of their folds.
-
-    Args:
-        conditional: the densities of numbers, one per regularisation and fold.
-        folds: the folds, whose columns of labels come first.
-    """
-    labels = [fold.label_density for fold in folds if fold.label_density is not None]
-    count = len(folds) if conditional is None else conditional.members
-    of_member = [m % len(folds) for m in range(count)]
-    to_real, width = folds[0].to_real, folds[0].learned.shape[1]
-    return LabelledPopulation(conditional, labels, of_member, to_real, range(width))
 
 
 def _has_numbers(folds: Sequence[Fold]) -> bool:

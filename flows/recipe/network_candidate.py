@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -22,7 +22,6 @@ from tqdm import tqdm
 from flows.core.arrays import Array
 from flows.core.progress import announce, peak_memory, progress, show_state
 from flows.core.settings import TrainingSettings
-from flows.networks.flow import Flow
 from flows.networks.network_population import DensityPopulation
 from flows.networks.population import Population
 from flows.recipe import stacking
@@ -30,7 +29,6 @@ from flows.recipe.candidate import Candidate, Fitted
 from flows.recipe.clock import Clock, Part
 from flows.recipe.fold import Fold
 from flows.recipe.fold_trainer import FoldTrainer
-from flows.recipe.mixture_candidate import labelled
 from flows.recipe.regularisation import (
     REGULARISATIONS,
     TARGET_REGULARISATIONS,
@@ -102,8 +100,6 @@ class NetworkCandidate(Candidate):
                 ]
                 parts.append(trained(trainer))
         ended = [step for trainer in kept for step in trainer.best_step.tolist()]
-        if folds[0].labels:
-            parts = [labelled(cast(Flow, part), folds) for part in parts]
         return Fitted(settings, parts, ended, {"steps": max(each.step for each in kept)})
 
     def _race(self, trainers: Sequence[FoldTrainer], clock: Clock, bar: tqdm) -> list[FoldTrainer]:

@@ -31,7 +31,7 @@ from flows.mixtures import expectation
 from flows.networks.population import ensemble_log_prob
 from flows.networks.to_real import ToReal
 from flows.recipe import stacking
-from flows.recipe.candidate import Candidate, Fitted, held_out_scores
+from flows.recipe.candidate import Candidate, Fitted, ensemble_of, held_out_scores
 from flows.recipe.clock import Clock
 from flows.recipe.ensemble import Ensemble
 from flows.recipe.fold import Fold
@@ -104,8 +104,13 @@ def learn(
         scores.append(own)
     log_q, mass = np.column_stack(scores), dict[str, Any]()
     parts = [part for each in fitted for part in each.parts]
+    of_member = [every[m % folds] for m in range(sum(part.members for part in parts))]
     if learned.possible is not None:  # score the members given the constraints
-        masses = [log_mass(part, learned.possible, learned.seed, k) for k, part in enumerate(parts)]
+        masses, first = [], 0
+        for k, part in enumerate(parts):
+            alone = ensemble_of([part], of_member[first : first + part.members])
+            first += part.members
+            masses.append(log_mass(alone, learned.possible, learned.seed, k))
         log_p, error = (np.concatenate(each) for each in zip(*masses, strict=True))
         check_mass(log_p)
         log_q -= log_p.reshape(-1, folds).T[fold_of]
@@ -127,7 +132,8 @@ def learn(
     of_members = stacking.per_member(weights, folds)
     if mass:  # the density of the ensemble is sum_m w_m q_m(x) / P_m(A)
         of_members = of_members / np.exp(mass["log_mass"])
-    return Ensemble(parts, of_members / of_members.sum() if mass else of_members), record
+        of_members /= of_members.sum()
+    return ensemble_of(parts, of_member, of_members), record
 
 
 def make_fold(learned: Learned, fold_of: Whole, number: int) -> Fold:

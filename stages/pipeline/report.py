@@ -17,7 +17,7 @@ from flows.evaluation.calibration import LEVELS
 from flows.evaluation.problem import Problem
 from flows.evaluation.report import Report, evaluate
 from flows.mixtures.mixture import Mixture
-from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
+from flows.networks.population import Population, ensemble_log_prob
 from flows.tables.columns.column_maps import ColumnMaps
 from stages.pipeline import files
 from stages.pipeline.schema import Evaluate
@@ -95,7 +95,7 @@ def plot_arrays(
         side = min(evaluation.grid, math.isqrt(scored // 2 if scored else evaluation.grid**2))
         axes = np.linspace(low, high, side).T
         points = np.stack(np.meshgrid(*axes), axis=-1)  # (side, side, 2)
-        log_q = chunked_log_prob(model, points.reshape(-1, 2))
+        log_q = model.score(points.reshape(-1, 2))
         mixed = ensemble_log_prob(log_q, model.member_weights)
         for key, values in {"density": log_q[:, 0], "density_ensemble": mixed}.items():
             arrays[key] = resized(np.exp(values).reshape(points.shape[:2]), evaluation.grid)

@@ -23,7 +23,6 @@ from flows.evaluation.cost import flops_per_epoch, flops_per_sample
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.networks.flow_matching_population import FlowMatchingPopulation
 from flows.networks.network_population import NetworkPopulation
-from flows.networks.population import chunked_log_prob
 from flows.recipe.train import train
 from flows.training.trainer import Trainer
 from studies.claims import replicates
@@ -84,10 +83,10 @@ def scores(truth: Truth, models: list[Any], rows: Array, protocol: Settings, nam
     ``models`` is one population with R members, or R models.
     """
     fresh = replicates.fresh(truth, protocol)
-    log_q = np.concatenate([chunked_log_prob(model, fresh) for model in models], axis=1)
+    log_q = np.concatenate([model.score(fresh) for model in models], axis=1)
     own = [*np.split(rows, len(models), axis=1)]
     pairs = zip(models, own, strict=True)
-    on_rows = np.concatenate([chunked_log_prob(model, each) for model, each in pairs], axis=1)
+    on_rows = np.concatenate([model.score(each) for model, each in pairs], axis=1)
     kl = likelihood.divergence(truth.log_prob(fresh)[:, None], log_q)
     memorised = likelihood.strict_mean(on_rows) - likelihood.strict_mean(log_q)
     generator = replicates.sample_stream(protocol, name)

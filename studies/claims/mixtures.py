@@ -19,7 +19,7 @@ from flows.core.truth import Truth
 from flows.evaluation import likelihood
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.mixture import Mixture
-from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
+from flows.networks.population import Population, ensemble_log_prob
 from flows.recipe.train import train
 from studies.claims.replicates import Settings, built
 
@@ -42,9 +42,9 @@ def other_data(
     population = trained(learned, members, **flow)
     points = truth.sample(fresh, numpy_generator(min(seeds), "fresh"))
     log_p = likelihood.true_log_density(truth, points)
-    log_q = np.split(chunked_log_prob(population, points), len(seeds), axis=1)
+    log_q = np.split(population.score(points), len(seeds), axis=1)
     fit = references.fit_of("kde", KDE, seed=0)
-    kernels = [chunked_log_prob(GaussianMixture.fit(fit, rows), points) for rows in learned]
+    kernels = [GaussianMixture.fit(fit, rows).score(points) for rows in learned]
 
     def kl(parts: list[Array]) -> Array:
         return np.stack([likelihood.divergence(log_p, part) for part in parts])
@@ -73,7 +73,7 @@ def in_the_plane(
 
     population = trained(draw(rows, "generate"), members, **flow)
     points = draw(fresh, "fresh")
-    log_q = chunked_log_prob(population, np.stack(points, axis=1).repeat(members, axis=1))
+    log_q = population.score(np.stack(points, axis=1).repeat(members, axis=1))
     parts = np.split(log_q, count, axis=1)
     scores = [worst_member(*each) for each in zip(truths.values(), points, parts, strict=True)]
     return dict(pd.DataFrame(scores))
@@ -88,7 +88,7 @@ def automatic(seed: int, members: int, rows: int, fresh: int) -> dict[str, Any]:
     drawn = truth.sample(rows, numpy_generator(seed, "generate"))
     points = truth.sample(fresh, numpy_generator(seed, "fresh"))
     ensemble = fit(drawn, members=members).population
-    log_q = chunked_log_prob(ensemble, points)
+    log_q = ensemble.score(points)
     log_p = likelihood.true_log_density(truth, points)
     mixed = ensemble_log_prob(log_q, ensemble.member_weights)[:, None]
     scores = worst_member(truth, points, log_q[:, : ensemble.network_count])

@@ -19,7 +19,7 @@ from flows.evaluation.cost import epochs_to_converge, flops_per_epoch
 from flows.mixtures.fitting import fit_gmm, fit_kde
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.networks.flow import Flow
-from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
+from flows.networks.population import Population, ensemble_log_prob
 from flows.recipe.train import train as train_model
 from flows.truths import ring
 from studies.claims import remedies, replicates
@@ -49,7 +49,7 @@ def depth(model: str, couplings: int, base: Settings, protocol: Settings) -> Sco
     log_p = TRUTH.log_prob(test.reshape(-1, DIM)).reshape(test.shape[:2])
     return {
         "kl": divergence(protocol, flow),
-        "test_excess_nll": likelihood.divergence(log_p, chunked_log_prob(flow, test)),
+        "test_excess_nll": likelihood.divergence(log_p, flow.score(test)),
         "epochs_to_converge": epochs_to_converge(flow.history["epoch"], flow.history["test_nll"]),
         "flops_per_epoch": flops_per_epoch(flow, len(train)),
         "parameters": flow.parameters_per_member(),
@@ -153,7 +153,7 @@ def divergence(
     fresh points, if the protocol does not say it.
     """
     fresh = replicates.fresh(TRUTH, protocol, count)
-    log_q = chunked_log_prob(model, fresh)
+    log_q = model.score(fresh)
     parts = [log_q[:, k : k + networks] for k in range(0, log_q.shape[1], networks)]
     mixed = np.stack([ensemble_log_prob(part) for part in parts], axis=1)
     return likelihood.divergence(TRUTH.log_prob(fresh)[:, None], mixed)

@@ -14,7 +14,6 @@ from flows.core.seeds import numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks import building, registry
 from flows.networks.network_population import NetworkPopulation, Points
-from flows.networks.population import chunked_log_prob
 from flows.networks.vae_population import VAEPopulation
 from flows.recipe.train import train as train_network
 from studies.digits.digits import LEVELS, PIXELS, Fitted, dequantised
@@ -61,7 +60,7 @@ def fit(
     population = train_network(population, seen(train), held_out, options, name=name)
 
     def log_q(y: Array) -> Array:
-        return chunked_log_prob(population, shaped(y))
+        return population.score(shaped(y))
 
     def draw(n: int, rng: np.random.Generator) -> Array:
         drawn = population.sample((n,), rng).numpy().reshape(n, population.members, PIXELS)

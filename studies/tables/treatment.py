@@ -32,7 +32,7 @@ from flows.core.settings import FOLDS
 from flows.mixtures.bandwidth import LIMITS, rescaled
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.mixture import Mixture
-from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
+from flows.networks.population import Population, ensemble_log_prob
 from flows.networks.preprocessing import Preprocessing
 from flows.networks.to_real import ToReal
 from flows.recipe.fold import Fold, PreparedFold
@@ -67,10 +67,10 @@ def fit(candidate: MixtureCandidate, train: Array) -> list[Density]:
 
     def level(name: str) -> Density:
         member = candidate.fit_fold(whole, name, settings[name], is_last=True)
-        return lambda rows: chunked_log_prob(member, rows)[:, 0]
+        return lambda rows: member.score(rows)[:, 0]
 
     def treated(rows: Array) -> Array:
-        members = chunked_log_prob(ensemble, rows)
+        members = ensemble.score(rows)
         mixed = ensemble_log_prob(members, ensemble.member_weights)
         return np.column_stack([mixed, members])
 
@@ -200,7 +200,7 @@ def networks(train: Array) -> list[Density]:
         network = build(NSF(), train.shape[1:], seed=SEED)
         density = peers.early_stopped(network, lambda z: network.log_prob(z)[:, 0], points)
         member = PointDensity(density, maps)
-        return lambda rows: chunked_log_prob(member, rows)[:, 0]
+        return lambda rows: member.score(rows)[:, 0]
 
     held_out = peers.held(train, 0.1)[1]
     both = [fitted(margins) for margins in (False, True)]

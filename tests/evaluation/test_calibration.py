@@ -9,7 +9,6 @@ from scipy.stats import chi2, norm
 
 from flows.core.arrays import Array
 from flows.evaluation import calibration
-from flows.networks.population import chunked_log_prob
 
 
 def log_normal(x: Array, scale: float = 1.0) -> Array:
@@ -20,8 +19,8 @@ def log_normal(x: Array, scale: float = 1.0) -> Array:
 def test_the_truth_lies_on_the_diagonal_within_its_sampling_error():
     n, levels = 20_000, calibration.LEVELS
     p = truth()
-    members = [chunked_log_prob(p, draw(ring(), n, seed)) for seed in (1, 2, 3)]
-    on_truth = chunked_log_prob(p, draw(ring(), n, 4))
+    members = [p.score(draw(ring(), n, seed)) for seed in (1, 2, 3)]
+    on_truth = p.score(draw(ring(), n, 4))
     curves = calibration.hdr_coverage(
         np.concatenate(members, axis=1), np.repeat(on_truth, 3, axis=1)
     )

@@ -11,7 +11,6 @@ from scipy.stats import norm
 
 from flows.evaluation import likelihood
 from flows.mixtures.gaussian_mixture import GaussianMixture
-from flows.networks.population import chunked_log_prob
 
 
 def gaussian(mean: list[float], covariance: list[list[float]]) -> GaussianMixture:
@@ -60,8 +59,8 @@ def test_kl_between_two_gaussians_agrees_with_the_closed_form():
         + math.log(np.linalg.det(q_cov) / np.linalg.det(p_cov))
     )
     points = p.sample((25_000,), generator=torch.Generator().manual_seed(0))[:, 0]
-    assert chunked_log_prob(p, points[:, None]).tolist() == chunked_log_prob(p, points).tolist()
-    log_p, log_q = chunked_log_prob(p, points), chunked_log_prob(q, points)
+    assert p.score(points[:, None]).tolist() == p.score(points).tolist()
+    log_p, log_q = p.score(points), q.score(points)
     assert log_q.shape == (25_000, 1)
     standard_error = (log_p - log_q).std() / math.sqrt(len(points))
     assert likelihood.divergence(log_p, log_q)[0] == pytest.approx(expected, abs=4 * standard_error)

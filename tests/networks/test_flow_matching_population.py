@@ -5,7 +5,6 @@ The tests of every model are in ``tests/models/test_models.py``.
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import permutations, product
 
 import numpy as np
@@ -18,10 +17,8 @@ from torch.testing import assert_close
 
 import flows
 from common.splits import draw_split
-from flows.core.errors import UserError
 from flows.core.seeds import numpy_generators
 from flows.core.settings import TrainingSettings
-from flows.networks.population import chunked_log_prob
 from flows.truths import ring
 
 RING = ring.make()
@@ -46,7 +43,7 @@ def masses(population, side: int = 160) -> np.ndarray:
     edges = np.linspace(-16, 16, side + 1)
     middles = (edges[1:] + edges[:-1]) / 2
     points = np.stack(np.meshgrid(middles, middles), axis=-1).reshape(-1, 2)
-    return np.exp(chunked_log_prob(population, points)).sum(axis=0) * (edges[1] - edges[0]) ** 2
+    return np.exp(population.score(points)).sum(axis=0) * (edges[1] - edges[0]) ** 2
 
 
 def test_the_log_determinant_of_the_whole_map_agrees_with_autograd(float64):
@@ -72,7 +69,7 @@ def test_every_density_integrates_to_1(short):
 @pytest.mark.slow
 def test_samples_agree_with_the_density(short):
     samples = short.sample((20_000,), generator=np.random.default_rng(5)).numpy()
-    log_prob = partial(chunked_log_prob, short)
+    log_prob = short.score
     found = p_values(log_prob, samples, low=(-7, -7), high=(7, 7), cells=14, fine=8)
     assert min(found) > 0.001
 
@@ -115,7 +112,7 @@ def test_the_history_has_losses_and_the_final_nll(short):
         assert np.isnan(history[key][:-1]).all()
         assert np.isfinite(history[key][-1]).all()
     assert np.isfinite(history["train_loss"]).all()
-    test = -chunked_log_prob(short, data()[1]).mean(axis=0)
+    test = -short.score(data()[1]).mean(axis=0)
     np.testing.assert_allclose(history["test_nll"][-1], test, atol=1e-5)
 
 
@@ -146,11 +143,3 @@ def test_conditionals_of_a_table_of_three_columns():
     rows = table(3, 4)
     rows.loc[0, "c1"] = np.nan
     assert np.isfinite(density.log_prob(rows)).all()
-
-
-def test_conditionals_of_more_columns_are_refused_with_a_reason():
-    density = fit(4)
-    assert np.isfinite(density.log_prob(table(4, 5))).all()
-    assert density.sample(5).shape == (5, 4)
-    with pytest.raises(UserError, match=r"4 columns.*flow_matching is too expensive.*than 3"):
-        density.sample(5, given={"c0": 1.5})

@@ -18,7 +18,6 @@ from flows import truths
 from flows.core.seeds import numpy_generator
 from flows.core.settings import TrainingSettings
 from flows.evaluation import likelihood
-from flows.networks.population import chunked_log_prob
 from flows.recipe.ensemble import Ensemble
 from flows.recipe.record import RowState
 from flows.recipe.regularisation import REGULARISATIONS
@@ -208,7 +207,7 @@ def test_kl_on_the_ring_is_the_documented_value():
     population = density.population
     assert isinstance(population, Ensemble)
     fresh = truth.sample(100_000, numpy_generator(0, "fresh"))
-    log_p, log_q = likelihood.true_log_density(truth, fresh), chunked_log_prob(population, fresh)
+    log_p, log_q = likelihood.true_log_density(truth, fresh), population.score(fresh)
     own = log_q[:, : population.network_count]
     mixed = flows.ensemble_log_prob(log_q, population.member_weights)
     alone = flows.ensemble_log_prob(own, networks_alone(density).member_weights)

@@ -11,8 +11,8 @@ from helpers import SHORT
 import flows
 from flows.core.arrays import Array
 from flows.mixtures.gaussian_mixture import GaussianMixture
-from flows.mixtures.labelled_population import LabelledPopulation
 from flows.mixtures.mixture import Mixture
+from flows.recipe.ensemble import Ensemble
 from flows.tables.columns.column_maps import ColumnMaps
 
 
@@ -39,7 +39,7 @@ def with_labels() -> flows.Density:
     """Return a density of labels and numbers whose conditionals are known."""
     mixture = GaussianMixture.of(labelled())
     maps, of_labels = ColumnMaps(FIELDS), [labelled().marginal(0)]
-    return flows.Density(LabelledPopulation(mixture, of_labels, [0], maps, range(6)))
+    return flows.Density(Ensemble([mixture], [1.0], of_labels, maps, range(6)))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from flows.networks import registry
-from flows.networks.population import Population
+from flows.networks.densities import Densities
 from flows.recipe.mass import share_possible
 from flows.recipe.record import Record
 from flows.tables.columns.field import Field
@@ -20,7 +20,7 @@ from flows.tables.columns.schema import Schema
 ORDER = {k: n for n, k in enumerate(("preprocessing", "components", "noise", "lasso", "ridge"))}
 
 
-def describe(population: Population, schema: Schema, record: Record | None) -> str:
+def describe(population: Densities, schema: Schema, record: Record | None) -> str:
     """Return lines on the model, the columns, the training, the members and the score."""
     about = population.description
     settings = sorted(about.get("settings", {}).items())  # in the order of a file

@@ -9,6 +9,7 @@ from typing import Any, Unpack
 from flows import saving
 from flows.core.checkpoint import CheckpointError
 from flows.networks.architecture import Architecture
+from flows.networks.densities import Densities
 from flows.networks.population import Population
 from flows.recipe.record import Record
 from flows.tables.columns.column_maps import ColumnMaps
@@ -109,7 +110,7 @@ def load(path: str | Path) -> Density | Population:
         2
     """
     population, schema, record = _load(path)
-    if schema is None:
+    if schema is None and isinstance(population, Population):
         population.record = record
         return population
     return Density(population, schema, record)
@@ -120,7 +121,7 @@ def load_array_density(path: str | Path) -> ArrayDensity:
     return density_of(*_load(path))
 
 
-def _load(path: str | Path) -> tuple[Population, Schema | None, Record | None]:
+def _load(path: str | Path) -> tuple[Densities, Schema | None, Record | None]:
     """Return a population, the schema of its table if it has columns, and its record."""
     if is_table(path):
         raise CheckpointError(

@@ -21,7 +21,7 @@ import pandas as pd
 from flows import saving
 from flows.core.arrays import Array, Mask
 from flows.core.errors import UserError
-from flows.networks.population import Population
+from flows.networks.densities import Densities
 from flows.recipe.record import Record
 from flows.tables.checking.check import check
 from flows.tables.checking.result import Check
@@ -86,13 +86,13 @@ class Density:
     """
 
     def __init__(
-        self, population: Population, schema: Schema | None = None, record: Record | None = None
+        self, population: Densities, schema: Schema | None = None, record: Record | None = None
     ) -> None:
         self._array = density_of(population, schema, record)
         self._on_notices: Callable[[Sequence[Notice]], None] = warn_of
 
     @property
-    def population(self) -> Population:
+    def population(self) -> Densities:
         """The population of networks and mixtures."""
         return self._array.population
 
@@ -102,7 +102,7 @@ class Density:
         return self._array.record
 
     @property
-    def network(self) -> Population:
+    def network(self) -> Densities:
         """The name of ``population`` until version 0.3."""
         warn(
             "Density.network is Density.population since version 0.4, and goes with version 0.5",

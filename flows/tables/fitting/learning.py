@@ -15,8 +15,9 @@ from flows.core.arrays import Array
 from flows.core.rows import Rows, codes_of, digests
 from flows.core.settings import Recipe
 from flows.mixtures.fitting import fit_filler
-from flows.mixtures.labelled_population import LabelledPopulation
+from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.networks.architecture import Architecture
+from flows.networks.densities import Densities
 from flows.networks.flow import Flow
 from flows.networks.population import Population
 from flows.recipe.ensemble import Ensemble
@@ -119,7 +120,7 @@ def _learned(
         ordered, values[:, places], sample.copies, seed, given=given, is_narrow=bool(context)
     )
     is_rounded = bool(context) and any(field.labels or field.cell for field in fields[context:])
-    population: Population | None = None
+    population: Densities | None = None
     record = Record("fixed", len(values))
     if request.learns:
         candidates = request.candidates(families, labels=labels, context=context)
@@ -163,13 +164,13 @@ def _learned(
             most = recipe.rescored_rows
             record = rescored(of_target, schema, record, values, copies, clock, most)
     else:
-        record = with_peaks(population.eval(), schema, record, values, recipe.rescored_rows)
+        record = with_peaks(population, schema, record, values, recipe.rescored_rows)
     if late := clock.late():
         on_notices([Notice(late)])
     record = replace(record, fit=request.arguments())
     if record.row_scores is not None:
         record = replace(record, row_scores=replace(record.row_scores, digest=digests(values)))
-    return density_of(population.eval(), schema, record)
+    return density_of(population, schema, record)
 
 
 def _check_constraints(schema: Schema, sample: Sample, source: str) -> None:
@@ -194,13 +195,13 @@ def _possible(constraints: Constraints, places: Sequence[int]) -> Possible | Non
 
 
 def _labelled(
-    population: Population | None,
+    population: Densities | None,
     points: Array,
     places: Sequence[int],
     schema: Schema,
     recipe: Recipe,
-) -> Population:
-    """Return the population of rows whose labels are in the order of the table.
+) -> Ensemble:
+    """Return the ensemble of rows whose labels are in the order of the table.
 
     Args:
         population: the ensemble of the recipe; otherwise networks of the numbers given the labels,
@@ -215,5 +216,6 @@ def _labelled(
         return population.placed(places, to_real)
     sizes = tuple(size for size in to_real.label_counts if size)
     of_labels = fit_filler(Rows.of_labels(codes_of(points[:, : len(sizes)], sizes), sizes), recipe)
-    of_member = [0] * (population.members if population else 1)
-    return LabelledPopulation(cast(Flow, population), [of_labels], of_member, to_real, places)
+    part = population if isinstance(population, Population) else GaussianMixture.of(of_labels)
+    own = [of_labels] * part.members
+    return Ensemble([part], part.member_weights, own, to_real, places)

@@ -10,7 +10,7 @@ import torch
 
 from flows.core.arrays import Array, Whole, subsample
 from flows.core.rows import effective_rows
-from flows.networks.population import Population
+from flows.networks.densities import Densities
 from flows.recipe import stacking
 from flows.recipe.clock import Clock
 from flows.recipe.record import DECIMALS, Record, RowScores, RowState
@@ -95,7 +95,7 @@ def rescored(
 
 
 def with_peaks(
-    population: Population, schema: Schema, record: Record, values: Array, most: int
+    population: Densities, schema: Schema, record: Record, values: Array, most: int
 ) -> Record:
     """Return the record with the scores that new rows with values at peaks have.
 

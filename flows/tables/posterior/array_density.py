@@ -16,7 +16,8 @@ from flows.core.arrays import Array, Mask, Whole
 from flows.core.errors import UserError
 from flows.core.rows import digests
 from flows.core.seeds import numpy_generator
-from flows.networks.population import Population, chunked_log_prob, ensemble_log_prob
+from flows.networks.densities import Densities
+from flows.networks.population import ensemble_log_prob
 from flows.recipe.mass import log_mass, share_possible
 from flows.recipe.record import EVERY, Record
 from flows.tables.columns.column_maps import ColumnMaps
@@ -44,7 +45,7 @@ OLD_LABELS = (
 )
 
 
-def fields_of(population: Population) -> Sequence[Field]:
+def fields_of(population: Densities) -> Sequence[Field]:
     """Return the columns of a population: those of its map to the real line, or real numbers.
 
     A population of images has none.
@@ -83,7 +84,7 @@ class ArrayDensity:
     """
 
     def __init__(
-        self, population: Population, schema: Schema | None = None, record: Record | None = None
+        self, population: Densities, schema: Schema | None = None, record: Record | None = None
     ) -> None:
         self.population, self.record = population, record
         self.schema = schema or Schema.of(fields_of(population))
@@ -168,7 +169,7 @@ class ArrayDensity:
 
     def _log_possible(self, rows: Array) -> Array:
         """Return the members' log-densities of rows that meet the constraints, ``(n, M)``."""
-        return chunked_log_prob(self.population, rows) - self.log_mass
+        return self.population.score(rows) - self.log_mass
 
     def deviation(self, log_q: Array, log_density: Array | None = None) -> Array:
         """Return the standard deviation over the members' log-densities in nats, ``(n,)``.
@@ -294,7 +295,7 @@ class ArrayDensity:
             share: the share of the draws that meet the constraints.
         """
         tried = min(2 * ROWS_PER_DRAW, math.ceil(wanted / share))
-        drawn = self.population.ensemble_sample(tried, rng).double().numpy()
+        drawn = self.population.draw_ensemble(tried, rng)
         return drawn[self.constraints.met(drawn)] if self.constraints else drawn
 
     def posteriors(
@@ -349,16 +350,7 @@ class ArrayDensity:
 
     @cached_property
     def distilled(self) -> Distilled:
-        """The approximation of the density, from samples, which proposes unknown values.
-
-        Raises ``UserError`` for a table of more columns than the density is quick enough for.
-        """
-        most, name = self.population.most_conditional, self.population.description.get("model")
-        if most is not None and len(self.columns) > most:
-            raise UserError(
-                f"a table of {len(self.columns)} columns: the density of {name} is too expensive "
-                f"for unknown values of more than {most} columns; fit nsf for these"
-            )
+        """The approximation of the density, from samples, which proposes unknown values."""
         return Distilled(self.columns, np.concatenate([*self.draw(SAMPLES)]))
 
     @cached_property

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from flows.core.arrays import Array, Mask
-from flows.networks.population import Population
+from flows.networks.densities import Densities
 from flows.recipe.record import Record
 from flows.tables.columns.schema import Schema
 from flows.tables.posterior.array_density import ArrayDensity
@@ -108,7 +108,7 @@ class TargetDensity(ArrayDensity):
 
 
 def density_of(
-    population: Population, schema: Schema | None = None, record: Record | None = None
+    population: Densities, schema: Schema | None = None, record: Record | None = None
 ) -> ArrayDensity:
     """Return the density of a population on arrays, with a target or without."""
     if isinstance(population, TargetPopulation):

@@ -1,4 +1,4 @@
-"""A flow of p(y | x), as a population over whole rows (x, y) of a table."""
+"""A flow of p(y | x), as densities of whole rows (x, y) of a table."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from numpy.random import Generator
 from torch import Tensor
 
 from flows import saving
-from flows.core.arrays import Array, Shape, as_points
+from flows.core.arrays import Array, as_points, as_rows
 from flows.core.checkpoint import below
 from flows.core.intervals import log_interval
-from flows.core.seeds import generator_of
 from flows.core.settings import Recipe
 from flows.mixtures.gaussian_mixture import GaussianMixture, context_filler
+from flows.networks.densities import Densities, Description, Restore
 from flows.networks.flow import Flow
-from flows.networks.population import Description, Population, Restore
 from flows.networks.to_real import ToReal
 from flows.tables.columns.column_maps import ColumnMaps
 from flows.tables.columns.field import Field
@@ -26,10 +25,10 @@ from flows.tables.columns.field import Field
 NARROW = 1e-3  # of a cell in the noise, below which a difference of F has few digits
 
 
-class TargetPopulation(Population):
-    """A flow with a context, over rows (x, y) of a table: ``log_prob`` is log p(y | x).
+class TargetPopulation(Densities):
+    """A flow with a context, over rows (x, y) of a table: ``score`` is log p(y | x).
 
-    A mixture approximates the distribution of the context, with its labels. Samples draw x from
+    A mixture approximates the distribution of the context, with its labels. ``draw`` draws x from
     the mixture, and ``flows/tables/posterior/target.py`` draws missing values of x.
 
     Args:
@@ -40,10 +39,9 @@ class TargetPopulation(Population):
     scores_labels = True
 
     def __init__(self, flow: Flow, context_model: GaussianMixture) -> None:
-        target_count = flow.event_shape.numel()
-        description = {**flow.description, "targets": target_count}
-        super().__init__(flow.members, flow.row_shape, description)
-        self.flow, self.context_model, self.target_count = flow, context_model, target_count
+        self.flow, self.context_model = flow, context_model
+        self.target_count = flow.event_shape.numel()
+        self.description = {**flow.description, "targets": self.target_count}
         self.history = flow.history
 
     @classmethod
@@ -66,6 +64,14 @@ class TargetPopulation(Population):
         return self.to_real.part(range(self.flow.context))
 
     @property
+    def event_shape(self) -> torch.Size:
+        return torch.Size(self.flow.row_shape)
+
+    @property
+    def members(self) -> int:
+        return self.flow.members
+
+    @property
     def member_weights(self) -> Tensor:
         return self.flow.member_weights
 
@@ -79,25 +85,28 @@ class TargetPopulation(Population):
         assert isinstance(self.to_real, ColumnMaps)
         return self.to_real.fields
 
-    def log_prob(self, value: Any) -> Tensor:
-        """Return log p(y | x) of the members in nats, ``(n, M)``.
+    def state_dict(self) -> dict[str, Tensor]:
+        parts = {"flow": self.flow, "context_model": self.context_model}
+        return {
+            f"{name}.{key}": tensor
+            for name, part in parts.items()
+            for key, tensor in part.state_dict().items()
+        }
+
+    def score_chunk(self, rows: Any) -> Array:
+        return self.flow.score_chunk(rows)
+
+    def draw(self, n: int, generator: Generator) -> Array:
+        """Draw rows ``(n, M, d + D)``: x from the mixture, then y from each member.
 
         Args:
-            value: rows (x, y) in the user's units, ``(n, d + D)`` or ``(n, M, d + D)``.
+            n: the number of rows.
+            generator: the source of the draws.
         """
-        value = self.points(value)
-        x, y = value.split([self.flow.context, self.target_count], dim=-1)
-        return self.flow.log_prob(y, x)
-
-    @torch.no_grad()
-    def sample(self, sample_shape: Shape = (), generator: Generator | None = None) -> Tensor:
-        """Draw rows ``sample_shape + (M, d + D)``: x from the mixture, then y from each member."""
-        generator, shape = generator_of(generator), torch.Size(sample_shape)
-        drawn = self.context_model.sample_rows(shape.numel(), generator)
-        x = self.context_map.round(as_points(drawn))[0].T[:, None]
-        y = self.flow.sample((), generator, x)
-        rows = torch.cat([x.expand(-1, self.members, -1), y], dim=-1)
-        return rows.reshape(*shape, self.members, *self.event_shape)
+        drawn = self.context_model.sample_rows(n, generator)
+        x = as_rows(self.context_map.round(as_points(drawn)))[:, None]
+        y = self.flow.draw_given(x, generator)
+        return np.concatenate([x.repeat(self.members, axis=1), y], axis=2)
 
     def log_factors(self, rows: Array, *, only_discrete: bool = False) -> Array:
         """Return log p(y_j | x, y_1, ..., y_{j-1}) of each target, ``(n, M, D)``::

@@ -1,4 +1,4 @@
-"""Labels as labels: p(labels) times p(numbers | labels), and fits of tables with labels."""
+"""Mixtures of labels and numbers, ensembles of them, and fits of tables with labels."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from flows import Mixture
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
 from flows.mixtures.gaussian_mixture import GaussianMixture
-from flows.mixtures.labelled_population import LabelledPopulation
 from flows.networks.preprocessing import Preprocessing
+from flows.recipe.ensemble import Ensemble
 from flows.recipe.record import RowState
 from flows.tables.columns.column_maps import ColumnMaps
 from flows.tables.columns.field import Field
@@ -105,7 +105,7 @@ def test_samples_of_numbers_given_labels_are_those_of_their_classes():
     assert (drawn[:, 0, 1] > 0).all()
 
 
-def labelled(sizes: list[int], places: list[int]) -> LabelledPopulation:
+def labelled(sizes: list[int], places: list[int]) -> Ensemble:
     """Return three networks of two folds, for rows with the columns at ``places``."""
     count, columns = len(sizes), columns_of(sizes)
     own = {"members": 3, "to_real": ColumnMaps(columns), "context": count}
@@ -115,41 +115,43 @@ def labelled(sizes: list[int], places: list[int]) -> LabelledPopulation:
         Mixture.of_labels(np.ones(1), [np.full((1, size), 1 / size) for size in sizes]),
     ]
     ordered = [columns[places.index(d)] for d in range(len(places))]
-    return LabelledPopulation(networks, labels, [0, 1, 1], ColumnMaps(ordered), places)
+    of_member = [labels[0], labels[1], labels[1]]
+    return Ensemble([networks], np.full(3, 1 / 3), of_member, ColumnMaps(ordered), places)
 
 
 def test_the_log_density_is_that_of_the_labels_of_the_fold_and_of_the_numbers_given_them():
     places = [3, 0, 1, 2]  # of two labels, x and y
-    population, rows = labelled([2, 3], places), rows_of([2, 3])
+    ensemble, rows = labelled([2, 3], places), rows_of([2, 3])
     table = rows[:, np.argsort(places)]
     codes, x = rows[:, :2], rows[:, 2:]
-    own = population.conditional.log_prob(x, codes).double().numpy()
+    own = ensemble.networks.log_prob(x, codes).double().numpy()
     first = by_hand(mixture([2, 3]), rows)[1]
     expected = own + np.column_stack([first, np.full((12, 2), -np.log(6))])
-    np.testing.assert_allclose(population.log_prob(table), expected, rtol=1e-6)
+    np.testing.assert_allclose(ensemble.score(table), expected, rtol=1e-6)
     per_member = np.repeat(table[:, None], 3, axis=1)
     per_member[:, 2, 3] = 1 - per_member[:, 2, 3]  # another label for the last member
-    found = population.log_prob(per_member).numpy()
+    found = ensemble.score(per_member)
     np.testing.assert_allclose(found[:, :2], expected[:, :2], rtol=1e-6)
     changed = table.copy()
     changed[:, 3] = 1 - changed[:, 3]
-    np.testing.assert_allclose(found[:, 2], population.log_prob(changed)[:, 2], rtol=1e-6)
+    np.testing.assert_allclose(found[:, 2], ensemble.score(changed)[:, 2], rtol=1e-6)
 
 
 def test_a_missing_label_is_integrated_out_by_a_mixture_and_unknown_to_a_network():
     table = rows_of([2, 3], 4)
     table[0, 0] = np.nan
-    assert labelled([2, 3], [0, 1, 2, 3]).log_prob(table)[0].isnan().all()
+    assert np.isnan(labelled([2, 3], [0, 1, 2, 3]).score(table)[0]).all()
     own = mixture([2, 3])
     columns = ColumnMaps(columns_of([2, 3]))
-    model = LabelledPopulation(own, [own.mixture.marginal(0)], [0], columns, range(4))
-    np.testing.assert_allclose(model.log_prob(table), own.score(table))
+    model = Ensemble([own], [1.0], [own.mixture.marginal(0)], columns, range(4))
+    np.testing.assert_allclose(model.score(table), own.score(table))
 
 
 def test_labels_with_many_combinations_are_drawn_and_not_listed():
     columns = [category(f"label{j}", 2) for j in range(64)]
     labels = Mixture.of_labels(np.ones(1), [np.array([[0.3, 0.7]])] * 64)
-    density = Density(LabelledPopulation(None, [labels], [0], ColumnMaps(columns), range(64)))
+    part = GaussianMixture.of(labels)
+    density = Density(Ensemble([part], [1.0], [labels], ColumnMaps(columns), range(64)))
     with few_samples():
         drawn = density.sample(given=pd.DataFrame({"label0": ["label00"] * 20}))
     assert (drawn["label0"] == "label00").all()
@@ -163,8 +165,7 @@ def test_an_impossible_point_has_no_density_and_is_not_a_nan():
 
 
 def test_samples_have_codes_with_their_probabilities():
-    population = labelled([2, 3], [3, 0, 1, 2])
-    drawn = population.sample((20_000,), numpy_generator(0, "sample")).numpy()
+    drawn = labelled([2, 3], [3, 0, 1, 2]).draw(20_000, numpy_generator(0, "sample"))
     assert drawn.shape == (20_000, 3, 4)
     weights, shares = mixture([2, 3]).mixture.weights, mixture([2, 3]).mixture.shares
     for a, b in product(range(2), range(3)):
@@ -184,7 +185,7 @@ def test_draws_in_gaps_have_the_density_that_is_returned():
     filled, log_r = filler.draw_missing(many, np.random.default_rng(0))
     assert not np.isnan(filled).any()
     np.testing.assert_array_equal(np.where(np.isnan(many), np.nan, filled), many)
-    log_w = (model.score(filled)[:, 0].numpy() - log_r).reshape(4, -1)
+    log_w = (model.score(filled)[:, 0] - log_r).reshape(4, -1)
     found = logsumexp(log_w, axis=1) - np.log(20_000)
     np.testing.assert_allclose(found, model.score(rows)[:, 0], atol=0.03)
 
@@ -197,7 +198,7 @@ def test_a_fit_has_two_families_of_networks_and_classes_and_its_scores_are_out_o
 ):
     density = flows.fit(frame, SMALL, members=10, settings=SHORT_RECIPE)
     population, record = density.population, density.record
-    assert all(isinstance(each, LabelledPopulation) for each in population.parts)
+    assert len({id(each) for each in population.labels}) == 5  # a density of labels per fold
     assert population.network_count == 10
     models = [member.settings.get("model") for member in record.members]
     assert set(models[:10]) <= {"nsf", "conditional"}
