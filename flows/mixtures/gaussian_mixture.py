@@ -262,6 +262,10 @@ class GaussianMixture(Population):
         log_q = self.mixture.log_prob(mapped.numbers, mapped.codes)
         return np.asarray(log_q + np.nansum(slopes, axis=1))[:, None]
 
+    def score_given(self, rows: Array) -> Array:
+        points = self.points(rows, shape=self.row_shape)
+        return self.log_prob(points[..., self.context :], points[..., : self.context]).numpy()
+
     @torch.no_grad()
     def sample(
         self, sample_shape: Shape = (), generator: Generator | None = None, context: Any = None
@@ -317,7 +321,7 @@ class GaussianMixture(Population):
         own = {name: state[name] for name in GAUSSIANS}
         model = cls(**own, preprocessing=preprocessing, shares=shares, labels=labels)
         model.load_state_dict(state)
-        return model
+        return model.eval()
 
     def extra_repr(self) -> str:
         labels = f", labels={self.context}" if self.context else ""

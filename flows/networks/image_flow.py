@@ -93,15 +93,15 @@ class ImageFlow(Flow):
 
         return objective
 
-    def log_prob(self, value: Any, context: Any = None) -> Tensor:
-        points = self.points(value).to(self.device)
+    def log_prob_of_rows(self, rows: Tensor) -> Tensor:
+        points = rows.to(self.device)
         if points.numel() and bool((points == points.floor()).all()):
             raise ValueError(
                 "whole images have no density: add u, uniform on [0, 1), to every pixel, "
                 "or see flows.evaluation.bits"
             )
         inside = ((points >= 0) & (points <= self.levels)).flatten(-len(self.event_shape)).all(-1)
-        return torch.where(inside, super().log_prob(value, context), -torch.inf)
+        return torch.where(inside, super().log_prob_of_rows(rows), -torch.inf)
 
     def restore(self, z: Tensor) -> Tensor:
         """Return the networks' points ``(M, *event, n)`` as images of whole numbers."""

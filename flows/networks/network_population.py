@@ -252,11 +252,22 @@ class DensityPopulation(NetworkPopulation):
         if not isinstance(value, Tensor):
             with torch.no_grad():
                 return self.log_prob(as_tensor(value), context)
-        value = self.joined(value, context)
-        z, log_det = self.preprocess(value)
-        return (self.log_density(z) + log_det).T.reshape(
-            *value.shape[: -1 - len(self.event_shape)], self.members
-        )
+        return self.log_prob_of_rows(self.joined(value, context))
+
+    def log_prob_of_rows(self, rows: Tensor) -> Tensor:
+        """Return log-densities ``(..., M)`` of rows, points joined to their context.
+
+        Args:
+            rows: ``(..., M or 1, *row)`` in the user's units.
+        """
+        z, log_det = self.preprocess(rows)
+        log_q = (self.log_density(z) + log_det).T
+        return log_q.reshape(*rows.shape[: -1 - len(self.event_shape)], self.members)
+
+    @torch.no_grad()
+    def score_chunk(self, rows: Any) -> Array:
+        rows = self.points(rows, shape=self.row_shape)
+        return self.log_prob_of_rows(rows).double().cpu().numpy()
 
     @torch.no_grad()
     def curves(self, points: dict[str, Points]) -> dict[str, Array]:

@@ -145,21 +145,15 @@ class Population(nn.Module, Distribution, Densities):
 
     @torch.no_grad()
     def score_chunk(self, rows: Any) -> Array:
-        rows = self.points(rows, shape=self.row_shape)
-        if self.context:
-            return self.score_given(rows[..., self.context :], rows[..., : self.context])
         return self.log_prob(rows).double().cpu().numpy()
 
-    @torch.no_grad()
-    def score_given(self, points: Any, context: Any) -> Array:
-        """Return the members' log-densities ``(n, M)`` of points given a context, in nats.
+    def score_given(self, rows: Array) -> Array:
+        """Return the members' log-densities ``(n, M)`` of points given their contexts, in nats.
 
         Args:
-            points: ``(n, M or 1, D)``.
-            context: the context of each point, ``(n, M or 1, d)``.
+            rows: few rows ``(n, M or 1, d + D)`` in the user's units, the context first.
         """
-        of_context: Any = self.log_prob  # of populations with a context
-        return np.asarray(of_context(points, context).double().numpy())
+        return self.score_chunk(rows)
 
     @torch.no_grad()
     def draw(self, n: int, generator: Generator) -> Array:

@@ -114,15 +114,19 @@ class Ensemble(Densities):
     def score_chunk(self, rows: Any) -> Array:
         rows = np.asarray(rows, np.float64)
         rows = rows if rows.ndim > 1 + len(self.event_shape) else rows[:, None]
-        if not self.labels:
-            own = [part.score(of_part) for part, of_part in self._split(rows)]
-            return np.concatenate(own, axis=1)
-        codes = self._codes(rows)
-        found, given = self._log_labels(codes), np.where(codes < 0, np.nan, codes)
-        if self.of_numbers:
-            pairs = zip(self._split(rows[..., self.of_numbers]), self._split(given), strict=True)
-            own = [part.score_given(x, of_part) for (part, x), (_, of_part) in pairs]
-            found += np.concatenate(own, axis=1)
+        found = np.zeros((len(rows), self.members))
+        if self.labels:
+            sizes = [self.to_real.label_counts[d] for d in self.of_labels]
+            codes = codes_of(rows[..., self.of_labels], sizes)
+            found += self._log_labels(codes)
+            rows = rows[..., self.places]  # labels first
+            rows[..., : len(sizes)] = np.where(codes < 0, np.nan, codes)
+            if not self.of_numbers:
+                return found
+        for part, end in zip(self.parts, self.ends, strict=True):
+            own = slice(end - part.members, end)
+            score = part.score_given if self.labels else part.score_chunk
+            found[:, own] += score(rows if rows.shape[1] == 1 else rows[:, own])
         return found
 
     def draw(self, n: int, generator: Generator) -> Array:
@@ -138,22 +142,11 @@ class Ensemble(Densities):
                 rows[:, own[0] : end, self.of_numbers] = part.draw_given(given, generator)
         return rows
 
-    def _split(self, rows: Array) -> list[tuple[Population, Array]]:
-        """Return each part with its rows: the shared rows, or its members' own rows."""
-        if rows.shape[1] == 1:
-            return [(part, rows) for part in self.parts]
-        return [*zip(self.parts, np.split(rows, self.ends[:-1], axis=1), strict=True)]
-
-    def _codes(self, rows: Array) -> Whole:
-        """Return the codes of the labels of rows ``(n, M or 1, D)``, -1 in gaps."""
-        sizes = [self.to_real.label_counts[d] for d in self.of_labels]
-        return codes_of(rows[..., self.of_labels], sizes)
-
     def _log_labels(self, codes: Whole) -> Array:
         """Return log P_m of codes ``(n, M or 1, C)``, ``(n, M)``."""
         found, are_shared = np.empty((len(codes), self.members)), codes.shape[1] == 1
         nothing = np.empty((len(codes), 0))
-        for density in {id(each): each for each in self.labels}.values():
+        for density in different(self.labels):
             own = [m for m, each in enumerate(self.labels) if each is density]
             if are_shared:
                 found[:, own] = density.log_prob(nothing, codes[:, 0])[:, None]
@@ -171,16 +164,15 @@ class Ensemble(Densities):
             if self.labels:
                 inner = own if self.of_numbers else {}
                 own = {f"conditional.{name}": each for name, each in inner.items()}
-                for f, density in enumerate(self._label_densities(k)):
+                for f, density in enumerate(different(self._labels_of(k))):
                     tensors = GaussianMixture.of(density).state_dict()
                     own |= {f"labels.{f}.{name}": each for name, each in tensors.items()}
             state |= {f"parts.{k}.{name}": each for name, each in own.items()}
         return state
 
-    def _label_densities(self, k: int) -> list[Mixture]:
-        """Return the different densities of the labels of the members of part ``k``."""
-        own = self.labels[self.ends[k] - self.parts[k].members : self.ends[k]]
-        return [*{id(each): each for each in own}.values()]
+    def _labels_of(self, k: int) -> list[Mixture]:
+        """Return the density of the labels of each member of part ``k``."""
+        return self.labels[self.ends[k] - self.parts[k].members : self.ends[k]]
 
     def _describe(self, k: int) -> Description:
         """Return the description of part ``k``."""
@@ -190,8 +182,8 @@ class Ensemble(Densities):
         if not self.of_numbers:
             about = {"model": "labels"}
         about.pop("context", None)
-        places = {id(each): f for f, each in enumerate(self._label_densities(k))}
-        own = self.labels[self.ends[k] - self.parts[k].members : self.ends[k]]
+        own = self._labels_of(k)
+        places = {id(each): f for f, each in enumerate(different(own))}
         about["labelled"] = {"folds": [places[id(each)] for each in own], "places": self.places}
         return about | self.to_real.description
 
@@ -226,6 +218,11 @@ class Ensemble(Densities):
             return cls(parts, state["weights"])
         to_real, places = ToReal.of(first), first["labelled"]["places"]
         return cls(parts, state["weights"], labels, to_real, places)
+
+
+def different(densities: Sequence[Mixture]) -> list[Mixture]:
+    """Return the densities without those that occurred before."""
+    return [*{id(each): each for each in densities}.values()]
 
 
 def _restored_given_labels(
