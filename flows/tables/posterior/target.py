@@ -16,31 +16,22 @@ its labels. Missing values are drawn from it given the known values x_o, and p(y
 
       p(y | x, A) = sum_m w_m p_m(y | x) 1_A(y) / P_m(A | x)
 
-  Targets are drawn inside the intervals R_j that constraints and conditions allow given x and the
-  targets before them, and the draws y_i have the weights of each member's own density::
-
-      r_m(y) = prod_j p_m(y_j | x, y_<j) / P_m(R_j | x, y_<j),        r(y) = sum_m v_m r_m(y)
-      weight of member m = p_m(y_i | x) / P_m(A | x) / r(y_i),        y_i ~ r
-
-  For one target, ``P_m(A | x)`` is the probability of intervals of the noise. For several targets,
-  it is the mean of ``prod_j P_m(R_j | x, y_<j)`` over draws of all targets but the last, which is
-  integrated exactly. Source: Genz 1992, as in ``mixtures/truncated_mixture.py``.
+  ``restricted.py`` draws targets inside the intervals that are allowed given x.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import ndtri, softmax
-from scipy.stats.qmc import Sobol
+from scipy.special import ndtri
 
-from flows.core.arrays import Array, as_points, as_rows, choose
-from flows.core.intervals import in_intervals, log_interval
+from flows.core.arrays import Array, as_points, as_rows
+from flows.core.intervals import log_interval
 from flows.core.seeds import numpy_generator
 from flows.mixtures.truncated_mixture import BoxProposal, restriction
 from flows.tables.columns.constraint import Constraints
@@ -48,6 +39,7 @@ from flows.tables.posterior.goal import Goal
 from flows.tables.posterior.posterior import Posterior
 from flows.tables.posterior.quadrature import Line
 from flows.tables.posterior.region import Intervals, Region
+from flows.tables.posterior.restricted import RestrictedTargets, with_each
 from flows.tables.posterior.target_population import TargetPopulation
 
 # Draws of a context with gaps, at least and at most, if one target is unknown. The values of the
@@ -58,9 +50,6 @@ ROWS = 200  # complete rows whose nodes are computed at a time
 NODES, OUTER = 101, 5.0  # nodes of a target, and the noise of the outer nodes
 BETWEEN = 8  # values of the noise between two values at which the density jumps
 WIDTH = 2.0  # scale of the line on which nodes inside intervals lie, in standard deviations
-# Draws of all targets but the last for the probability of constraints, at first and at most, in a
-# number of independent sets, and the standard error in nats at which there are enough
-MASS_DRAWS, MOST_MASS_DRAWS, MASS_SETS, MASS_ERROR = 64, 4_096, 8, 0.01
 
 
 @dataclass(frozen=True)
@@ -75,6 +64,11 @@ class TargetPosteriors:
     population: TargetPopulation
     constraints: Constraints
 
+    @cached_property
+    def inside(self) -> RestrictedTargets:
+        """The targets given complete contexts, under the constraints."""
+        return RestrictedTargets(self.population, self.constraints)
+
     def log_density(self, rows: Array, known: Array | None) -> tuple[Array, Array]:
         """Return log p(y | x) of complete rows under the constraints, ``(n, M)``.
 
@@ -85,7 +79,7 @@ class TargetPosteriors:
             known: the values that are written already, as for ``Constraints.met``.
         """
         log_q = self.population.log_factors(rows).sum(axis=2)
-        log_mass, error = self._log_mass(rows[:, : self.population.flow.context])
+        log_mass, error = self.inside.log_mass(rows[:, : self.population.flow.context])
         return self._cut(rows, known, log_q, log_mass), error
 
     def of(
@@ -135,14 +129,14 @@ class TargetPosteriors:
             goal = replace(goal, effective=max(DRAWS, goal.effective))
         ranges = {d - context: own for d, own in intervals.items() if d >= context}
         errors, known = list[Array](), row[None, :context]
-        of_known = None if np.isnan(known).any() else self._log_mass(known)
+        of_known = None if np.isnan(known).any() else self.inside.log_mass(known)
 
         def draw(count: int) -> tuple[Array, Array]:
             how = intervals, count, generator, of_known
             x, log_w, log_mass, error = self._contexts(known[0], *how)
             errors.append(error.max(axis=0))
             if is_drawn:
-                y, log_p = self._drawn(x, ranges, log_mass, generator)
+                y, log_p = self.inside.draw(x, ranges, log_mass, generator)
             else:
                 y = row[None, context:].repeat(count, axis=0)
                 log_p = population.log_factors(np.column_stack([x, y])).sum(axis=2)
@@ -167,160 +161,10 @@ class TargetPosteriors:
         is_met = self.constraints.met(rows, known)[:, None] & np.isfinite(log_mass)
         return np.where(is_met, log_p - np.where(is_met, log_mass, 0.0), -np.inf)
 
-    def _drawn(
-        self,
-        x: Array,
-        ranges: Mapping[int, Array],
-        log_mass: Array,
-        generator: np.random.Generator,
-    ) -> tuple[Array, Array]:
-        """Draw targets inside intervals, given contexts.
-
-        Args:
-            x: contexts ``(n, d)`` in the user's units.
-            ranges: intervals ``(I, 2)`` in the user's units, by the index of the target.
-            log_mass: log P(A | x) of each member, ``(n, M)``.
-            generator: the source of the draws.
-
-        Returns draws ``(n, D)``, and their log-weights without the constraints,
-        log p_m(y | x) - log r(y), ``(n, M)``.
-        """
-        n, flow, restricted = len(x), self.population.flow, self._restricted(ranges)
-        noise = flow.base.sample(n, generator, flow.dtype).movedim(-1, 0).double().numpy()
-        levels = generator.random(noise[:, 0].shape) if restricted else noise[:, 0]
-        with np.errstate(divide="ignore"):
-            log_v = np.tile(np.log(self._weights), (n, 1))
-        if 0 in restricted:  # the intervals of the first target depend on x alone
-            nothing = np.full((n, 1, noise.shape[2]), np.nan)
-            with np.errstate(invalid="ignore"):  # if no target meets the constraints
-                share = self._log_inside(x, nothing, 0, ranges)[2] - log_mass
-            log_v += np.where(np.isfinite(share), share, -np.inf)
-        is_possible = np.isfinite(log_v).any(axis=1)
-        shares = softmax(np.where(is_possible[:, None], log_v, 0.0), axis=1)
-        member = choose(shares, generator.random(n))
-        # Each member draws its own rows, side by side; a member with fewer draws the first row, too
-        rows = [np.flatnonzero(member == m) for m in range(flow.members)]
-        most = max(map(len, rows))
-        table = np.zeros((most, flow.members), np.int64)
-        for m, own in enumerate(rows):
-            table[: len(own), m] = own
-        z, _ = self._walk(x[table], ranges, noise[table, np.arange(flow.members)], levels[table])
-        drawn, y = flow.decode(z, x[table]).numpy(), np.empty(levels.shape)
-        for m, own in enumerate(rows):
-            y[own] = drawn[: len(own), m]
-        log_p = self.population.log_factors(np.column_stack([x, y]), only_discrete=True).sum(axis=2)
-        with np.errstate(divide="ignore"):
-            log_r = log_p + np.log(shares)
-        for j in restricted:
-            log_r -= self._log_inside(x, y[:, None], j, ranges)[2]
-        for j, intervals in ranges.items():
-            is_possible &= in_intervals(y[:, j], intervals)
-        with np.errstate(invalid="ignore"):  # of impossible draws
-            found = log_p - np.logaddexp.reduce(log_r, axis=1)[:, None]
-        return y, np.where(is_possible[:, None], found, -np.inf)
-
-    def _restricted(self, ranges: Mapping[int, Array]) -> list[int]:
-        """Return the indices of the targets that constraints or conditions restrict."""
-        context = self.population.flow.context
-        places = self.constraints.places
-        return [
-            j for j in range(self.population.target_count) if j in ranges or context + j in places
-        ]
-
-    def _walk(
-        self, x: Array, ranges: Mapping[int, Array], noise: Array, levels: Array
-    ) -> tuple[Array, Array]:
-        """Draw the targets of every member inside intervals, one target after another.
-
-        A discrete target is rounded before the next one is drawn, as ``log_factors`` reads it.
-
-        Args:
-            x: contexts ``(n, d)`` or ``(n, M, d)`` in the user's units.
-            ranges: intervals ``(I, 2)`` in the user's units, by the index of the target.
-            noise: the noise of targets that nothing restricts, ``(n, M, D)``.
-            levels: uniform numbers from 0 to 1 for restricted targets, ``(n, M, D)``.
-
-        Returns the noise of the targets ``(n, M, D)``, and the log-probabilities of their
-        intervals, ``(n, M, D)``, 0 for targets that nothing restricts.
-        """
-        population, flow = self.population, self.population.flow
-        restricted, columns = self._restricted(ranges), population.columns[flow.context :]
-        z, log_p, y = noise.copy(), np.zeros(noise.shape), np.full(noise.shape, np.nan)
-        for j, column in enumerate(columns):
-            if j in restricted:
-                y = flow.decode(z, x).numpy() if j else y
-                ends, log_each, log_p[..., j] = self._log_inside(x, y, j, ranges)
-                z[..., j] = self._noise_inside(ends, log_each, levels[..., j])
-            if column.is_discrete and j + 1 < len(columns):
-                y = flow.decode(z, x).numpy()
-                z[..., j] = population.noise_of(x, y, j, y[..., j])
-        return z, log_p
-
-    def _log_inside(
-        self, x: Array, y: Array, j: int, ranges: Mapping[int, Array]
-    ) -> tuple[Array, Array, Array]:
-        """Return the intervals of target j that constraints and conditions allow.
-
-        Args:
-            x: contexts ``(n, d)`` or ``(n, M, d)`` in the user's units.
-            y: the targets ``(n, M or 1, D)``, of which those before j matter.
-            j: the index of the target.
-            ranges: intervals ``(I, 2)`` in the user's units, by the index of the target.
-
-        Returns the noise at their ends ``(2, I, n, M)``, their log-probabilities ``(I, n, M)``, and
-        the log-probability of all of them together, ``(n, M)``.
-        """
-        population, context = self.population, self.population.flow.context
-        if not j and x.ndim == 2:  # the intervals depend on x alone, and often all x are equal
-            x, places = np.unique(x, axis=0, return_inverse=True)
-            ends, each, whole = self._log_inside(x[:, None], y[: len(x), :1], 0, ranges)
-            places = places.ravel()
-            return ends[:, :, places], each[:, places], whole[places]
-        given = x if x.ndim == 3 else x[:, None]
-        n, members = np.broadcast_shapes(y.shape[:2], given.shape[:2])
-        rows = np.full((n, members, len(population.columns)), np.nan)
-        rows[..., :context], rows[..., context : context + j] = given, y[..., :j]
-        drawn = rows.reshape(n * members, -1)
-        written = self.constraints.written(drawn)
-        written[:, :context] = drawn[:, :context]
-        allowed = self.constraints.allowed(written, context + j, ranges.get(j))
-        before = np.where(np.isnan(y), self._middle[context:], y)
-        before = np.broadcast_to(before, (n, members, y.shape[2]))
-        ends = np.array(
-            [
-                [population.noise_of(x, before, j, end.reshape(n, members)) for end in own.T]
-                for own in allowed.transpose(1, 0, 2)
-            ]
-        ).transpose(1, 0, 2, 3)
-        log_each = log_interval(population.flow.base.log_cdf, *ends)
-        return ends, log_each, np.asarray(np.logaddexp.reduce(log_each, axis=0))
-
-    def _noise_inside(self, ends: Array, log_each: Array, levels: Array) -> Array:
-        """Return noise inside intervals, ``(n, M)``; 0 if they hold no number.
-
-        Args:
-            ends: the ends of the intervals, ``(2, I, n, M)``.
-            log_each: their log-probabilities, ``(I, n, M)``.
-            levels: uniform numbers from 0 to 1, ``(n, M or 1)``.
-        """
-        log_p = np.logaddexp.reduce(log_each, axis=0)
-        is_empty = np.isneginf(log_p)
-        with np.errstate(invalid="ignore"):
-            share = np.nan_to_num(np.exp(log_each - log_p))
-        below = share.cumsum(axis=0)
-        which = (levels > below).sum(axis=0).clip(0, len(share) - 1)[None]
-        low, high, own, end = (
-            np.take_along_axis(each, which, axis=0)[0] for each in (*ends, share, below)
-        )
-        with np.errstate(divide="ignore", invalid="ignore"):
-            level = np.nan_to_num((levels - end + own) / own).clip(0, 1)
-        z = self.population.flow.base.inside(low, high, level)
-        return np.where(is_empty, 0.0, z)
-
     def _of_one(self, x: Array) -> list[Posterior]:
         """Return the distributions of one target given complete contexts ``(n, d)``."""
         if labels := self.population.columns[-1].labels:
-            rows, context = _with_each(x, range(len(labels))), x.shape[1]
+            rows, context = with_each(x, range(len(labels))), x.shape[1]
             known = np.column_stack([rows[:, :context], np.full(len(rows), np.nan)])
             log_p = self.log_density(rows, known)[0]
             parts = zip(np.split(rows, len(x)), np.split(log_p, len(x)), strict=True)
@@ -395,9 +239,9 @@ class TargetPosteriors:
         each = MOST_COMPLETIONS // count
         places = np.arange(each)[:, None] * count + np.arange(count)
         levels = (places + generator.random(places.shape)) / places.size
-        if self._restricted({}):
-            ends, log_each, _ = self._log_inside(x, np.full((count, 1, 1), np.nan), 0, {})
-            z = np.stack([self._noise_inside(ends, log_each, own[:, None]) for own in levels])
+        if self.inside.places({}):
+            ends, log_each, _ = self.inside.log_inside(x, np.full((count, 1, 1), np.nan), 0, {})
+            z = np.stack([self.inside.noise_inside(ends, log_each, own[:, None]) for own in levels])
         else:
             z = ndtri(levels)[..., None]
         y = self.population.flow.decode(z[..., None], x)[..., 0].numpy()  # (each, K, M)
@@ -407,80 +251,8 @@ class TargetPosteriors:
         return values, np.where(np.isfinite(values[:, -1:]), own, -np.inf)
 
     @cached_property
-    def _middle(self) -> Array:
-        """A row ``(d + D,)`` with possible values."""
-        return self.population.flow.middle()[0].numpy()
-
-    @cached_property
     def _weights(self) -> Array:
         return self.population.member_weights.numpy()
-
-    def _log_mass(self, x: Array) -> tuple[Array, Array]:
-        """Return log P(A | x) of each member, and the standard errors, ``(n, M)`` each.
-
-        Args:
-            x: contexts ``(n, d)`` in the user's units.
-        """
-        found, error = np.zeros((2, len(x), self.population.members))
-        if not self.constraints or not len(x):
-            return found, error
-        distinct, places = np.unique(x, axis=0, return_inverse=True)
-        found[:] = -np.inf
-        of_targets = np.full((len(distinct), self.population.target_count), np.nan)
-        broken = self.constraints.broken(np.column_stack([distinct, of_targets])).any(axis=1)
-        possible = np.flatnonzero(~broken)
-        size = max(1, self.population.chunk // MASS_DRAWS)
-        for start in range(0, len(possible), size):
-            some = possible[start : start + size]
-            found[some], error[some] = self._log_mass_of(distinct[some])
-        places = places.ravel()
-        return found[places], error[places]
-
-    def _log_mass_of(self, x: Array) -> tuple[Array, Array]:
-        """Return ``_log_mass`` of contexts ``(n, d)`` that do not break a constraint."""
-        n, members, count = len(x), self.population.members, self.population.target_count
-        found, error = np.zeros((2, n, members))
-        if not (restricted := self._restricted({})):
-            return found, error
-        if count == 1 and (labels := self.population.columns[-1].labels):
-            rows = _with_each(x, range(len(labels)))
-            log_p = self.population.log_factors(rows)[:, :, 0]
-            log_p[~self.constraints.met(rows, rows)] = -np.inf
-            return np.logaddexp.reduce(log_p.reshape(n, len(labels), members), axis=1), error
-        if restricted == [0]:
-            return self._log_inside(x, np.full((n, 1, count), np.nan), 0, {})[2], error
-        waiting, draws = np.arange(n), MASS_DRAWS
-        while len(waiting) and draws <= MOST_MASS_DRAWS:
-            size = max(1, self.population.chunk // draws)
-            for start in range(0, len(waiting), size):
-                some = waiting[start : start + size]
-                found[some], error[some] = self._mass_of_draws(x[some], draws, restricted[-1])
-            waiting, draws = waiting[(error[waiting] > MASS_ERROR).any(axis=1)], 4 * draws
-        return found, error
-
-    def _mass_of_draws(self, x: Array, draws: int, last: int) -> tuple[Array, Array]:
-        """Return log P(A | x) of several targets, and the standard errors, ``(n, M)`` each.
-
-        Args:
-            x: contexts ``(n, d)`` in the user's units.
-            draws: the number of draws of the targets before the last restricted one.
-            last: the index of the last restricted target.
-        """
-        n, members, count = len(x), self.population.members, self.population.target_count
-        # Own numbers for each member, so that their errors are independent
-        sets = [Sobol(last * members, rng=k).random(draws // MASS_SETS) for k in range(MASS_SETS)]
-        levels = np.full((draws, members, count), 0.5)
-        levels[:, :, :last] = np.concatenate(sets).reshape(draws, members, last)
-        noise = ndtri(levels)
-        own = [np.tile(each, (n, 1, 1)) for each in (noise, levels)]
-        log_p = self._walk(x.repeat(draws, axis=0), {}, *own)[1]
-        log_sets = np.logaddexp.reduce(log_p.sum(axis=2).reshape(n, MASS_SETS, -1, members), axis=2)
-        log_sets -= np.log(draws // MASS_SETS)
-        log_mean = np.logaddexp.reduce(log_sets, axis=1) - np.log(MASS_SETS)
-        with np.errstate(invalid="ignore"):
-            ratio = np.exp(log_sets - log_mean[:, None])
-        error = ratio.std(axis=1, ddof=1) / np.sqrt(MASS_SETS)
-        return log_mean, np.where(np.isfinite(log_mean), error, np.inf)  # no draw meets them
 
     def _nodes(self, x: Array) -> tuple[Array, Array, Array]:
         """Return values of the only target, log-weights, and levels, ``(n, M, K)`` each.
@@ -497,8 +269,8 @@ class TargetPosteriors:
         """
         population, ends = self.population, None
         shape = len(x), population.members, 1
-        if self._restricted({}):
-            ends, log_each, _ = self._log_inside(x, np.full((len(x), 1, 1), np.nan), 0, {})
+        if self.inside.places({}):
+            ends, log_each, _ = self.inside.log_inside(x, np.full((len(x), 1, 1), np.nan), 0, {})
             z, log_weights = self._nodes_inside(ends, log_each)
             levels = self._levels(z, ends)
         else:
@@ -507,7 +279,7 @@ class TargetPosteriors:
                 np.tile(each, shape) for each in (line, -0.5 * line**2, self._levels(line))
             )
         if breaks := population.columns[-1].breaks:
-            middle = np.full((len(x), 1, 1), self._middle[-1])
+            middle = np.full((len(x), 1, 1), self.inside.middle[-1])
             at = [population.noise_of(x, middle, 0, np.full((len(x), 1), y)) for y in breaks]
             steps = np.arange(BETWEEN * (len(at) - 1) + 1) / BETWEEN
             of_breaks, k = np.stack(at, axis=2), np.ceil(steps).astype(np.int64)
@@ -577,7 +349,7 @@ class TargetPosteriors:
     ) -> tuple[Array, Array, Array, Array]:
         """Return draws of a context inside intervals, ``(count, d)``, and their log-weights.
 
-        Also return log P(A | x) of the draws, and the standard errors, as ``_log_mass``.
+        Also return log P(A | x) of the draws, and the standard errors, as ``log_mass``.
 
         The mean weight estimates the density of the known values in scaled units, with
         probabilities of labels, times the probability of the intervals given these values. For a
@@ -590,7 +362,7 @@ class TargetPosteriors:
             intervals: intervals ``(I, 2)`` in the user's units, by column.
             count: the number of draws.
             generator: the source of the draws.
-            of_known: the result of ``_log_mass``, if the context is complete.
+            of_known: the result of ``log_mass``, if the context is complete.
         """
         model, unknown = self.population.context_model, np.isnan(x)
         drawn, log_w = x[None].repeat(count, axis=0), np.zeros(count)
@@ -610,7 +382,7 @@ class TargetPosteriors:
             gaps = np.full((count, self.population.target_count), np.nan)
             known = np.append(x, gaps[0])
             found = self.constraints.written(np.column_stack([found, gaps]), known)[:, : len(x)]
-        parts = self._log_mass(found) if of_known is None else of_known
+        parts = self.inside.log_mass(found) if of_known is None else of_known
         log_mass, error = (np.broadcast_to(each, (count, each.shape[1])) for each in parts)
         is_possible = np.isfinite(log_mass).any(axis=1)
         if not is_possible.all():
@@ -629,8 +401,3 @@ class TargetPosteriors:
         values = np.where(inside, intervals, float(part.restore(torch.zeros(1, 1, 1).double())))
         scaled = part.scale(values.reshape(-1, 1, 1)).reshape(intervals.shape)
         return np.where(inside, scaled, np.where(intervals <= low, -np.inf, np.inf))
-
-
-def _with_each(x: Array, values: Sequence[float]) -> Array:
-    """Return each context of ``x`` ``(n, d)`` with each of K values after it, ``(n K, d + 1)``."""
-    return np.column_stack([x.repeat(len(values), axis=0), np.tile(values, len(x))])
