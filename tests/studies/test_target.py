@@ -17,7 +17,7 @@ from scipy import stats
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.plotting.style import STYLE
-from flows.tables.columns import rounding
+from flows.tables.columns import order, rounding
 from studies import engine
 from studies.target import cells, conditionals, metrics, peers, report, tables, truths
 from studies.target.conditionals import Numbers, OnNumbers
@@ -209,7 +209,7 @@ def test_a_table_has_a_target_with_the_step_that_the_library_finds(name: str) ->
     y = table.frame[table.target].to_numpy()
     assert np.isfinite(y).all()
     distinct = np.unique(y)
-    is_rounded = len(distinct) < rounding.DISTINCT * len(y)
+    is_rounded = len(distinct) < order.DISTINCT * len(y)
     expected = rounding.common_step(distinct) if is_rounded else 0
     assert table.step == pytest.approx(expected)
     train, test = table.split(0, 100)

@@ -15,7 +15,7 @@ from flows.tables.columns.field import Field
 from flows.tables.columns.kinds import Real
 from flows.tables.columns.kinds.unlearned import Carried
 from flows.tables.columns.notices import Notice, SetKind, TableError, leave_out
-from flows.tables.columns.rounding import DISTINCT
+from flows.tables.columns.order import DISTINCT
 
 LEAST_ROWS = 10
 LEAST_VALUES = 8  # in a column with missing values: fewer would hardly be in every fold

@@ -1,6 +1,6 @@
 """The kind of a column: the kind that the user names, or the first kind that takes its values.
 
-The kinds choose in the order of ``kinds.KINDS``; ``choose`` of each class says what it takes. Kinds
+The kinds choose in the order of ``order.ORDER``; ``choose`` of each class says what it takes. Kinds
 of users with a ``choose`` of their own come first, for columns that hold a value.
 
 Text with more than 20 different values, among them numbers in at least half of the rows, has the
@@ -9,18 +9,22 @@ kind of these numbers, and its other text counts as missing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from flows.core.plurals import counted
-from flows.tables.columns.field import Choice, Field
-from flows.tables.columns.kinds import KINDS, Category, Real
-from flows.tables.columns.kinds.category import MOST_LABELS, label_counts
+from flows.tables.columns.field import Choice, Field, registered
+from flows.tables.columns.kinds import Category, Real
+from flows.tables.columns.kinds.category import label_counts
+from flows.tables.columns.kinds.unlearned import Identifier
 from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import Notice, ReadAsMissing, SetKind
+from flows.tables.columns.order import MOST_LABELS, ORDER
 from flows.tables.columns.values import SOME, are_numbers
+
+Rule = Callable[[pd.Series], Choice | None]  # takes known values, or returns ``None``
 
 
 def choose(values: pd.Series, word: str | None = None) -> Choice:
@@ -32,25 +36,29 @@ def choose(values: pd.Series, word: str | None = None) -> Choice:
     known, name = values.dropna(), str(values.name)
     if word:
         return Choice(Field.parse(name, word).with_values(known))
-    own = [cls for cls in Field.kinds.values() if cls not in KINDS and "choose" in vars(cls)]
-    own = own if len(known) else []
-    special = KINDS.index(Category)
-    if choice := _first(known, [*own, *KINDS[:special]]):
-        return choice
-    if known.empty and known.dtype != "category":  # all values are in rows that are left out
-        return Choice(Real(name))
-    if known.dtype == object and (choice := _of_numbers_and_text(known)):
-        return choice
-    return _first(known, KINDS[special:]) or Choice(Real(name))
+    if known.empty:  # all values are in rows that are left out
+        is_typed = known.dtype == "category" or known.dtype.kind == "M"
+        return _first(known, _rules()) if is_typed else Choice(Real(name))
+    own = [cls for kind, cls in Field.kinds.items() if kind not in ORDER and "choose" in vars(cls)]
+    return _first(known, [*(cls.choose for cls in own), *_rules()])
 
 
-def _first(known: pd.Series, kinds: Sequence[Any] = KINDS) -> Choice | None:
-    """Return the choice of the first of ``kinds`` that takes the values."""
-    return next((choice for cls in kinds if (choice := cls.choose(known))), None)
+def _rules() -> list[Rule]:
+    """Return the rules of the library, in the order of ``ORDER``."""
+    rules: dict[str, Rule] = {name: cls.choose for name, cls in registered().items()}
+    rules |= {"numbers with text": _of_numbers_with_text, "identifier": Identifier.choose}
+    return [rules[name] for name in ORDER]
 
 
-def _of_numbers_and_text(known: pd.Series) -> Choice | None:
-    """Choose what becomes of numbers with some text among them; ``None`` for other columns."""
+def _first(known: pd.Series, rules: Sequence[Rule]) -> Choice:
+    """Return the choice of the first rule that takes the values; the last takes all numbers."""
+    return next(choice for rule in rules if (choice := rule(known)))
+
+
+def _of_numbers_with_text(known: pd.Series) -> Choice | None:
+    """Take numbers with some text among them."""
+    if known.dtype != object:
+        return None
     name, counts = str(known.name), label_counts(known)
     some = counts.head(SOME)
     if some[are_numbers(some.index.to_series())].sum() < some.sum() / 2:
@@ -69,5 +77,5 @@ def _of_numbers_and_text(known: pd.Series) -> Choice | None:
     advice = (("mark missing values", ReadAsMissing(text)), *advice)
     rows = f"in {counted(is_text.sum(), 'row')}"
     said = f"holds text among numbers {rows}, such as {text!r}, which counts as a missing value"
-    numbers = _first(known[~is_text].astype(np.float64)) or Choice(Real(name))
+    numbers = _first(known[~is_text].astype(np.float64), _rules())
     return Choice(numbers.field, Notice(said, name, advice=advice), refusal, is_text_missing=True)

@@ -12,7 +12,8 @@ from scipy.special import pdtrc
 
 from flows.core.arrays import Array, Whole
 from flows.core.rows import equal_rows
-from flows.tables.columns.rounding import DISTINCT, has_step
+from flows.tables.columns.order import DISTINCT
+from flows.tables.columns.rounding import has_step
 
 MOST_COPIES = 5  # largest mean number of equal rows; rows of a discrete table recur more often
 LEVEL = 0.001  # the probability that rows that are equal by chance count as copies

@@ -18,6 +18,7 @@ import numpy as np
 from flows.core.arrays import Array, ArrayOrTensor, Mask, Whole
 from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import Notice, TableError
+from flows.tables.columns.order import ORDER
 
 if TYPE_CHECKING:
     from flows.tables.columns.lines import Line
@@ -516,10 +517,8 @@ class Sampled(NamedTuple):
 
 def registered() -> dict[str, type[Field]]:
     """Return the classes of all kinds, by ``kind``: ours, and then those of users."""
-    kinds: Any = import_module(
-        "flows.tables.columns.kinds"
-    )  # by name: the kinds import this module
-    ours = {cls.kind: cls for cls in reversed(kinds.KINDS) if issubclass(cls, Field)}
+    import_module("flows.tables.columns.kinds")  # by name: the kinds import this module
+    ours = {kind: Field.kinds[kind] for kind in reversed(ORDER) if kind in Field.kinds}
     return ours | Field.kinds
 
 

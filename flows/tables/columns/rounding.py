@@ -9,7 +9,6 @@ import numpy as np
 
 from flows.core.arrays import Array, Whole
 
-DISTINCT = 0.9  # a column with a smaller share of distinct values is rounded
 COMMON = 0.1  # a gap with a larger share of all gaps between values is the step of the column
 MOST_DECIMALS = 9  # of numbers that were written with decimals
 PEAK_ROWS, PEAK_SHARE, PEAK_FACTOR = 10, 0.05, 2  # of a value that many rows hold (``is_peak``)

@@ -17,11 +17,10 @@ from flows.core.plurals import counted
 from flows.tables.columns.field import Choice, Field, Label
 from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import Notice, SetKind, TableError, leave_out
-from flows.tables.columns.rounding import DISTINCT
+from flows.tables.columns.order import DISTINCT, MOST_LABELS
 from flows.tables.columns.types import cast
 from flows.tables.columns.values import label_text
 
-MOST_LABELS = 20  # a column of text with at most this many labels is a category by default
 NARROW, NARROWEST = 0.15, 0.45  # the deviation of narrow noise, and its largest distance
 
 

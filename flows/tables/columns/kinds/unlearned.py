@@ -19,7 +19,7 @@ from flows.tables.columns.kinds.category import label_counts, too_many
 from flows.tables.columns.kinds.whole import are_whole, are_years, increase_by_little
 from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import Notice, SetKind, leave_out
-from flows.tables.columns.rounding import DISTINCT
+from flows.tables.columns.order import DISTINCT
 from flows.tables.columns.sources import Source
 from flows.tables.columns.types import are_times, cast
 from flows.tables.columns.values import label_text

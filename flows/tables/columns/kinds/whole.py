@@ -14,9 +14,9 @@ from flows.tables.columns.field import Choice
 from flows.tables.columns.kinds.continuous import Number, as_numbers
 from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import Notice, SetKind, TableError, leave_out
+from flows.tables.columns.order import DISTINCT, LEAST_NUMBERED, YEARS
 from flows.tables.columns.rounding import (
     CLEAR,
-    DISTINCT,
     ROUNDING,
     Peak,
     are_many,
@@ -30,8 +30,6 @@ from flows.tables.columns.types import LARGEST_WHOLE
 if TYPE_CHECKING:
     from flows.tables.columns.lines import Line, Rise
 
-LEAST_NUMBERED = 10  # fewer increasing numbers do not number rows
-YEARS = (1500, 2100)  # increasing whole numbers between these are years
 # Codes have at most FEW_CODES different numbers, whose range exceeds SPREAD times their number
 FEW_CODES, SPREAD = 10, 5
 BESIDE = 10  # cells at an end, where the density of the values may change fast
