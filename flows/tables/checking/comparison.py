@@ -91,9 +91,8 @@ def compare_carried(density: ArrayDensity, seed: int) -> pd.DataFrame:
     drawn = np.concatenate([*density.draw(MOST_ROWS if computed else 0, seed)])
     lines = []
     for each in computed:
-        (low, high), x = each.field.ends, each.values(density.columns, drawn)
-        share = float(((low <= x) & (x <= high)).mean())
-        allowed = each.field.allowed if np.isfinite([low, high]).any() else ""
+        allowed = each.field.allowed if np.isfinite(each.field.ends).any() else ""
+        share = each.within(density.columns, drawn)
         lines.append((each.name, each.formula, allowed, share))
     return pd.DataFrame(lines, columns=[*FRAMES["carried"]])
 

@@ -249,7 +249,5 @@ def _fitness(column: Carried, fields: Sequence[Field], values: Array) -> tuple[b
     source, step = column.source(fields), column.field.spacing
     steps = [slope * fields[k].spacing / (step or 1.0) for k, slope in source.slopes.items()]
     is_exact = not step or all(abs(each - round(each)) < 1e-6 and each for each in steps)
-    x = source.values(np.random.default_rng(0).permuted(values, axis=0))
-    low, high = column.field.ends
-    share = float(((low <= x) & (x <= high)).mean())
+    share = column.within(fields, np.random.default_rng(0).permuted(values, axis=0))
     return is_exact, not column.free_ends(fields), share

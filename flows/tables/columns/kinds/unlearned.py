@@ -182,6 +182,11 @@ class Carried(Unlearned):
             return np.full(len(rows), np.nan)
         return self.source(fields).values(rows)
 
+    def within(self, fields: Sequence[Field], rows: Array) -> float:
+        """Return the share of ``rows`` ``(n, D)`` whose computed values are within the ends."""
+        (low, high), x = self.field.ends, self.values(fields, rows)
+        return float(((low <= x) & (x <= high)).mean())
+
     def free_ends(self, fields: Sequence[Field]) -> list[tuple[str, float]]:
         """Return the ends of the column that do not follow from those of learned ``fields``.
 
