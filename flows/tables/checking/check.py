@@ -23,7 +23,6 @@ from flows.tables.checking.refits import (
 from flows.tables.checking.result import FRAMES, Check
 from flows.tables.checking.rows import CheckedRows, Read, read_rows
 from flows.tables.checking.traces import trace
-from flows.tables.columns.kinds.unlearned import Group
 from flows.tables.posterior.array_density import ArrayDensity
 
 LARGEST = 10  # memorisation scores that are listed
@@ -76,7 +75,7 @@ def check(
         "carried": compare_carried(density, seed),
         "cover": cover(ranks, rows, density.names),
         "ranks": ranks.rows,
-        "is_grouped": any(isinstance(each, Group) for each in density.schema.unlearned),
+        "is_grouped": "group" in density.schema.reasons,
         "is_weighted": rows.sample is not None and rows.sample.is_weighted,
     }
     if rows.sample is not None:

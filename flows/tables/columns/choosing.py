@@ -18,7 +18,7 @@ from flows.core.plurals import counted
 from flows.tables.columns.field import Choice, Field, registered
 from flows.tables.columns.kinds import Category, Real
 from flows.tables.columns.kinds.category import label_counts
-from flows.tables.columns.kinds.unlearned import Identifier
+from flows.tables.columns.kinds.unlearned import Excluded
 from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import Notice, ReadAsMissing, SetKind
 from flows.tables.columns.order import MOST_LABELS, ORDER
@@ -46,7 +46,7 @@ def choose(values: pd.Series, word: str | None = None) -> Choice:
 def _rules() -> list[Rule]:
     """Return the rules of the library, in the order of ``ORDER``."""
     rules: dict[str, Rule] = {name: cls.choose for name, cls in registered().items()}
-    rules |= {"numbers with text": _of_numbers_with_text, "identifier": Identifier.choose}
+    rules |= {"numbers with text": _of_numbers_with_text, "identifier": Excluded.choose}
     return [rules[name] for name in ORDER]
 
 

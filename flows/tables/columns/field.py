@@ -30,13 +30,13 @@ class Choice(NamedTuple):
     """What becomes of a column.
 
     Args:
-        field: the field, or the column that is not learned.
+        field: the field; ``None`` for a column that identifies the rows, which is excluded.
         notice: the notice on the choice; ``None`` if the choice needs none.
         refusal: the fault that a strict fit reports instead of the notice.
         is_text_missing: whether text among numbers counts as missing.
     """
 
-    field: Field | Unlearned
+    field: Field | None
     notice: Notice | None = None
     refusal: Notice | None = None
     is_text_missing: bool = False
@@ -446,54 +446,6 @@ class Field:
         names = {each.name for each in fields(cls)}
         names = {name for name in names if own.get(name) is not None}
         return cls(**{name: _frozen(own[name]) for name in names})
-
-
-class Unlearned:
-    """A column that is not learned."""
-
-    name: str
-    use: ClassVar[str] = "excluded"  # of ``flows.inspect``
-    role: ClassVar[str] = ""  # the name in a file
-    roles: ClassVar[dict[str, type[Unlearned]]] = {}
-
-    def __init_subclass__(cls, **arguments: Any) -> None:
-        """Register the class, so that files hold it."""
-        super().__init_subclass__(**arguments)
-        Unlearned.roles[cls.role] = cls
-
-    @property
-    def formula(self) -> str:
-        """How samples compute the column, if they do."""
-        return ""
-
-    @property
-    def why(self) -> str:
-        """Why questions about the column have no answer, as a clause that follows the column."""
-        raise NotImplementedError
-
-    @property
-    def details(self) -> str:
-        """What a description of the density says of the column."""
-        raise NotImplementedError
-
-    def restored(self, sampled: Sampled, generator: np.random.Generator) -> pd.Series:
-        """Return what samples hold."""
-        raise NotImplementedError
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the column as a dict that JSON can hold; ``from_json`` reads it."""
-        raise NotImplementedError
-
-    @classmethod
-    def read(cls, content: Mapping[str, Any]) -> Unlearned:
-        """Return the column that ``to_json`` of this class wrote, without its role."""
-        return cls(**content)
-
-    @staticmethod
-    def from_json(content: Mapping[str, Any]) -> Unlearned:
-        """Return the column that ``to_json`` wrote as ``content``."""
-        own = dict(content)
-        return Unlearned.roles[own.pop("role")].read(own)
 
 
 class Sampled(NamedTuple):

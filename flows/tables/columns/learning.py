@@ -18,9 +18,9 @@ from flows.core.plurals import counted
 from flows.tables.columns.checking import check
 from flows.tables.columns.choosing import choose
 from flows.tables.columns.duplicates import merged_groups
-from flows.tables.columns.field import Choice, Field, Unlearned
+from flows.tables.columns.field import Choice, Field
 from flows.tables.columns.kinds import Real
-from flows.tables.columns.kinds.unlearned import Carried, Group, Weights
+from flows.tables.columns.kinds.unlearned import Carried, Excluded, Reason, Unlearned
 from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import Notice, TableError, collecting, leave_out
 from flows.tables.columns.options import FitOptions, InspectOptions, Missing, target_names
@@ -96,7 +96,7 @@ class _Learner:
     Attributes:
         faults: the faults of columns so far, which are raised together.
         notices: the notices so far.
-        roles: the columns of the group and the weights.
+        excluded: the columns of the group and the weights, which the user names.
         is_missing: which values are missing, a frame.
         known: the values, with ``NaN`` where they are missing.
         text_is_missing: the names of the columns of numbers in which text counts as missing.
@@ -106,18 +106,18 @@ class _Learner:
     def __init__(self, table: Table, options: InspectOptions | FitOptions) -> None:
         self.kinds, self.targets = options["columns"] or {}, target_names(options["target"])
         self.missing, self.strict = options["missing"], options["strict"]
-        purposes = (Group, options["group"]), (Weights, options["weights"])
-        self.roles = [cls(name) for cls, name in purposes if name is not None]
+        named: dict[Reason, str | None] = {key: options[key] for key in ("group", "weights")}
+        self.excluded = [Excluded(name, key) for key, name in named.items() if name is not None]
         self.faults, self.notices = list[Notice](), list[Notice]()
         self.source, self.types, self.written = table.source, table.types, table.written
         self.na, self.text_is_missing = tuple(options["na"]), set[str]()
-        for name in (*self.kinds, *self.targets, *(each.name for each in self.roles)):
+        for name in (*self.kinds, *self.targets, *(each.name for each in self.excluded)):
             position(list(table.frame), name, self.source)
         self._check_names(table)
         self.frame = self._without_weight_0(self._without_nameless(table.frame))
         self.is_missing = missing_mask(self.frame)
         self.known = self.frame.mask(self.is_missing)
-        own = [each.name for each in self.roles]
+        own = [each.name for each in self.excluded]
         self.empty = [n for n in self.frame if self.is_missing[n].all() and n not in own]
 
     def fit(self) -> tuple[Schema, Sample, list[Notice]]:
@@ -136,17 +136,17 @@ class _Learner:
             strict=self.strict,
             targets=self.targets,
         )
-        unlearned = [
+        unlearned: list[Unlearned] = [
             *checked.carried,
             *(Carried(Real(name), None) for name in self.empty),
-            *(each.field for each in choices.values() if isinstance(each.field, Unlearned)),
-            *self.roles,
+            *(Excluded(name, "identifier") for name, own in choices.items() if own.field is None),
+            *self.excluded,
         ]
         order = self._order(checked.fields, unlearned)
         learned = [checked.fields[k] for k in order]
         values = values.take(checked.places[order], axis=1)
         sample = Sample(values, checked.copies, checked.copies, len(self.targets))
-        sample = self._with_roles(sample._replace(labels=kept.index.tolist()), kept)
+        sample = self._arranged(sample._replace(labels=kept.index.tolist()), kept)
         self.notices += checked.notices
         number, names = r"[-+]?[\d.]+(e[-+]?\d+)?", [name.lower() for name in self.frame]
         # No name is a number with decimals or a date, and not all names are numbers
@@ -179,7 +179,7 @@ class _Learner:
     def _check_names(self, table: Table) -> None:
         """Raise ``TableError`` for a target, a group or weights in a column without a name."""
         roles = [*((name, "a target") for name in self.targets)]
-        roles += [(each.name, f"the {each.role}") for each in self.roles]
+        roles += [(each.name, f"the {each.reason}") for each in self.excluded]
         for name, role in roles:
             is_nameless = re.fullmatch(NAMELESS, name) or name in table.nameless
             if is_nameless and name not in self.kinds:
@@ -211,10 +211,11 @@ class _Learner:
 
     def _without_weight_0(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the rows whose weight is not 0; all rows without weights."""
-        for each in self.roles:
-            if not isinstance(each, Weights):
+        for each in self.excluded:
+            if each.reason != "weights":
                 continue
-            if each.name in (*self.targets, *(own.name for own in self.roles if own is not each)):
+            others = (own.name for own in self.excluded if own is not each)
+            if each.name in (*self.targets, *others):
                 problem = "cannot hold the weights and be a target or a group"
                 raise TableError([Notice(problem, each.name)])
             weight = weights_of(frame[each.name])
@@ -232,7 +233,7 @@ class _Learner:
 
     def _choices(self) -> dict[str, Choice]:
         """Return what becomes of each column; text that counts as missing is masked."""
-        others = [*(each.name for each in self.roles), *self.empty]
+        others = [*(each.name for each in self.excluded), *self.empty]
         choices = self._chosen(self.known.drop(columns=others), self.faults)
         if self.strict:
             problem = "holds no value in any row"
@@ -253,7 +254,7 @@ class _Learner:
                 choice = choose(known[name], self.kinds.get(name))
                 is_given = self.targets and name not in (*self.targets, *self.kinds)
                 # A given column has no density that could end, and no samples to warn of
-                if is_given and isinstance(choice.field, Field):
+                if is_given and choice.field is not None:
                     whole = choice.field.without_ends
                     if whole != choice.field or isinstance(whole, Real):
                         choice = Choice(whole)
@@ -275,7 +276,7 @@ class _Learner:
 
     def _selected(self, choices: dict[str, Choice]) -> tuple[pd.DataFrame, dict[str, Choice]]:
         """Return the rows to learn from, and what becomes of the columns of these rows."""
-        names = [name for name, own in choices.items() if isinstance(own.field, Field)]
+        names = [name for name, own in choices.items() if own.field is not None]
         gaps, of_targets = self.is_missing[names], self.is_missing[[*self.targets]]
         if self.missing == "stop":
             self.faults += missing_faults(self.frame[names], gaps)
@@ -301,7 +302,7 @@ class _Learner:
         """Return the chosen fields without faults, and their numbers ``(n, D)``."""
         fields, numbers = list[Field](), list[Array]()
         for field in (each.field for each in choices.values()):
-            if not isinstance(field, Field):
+            if field is None:
                 continue
             with collecting(self.faults):
                 x = field.numbers(kept[field.name], is_fit=True)
@@ -322,10 +323,10 @@ class _Learner:
             total = f"{gaps.sum()} of {values.size} values {are} missing: {', '.join(found)}"
             self.notices.append(Notice(f"{total}; the fit uses the other values of these rows"))
 
-    def _with_roles(self, sample: Sample, kept: pd.DataFrame) -> Sample:
+    def _arranged(self, sample: Sample, kept: pd.DataFrame) -> Sample:
         """Return the sample with the groups of subjects, and with rows repeated by weights."""
-        for each in self.roles:
-            if isinstance(each, Group):
+        for each in self.excluded:
+            if each.reason == "group":
                 subjects = _subjects(kept[each.name])
                 problem = (
                     f"holds the subjects, {len(np.unique(subjects))} in {len(kept)} rows; all rows "
@@ -333,7 +334,7 @@ class _Learner:
                 )
                 self.notices.append(Notice(problem, each.name))
                 sample = sample._replace(groups=merged_groups(sample.groups, subjects))
-            elif isinstance(each, Weights):
+            elif each.reason == "weights":
                 sample = _repeated(sample, counts(weights_of(kept[each.name])))
         return sample
 

@@ -5,7 +5,7 @@ import the thresholds.
 """
 
 # The first kind that takes a column gets the column. Two names are not kinds: numbers with some
-# text among them (``choosing``), and columns that identify the rows (``Identifier``).
+# text among them (``choosing``), and columns that identify the rows (``Excluded``).
 ORDER = (
     "date",
     "numbers with text",

@@ -15,8 +15,8 @@ import numpy as np
 
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
-from flows.tables.columns.field import Field, Label, Sampled, Unlearned
-from flows.tables.columns.kinds.unlearned import Carried, Weights
+from flows.tables.columns.field import Field, Label, Sampled
+from flows.tables.columns.kinds.unlearned import Carried, Excluded, Unlearned, unlearned_of
 from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import Notice, TableError
 from flows.tables.columns.parsing import position
@@ -56,7 +56,7 @@ class Schema:
             fields: the learned columns, which the map to the real line holds.
             table: the other parts.
         """
-        unlearned = tuple(map(Unlearned.from_json, table.get("unlearned", ())))
+        unlearned = tuple(map(unlearned_of, table.get("unlearned", ())))
         na, require = (tuple(table.get(key, ())) for key in ("na", "require"))
         written = Format(**table.get("written", {}))
         return cls(tuple(fields), tuple(table["names"]), unlearned, na, require, written)
@@ -82,9 +82,9 @@ class Schema:
         return [each for each in self.unlearned if isinstance(each, Carried)]
 
     @property
-    def is_weighted(self) -> bool:
-        """Whether the table has a column of weights."""
-        return any(isinstance(each, Weights) for each in self.unlearned)
+    def reasons(self) -> set[str]:
+        """What the excluded columns hold: ``"identifier"``, ``"group"`` or ``"weights"``."""
+        return {each.reason for each in self.unlearned if isinstance(each, Excluded)}
 
     def find(self, name: str) -> int:
         """Return the index of the learned column ``name``.

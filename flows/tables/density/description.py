@@ -40,7 +40,7 @@ def describe(population: Densities, schema: Schema, record: Record | None) -> st
     if record is None:
         return "\n".join(lines)
     recipe = f"trained with the {record.recipe} recipe on {record.rows} rows"
-    recipe += " (repeated by their weights)" if schema.is_weighted else ""
+    recipe += " (repeated by their weights)" if "weights" in schema.reasons else ""
     lines.append(f"{recipe}, seed {about['seed']}" if "seed" in about else recipe)
     if record.members:
         weights = population.member_weights.tolist()

@@ -16,7 +16,7 @@ from helpers import error_message, field, learned
 from flows.tables.columns.constraint import Constraint, Constraints
 from flows.tables.columns.field import Field
 from flows.tables.columns.kinds.category import Category
-from flows.tables.columns.kinds.unlearned import Carried, Identifier
+from flows.tables.columns.kinds.unlearned import Carried, Excluded
 from flows.tables.columns.notices import TableError
 from flows.tables.columns.parsing import from_user
 from flows.tables.columns.schema import Schema
@@ -55,7 +55,7 @@ CARRIED = (
     Carried(field("empty"), None),
 )
 NAMES = tuple(each.name for each in (*FIELDS, *CARRIED))
-SCHEMA = Schema(FIELDS, (*NAMES, "id"), (*CARRIED, Identifier("id")))
+SCHEMA = Schema(FIELDS, (*NAMES, "id"), (*CARRIED, Excluded("id", "identifier")))
 PLACES = {each.name: d for d, each in enumerate(FIELDS)}
 
 

@@ -1,7 +1,7 @@
 """Columns that are not learned, and what samples hold there.
 
-A density covers the learned columns. The columns here come back in samples, at their place and with
-their type.
+A density covers the learned columns. The others are excluded, for a reason, or carried, with a
+formula. They come back in samples, at their place and with their type.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import keyword
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from flows.core.arrays import Array, rounded
-from flows.tables.columns.field import Choice, Field, Sampled, Unlearned
+from flows.tables.columns.field import Choice, Field, Sampled
 from flows.tables.columns.kinds.category import label_counts, too_many
 from flows.tables.columns.kinds.whole import are_whole, are_years, increase_by_little
 from flows.tables.columns.lazy import pd
@@ -24,43 +24,30 @@ from flows.tables.columns.sources import Source
 from flows.tables.columns.types import are_times, cast
 from flows.tables.columns.values import label_text
 
+Reason = Literal["identifier", "group", "weights"]  # the ``role`` in a file
 DIGITS = 12  # of coefficients, if as many are enough
 ROUNDING = 1e-9  # of the ends of a column, relative to their size
 
 
 @dataclass(frozen=True)
-class Excluded(Unlearned):
+class Excluded:
     """A column without a density and without a formula.
+
+    Samples number their rows there; in a column of weights, samples have the weight 1.
 
     Args:
         name: the name.
+        reason: what the column holds: identifiers of the rows, the group of each row, which is its
+            subject, or the weights of the rows.
         dtype: the type of the column in a data frame, as for a ``Field``.
     """
 
     name: str
+    reason: Reason
     dtype: Any = None
 
-    @property
-    def why(self) -> str:
-        return "is excluded from the density"
-
-    @property
-    def details(self) -> str:
-        return "excluded, samples number their rows"
-
-    def restored(self, sampled: Sampled, generator: np.random.Generator) -> pd.Series:
-        if isinstance(self.dtype, Mapping):  # its labels are no numbers of rows
-            return cast(sampled.row_numbers, "str").astype("category")
-        return cast(sampled.row_numbers, None if are_times(self.dtype) else self.dtype)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"role": self.role, "name": self.name, "dtype": self.dtype}
-
-
-class Identifier(Excluded):
-    """A column that identifies the rows. Samples number their rows there."""
-
-    role = "identifier"
+    use: ClassVar[str] = "excluded"  # of ``flows.inspect``
+    formula: ClassVar[str] = ""
 
     @classmethod
     def choose(cls, known: pd.Series) -> Choice | None:
@@ -86,34 +73,36 @@ class Identifier(Excluded):
             refusal = too_many(known, counts)
         consequence = "so it is excluded as an identifier; samples number their rows from 1 instead"
         notice = Notice(f"{problem}, {consequence}", name, advice=advice[:1])
-        return Choice(cls(name), notice, refusal)
-
-
-class Group(Excluded):
-    """A column that names the subject of each row. Samples number their rows there."""
-
-    role = "group"
-
-
-class Weights(Excluded):
-    """A column of the weights of the rows. Samples have the weight 1."""
-
-    role = "weights"
+        return Choice(None, notice, refusal)
 
     @property
     def why(self) -> str:
-        return "holds the weights of the rows"
+        """Why questions about the column have no answer, as a clause that follows the column."""
+        are_weights = self.reason == "weights"
+        return "holds the weights of the rows" if are_weights else "is excluded from the density"
 
     @property
     def details(self) -> str:
-        return "the weights of the rows, 1 in samples"
+        """What a description of the density says of the column."""
+        if self.reason == "weights":
+            return "the weights of the rows, 1 in samples"
+        return "excluded, samples number their rows"
 
     def restored(self, sampled: Sampled, generator: np.random.Generator) -> pd.Series:
-        return cast(np.ones(len(sampled.rows), np.int64), self.dtype)
+        """Return what samples hold: weights of 1, or the numbers of the samples."""
+        if self.reason == "weights":
+            return cast(np.ones(len(sampled.rows), np.int64), self.dtype)
+        if isinstance(self.dtype, Mapping):  # its labels are no numbers of rows
+            return cast(sampled.row_numbers, "str").astype("category")
+        return cast(sampled.row_numbers, None if are_times(self.dtype) else self.dtype)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the column as a dict that JSON can hold; ``unlearned_of`` reads it."""
+        return {"role": self.reason, "name": self.name, "dtype": self.dtype}
 
 
 @dataclass(frozen=True)
-class Carried(Unlearned):
+class Carried:
     """A column that is computed from learned columns::
 
         x = offset + sum_k c_k x_k,    rounded as the column is written
@@ -135,10 +124,9 @@ class Carried(Unlearned):
     terms: tuple[tuple[str, float], ...] = ()
 
     use: ClassVar[str] = "carried"
-    role: ClassVar[str] = "carried"
 
     @property
-    def name(self) -> str:  # type: ignore[override]
+    def name(self) -> str:
         """The name of the column."""
         return self.field.name
 
@@ -220,6 +208,7 @@ class Carried(Unlearned):
         return [f"{name} {sign} {end:.15g}" for sign, end in ends]
 
     def restored(self, sampled: Sampled, generator: np.random.Generator) -> pd.Series:
+        """Return the computed values of samples."""
         x = self.values(sampled.fields, sampled.rows)
         if self.field.labels:  # a code without a label has no text
             x = np.asarray(self.field.round(x))
@@ -227,10 +216,12 @@ class Carried(Unlearned):
 
     @property
     def why(self) -> str:
+        """Why questions about the column have no answer, as a clause that follows the column."""
         return f"is not learned: it equals {self.formula}"
 
     @property
     def details(self) -> str:
+        """What a description of the density says of the column."""
         return f"carried along, {self.formula}"
 
     @property
@@ -247,11 +238,18 @@ class Carried(Unlearned):
         return text
 
     def to_json(self) -> dict[str, Any]:
+        """Return the column as a dict that JSON can hold; ``unlearned_of`` reads it."""
         terms = [list(term) for term in self.terms]
         content = {"field": self.field.to_json(), "offset": self.offset, "terms": terms}
-        return {"role": self.role, **content}
+        return {"role": self.use, **content}
 
-    @classmethod
-    def read(cls, content: Mapping[str, Any]) -> Carried:
+
+Unlearned = Excluded | Carried
+
+
+def unlearned_of(content: Mapping[str, Any]) -> Unlearned:
+    """Return the column that ``to_json`` wrote as ``content``."""
+    if content["role"] == Carried.use:
         terms = tuple((str(name), float(number)) for name, number in content["terms"])
-        return cls(Field.from_json(content["field"]), content["offset"], terms)
+        return Carried(Field.from_json(content["field"]), content["offset"], terms)
+    return Excluded(content["name"], content["role"], content["dtype"])

@@ -10,7 +10,7 @@ from helpers import SHORT_RECIPE, column, field, quick_fit, rng, taken
 
 import flows
 from flows.tables.columns.field import Sampled
-from flows.tables.columns.kinds.unlearned import Carried, Group, Unlearned
+from flows.tables.columns.kinds.unlearned import Carried, Excluded, unlearned_of
 from flows.tables.columns.notices import TableError
 
 pytestmark = pytest.mark.usefixtures("few_samples")
@@ -98,7 +98,30 @@ def test_a_linear_combination_is_found_exactly(x, step, said):
     assert carried.formula == said
     found = carried.values([field("a"), field("b")], both)
     np.testing.assert_allclose(found, x(a, b), rtol=1e-12)
-    assert Unlearned.from_json(carried.to_json()) == carried
+    assert unlearned_of(carried.to_json()) == carried
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ({"role": "identifier", "name": "id", "dtype": None}, "is excluded from the density"),
+        ({"role": "group", "name": "who", "dtype": "Int64"}, "is excluded from the density"),
+        ({"role": "weights", "name": "w", "dtype": None}, "holds the weights of the rows"),
+        (
+            {
+                "role": "carried",
+                "field": {"kind": "real", "name": "sum", "decimals": 2},
+                "offset": 1.0,
+                "terms": [["a", 2.0]],
+            },
+            "is not learned: it equals 2 a + 1",
+        ),
+    ],
+)
+def test_columns_in_files_of_release_0_4_are_read(content, why):
+    found = unlearned_of(content)
+    assert found.why == why
+    assert found.to_json() == content
 
 
 def test_a_reversed_label_is_computed_from_the_other_label():
@@ -143,7 +166,7 @@ def test_rows_of_a_group_share_a_fold_and_the_column_is_not_learned():
     assert density.sample(4)["patient"].tolist() == [1, 2, 3, 4]
     for dtype in ("datetime64[ns, UTC]", "timestamp[ns][pyarrow]", "timedelta64[ns]"):
         samples = Sampled((), np.empty((2, 0)), start=3)
-        assert Group("day", dtype).restored(samples, rng()).tolist() == [4, 5]
+        assert Excluded("day", "group", dtype).restored(samples, rng()).tolist() == [4, 5]
     with pytest.raises(ValueError, match="group = 'patient': only the automatic recipe keeps"):
         quick_fit(frame, group="patient")
     with pytest.raises(TableError, match="there is no column person"):
