@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from common import storage
@@ -13,6 +15,7 @@ from flows.core.truth import entropy
 from flows.tables.columns.field import Field
 from flows.tables.columns.files import read
 from flows.tables.columns.learning import fit_schema
+from flows.tables.columns.notices import Notice, TableError, leave_out
 from flows.tables.columns.options import InspectOptions, resolve
 from stages.pipeline import files, runner, schema
 from stages.pipeline.runner import pipeline_words
@@ -53,12 +56,29 @@ def take(params: schema.Settings) -> tuple[list[Field], Array]:
         if name not in found.frame:
             place, there = f"{files.PARAMS}: data.columns.{name}", ", ".join(found.frame)
             raise UserError(f"{place}: {source} has no such column; its columns are: {there}")
-    own: Any = {"columns": kinds, "missing": params.data.missing, "strict": True}
+    own: Any = {"columns": kinds, "missing": params.data.missing}
     table, sample, notices = fit_schema(found, resolve(InspectOptions, own, "generate"))
+    refuse_decisions(notices, str(source))
     schema.check_rows(params, len(sample.copies))
     for notice in notices:
         print(notice.text(pipeline_words))
     return list(table.fields), sample.values
+
+
+def refuse_decisions(notices: Sequence[Notice], source: str) -> None:
+    """Raise ``TableError`` for columns that a fit does not learn as the table holds them.
+
+    The pipeline compares models, so its user decides what becomes of each column of the file
+    ``source``. The faults are the ``notices`` on such columns, with the advice to leave them out.
+    """
+    faults = [
+        replace(each, advice=(*each.advice, leave_out(each.column)))
+        for each in notices
+        if each.is_decision and each.column is not None
+    ]
+    if faults:
+        problem = "the pipeline learns each column as it is; decide what becomes of these columns"
+        raise TableError([Notice(problem), *faults], source)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,10 @@ from pipeline import REFERENCES, Clone, make_clone, run_models, tiny_settings
 from common import storage
 from flows.evaluation.statistics import mean_ci95
 from flows.tables.columns import files as table
+from flows.tables.columns.notices import TableError
 from stages import generate, rank
 from stages.pipeline import files
+from stages.pipeline.runner import pipeline_words
 
 KINDS = {"income": "positive", "share": "interval:0:1", "children": "integer"}
 MODELS = ("realnvp", "gan")  # a GAN has no density
@@ -219,6 +221,32 @@ def test_an_invalid_table_gives_a_one_line_error_and_writes_nothing(
     assert words in error_message(generate.main)
     assert not files.RAW.exists()
     assert not files.TARGET.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "data", "words"),
+    [
+        ({"ward": "west"}, {}, "column ward holds 'west' in every row, and in samples; to leave"),
+        ({"ward": None}, {}, "column ward holds no value in any row, nor in samples; to leave the"),
+        ({"double": lambda table: 2 * table.income}, {}, "so samples compute it; to leave the "),
+        ({"id": range(100, 150)}, {}, "data.columns.id: integer in params.yaml; to leave the "),
+        ({"ward": [f"w{k}" for k in range(50)]}, {}, "data.columns.ward: category in params.yaml"),
+        ({"ward": [f"w{k % 25}" for k in range(50)]}, {}, "set data.columns.ward: category in "),
+        ({"ward": [*range(49), "x"]}, {}, "to learn labels, set data.columns.ward: category in "),
+        ({"ward": [*range(49), "x"]}, {"missing": "drop"}, "leave the fields that hold x empty"),
+        ({"ward": [*range(9), "x"] * 5}, {}, "set data.columns.ward: category in params.yaml"),
+        ({"Unnamed: 6": np.sqrt(range(50))}, {}, "column 'Unnamed: 6' has no name; give it one"),
+    ],
+)
+def test_a_column_that_is_not_learned_as_it_is_needs_a_decision(
+    source: Path, change: dict[str, Any], data: dict[str, Any], words: str
+):
+    people(50).assign(**change).to_csv(source, index=False)
+    Path("params.yaml").write_text(tiny_settings(MODELS, target="table", **data), encoding="utf-8")
+    with pytest.raises(TableError) as caught:
+        generate.main()
+    assert words in caught.value.text(pipeline_words)
+    assert not files.RAW.exists()
 
 
 # Ranking

@@ -14,7 +14,7 @@ from flows.tables.columns.duplicates import first_copies
 from flows.tables.columns.field import Field
 from flows.tables.columns.kinds import Real
 from flows.tables.columns.kinds.unlearned import Carried
-from flows.tables.columns.notices import Notice, SetKind, TableError, leave_out
+from flows.tables.columns.notices import Notice, SetKind, TableError
 from flows.tables.columns.order import DISTINCT
 
 LEAST_ROWS = 10
@@ -45,12 +45,10 @@ class NoDensity(NamedTuple):
     Args:
         carried: the column as samples compute it.
         notice: the notice of a fit that carries the column along.
-        fault: the fault of a strict fit.
     """
 
     carried: Carried
     notice: Notice
-    fault: Notice
 
 
 def check(
@@ -59,7 +57,6 @@ def check(
     rows: Whole | None = None,
     faults: Sequence[Notice] = (),
     *,
-    strict: bool = True,
     targets: Sequence[str] = (),
 ) -> Checked:
     """Check the columns of ``values`` ``(n, D)``; missing values are ``NaN``.
@@ -72,7 +69,6 @@ def check(
         values: their values, with codes for labels.
         rows: the numbers of the rows in the user's file, ``(n,)``; 1 to n by default.
         faults: faults of other columns, which are reported together with the faults found here.
-        strict: whether a column without a density is a fault.
         targets: the names of the columns to learn given all others; empty if all are learned.
 
     Raises ``TableError``, with all faults, for a table that no density can be fitted to.
@@ -96,9 +92,7 @@ def check(
     # A target may depend on other columns; its density is then as narrow as networks allow
     is_target = np.array([field.name in targets for field in fields])
     without |= _redundant(fields, values, sound & ~is_target)
-    if strict:
-        faults += [each.fault for _, each in sorted(without.items())]
-    elif len(without) == len(fields):
+    if len(without) == len(fields):
         why = "no column has a density: each is constant, copies another or identifies the rows"
         faults.append(Notice(why))
     if faults:
@@ -144,18 +138,16 @@ def _faults(field: Field, x: Array, rows: Whole) -> list[Notice]:
 
 def _constant(field: Field, x: Array) -> NoDensity | None:
     """Return a column whose known values ``x`` ``(m,)`` are equal, or too few to learn from."""
-    out = (leave_out(field.name),)
     if len(x) < LEAST_VALUES:
-        problem = f"holds a value in {counted(len(x), 'row')}; a fit needs {LEAST_VALUES}"
         carried = Carried(field, None)
-        notice = Notice(f"{problem}; samples hold no value", field.name)
+        problem = f"holds a value in {counted(len(x), 'row')}; a fit needs {LEAST_VALUES}; samples "
+        problem += "hold no value"
     elif x.min() == x.max():
         carried = Carried(field, float(x[0]))
-        problem = f"holds {carried.formula} in every row"
-        notice = Notice(f"{problem}, and in samples", field.name)
+        problem = f"holds {carried.formula} in every row, and in samples"
     else:
         return None
-    return NoDensity(carried, notice, Notice(problem, field.name, advice=out))
+    return NoDensity(carried, Notice(problem, field.name, is_decision=True))
 
 
 def _about_copies(rows: int, different: int) -> list[Notice]:
@@ -220,16 +212,9 @@ def _redundant(fields: Sequence[Field], values: Array, sound: Mask) -> dict[int,
         beyond[chosen] = 0.0  # the columns before d explain the chosen column, too
     found = dict[int, NoDensity]()
     for d in carried:  # again, because other columns may be kept since
-        terms = others(d)
-        column, named = equation(d, terms), ", ".join(fields[k].name for k in terms)
-        is_copy = len(terms) == 1 and bool((values[:, terms[0]] == values[:, d]).all())
-        fault = f"{'equals' if is_copy else 'is a linear combination of'} {named}"
-        advice = (leave_out(column.name),)
-        found[places[d]] = NoDensity(
-            column,
-            Notice(f"equals {column.formula}, so samples compute it", column.name),
-            Notice(f"{fault}, so no joint density exists", column.name, advice=advice),
-        )
+        column = equation(d, others(d))
+        problem = f"equals {column.formula}, so samples compute it"
+        found[places[d]] = NoDensity(column, Notice(problem, column.name, is_decision=True))
     return found
 
 

@@ -10,7 +10,6 @@ kind of these numbers, and its other text counts as missing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -67,15 +66,17 @@ def _of_numbers_with_text(known: pd.Series) -> Choice | None:
     if not is_text.any() or are_numbers(pd.Series(known[is_text].unique()).astype(str)).any():
         return Choice(Real(name))  # numbers in another format: the fault names the format
     text, row = known[is_text].iloc[0], known.index[is_text][0]
-    problem = f"holds {text!r}, which is not a number"
-    advice: tuple[Any, ...] = (("learn labels", SetKind(name, Category.kind)),)
-    refusal = Notice(problem, name, row, advice)
+    to_mark = ("mark missing values", ReadAsMissing(text))
+    to_learn = SetKind(name, Category.kind)
     if len(counts) <= MOST_LABELS:
         found = Category(name).with_values(known)
-        said = f"{problem}; the column is taken as a category of {len(found.labels)} labels"
-        return Choice(found, Notice(said, name, row), refusal)
-    advice = (("mark missing values", ReadAsMissing(text)), *advice)
+        problem = f"holds {text!r}, which is not a number; the column is taken as a category of "
+        problem += f"{len(found.labels)} labels"
+        advice = (to_mark, ("keep the labels", to_learn))
+        return Choice(found, Notice(problem, name, row, advice, is_decision=True))
     rows = f"in {counted(is_text.sum(), 'row')}"
-    said = f"holds text among numbers {rows}, such as {text!r}, which counts as a missing value"
+    problem = f"holds text among numbers {rows}, such as {text!r}, which counts as a missing value"
+    advice = (to_mark, ("learn labels", to_learn))
+    notice = Notice(problem, name, advice=advice, is_decision=True)
     numbers = _first(known[~is_text].astype(np.float64), _rules())
-    return Choice(numbers.field, Notice(said, name, advice=advice), refusal, is_text_missing=True)
+    return Choice(numbers.field, notice, is_text_missing=True)

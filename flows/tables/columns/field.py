@@ -32,13 +32,11 @@ class Choice(NamedTuple):
     Args:
         field: the field; ``None`` for a column that identifies the rows, which is excluded.
         notice: the notice on the choice; ``None`` if the choice needs none.
-        refusal: the fault that a strict fit reports instead of the notice.
         is_text_missing: whether text among numbers counts as missing.
     """
 
     field: Field | None
     notice: Notice | None = None
-    refusal: Notice | None = None
     is_text_missing: bool = False
 
 

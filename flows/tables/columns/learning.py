@@ -22,7 +22,7 @@ from flows.tables.columns.field import Choice, Field
 from flows.tables.columns.kinds import Real
 from flows.tables.columns.kinds.unlearned import Carried, Excluded, Reason, Unlearned
 from flows.tables.columns.lazy import pd
-from flows.tables.columns.notices import Notice, TableError, collecting, leave_out
+from flows.tables.columns.notices import Notice, TableError, collecting
 from flows.tables.columns.options import FitOptions, InspectOptions, Missing, target_names
 from flows.tables.columns.parsing import (
     Table,
@@ -105,7 +105,7 @@ class _Learner:
 
     def __init__(self, table: Table, options: InspectOptions | FitOptions) -> None:
         self.kinds, self.targets = options["columns"] or {}, target_names(options["target"])
-        self.missing, self.strict = options["missing"], options["strict"]
+        self.missing = options["missing"]
         named: dict[Reason, str | None] = {key: options[key] for key in ("group", "weights")}
         self.excluded = [Excluded(name, key) for key, name in named.items() if name is not None]
         self.faults, self.notices = list[Notice](), list[Notice]()
@@ -127,15 +127,10 @@ class _Learner:
         fields, values = self._converted(kept, choices)
         self._note_missing(fields, values)
         self.notices += [each.notice for each in choices.values() if each.notice]
-        self.notices += [Notice("holds no value in any row, nor in samples", n) for n in self.empty]
-        checked = check(
-            fields,
-            values,
-            kept.index.to_numpy(),
-            self.faults,
-            strict=self.strict,
-            targets=self.targets,
-        )
+        problem = "holds no value in any row, nor in samples"
+        self.notices += [Notice(problem, name, is_decision=True) for name in self.empty]
+        rows = kept.index.to_numpy()
+        checked = check(fields, values, rows, self.faults, targets=self.targets)
         unlearned: list[Unlearned] = [
             *checked.carried,
             *(Carried(Real(name), None) for name in self.empty),
@@ -190,23 +185,21 @@ class _Learner:
         """Return the columns with a name.
 
         A column without a name is left out if it holds the numbers of the rows, or nothing.
-        Otherwise it is a fault of a strict fit.
         """
         left_out = list[str]()
         for name in frame:
             if not re.fullmatch(NAMELESS, name) or name in self.kinds:
                 continue
             if frame[name].notna().any() and not _is_index(frame, name):
-                if self.strict:
-                    problem, advice = "has no name; give it one", (leave_out(name),)
-                    self.faults.append(Notice(problem, repr(name), advice=advice))
+                problem = "has no name; give it one"
+                self.notices.append(Notice(problem, repr(name), is_decision=True))
                 continue
             left_out.append(name)
             problem = "is left out: it has no name, and holds the numbers of the rows or nothing"
             self.notices.append(Notice(problem, repr(name)))
         frame = frame.drop(columns=left_out)
         if frame.columns.empty:
-            raise TableError([*self.faults, Notice("there is no column to learn")])
+            raise TableError([Notice("there is no column to learn")])
         return frame
 
     def _without_weight_0(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -235,10 +228,6 @@ class _Learner:
         """Return what becomes of each column; text that counts as missing is masked."""
         others = [*(each.name for each in self.excluded), *self.empty]
         choices = self._chosen(self.known.drop(columns=others), self.faults)
-        if self.strict:
-            problem = "holds no value in any row"
-            self.faults += [Notice(problem, n, advice=(leave_out(n),)) for n in self.empty]
-            choices = self._accepted(choices)
         for name in [name for name, choice in choices.items() if choice.is_text_missing]:
             self.text_is_missing.add(name)
             is_text = self.known[name].map(lambda value: isinstance(value, str)).to_numpy(bool)
@@ -261,25 +250,12 @@ class _Learner:
                 choices[name] = choice
         return choices
 
-    def _accepted(self, choices: dict[str, Choice]) -> dict[str, Choice]:
-        """Return the choices that a strict fit accepts; the others are faults.
-
-        A fault has the remedies of the notice that a plain fit gives.
-        """
-        for each in choices.values():
-            if each.refusal:
-                own = [remedy for _, remedy in each.refusal.advice]
-                plain = each.notice.advice if each.notice else ()
-                more = [advice for advice in plain if advice[1] not in own]
-                self.faults.append(replace(each.refusal, advice=(*more, *each.refusal.advice)))
-        return {name: each for name, each in choices.items() if not each.refusal}
-
     def _selected(self, choices: dict[str, Choice]) -> tuple[pd.DataFrame, dict[str, Choice]]:
         """Return the rows to learn from, and what becomes of the columns of these rows."""
         names = [name for name, own in choices.items() if own.field is not None]
         gaps, of_targets = self.is_missing[names], self.is_missing[[*self.targets]]
         if self.missing == "stop":
-            self.faults += missing_faults(self.frame[names], gaps)
+            self.faults += missing_faults(self.frame[names], gaps, self.text_is_missing)
         without = {"learn": gaps.all(axis=1), "drop": gaps.any(axis=1)}.get(self.missing, False)
         left_out = np.broadcast_to(without, len(gaps))
         lacks = of_targets.any(axis=1).to_numpy(bool) & ~left_out
@@ -293,7 +269,9 @@ class _Learner:
         kept = self.known[is_kept]
         if (self.missing == "drop" or self.targets) and not is_kept.all():  # labels may be gone
             again = self._chosen(kept[names], [])
-            choices |= self._accepted(again) if self.strict else again
+            for name in again.keys() & self.text_is_missing:  # without the text, no notice names it
+                again[name] = again[name]._replace(notice=choices[name].notice)
+            choices |= again
         return kept, choices
 
     def _converted(

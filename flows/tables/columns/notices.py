@@ -92,12 +92,16 @@ class Notice:
         column: the name of the column.
         row: the row's number in its file, or its label in the index of a data frame.
         advice: aims, such as ``"learn labels"``, and the remedies that reach them.
+        is_decision: whether a fit decided that it does not learn a column as the table has it: the
+            column has no name, or is excluded, carried or pooled, or its numbers have text among
+            them. The pipeline leaves such decisions to its user.
     """
 
     problem: str
     column: str | None = None
     row: Any = None
     advice: Advice = ()
+    is_decision: bool = False
 
     def text(self, words: Words) -> str:
         """Return one line, with the remedies in the ``words`` of a front end."""

@@ -93,7 +93,7 @@ class TableOptions(TypedDict, total=False):
             None,
             'kinds of columns, such as ``{"age": "integer", "visits": "count", "share": '
             '"interval:0:1", "price": "positive", "ward": "category", "visit": "date"}``. The '
-            "classes in ``tables/kinds`` choose the kinds of all other columns.",
+            "classes in ``tables/columns/kinds`` choose the kinds of all other columns.",
             shell="a kind: real, positive, interval:LOW:HIGH, integer, integer:STEP, "
             "integer:LOW:HIGH, integer:LOW:, integer::HIGH, integer:LOW:HIGH:STEP, count, "
             "count:STEP, category or date",
@@ -145,15 +145,6 @@ class TableOptions(TypedDict, total=False):
             shell="a column of weights: a row with the weight 2 counts as two rows",
             metavar="NAME",
             clean=_name,
-        ),
-    ]
-    strict: Annotated[
-        bool,
-        Option(
-            False,
-            "whether to raise an error for columns that would be carried along, excluded or "
-            "pooled.",
-            shell="refuse columns that would be carried along, excluded or pooled",
         ),
     ]
 

@@ -12,7 +12,13 @@ from flows.core.errors import UserError
 from flows.core.plurals import counted
 from flows.tables.columns.field import Field, registered
 from flows.tables.columns.lazy import pd
-from flows.tables.columns.notices import DropIncompleteRows, Notice, TableError
+from flows.tables.columns.notices import (
+    Advice,
+    DropIncompleteRows,
+    Notice,
+    SetKind,
+    TableError,
+)
 from flows.tables.columns.types import type_of
 from flows.tables.columns.values import PLAIN, Format, missing_values, parse_values
 
@@ -150,8 +156,16 @@ def missing_mask(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({name: missing_values(frame[name]) for name in frame}, index=frame.index)
 
 
-def missing_faults(frame: pd.DataFrame, is_missing: pd.DataFrame) -> list[Notice]:
-    """Return a fault for each column with a missing value."""
+def missing_faults(
+    frame: pd.DataFrame, is_missing: pd.DataFrame, text_is_missing: Set[str] = frozenset()
+) -> list[Notice]:
+    """Return a fault for each column with a missing value.
+
+    Args:
+        frame: the parsed values ``(n, D)``.
+        is_missing: which of them are missing, ``(n, D)``.
+        text_is_missing: the columns of numbers in which text counts as missing, and may be labels.
+    """
     faults = []
     for name in frame.columns[is_missing.any()]:
         row = is_missing.index[is_missing[name]][0]
@@ -159,7 +173,9 @@ def missing_faults(frame: pd.DataFrame, is_missing: pd.DataFrame) -> list[Notice
         problem = "holds no value"
         if isinstance(value, str):
             problem = f"holds {value!r}, which counts as a missing value"
-        advice = (("leave out rows with a missing value", DropIncompleteRows()),)
+        advice: Advice = (("leave out rows with a missing value", DropIncompleteRows()),)
+        if name in text_is_missing:
+            advice = (*advice, ("learn labels", SetKind(name, "category")))
         faults.append(Notice(problem, name, row, advice))
     return faults
 

@@ -111,7 +111,6 @@ class FitRequest:
             "members": [members.start, members.stop],
             "mixtures": int(self.options["mixtures"]),
             "seed": self.training.seed,
-            "strict": bool(self.options["strict"]),
         }
 
     def for_targets(self, targets: Sequence[Field]) -> FitRequest:

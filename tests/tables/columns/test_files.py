@@ -69,8 +69,8 @@ THOUSANDS = lines(["a,b"], a='"{i},234"')
         ("a,b\n", "holds no rows"),
         (
             PLAIN + "red,2\n",
-            "'red', which is not a number; to mark missing values, pass --na red; to learn labels, "
-            "pass --column a=category",
+            "'red', which counts as a missing value; to leave out rows with a missing value, pass "
+            "--missing drop; to learn labels, pass --column a=category",
         ),
         (PLAIN + "inf,2\n", "column a, row 31 holds inf"),
         (
@@ -81,10 +81,6 @@ THOUSANDS = lines(["a,b"], a='"{i},234"')
         (PLAIN + "?,3\n", "column a, row 31 holds '?', which counts as a missing value"),
         (PLAIN + " - ,3\n", "column a, row 31 holds '-', which counts as a missing value"),
         (PLAIN + "3\n", "column b, row 31 holds no value"),
-        (
-            lines(["a,b"], b=""),
-            "b holds no value in any row; to leave the column out, pass --drop b",
-        ),
         (PLAIN + "12%,3\n", "column a, row 31 holds '12%', which is not a number such as -12"),
         (lines(["a,b"], a='"{i},5 %"'), "holds '1,5 %', which is not a number"),
         (lines(["a,b"], a="-${i}"), "holds '-$1', which is not a number"),
@@ -108,22 +104,6 @@ THOUSANDS = lines(["a,b"], a='"{i},234"')
         (lines(["a,b"], a="{i} 234"), "pass --thousands ' '"),
         (lines(["a,b"], a='"0,{square:03}"'), "to read it as a number, pass --decimal ,"),
         ("age,age\n1,2\n", "2 columns are called age; rename them"),
-        (
-            lines([",b"], a="p{i}"),
-            "column 'Unnamed: 0' has no name; give it one; to leave the column out",
-        ),
-        (
-            lines(["a,"]),
-            "column 'Unnamed: 1' has no name; give it one; to leave the column out",
-        ),
-        (
-            lines(["a,b"], b="p{i}"),
-            "30 different texts; to learn them as labels, pass --column b=",
-        ),
-        (
-            lines(["a,b"], b="x"),
-            "b holds 'x' in every row; to leave the column out, pass --drop b",
-        ),
         ('a,b\n"1,2\n', "pandas.read_csv: Error tokenizing data. C error: EOF inside string"),
         (
             lines(["gr\u00f6\u00dfe,b"]).encode("latin-1"),
@@ -137,6 +117,25 @@ THOUSANDS = lines(["a,b"], a='"{i},234"')
 )
 def test_errors_in_a_csv_file_are_one_line_with_a_remedy(tmp_path, content, said):
     assert said in file_error(write(tmp_path / "t.csv", content))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (lines(["a,b"], b=""), "column b holds no value in any row, nor in samples"),
+        (lines([",b"], a="{i}.5"), "column 'Unnamed: 0' has no name; give it one"),
+        (lines(["a,"]), "column 'Unnamed: 1' has no name; give it one"),
+        (
+            lines(["a,b"], b="p{i}"),
+            "column b holds 30 different texts in 30 rows, so it is excluded as an identifier; "
+            "samples number their rows from 1 instead; to learn labels, pass --column b=category",
+        ),
+        (lines(["a,b"], b="x"), "column b holds 'x' in every row, and in samples"),
+    ],
+)
+def test_a_notice_on_a_file_says_what_is_not_learned_as_it_is(tmp_path, content, said):
+    found = learned(table.read(write(tmp_path / "t.csv", content)), {})
+    assert said in [each.text(shell_words) for each in found.notices if each.is_decision]
 
 
 @pytest.mark.parametrize(
@@ -223,7 +222,6 @@ def test_columns_are_selected_by_name_and_unknown_names_are_rejected(path):
 @pytest.mark.parametrize(
     ("column", "said"),
     [
-        (np.arange(100.0, 130.0), "column b numbers the rows (100, 101, ...), as an identifier"),
         ([1.0, np.nan] * 15, "column b, row 2 holds no value"),
         ([1.0, -np.inf] * 15, "column b, row 2 holds -inf"),
     ],

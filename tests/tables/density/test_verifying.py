@@ -32,7 +32,7 @@ def grouped() -> pd.DataFrame:
 
 FITS: dict[str, tuple[pd.DataFrame, dict[str, Any]]] = {
     "fixed": (prices(), {"model": "realnvp", "settings": SHORT, "members": 2, "seed": 3}),
-    "range": (prices(), {"settings": SHORT, "members": range(1, 3), "strict": True}),
+    "range": (prices(), {"settings": SHORT, "members": range(1, 3)}),
     "automatic": (
         grouped(),
         {
@@ -87,6 +87,8 @@ def test_every_option_is_recorded_but_the_limit_of_time():
     assert density.record.fit.keys() - {"model", "architecture"} == options_of(
         FitOptions
     ).keys() - {"minutes"}
+    of_0_4 = replace(density.record, fit={**density.record.fit, "strict": False})
+    assert arguments_of(of_0_4) == (architecture, found)
 
 
 def test_the_first_part_that_differs_is_named_with_its_size():
@@ -108,10 +110,10 @@ def test_the_first_part_that_differs_is_named_with_its_size():
 def test_a_file_of_another_release_names_the_arguments_that_it_lacks(tmp_path: Path):
     density = flows.fit(prices(), settings=SHORT, members=2)
     assert density.record is not None
-    fit = {key: value for key, value in density.record.fit.items() if key not in ("na", "strict")}
+    fit = {key: value for key, value in density.record.fit.items() if key not in ("na", "target")}
     old = flows.Density(density.population, density.schema, replace(density.record, fit=fit))
     old.save(tmp_path / "old.flow")
-    with pytest.raises(UserError, match=r"cannot be repeated, .*lacks .*: na, strict; fit the"):
+    with pytest.raises(UserError, match=r"cannot be repeated, .*lacks .*: na, target; fit the"):
         flows.verify(tmp_path / "old.flow", prices())
     flows.save(flows.build(SMALL, (2,), members=1), tmp_path / "networks.flow")
     with pytest.raises(UserError, match="only the fit of a table"):

@@ -16,7 +16,7 @@ from flows.core.arrays import Array, ArrayOrTensor, Mask
 from flows.core.plurals import counted
 from flows.tables.columns.field import Choice, Field, Label
 from flows.tables.columns.lazy import pd
-from flows.tables.columns.notices import Notice, SetKind, TableError, leave_out
+from flows.tables.columns.notices import Notice, SetKind, TableError
 from flows.tables.columns.order import DISTINCT, MOST_LABELS
 from flows.tables.columns.types import cast
 from flows.tables.columns.values import label_text
@@ -81,7 +81,7 @@ class Category(Field):
             "draw"
         )
         advice = (("learn them as labels", SetKind(name, cls.kind)),)
-        return Choice(found, Notice(problem, name, advice=advice), too_many(known, counts))
+        return Choice(found, Notice(problem, name, advice=advice, is_decision=True))
 
     def taken(self) -> Choice:
         """Return the choice of this field, with a notice unless it has a single label."""
@@ -219,14 +219,6 @@ def label_counts(known: pd.Series) -> pd.Series:
     values = values[values > 0]
     texts = [label_text(label) for label in values.index]
     return values.groupby(texts).sum().sort_values(ascending=False, kind="stable")
-
-
-def too_many(known: pd.Series, counts: pd.Series) -> Notice:
-    """Return the fault of a strict fit for text with too many different values."""
-    name, first = str(known.name), label_text(known.iloc[0])
-    text = f"holds {first!r}, which is text; the column holds {len(counts)} different texts"
-    advice = (("learn them as labels", SetKind(name, Category.kind)), leave_out(name))
-    return Notice(text, name, known.index[0], advice)
 
 
 def _number(text: str) -> Label:

@@ -15,10 +15,10 @@ import numpy as np
 
 from flows.core.arrays import Array, rounded
 from flows.tables.columns.field import Choice, Field, Sampled
-from flows.tables.columns.kinds.category import label_counts, too_many
+from flows.tables.columns.kinds.category import label_counts
 from flows.tables.columns.kinds.whole import are_whole, are_years, increase_by_little
 from flows.tables.columns.lazy import pd
-from flows.tables.columns.notices import Notice, SetKind, leave_out
+from flows.tables.columns.notices import Notice, SetKind
 from flows.tables.columns.order import DISTINCT
 from flows.tables.columns.sources import Source
 from flows.tables.columns.types import are_times, cast
@@ -62,18 +62,16 @@ class Excluded:
             if not increase_by_little(x) or not are_whole(x) or are_years(x):
                 return None
             problem = f"numbers the rows ({x[0]:.0f}, {x[1]:.0f}, ...)"
-            advice = (("learn the numbers", SetKind(name, "integer")), leave_out(name))
-            refusal = Notice(f"{problem}, as an identifier does", name, advice=advice)
+            advice = ("learn the numbers", SetKind(name, "integer"))
         else:
             counts = label_counts(known)
             if len(counts) < DISTINCT * len(known):
                 return None
             problem = f"holds {len(counts)} different texts in {len(known)} rows"
-            advice = (("learn labels", SetKind(name, "category")), leave_out(name))
-            refusal = too_many(known, counts)
+            advice = ("learn labels", SetKind(name, "category"))
         consequence = "so it is excluded as an identifier; samples number their rows from 1 instead"
-        notice = Notice(f"{problem}, {consequence}", name, advice=advice[:1])
-        return Choice(None, notice, refusal)
+        notice = Notice(f"{problem}, {consequence}", name, advice=(advice,), is_decision=True)
+        return Choice(None, notice)
 
     @property
     def why(self) -> str:
