@@ -246,7 +246,8 @@ class _Learner:
                 if is_given and choice.field is not None:
                     whole = choice.field.without_ends
                     if whole != choice.field or isinstance(whole, Real):
-                        choice = Choice(whole)
+                        said = choice.notice if choice.is_text_missing else None
+                        choice = choice._replace(field=whole, notice=said)
                 choices[name] = choice
         return choices
 

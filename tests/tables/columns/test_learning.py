@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from closed_forms import gappy
 from frames import gappy_labels
-from helpers import field, learned, quick_fit, rng
+from helpers import field, learned, quick_fit, rng, taken
 
 import flows
 from flows.core.errors import UserError
@@ -99,6 +99,14 @@ def doubles() -> pd.DataFrame:
     """Return numbers above 0, and twice these numbers."""
     p = np.random.default_rng(0).gamma(2, 3, 100)
     return pd.DataFrame({"p": p, "q": 2 * p, "x": p[::-1]})
+
+
+def test_text_among_the_numbers_of_a_given_column_counts_as_missing_with_a_notice():
+    x = [f"{value:.3f}" for value in rng(0).normal(size=60)]
+    x[3] = "n.d."
+    rows, said = taken(pd.DataFrame({"x": x, "y": rng(1).normal(size=60)}), targets=["y"])
+    assert np.isnan(rows.values[:, 0]).nonzero()[0].tolist() == [3]
+    assert "text among numbers in 1 row, such as 'n.d.'" in said["x"]
 
 
 @pytest.mark.parametrize(
