@@ -35,7 +35,6 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time, ``__getattr__``
     from flows.recipe.train import train as train
     from flows.tables.columns.field import Field as Field
     from flows.tables.columns.notices import TableNotice as TableNotice
-    from flows.tables.columns.old_column import Column as Column
     from flows.tables.columns.overview import inspect as inspect
     from flows.tables.density.estimator import DensityEstimator as DensityEstimator
     from flows.tables.density.fitting import fit as fit

@@ -17,9 +17,10 @@ from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.networks import building
 from flows.networks.densities import Densities, Description, Restore
 from flows.networks.to_real import ToReal
-from flows.old_files import upgraded
 from flows.recipe.ensemble import Ensemble
 from flows.recipe.record import ROW_ARRAYS, Record
+
+OLD = "is a file of release 0.3; fit the table again: flows fit TABLE -o FILE"
 
 # How populations of other populations are restored, by a key of their description. The last
 # argument restores the others
@@ -81,7 +82,8 @@ def load(path: str | Path) -> Saved:
     """
     try:
         description, state, arrays = read(Path(path))
-        description, state = upgraded(description, state)
+        if "columns" in description:  # which are a part of the map to the real line since 0.4
+            raise CheckpointError(OLD)
         if description["model"] == "unknown":
             raise CheckpointError("holds no model: the true density of a table is unknown")
         if description["model"] == "truth":

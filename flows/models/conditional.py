@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -42,7 +41,6 @@ class Conditional(FlowArchitecture):
     color: ClassVar[str] = "#117733"
     takes_context: ClassVar[bool] = True
     needs_context: ClassVar[bool] = True
-    earlier: ClassVar[Mapping[str, Any]] = {"linear": False}
 
     hidden: Count = 32
     bins: Annotated[int, Field(ge=2, le=100)] = 8

@@ -6,7 +6,7 @@ Torch is imported only when a population is built, so checking settings is fast.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -34,8 +34,7 @@ class Architecture(Section, ABC):
     A subclass also declares constants: its ``label`` in tables and figures, its ``color``, the
     training ``recipes`` that it supports (``"fixed"``, ``"auto"``), whether it has a density,
     whether its points are images, and whether it takes or even needs a context x, to learn
-    p(y | x). ``earlier`` has the values of fields that files of earlier versions lack. If its
-    density is expensive, the method ``scored`` limits the points of an evaluation.
+    p(y | x). If its density is expensive, the method ``scored`` limits the points of an evaluation.
     """
 
     label: ClassVar[str]
@@ -45,7 +44,6 @@ class Architecture(Section, ABC):
     of_images: ClassVar[bool] = False
     takes_context: ClassVar[bool] = False
     needs_context: ClassVar[bool] = False
-    earlier: ClassVar[Mapping[str, Any]] = {}
 
     @classmethod
     def is_automatic(cls, training: TrainingSettings) -> bool:

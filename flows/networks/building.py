@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from numbers import Integral
 from typing import Any
-from warnings import warn
 
 from torch import Tensor
 
@@ -29,7 +27,6 @@ def build(
     to_real: ToReal | None = None,
     context: int = 0,
     base: type[Base] | None = None,
-    columns: Sequence[Any] = (),
 ) -> NetworkPopulation:
     """Return an untrained population of networks.
 
@@ -48,7 +45,6 @@ def build(
         base: the class of the base distribution of a flow over vectors, such as
             ``flows.StandardNormal`` or a subclass of your own, which takes ``members`` and
             ``event_shape``; by default ``TailedNormal``. A file holds the name of the class.
-        columns: the fields of a table; deprecated, give ``to_real``.
 
     Raises ``ValueError`` for an event shape or a context that the architecture does not support,
     ``NotImplementedError`` for a context that the map does not support, ``TypeError`` for anything
@@ -65,17 +61,6 @@ def build(
         raise TypeError(
             f"build takes an architecture, such as flows.NSF(couplings=4); got {architecture!r}"
         )
-    if columns:  # until release 0.5
-        warn(
-            "flows.build(columns=...) is to_real=ColumnMaps(columns) since version 0.4, and goes "
-            "with version 0.5",
-            FutureWarning,
-            stacklevel=2,
-        )
-        if to_real is not None:
-            raise TypeError("build takes columns or to_real, not both")
-        # By name, because no flow imports tables
-        to_real = import_module("flows.tables.columns.column_maps").ColumnMaps(columns)
     to_real = ToReal() if to_real is None else to_real
     if not isinstance(to_real, ToReal):
         raise TypeError(f"to_real = {to_real!r}: must be a map, such as ColumnMaps(fields)")
@@ -126,8 +111,7 @@ def build_described(
     ``LookupError`` for an unknown architecture, ``ValueError`` for settings or an event shape that
     the architecture does not support, and ``CheckpointError`` for a map without a class.
     """
-    name, settings = description["model"], description["settings"]
-    architecture = registry.architecture(name, {**registry.find(name).earlier, **settings})
+    architecture = registry.architecture(description["model"], description["settings"])
     return _build(architecture, description, to_real or ToReal.of(description))
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from helpers import error_message
@@ -17,12 +15,9 @@ from safetensors.torch import load_file, save_file
 from shaking import shake
 
 import flows
-from flows.core import checkpoint
 from flows.core.checkpoint import METADATA_KEY, CheckpointError
-from flows.core.errors import UserError
 from flows.networks import registry
 from flows.networks.population import Population
-from flows.recipe.record import MemberRecord, Record
 from flows.training.trainer import Trainer
 
 
@@ -110,71 +105,11 @@ def test_the_history_of_every_member_is_inside_the_checkpoint(name, tmp_path):
     assert loaded.member_range == model.member_range == range(1, 3)
 
 
-# Files of earlier versions
-
-
-def test_an_old_file_with_labels_is_refused_with_the_remedy():
-    """Its networks learned labels as numbers."""
-    path = Path(__file__).parents[1] / "files" / "version-0.3.0.flow"
-    with pytest.raises(UserError, match=r"learned labels as numbers.*fit the table again"):
-        flows.load(path)
-
-
-def test_a_file_of_version_0_3_0_without_labels_is_read():
-    density = flows.load(Path(__file__).parents[1] / "files" / "version-0.3.0-numbers.flow")
-    assert [getattr(each, "farthest", None) for each in density.columns] == [7.0, 6.43, None, None]
-    assert density.record.members[1].settings == {
-        "preprocessing": "raw",
-        "components": 1,
-        "ridge": 0.1,
-    }
-    assert str(density).splitlines()[1:6] == [
-        "column visits: count",
-        "column paid: positive",
-        "column share: real, missing in 6 rows",
-        "column day: date",
-        "column const: carried along, 'x'",
-    ]
-    days = pd.to_datetime(["2024-08-21", "2024-03-25", "2024-09-04"])
-    rows = pd.DataFrame({"visits": [4, 1, 4], "paid": [2.7, 1.32, 2.16], "day": days, "const": "x"})
-    found = density.log_prob(rows.assign(share=[0.2, 0.5, np.nan]))
-    np.testing.assert_allclose(found, [-8.394159, -8.971213, -8.367327], rtol=0, atol=2e-3)
-    drawn = density.sample(2)
-    assert drawn["paid"].tolist() == [1.89, 6.44]
-    assert drawn["share"].tolist() == pytest.approx([0.1153971, -0.0294043], abs=1e-6)
-    assert drawn["const"].tolist() == ["x", "x"]
-
-
-def test_networks_of_version_0_3_0_without_columns_keep_their_record(tmp_path):
-    population = realnvp()
-    population.record = Record("auto", 40, 5, members=[MemberRecord(0, {"preprocessing": "raw"})])
-    flows.save(population, tmp_path / "new")
-    description, state, arrays = checkpoint.read(tmp_path / "new")
-    members = [{"fold": 0, "regularisation": "margins, noise 1.2", "steps": 30}]
-    description["training"] = {**description["training"], "members": members}
-    checkpoint.write(tmp_path / "old", description, state, arrays)
-    [member] = flows.load(tmp_path / "old").record.members
-    assert member == MemberRecord(0, {"preprocessing": "margins", "noise": 1.2}, 30)
-
-
-def test_a_file_of_version_0_3_0_with_a_target_has_no_linear_shift():
-    density = flows.load(Path(__file__).parents[1] / "files" / "version-0.3.0-target.flow")
-    rows = {
-        "age": [71, 58, 50],
-        "dose": [-1.259, 1.514, 1.346],
-        "pressure": [115.66, 117.76, 109.42],
-    }
-    found = density.log_prob(pd.DataFrame(rows))
-    np.testing.assert_allclose(found, [-3.313055, -3.936558, -3.370887], rtol=0, atol=1e-4)
-    assert "linear False" in str(density)
-
-
-def test_the_name_of_a_field_until_version_0_3_warns():
-    with pytest.warns(FutureWarning, match=r"flows\.Column is flows\.Field"):
-        old = flows.Column("share", "interval", 0.0, 1.0)
-    with pytest.warns(FutureWarning):
-        assert flows.Column.parse("share", "interval:0:1") == old
-    assert old == flows.Field.parse("share", "interval:0:1")
+def test_a_file_of_version_0_3_0_is_refused_with_the_remedy(tmp_path):
+    path = tmp_path / "old"
+    write(path, realnvp(), {"columns": [{"name": "x", "kind": "real"}]})
+    said = error_message(flows.load, path, error=CheckpointError)
+    assert said == f"{path}: is a file of release 0.3; fit the table again: flows fit TABLE -o FILE"
 
 
 def write(path, model, entry=None, state=None):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from itertools import product
 
 import numpy as np
@@ -62,14 +60,6 @@ def test_a_component_of_another_dimension_than_the_first_is_named(means, covaria
     )
     with pytest.raises(ValueError, match=said):
         custom([1, 1], means, covariances)
-
-
-def test_the_old_name_of_the_truths_warns_and_has_the_same_functions(monkeypatch):
-    monkeypatch.delitem(sys.modules, "flows.targets", raising=False)
-    with pytest.warns(FutureWarning, match=r"flows\.targets is flows\.truths"):
-        import flows.targets
-    assert flows.targets.make is truths.make
-    assert importlib.import_module("flows.targets.ring").make().means.shape == (8, 2)
 
 
 def test_negative_weights_of_a_negative_sum_are_rejected():

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from warnings import warn
 
 import numpy as np
 import pandas as pd
@@ -100,16 +99,6 @@ class Density:
     def record(self) -> Record | None:
         """How the population was trained, and its out-of-fold scores."""
         return self._array.record
-
-    @property
-    def network(self) -> Densities:
-        """The name of ``population`` until version 0.3."""
-        warn(
-            "Density.network is Density.population since version 0.4, and goes with version 0.5",
-            FutureWarning,
-            stacklevel=2,
-        )
-        return self.population
 
     @property
     def columns(self) -> list[Field]:

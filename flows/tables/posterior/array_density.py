@@ -40,7 +40,7 @@ ROWS_PER_DRAW = 50_000  # rows that are drawn at a time: limits the memory
 FAR_BELOW = 10.0
 
 OLD_LABELS = (
-    "this population learned labels as numbers, as the pipeline and release 0.3 do, and has no "
+    "this population learned labels as numbers, as the pipeline does, and has no "
     "probabilities of labels; fit the table again with flows.fit or `flows fit`"
 )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
-from warnings import warn
 
 import numpy as np
 from scipy.special import logsumexp
@@ -37,17 +36,6 @@ class Probability(NamedTuple):
     probability: float
     integration_error: float
     draws: int
-
-    @property
-    def error(self) -> float:
-        """The name of ``integration_error`` until version 0.3."""
-        warn(
-            "Probability.error is Probability.integration_error since version 0.4, and goes with "
-            "version 0.5",
-            FutureWarning,
-            stacklevel=2,
-        )
-        return self.integration_error
 
 
 @dataclass(frozen=True)

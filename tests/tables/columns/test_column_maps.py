@@ -132,13 +132,3 @@ def test_models_problems_and_densities_keep_names_and_kinds_of_columns(tmp_path)
     frame = density.sample(3)
     assert list(frame) == ["a", "b", "c", "d"]
     assert np.isfinite(density.log_prob(frame[list("dcba")])).all()
-
-
-def test_the_columns_of_a_table_are_a_map_with_the_old_name_for_one_release():
-    columns = [flows.Field.parse("a", "positive"), flows.Field.parse("b", "count")]
-    new = flows.build(flows.RealNVP(hidden=4), (2,), to_real=ColumnMaps(columns))
-    with pytest.warns(FutureWarning, match="to_real=ColumnMaps"):
-        old = flows.build(flows.RealNVP(hidden=4), (2,), columns=columns)
-    assert old.description == new.description
-    assert isinstance(old.to_real, ColumnMaps)
-    assert old.to_real.fields == columns

@@ -13,7 +13,6 @@ from helpers import few_samples
 
 import flows
 from flows.tables.density.frame_density import Density
-from flows.tables.questions.probability import Probability
 
 INF = np.inf
 
@@ -162,9 +161,3 @@ def test_probabilities_of_sets_and_ranges_are_those_of_the_closed_form(
     found = with_labels.probability(event, given=given)
     expected = mass_of({**given, **event}) / mass_of(given)
     assert abs(found.probability - expected) < 3 * found.integration_error + 1e-9
-
-
-def test_the_old_name_of_the_error_of_the_integration_warns():
-    found = Probability(0.5, 0.01, 100)
-    with pytest.warns(FutureWarning, match=r"is Probability\.integration_error since"):
-        assert found.error == 0.01
