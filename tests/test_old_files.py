@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from files.write import FITS, FOLDER, rows
 from helpers import error_message, further
 
 import flows
+from flows.core import checkpoint
 from flows.core.checkpoint import CheckpointError
 
 ANSWERS = json.loads((FOLDER / "version-0.4.0.json").read_text())
@@ -46,3 +48,26 @@ def test_a_file_with_a_ratio_of_columns_is_refused_with_the_remedy() -> None:
     said = error_message(flows.load, path, error=CheckpointError)
     assert "'b / a' divides by a column; a constraint is linear in its columns: write" in said
     assert said.endswith("fit the table again with constraints that this version reads")
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("nsf", "recipe=fixed, which fits of tables no longer have; {} --recipe quick"),
+        ("vae", "model=vae, which is no longer a model of tables; {}"),
+    ],
+)
+def test_a_fit_of_a_recipe_or_a_model_that_is_gone_is_refused_with_the_command(
+    model: str, said: str, tmp_path: Path
+) -> None:
+    description, state, arrays = checkpoint.read(FOLDER / "version-0.4.0-numbers.flow")
+    training = description["training"]
+    fit = {**training["fit"], "model": model}
+    fixed = {**description, "training": {**training, "recipe": "fixed", "fit": fit}}
+    checkpoint.write(tmp_path / "old.flow", fixed, state, arrays)
+    found = error_message(flows.load, tmp_path / "old.flow", error=CheckpointError)
+    again = "fit the table again: flows fit TABLE -o FILE"
+    assert found == f"{tmp_path / 'old.flow'}: was fitted with {said.format(again)}"
+    del fixed["training"]["fit"]  # a population of the pipeline
+    checkpoint.write(tmp_path / "old.flow", fixed, state, arrays)
+    assert flows.load(tmp_path / "old.flow").record.recipe == "fixed"

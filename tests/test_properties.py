@@ -28,7 +28,7 @@ LEVELS = (0.1, 0.5, 0.9)
 LABELS = ("north", "south", "west")
 NUMBERS = ("real", "positive", "interval:0:1")  # without cells
 WHOLE = ("count", "integer", "date")
-QUICK = {"recipe": "fixed", "epochs": 10}
+QUICK = {"recipe": "quick"}
 SMALL = {**QUICK, "couplings": 2, "hidden": 8}
 MODES = ("joint", "y", "x, y")
 

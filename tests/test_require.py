@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import SHORT, SHORT_RECIPE, SMALL, error_message
+from helpers import SHORT_RECIPE, SHORT_WORDS, SMALL, error_message
 from scipy import stats
 
 import flows
@@ -244,7 +244,7 @@ def test_a_gap_breaks_a_constraint_only_if_known_values_decide_it() -> None:
 def test_an_equation_that_no_draw_meets_is_refused() -> None:
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 2)), columns=["a", "b"])
     frame["c"] = frame.max(axis=1)
-    quick = {"recipe": "fixed", "epochs": 2}
+    quick = {"recipe": "quick"}
     with pytest.raises(UserError, match=r"require: at most .* of the draws of a member meet"):
         flows.fit(frame, SMALL, members=2, settings=quick, require=["c == a or c == b"])
 
@@ -258,8 +258,8 @@ def test_constraints_are_a_list_of_texts() -> None:
 
 def test_the_command_line_takes_constraints(tmp_path: Any, capsys: Any) -> None:
     paid(60)[["income", "bonus"]].to_csv(tmp_path / "t.csv", index=False)
-    model, short = str(tmp_path / "t.flow"), [f"-S{key}={value}" for key, value in SHORT.items()]
-    words = ["fit", str(tmp_path / "t.csv"), "-o", model, "--members=2", *short]
+    model = str(tmp_path / "t.flow")
+    words = ["fit", str(tmp_path / "t.csv"), "-o", model, "--members=2", *SHORT_WORDS]
     main([*words, "--require", "bonus <= 0.5 * income", "--require", "income > 0"])
     assert "requires bonus <= 0.5 * income\nrequires income > 0" in capsys.readouterr().out
     main(["sample", model, "-n", "200", "-o", str(tmp_path / "new.csv")])

@@ -27,7 +27,7 @@ def page(folder: Path) -> None:
     assert isinstance(loaded, flows.Population)
     assert_type(flows.ensemble_log_prob(loaded.log_prob(rows)), Tensor)
 
-    settings = {"recipe": "fixed", "epochs": 1, "hidden": 4}
+    settings = {"recipe": "quick", "hidden": 4}
     columns = {"x0": "interval:-9:9"}
     density = flows.fit(rows, "realnvp", members=2, columns=columns, settings=settings)
     assert_type(density, flows.Density)
@@ -38,7 +38,7 @@ def page(folder: Path) -> None:
     assert_type(flows.load(folder / "density.flow"), flows.Density | flows.Population)
     assert isinstance(flows.load(folder / "density.flow"), flows.Density)
     estimator = flows.DensityEstimator(
-        "realnvp", members=2, recipe="fixed", epochs=1, settings={"hidden": 4}
+        "realnvp", members=2, settings={"recipe": "quick", "hidden": 4}
     ).fit(rows)
     assert_type(estimator, flows.DensityEstimator)
     assert_type(estimator.score_samples(rows), Array)

@@ -21,7 +21,7 @@ Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 FOLDS, MOST_MEMBERS = 5, 50  # limits of the automatic recipe: 5 folds x 10 regularisations
 
-RecipeName = Literal["fixed", "auto"]
+RecipeName = Literal["fixed", "auto", "quick"]
 
 
 class Section(BaseModel):
@@ -51,6 +51,8 @@ class Recipe(Section):
         epoch: steps per epoch, at most, to bound the memory.
         intervals: the least and the largest interval between two checks on held-out rows, in
             steps; otherwise, the interval is a tenth of the steps so far.
+        raced: regularisations of an architecture that race each other, at most; those after the
+            first round at least.
         halving_steps: the steps after which regularisations are dropped.
         spare: regularisations after the first round, as a multiple of the final number; 4 at least.
         least_steps: steps at the full learning rate, at least, unless the members overfit.
@@ -87,6 +89,7 @@ class Recipe(Section):
     batch: Count = 128
     epoch: Count = 25
     intervals: tuple[Count, Count] = (5, 50)
+    raced: Count = 50
     halving_steps: tuple[Count, Count] = (125, 500)
     spare: Count = 2
     least_steps: Count = 500
@@ -114,14 +117,37 @@ class Recipe(Section):
     process_rows: Count = 2_000
     process_points: Count = 200
 
+    @property
+    def name(self) -> RecipeName:
+        """The name of the recipe with these numbers; ``"auto"`` for numbers of a user."""
+        return "quick" if self == QUICK else "auto"
+
+    def spared(self, kept: int) -> int:
+        """Return the regularisations after the first round, if ``kept`` are trained to the end."""
+        return max(self.spare * kept, 4)
+
     def completions(self, rows: int) -> int:
         """Return the number of completions of each of ``rows`` rows with gaps."""
         return max(1, min(self.draws, self.completed_rows // rows))
 
 
+QUICK = Recipe(
+    raced=4,
+    halving_steps=(6, 12),
+    least_steps=40,
+    most_steps=60,
+    warm_up_steps=10,
+    components=4,
+    starts=1,
+    ridges=(1e-3, 1e-2),
+    filler_components=(1, 2),
+    rescored_rows=200,
+)
+
+
 def _check_recipe(value: Any) -> Any:
     if value not in get_args(RecipeName) and not isinstance(value, Recipe):
-        raise ValueError("input should be 'fixed' or 'auto'")
+        raise ValueError("input should be 'fixed', 'auto' or 'quick'")
     return value
 
 
@@ -131,7 +157,9 @@ class TrainingSettings(Section):
     Args:
         recipe: ``"fixed"`` trains with the settings below. ``"auto"`` chooses settings from the
             training rows (``flows/recipe/recipe.py``); only ``learning_rate``, ``clip``,
-            ``batch_size`` and ``seed`` affect it. A ``Recipe`` is ``"auto"`` with other numbers.
+            ``batch_size`` and ``seed`` affect it. ``"quick"`` is ``"auto"`` with few steps and
+            small mixtures, to try a program: it takes about a second. A ``Recipe`` is ``"auto"``
+            with other numbers.
         epochs: the number of passes over the training points.
         batch_size: the largest number of points per step. An epoch is cut into equal steps, so the
             last step is not a small remainder.
@@ -171,7 +199,9 @@ class TrainingSettings(Section):
     @property
     def numbers(self) -> Recipe:
         """The numbers of the automatic recipe."""
-        return self.recipe if isinstance(self.recipe, Recipe) else Recipe()
+        if isinstance(self.recipe, Recipe):
+            return self.recipe
+        return QUICK if self.recipe == "quick" else Recipe()
 
     def check_batch_size(self, rows: int) -> None:
         """Raise ``ValueError`` if ``batch_size`` is too large, unless it is the default.

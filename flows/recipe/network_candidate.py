@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from flows.core.arrays import Array
+from flows.core.arrays import Array, subsample
 from flows.core.progress import announce, peak_memory, progress, show_state
 from flows.core.settings import TrainingSettings
 from flows.networks.network_population import DensityPopulation
@@ -80,12 +80,13 @@ class NetworkCandidate(Candidate):
         usual = TARGET_REGULARISATIONS if folds[0].context else REGULARISATIONS
         if not folds[0].process_points:
             usual = tuple(each for each in usual if each.preprocessing != "process")
+        raced = max(recipe.raced, recipe.spared(self.kept))
         steps = len(self.families) * round((1 + recipe.cooling) * recipe.most_steps)
         with progress(self.name, steps, "step") as bar:
             show_state(bar, "fitting margins, finding neighbours")
             trainers = []
             for family in self.families:
-                own = family.regularisations or usual
+                own = spread(family.regularisations or usual, raced)
                 trainers.append(FoldTrainer(family.build, folds, own, self.settings, self.test))
                 for member in trainers[-1].members:
                     # Before epochs are timed
@@ -108,7 +109,7 @@ class NetworkCandidate(Candidate):
         Return the trainers whose members are trained to the end.
         """
         recipe = self.settings.numbers
-        spare = max(recipe.spare * self.kept, 4)
+        spare = recipe.spared(self.kept)
         seconds: dict[int, float] = {}
         left = list(trainers)
 
@@ -228,6 +229,12 @@ def trained(trainer: FoldTrainer) -> DensityPopulation:
         **{key: np.stack([*curve.values()]) for key, curve in trainer.curves.items()},
     }
     return trainer.population.eval()
+
+
+def spread(regularisations: Sequence[Regularisation], most: int) -> Sequence[Regularisation]:
+    """Return at most ``most`` regularisations, at even distances in their list."""
+    places = subsample(np.arange(len(regularisations)), most)
+    return [regularisations[k] for k in places.tolist()]
 
 
 def _kept(trainers: Sequence[FoldTrainer], best: Sequence[int]) -> list[FoldTrainer]:

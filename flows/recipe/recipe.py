@@ -118,7 +118,7 @@ def learn(
     weights = stacking.weights(log_q[fold_of >= 0])
     held_out = ensemble_log_prob(log_q, weights).round(DECIMALS)
     record = Record(
-        recipe="auto",
+        recipe=(learned.recipe or Recipe()).name,
         rows=len(rows),
         folds=folds,
         members=[member for each in fitted for member in member_records(each, folds)],

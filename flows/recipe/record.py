@@ -152,7 +152,7 @@ class Record:
     """How a population of networks was trained.
 
     Args:
-        recipe: ``"fixed"`` or ``"auto"``.
+        recipe: ``"fixed"``, ``"auto"`` or ``"quick"``, which is (auto) below.
         rows: the number of training rows.
         folds: (auto) the number of folds; ``None`` for the fixed recipe.
         steps: (auto) the number of steps of the whole training; ``None`` for the fixed recipe.

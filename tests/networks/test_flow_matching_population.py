@@ -19,6 +19,7 @@ import flows
 from common.splits import draw_split
 from flows.core.seeds import numpy_generators
 from flows.core.settings import TrainingSettings
+from flows.tables.columns.column_maps import ColumnMaps
 from flows.truths import ring
 
 RING = ring.make()
@@ -131,8 +132,11 @@ def table(columns: int, rows: int = 120) -> pd.DataFrame:
 
 
 def fit(columns: int) -> flows.Density:
-    settings = {"hidden": 16, "layers": 2, "epochs": 60, "solver_steps": 6}
-    return flows.fit(table(columns), "flow_matching", members=2, settings=settings)
+    rows, model = table(columns), flows.FlowMatching(hidden=16, layers=2, solver_steps=6)
+    maps = ColumnMaps([flows.Field.parse(name, "real") for name in rows])
+    untrained = flows.build(model, (columns,), members=2, to_real=maps)
+    trained = flows.train(untrained, rows.to_numpy(), settings=flows.TrainingSettings(epochs=60))
+    return flows.Density(trained)
 
 
 def test_conditionals_of_a_table_of_three_columns():

@@ -166,8 +166,6 @@ def test_the_command_line_takes_a_limit_and_cuts(tmp_path: Path, capsys):
     [
         (0, {}, "minutes = 0: must be a finite number above 0"),
         ("5", {}, "minutes = '5': must be a finite number above 0"),
-        (5, {"recipe": "fixed"}, "minutes = 5: needs the automatic recipe"),
-        (None, {"recipe": "fixed", "cuts": CUTS}, "cuts: needs the automatic recipe"),
         (5, {"cuts": CUTS}, "minutes and the setting cuts exclude each other"),
         (None, {"cuts": {"rounds": [5, 10, 20]}}, "must hold four numbers of steps, none smaller"),
         (None, {"cuts": {**CUTS, "round": 1}}, "cuts.round is not a known key"),

@@ -16,9 +16,10 @@ import flows
 from common.splits import draw_split
 from flows import truths
 from flows.core.seeds import numpy_generator
-from flows.core.settings import TrainingSettings
+from flows.core.settings import QUICK, TrainingSettings
 from flows.evaluation import likelihood
 from flows.recipe.ensemble import Ensemble
+from flows.recipe.network_candidate import spread
 from flows.recipe.record import RowState
 from flows.recipe.regularisation import REGULARISATIONS
 from flows.tables.columns.column_maps import ColumnMaps
@@ -41,6 +42,15 @@ def model(members: int = 5, dim: int = 3, **others: Any) -> flows.Flow:
 
 def fit(population: flows.Flow, x: np.ndarray, test: Any = None, **others: Any) -> flows.Flow:
     return flows.train(population, x, test, TrainingSettings(recipe=RECIPE), **others)
+
+
+def test_the_quick_recipe_is_recorded_and_races_few_ways_to_regularise_from_end_to_end():
+    fitted = flows.train(model(2), rows(), settings=TrainingSettings(recipe="quick"))
+    assert fitted.record.recipe == "quick"
+    assert fitted.record.steps <= 1.25 * QUICK.most_steps
+    few = spread(REGULARISATIONS, 4)
+    assert [each.preprocessing for each in few] == ["margins", "margins", "whiten", "raw"]
+    assert spread(REGULARISATIONS, 50) == [*REGULARISATIONS]
 
 
 def test_a_fit_has_the_requested_members_and_records_their_training():

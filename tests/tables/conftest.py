@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from closed_forms import FIELDS, labelled, six_numbers
@@ -45,19 +47,25 @@ def with_labels() -> flows.Density:
 @pytest.fixture(scope="module")
 def of_pressures() -> flows.Density:
     """Return a fitted density of a whole number, a label and a number."""
-    settings = {"recipe": "fixed", "epochs": 200}
+    settings = {"recipe": "quick"}
     small = flows.NSF(couplings=4, hidden=16)
-    return flows.fit(pressures(), small, members=2, settings=settings, columns={"age": "integer"})
+    own = {"members": 2, "mixtures": 0, "settings": settings}
+    return flows.fit(pressures(), small, columns={"age": "integer"}, **own)
+
+
+@pytest.fixture(scope="session")
+def fitted_prices() -> flows.Density:
+    return flows.fit(prices(), members=3, mixtures=0, columns=PRICES, settings=SHORT)
 
 
 @pytest.fixture
-def of_prices() -> flows.Density:
+def of_prices(fitted_prices: flows.Density) -> flows.Density:
     """Return a fitted density of a whole number and of three kinds of other numbers."""
-    return flows.fit(prices(), members=3, columns=PRICES, settings=SHORT)
+    return copy.deepcopy(fitted_prices)  # tests change its weights
 
 
 @pytest.fixture(scope="module")
 def of_visits() -> flows.Density:
     """Return a fitted density of a target given columns with a gap and labels."""
-    quick = {"recipe": "fixed", "epochs": 3}
+    quick = {"recipe": "quick"}
     return flows.fit(clinic(), target="visits", members=2, settings=quick, missing="drop")

@@ -76,7 +76,7 @@ def read_rows(density: ArrayDensity, read: Read) -> CheckedRows:
     scores = None if record is None else record.row_scores
     if record is None or scores is None or scores.digest is None or not record.fit:
         why = "the density has no out-of-fold scores of single rows: the file was exported without "
-        why += "its record, or was not fitted with the automatic recipe of this version"
+        why += "its record, or holds no fit of this version to a table"
         return _new(density, read, scores, why)
     _, options = arguments_of(record)
     try:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypedDict, TypeVar, cast, get_args, get_type_hints
 
 Missing = Literal["learn", "drop", "stop"]  # the policies for rows with missing values
+TABLE_RECIPES = ("auto", "quick")  # those of ``TrainingSettings`` that a fit of a table takes
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,8 @@ class TableOptions(TypedDict, total=False):
         Missing,
         Option(
             "learn",
-            '``"learn"`` learns from rows with missing values, which needs the automatic recipe '
-            'and a flow; otherwise it means ``"stop"``. ``"drop"`` leaves such rows out. '
-            '``"stop"`` raises an error for a missing value.',
+            '``"learn"`` learns from rows with missing values, ``"drop"`` leaves such rows out, '
+            'and ``"stop"`` raises an error for a missing value.',
             shell="learn from rows with missing values (default), drop and count such rows, or "
             "stop at the first one",
         ),
@@ -141,7 +141,7 @@ class TableOptions(TypedDict, total=False):
             None,
             "a column of weights, numbers of at least 0. A weight is a frequency: a row with the "
             "weight 2 counts as two rows in training and in the out-of-fold score. The column is "
-            "not learned. Only the automatic recipe takes weights.",
+            "not learned.",
             shell="a column of weights: a row with the weight 2 counts as two rows",
             metavar="NAME",
             clean=_name,
@@ -162,17 +162,16 @@ class RegressorOptions(TableOptions, total=False):
         int,
         Option(
             10,
-            "the number of networks in the ensemble; with the automatic recipe up to 5, or a "
-            "multiple of 5 up to 50.",
+            "the number of networks in the ensemble: up to 5, or a multiple of 5 up to 50.",
         ),
     ]
     settings: Annotated[
         Mapping[str, Any] | None,
         Option(
             None,
-            "settings of training (``TrainingSettings``) and, if ``model`` is a name, of the "
-            "architecture. The automatic recipe chooses most training settings itself, and raises "
-            '``ValueError`` for them; the recipe ``"fixed"`` takes them.',
+            "settings of training (``recipe``, ``learning_rate``, ``batch_size`` and ``clip`` of "
+            "``TrainingSettings``) and, if ``model`` is a name, of the architecture. "
+            '``{"recipe": "quick"}`` makes a rough fit in about a second, to try a program.',
             shell="a setting of training or of the model",
             flag="-S",
             metavar="KEY=VALUE",
@@ -183,10 +182,9 @@ class RegressorOptions(TableOptions, total=False):
         float | None,
         Option(
             None,
-            "the minutes that the fit may take, with 10% tolerance, only for the automatic recipe. "
-            "``Density.record.cuts`` then holds the places at which the recipe was cut, "
-            'and ``settings={"cuts": ...}`` gives the same fit without the clock. A notice says if '
-            "a fit took longer than its limit.",
+            "the minutes that the fit may take, with 10% tolerance. ``Density.record.cuts`` then "
+            'holds the places at which the recipe was cut, and ``settings={"cuts": ...}`` gives '
+            "the same fit without the clock. A notice says if a fit took longer than its limit.",
             shell="the time that the fit may take, in minutes (no limit)",
             metavar="M",
         ),
@@ -214,10 +212,10 @@ class DensityOptions(RegressorOptions, total=False):
         int,
         Option(
             2,
-            "the number of mixtures per fold that the automatic recipe stacks together with the "
-            "networks: 2 (one after the margins, one without), 1 (the better one) or 0. They are "
-            "mixtures of Gaussians or, in a table with labels, of latent classes. With a target, "
-            "there are none.",
+            "the number of mixtures per fold that are stacked together with the networks: 2 (one "
+            "after the margins, one without), 1 (the better one) or 0. They are mixtures of "
+            "Gaussians or, in a table with labels, of latent classes. With a target, there are "
+            "none.",
             shell="the number of mixtures per fold beside the networks: 0, 1 or 2",
         ),
     ]

@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from flows.core.version import VERSION
-from flows.tables.columns.options import FitOptions, InspectOptions, Missing, options_of
+from flows.tables.columns.options import (
+    TABLE_RECIPES,
+    FitOptions,
+    InspectOptions,
+    Missing,
+    options_of,
+)
 
 REPEATS = "; may be repeated"
 REPEATED: dict[str, Any] = {"action": "append", "default": []}
@@ -118,11 +124,20 @@ def _setting(text: str) -> tuple[str, Any]:
     import yaml
 
     name, value = _pair(text)
+    if name == "recipe":
+        raise argparse.ArgumentTypeError(f"recipe has an option of its own: --recipe {value}")
     # Only JSON reads 1e-3 as a number, and only YAML [a, b] as a list
     for read in (json.loads, yaml.safe_load):
         with suppress(ValueError, yaml.YAMLError):
             return name, read(value)
     return name, value
+
+
+def _recipe(text: str) -> tuple[str, str]:
+    """Return the setting that ``--recipe`` means."""
+    if text not in TABLE_RECIPES:
+        raise _expected(" or ".join(TABLE_RECIPES), text)
+    return "recipe", text
 
 
 def _whole(least: int) -> Callable[[str], int]:
@@ -225,8 +240,16 @@ VERBS: dict[str, tuple[Any, ...]] = {
         TABLE_FORMAT,
         argument(
             "--model",
-            "nsf (default), realnvp, glow, vae or flow_matching; with --target: conditional "
-            "(default), nsf or realnvp",
+            "nsf (default), realnvp or glow; with --target: conditional (default), nsf or realnvp",
+        ),
+        argument(
+            "--recipe",
+            "auto (default), or quick: a rough fit in about a second, to try a program",
+            dest="settings",
+            action="append",
+            type=_recipe,
+            metavar="RECIPE",
+            default=argparse.SUPPRESS,
         ),
         options(FitOptions),
     ),

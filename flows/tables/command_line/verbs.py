@@ -46,8 +46,8 @@ from flows.tables.questions.score import Score
 ROWS = 1_000  # default number of rows to draw
 ODDITY = ["row", "oddest", "surprise"]  # added to the least likely rows
 NO_TAIL = Notice(
-    "tail_probability is empty; it needs out-of-fold scores of complete rows, which only the "
-    "automatic recipe computes"
+    "tail_probability is empty; it needs out-of-fold scores of complete rows, which the density "
+    "does not have"
 )
 
 

@@ -87,6 +87,6 @@ def check_rate(rate: float, density: ArrayDensity) -> None:
         raise UserError(f"fdr = {rate:g}: must be above 0 and below 1")
     if density.record is None or not density.record.fold_scores():
         raise UserError(
-            "a rate of false discoveries needs out-of-fold scores of complete rows, which only the "
-            "automatic recipe computes"
+            "a rate of false discoveries needs out-of-fold scores of complete rows, which the "
+            "density does not have"
         )

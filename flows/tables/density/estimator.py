@@ -39,8 +39,6 @@ class TableEstimator(BaseEstimator):
     """
 
     model: Any
-    recipe: str
-    epochs: int | None
     random_state: Any
     missing: Missing
     settings: Mapping[str, Any] | None
@@ -50,7 +48,8 @@ class TableEstimator(BaseEstimator):
         """Return the fit of ``flows.fit`` with these parameters and ``others``."""
         known, own = options_of(FitOptions), self.get_params(deep=False)
         options = {name: plain(value) for name, value in own.items() if name in known}
-        options |= {"settings": self._training(), "seed": seed_of(self.random_state), **others}
+        settings = {name: plain(value) for name, value in (self.settings or {}).items()}
+        options |= {"settings": settings, "seed": seed_of(self.random_state), **others}
         resolved = resolve(FitOptions, options, "fit")
         read = partial(from_user, rows, resolved["columns"] or {}, resolved["na"])
         try:
@@ -77,20 +76,6 @@ class TableEstimator(BaseEstimator):
         clone = super().__sklearn_clone__()
         clone.__dict__["_said"] = self.__dict__.setdefault("_said", set())
         return clone
-
-    def _training(self) -> dict[str, Any]:
-        """Return the ``settings`` for ``flows.fit``."""
-        settings = dict(self.settings or {})
-        for name in ("recipe", "epochs"):
-            if name in settings:
-                raise UserError(
-                    f"settings: {name} is a parameter of the estimator; write "
-                    f"{type(self).__name__}({name}={settings[name]!r})"
-                )
-        settings["recipe"] = self.recipe
-        if self.epochs is not None:
-            settings["epochs"] = self.epochs
-        return {name: plain(value) for name, value in settings.items()}
 
     def _checked(self, X: Any, y: Any = None, *, reset: bool) -> tuple[Any, Any]:
         """Return a data frame, or a checked array for a fit to an array; and ``y``.
@@ -122,7 +107,7 @@ class TableEstimator(BaseEstimator):
         return validate_data(self, X, y, y_numeric=True, **how)
 
     def _takes_gaps(self) -> bool:
-        return self.missing == "drop" or (self.missing == "learn" and self.recipe == "auto")
+        return self.missing != "stop"
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -140,9 +125,6 @@ class DensityEstimator(DensityMixin, TableEstimator):
     Args:
         model: an architecture of tables, such as ``flows.NSF(couplings=4)``, or its name, as in
             ``flows.fit``.
-        recipe: how training is done: ``"auto"`` chooses the regularisation and the number of steps
-            by cross-validation, ``"fixed"`` trains for a number of epochs.
-        epochs: passes over the rows, only for the fixed recipe; ``None`` is the default number.
         random_state: the seed of all random numbers: a whole number, or any ``random_state`` of
             scikit-learn.
         **options: options of ``flows.fit`` (``tables/options.py``, ``DensityOptions``).
@@ -156,7 +138,8 @@ class DensityEstimator(DensityMixin, TableEstimator):
         >>> import flows
         >>> rows = np.random.default_rng(0).normal(size=(60, 2))
         >>> small = flows.NSF(couplings=2, hidden=4)
-        >>> estimator = flows.DensityEstimator(small, recipe="fixed", epochs=2).fit(rows)
+        >>> quick = {"recipe": "quick"}  # a good fit takes longer
+        >>> estimator = flows.DensityEstimator(small, settings=quick).fit(rows)
         >>> estimator.score_samples(rows).shape
         (60,)
         >>> estimator.sample(5).shape
@@ -170,14 +153,10 @@ class DensityEstimator(DensityMixin, TableEstimator):
         self,
         model: str | Architecture = "nsf",
         *,
-        recipe: str = "auto",
-        epochs: int | None = None,
         random_state: Any = 0,
         **options: Unpack[DensityOptions],
     ) -> None:
         self.model = model
-        self.recipe = recipe
-        self.epochs = epochs
         self.random_state = random_state
         self.__dict__.update(complete(DensityOptions, options, "DensityEstimator"))
 

@@ -32,16 +32,15 @@ def fit(
     """Fit the density of a table, or of a target given the other columns.
 
     The density is the weighted mean of the densities of several networks and mixtures, the members
-    of the ensemble. By default, the automatic recipe trains them with cross-validation: it chooses
+    of the ensemble. The automatic recipe trains them with cross-validation: it chooses
     the regularisation and the number of steps, and scores each training row with members that were
     trained without the row (out-of-fold).
 
     Args:
         frame: a data frame, or an array ``(n, D)``.
-        model: an architecture of tables with a density, such as ``flows.NSF(couplings=4)``, or its
-            name: ``"nsf"`` (the default), ``"realnvp"``, ``"glow"``, ``"vae"`` or
-            ``"flow_matching"``. With a target: ``"conditional"`` (the default) or, for a single
-            target, ``"nsf"`` or ``"realnvp"``.
+        model: an architecture of tables, such as ``flows.NSF(couplings=4)``, or its name:
+            ``"nsf"`` (the default), ``"realnvp"`` or ``"glow"``. With a target: ``"conditional"``
+            (the default) or, for a single target, ``"nsf"`` or ``"realnvp"``.
         **options: the options of a fit (``tables/options.py``, ``FitOptions``).
 
     A column that has no density is carried along: a constant, and a linear combination of other
@@ -52,8 +51,7 @@ def fit(
     Notices, for example on rounded columns, are warnings of the class ``flows.TableNotice``.
 
     Raises ``UserError`` for a table that cannot be fitted (``TableError``, with the faults of all
-    columns), ``LookupError`` for an unknown model or an architecture of images or without a
-    density, ``ValueError`` for wrong
+    columns), ``LookupError`` for a model that is not one of tables, ``ValueError`` for wrong
     settings, and ``TypeError`` for other types of arguments.
 
     Examples:
@@ -63,12 +61,12 @@ def fit(
         >>> rng = np.random.default_rng(0)
         >>> frame = pd.DataFrame({"age": rng.normal(50, 10, 60), "ward": 30 * ["north", "south"]})
         >>> small = flows.NSF(couplings=2, hidden=4)  # the defaults take seconds to minutes
-        >>> quick = {"recipe": "fixed", "epochs": 2}
+        >>> quick = {"recipe": "quick"}
         >>> density = flows.fit(frame, small, columns={"age": "positive"}, settings=quick)
         >>> [column.word for column in density.columns]
         ['positive', 'category']
 
-        >>> given = flows.fit(frame, target="age", settings={"recipe": "fixed", "epochs": 2})
+        >>> given = flows.fit(frame, target="age", settings=quick)
         >>> list(given.predict(frame[:2]))
         ['mean', 'sd', 'q0.05', 'q0.5', 'q0.95', 'effective_draws']
     """
@@ -129,6 +127,8 @@ def _load(path: str | Path) -> tuple[Densities, Schema | None, Record | None]:
             "`flows fit` learns its density"
         )
     population, record, table = saving.load(path)
+    if record is not None and record.fit and record.recipe == "fixed":
+        raise CheckpointError(f"{path}: {_lacking(record)}")
     if not isinstance(population.to_real, ColumnMaps):
         return population, None, record
     fields = population.to_real.fields
@@ -139,6 +139,20 @@ def _load(path: str | Path) -> tuple[Densities, Schema | None, Record | None]:
         again = "fit the table again with constraints that this version reads"
         raise CheckpointError(f"{path}: {error}; {again}") from None
     return population, schema, record
+
+
+def _lacking(record: Record) -> str:
+    """Return a line on a fit of release 0.4 by a model or a recipe that is no longer one of fits.
+
+    Args:
+        record: the record of a fit with the fixed recipe, which also trained these models.
+    """
+    model, again = record.fit["model"], "fit the table again: flows fit TABLE -o FILE"
+    if model in ("flow_matching", "vae"):
+        return f"was fitted with model={model}, which is no longer a model of tables; {again}"
+    return (
+        f"was fitted with recipe=fixed, which fits of tables no longer have; {again} --recipe quick"
+    )
 
 
 def save(model: Density | Population, path: str | Path, *, record: bool = True) -> None:
@@ -159,7 +173,7 @@ def save(model: Density | Population, path: str | Path, *, record: bool = True) 
         >>> import numpy as np
         >>> import flows
         >>> rows = np.random.default_rng(0).normal(size=(60, 2))
-        >>> quick = {"recipe": "fixed", "epochs": 2}
+        >>> quick = {"recipe": "quick"}
         >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:

@@ -71,13 +71,13 @@ class Density:
         >>> rng = np.random.default_rng(0)
         >>> age = rng.normal(50, 10, 60)
         >>> frame = pd.DataFrame({"age": age, "pressure": age + rng.normal(60, 5, 60)})
-        >>> quick = {"recipe": "fixed", "epochs": 2}  # a good fit takes longer
+        >>> quick = {"recipe": "quick"}  # a good fit takes longer
         >>> density = flows.fit(frame, flows.NSF(couplings=2, hidden=4), settings=quick)
         >>> print(density)
         nsf of 10 networks, bins 8, couplings 2, hidden 4
         column age: real
         column pressure: real
-        trained with the fixed recipe on 60 rows, seed 0
+        trained with the quick recipe on 60 rows, seed 0
         >>> list(density.sample(5))
         ['age', 'pressure']
         >>> density.log_prob(frame).shape
@@ -126,7 +126,7 @@ class Density:
             >>> import numpy as np
             >>> import flows
             >>> rows = np.random.default_rng(0).normal(size=(60, 2))
-            >>> quick = {"recipe": "fixed", "epochs": 2}
+            >>> quick = {"recipe": "quick"}
             >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
             >>> from tempfile import TemporaryDirectory
             >>> with TemporaryDirectory() as folder:
@@ -156,7 +156,7 @@ class Density:
             >>> import numpy as np
             >>> import flows
             >>> rows = np.random.default_rng(0).normal(size=(60, 2))
-            >>> quick = {"recipe": "fixed", "epochs": 2}
+            >>> quick = {"recipe": "quick"}
             >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
             >>> density.log_prob(rows).shape
             (60,)
@@ -257,7 +257,7 @@ class Density:
             >>> import numpy as np
             >>> import flows
             >>> rows = np.random.default_rng(0).normal(size=(60, 2))
-            >>> quick = {"recipe": "fixed", "epochs": 2}
+            >>> quick = {"recipe": "quick"}
             >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
             >>> density.sample(1000).shape
             (1000, 2)
@@ -298,7 +298,7 @@ class Density:
             >>> import numpy as np
             >>> import flows
             >>> rows = np.random.default_rng(0).normal(size=(60, 2))
-            >>> quick = {"recipe": "fixed", "epochs": 2}
+            >>> quick = {"recipe": "quick"}
             >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
             >>> gaps = np.array([[0.5, np.nan], [np.nan, -1.0]])
             >>> filled = density.impute(gaps)
@@ -338,7 +338,7 @@ class Density:
             >>> import numpy as np
             >>> import flows
             >>> rows = np.random.default_rng(0).normal(size=(60, 2))
-            >>> quick = {"recipe": "fixed", "epochs": 2}
+            >>> quick = {"recipe": "quick"}
             >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
             >>> found = density.probability({"x0": (None, 0.0)}, given={"x1": (-1.0, 1.0)})
             >>> 0.3 < found.probability < 0.7
@@ -379,7 +379,7 @@ class Density:
             >>> import numpy as np
             >>> import flows
             >>> rows = np.random.default_rng(0).normal(size=(60, 2))
-            >>> quick = {"recipe": "fixed", "epochs": 2}
+            >>> quick = {"recipe": "quick"}
             >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
             >>> predicted = density.predict(rows[:3], "x1", quantiles=[0.1, 0.9])
             >>> predicted.shape
@@ -407,7 +407,7 @@ class Density:
             >>> import numpy as np
             >>> import flows
             >>> rows = np.random.default_rng(0).normal(size=(60, 2))
-            >>> quick = {"recipe": "fixed", "epochs": 2}
+            >>> quick = {"recipe": "quick"}
             >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
             >>> surprise = density.surprise([[0.0, 0.0], [0.0, 9.0]])
             >>> list(surprise)
@@ -486,7 +486,7 @@ class Density:
             >>> import flows
             >>> from flows.tables.questions.score import Score
             >>> rows = np.random.default_rng(0).normal(size=(60, 2))
-            >>> quick = {"recipe": "fixed", "epochs": 2}
+            >>> quick = {"recipe": "quick"}
             >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
             >>> list(density.ask(Score(), rows))
             ['x0', 'x1', 'log_density', 'log_density_sd', 'log_density_se']
@@ -530,7 +530,7 @@ class Density:
             >>> import numpy as np
             >>> import flows
             >>> rows = np.random.default_rng(0).normal(size=(60, 2))
-            >>> quick = {"recipe": "fixed", "epochs": 2}
+            >>> quick = {"recipe": "quick"}
             >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
             >>> figure = density.plot(rows)
             >>> density.plot(rows, row=1).get_suptitle()  # the rows of an array start at 1

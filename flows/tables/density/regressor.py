@@ -33,8 +33,6 @@ class DensityRegressor(RegressorMixin, TableEstimator):
 
     Args:
         model: ``"conditional"``, ``"nsf"``, ``"realnvp"``, or an architecture that takes a context.
-        recipe: how training is done, as in ``DensityEstimator``.
-        epochs: passes over the rows, only for the fixed recipe; ``None`` is the default number.
         kind: the kind of y, any kind of numbers, such as ``"real"``, ``"positive"`` or ``"count"``.
         random_state: the seed of all random numbers: a whole number, or any ``random_state`` of
             scikit-learn.
@@ -49,7 +47,8 @@ class DensityRegressor(RegressorMixin, TableEstimator):
         >>> rng = np.random.default_rng(0)
         >>> X = rng.normal(size=(60, 2))
         >>> y = X[:, 0] + 0.1 * rng.normal(size=60)
-        >>> regressor = flows.DensityRegressor(recipe="fixed", epochs=2, members=2).fit(X, y)
+        >>> quick = {"recipe": "quick"}  # a good fit takes longer
+        >>> regressor = flows.DensityRegressor(settings=quick, members=2).fit(X, y)
         >>> regressor.predict(X).shape, regressor.predict_quantiles(X, [0.1, 0.9]).shape
         ((60,), (60, 2))
     """
@@ -62,15 +61,11 @@ class DensityRegressor(RegressorMixin, TableEstimator):
         self,
         model: str | Architecture = "conditional",
         *,
-        recipe: str = "auto",
-        epochs: int | None = None,
         kind: str = "real",
         random_state: Any = 0,
         **options: Unpack[RegressorOptions],
     ) -> None:
         self.model = model
-        self.recipe = recipe
-        self.epochs = epochs
         self.kind = kind
         self.random_state = random_state
         self.__dict__.update(complete(RegressorOptions, options, "DensityRegressor"))

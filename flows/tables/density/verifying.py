@@ -43,12 +43,12 @@ def verify(model: Density | str | Path, table: Any) -> str | None:
         >>> import numpy as np
         >>> import flows
         >>> rows = np.random.default_rng(0).normal(size=(60, 2))
-        >>> quick = {"recipe": "fixed", "epochs": 2}
+        >>> quick = {"recipe": "quick"}
         >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
         >>> flows.verify(density, rows) is None
         True
         >>> flows.verify(density, rows[1:])
-        'training.rows: 60, and 59 in the second fit'
+        'table: its rows are not those of the fit'
     """
     density = model if isinstance(model, Density) else load(model)
     record = density.record if isinstance(density, Density) else None

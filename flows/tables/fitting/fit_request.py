@@ -27,10 +27,17 @@ from flows.recipe.record import Record
 from flows.recipe.regularisation import COLUMN_REGULARISATIONS, LABEL_REGULARISATIONS
 from flows.tables.columns.column_maps import ColumnMaps
 from flows.tables.columns.field import Field
-from flows.tables.columns.options import FitOptions, options_of, resolve, target_names
+from flows.tables.columns.options import (
+    TABLE_RECIPES,
+    FitOptions,
+    options_of,
+    resolve,
+    target_names,
+)
 
-# The training settings that the automatic recipe uses
-AUTO_SETTINGS = {"recipe", "learning_rate", "clip", "batch_size"}
+# The training settings of a fit; the recipe chooses the others
+USED = {"recipe", "learning_rate", "clip", "batch_size"}
+RESERVED = TrainingSettings.model_fields.keys() - USED
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,6 @@ class FitRequest:
         training: the settings of the training.
         settings: the settings that the caller gave.
         clock: the clock, which counts from the start of the fit.
-        learns: whether the recipe is automatic.
         folds: the number of folds of which members are held out.
         kept: the number of regularisations that are trained to the end.
     """
@@ -53,7 +59,6 @@ class FitRequest:
     training: TrainingSettings
     settings: Mapping[str, Any]
     clock: Clock
-    learns: bool
     folds: int
     kept: int
 
@@ -76,18 +81,9 @@ class FitRequest:
         cuts = settings.pop("cuts", None)
         architecture, training = parse_settings(model, settings, options["seed"])
         _check_targets(architecture, targets)
-        learns, folds, kept = architecture.is_automatic(training), 0, 0
-        count = len(building.member_range(options["members"]))
-        if learns:
-            folds, kept = folds_and_kept(count)
-        else:
-            for name, does in (("group", "keeps groups in one fold"), ("weights", "takes weights")):
-                if (value := options.get(name)) is not None:
-                    raise ValueError(f"{name} = {value!r}: only the automatic recipe {does}")
-            if options["missing"] == "learn":
-                options = {**options, "missing": "stop"}
-        clock = _clock(options["minutes"], cuts, learns=learns)
-        return cls(options, architecture, training, settings, clock, learns, folds, kept)
+        folds, kept = folds_and_kept(len(building.member_range(options["members"])))
+        clock = _clock(options["minutes"], cuts)
+        return cls(options, architecture, training, settings, clock, folds, kept)
 
     @property
     def name(self) -> str:
@@ -172,7 +168,7 @@ class FitRequest:
     def candidates(
         self, families: Sequence[Family], *, labels: int, context: int
     ) -> list[Candidate]:
-        """Return the candidates of the automatic recipe.
+        """Return the candidates of the recipe.
 
         Args:
             families: the networks; none for a table of labels alone.
@@ -217,46 +213,36 @@ def parse_settings(
     """Return the architecture and the training settings of a fit.
 
     ``settings`` are training settings that differ from the defaults and, if ``model`` is a name,
-    settings of the architecture. Raises ``LookupError`` for an unknown model or an architecture of
-    images or without a density, ``ValueError`` for a setting that is wrong or would be ignored, and
-    ``TypeError`` for a model that is neither an architecture nor a name.
+    settings of the architecture. Raises ``LookupError`` for a model that is not one of tables,
+    ``ValueError`` for a setting that is wrong or would be ignored, and ``TypeError`` for a model
+    that is neither an architecture nor a name.
     """
     if not isinstance(model, str | Architecture):
         raise TypeError(
             f"model = {model!r}: must be an architecture, such as flows.NSF(couplings=4), or a name"
         )
-    if isinstance(model, str) and model not in registry.names():
+    known = not isinstance(model, str) or model in registry.names()
+    if not known or not _is_of_tables(registry.find(model) if isinstance(model, str) else model):
         raise LookupError(f"{model!r} is not a model of tables; these are: {_table_models()}")
-    cls = registry.find(model) if isinstance(model, str) else type(model)
-    if cls.of_images or not cls.has_density:
-        why = "" if cls.has_density else " (it has no density)"
-        raise LookupError(f"{model!r} is not a model of tables{why}; these are: {_table_models()}")
+    recipe = settings.get("recipe", "auto")
+    if not isinstance(recipe, Recipe) and recipe not in TABLE_RECIPES:
+        raise ValueError(f"recipe = {recipe!r}: must be {' or '.join(map(repr, TABLE_RECIPES))}")
     if "seed" in settings:
         raise ValueError("seed is not a setting; it has its own argument")
     try:
         defaults = TrainingSettings(recipe="auto", seed=seed)
     except ValidationError as error:
         raise ValueError(explain(error, TrainingSettings)) from None
-    architecture, training = registry.parse_section(model, settings, defaults, reserved=["seed"])
-    if architecture.is_automatic(training):
-        for key in sorted(settings.keys() & set(TrainingSettings.model_fields) - AUTO_SETTINGS):
-            raise ValueError(f"{key}: the automatic recipe does not use it; recipe=fixed uses it")
-    return architecture, training
+    return registry.parse_section(model, settings, defaults, reserved=RESERVED)
 
 
-def _clock(minutes: float | None, cuts: Any, *, learns: bool) -> Clock:
-    """Return the clock of a fit; ``learns`` says whether the recipe is automatic.
-
-    Raises ``ValueError`` for wrong ``minutes`` or ``cuts``, and with the fixed recipe.
-    """
-    if minutes is None and cuts is None:
-        return Clock()
-    if not learns:
-        what = f"minutes = {minutes!r}" if cuts is None else "cuts"
-        raise ValueError(f"{what}: needs the automatic recipe; the fixed recipe takes epochs")
+def _clock(minutes: float | None, cuts: Any) -> Clock:
+    """Return the clock of a fit. Raises ``ValueError`` for wrong ``minutes`` or ``cuts``."""
     if cuts is None:
+        if minutes is None:
+            return Clock()
         is_number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
-        if minutes is None or not is_number or not 0 < minutes < math.inf:
+        if not is_number or not 0 < minutes < math.inf:
             raise ValueError(f"minutes = {minutes!r}: must be a finite number above 0")
         return Clock(60 * minutes)
     if minutes is not None:
@@ -279,17 +265,20 @@ def _check_targets(architecture: Architecture, targets: Sequence[str]) -> None:
         raise ValueError(f"model = {name!r}: needs a target")
 
 
-def _table_models(*, with_labels: bool = False) -> str:
-    """Return the names of the architectures of tables without a target, for messages.
+def _is_of_tables(architecture: Architecture | type[Architecture]) -> bool:
+    """Return whether a fit of a table takes the architecture, perhaps only with a target."""
+    return "auto" in architecture.recipes
 
-    With labels, only those that learn numbers given labels are returned.
+
+def _table_models(*, with_labels: bool = False) -> str:
+    """Return the names of the architectures of tables, for messages.
+
+    With labels, only those are returned that learn numbers given labels without a target.
     """
     classes = {name: registry.find(name) for name in registry.names()}
-    fit_for_tables = (
-        name
-        for name, cls in classes.items()
-        if cls.has_density
-        and not (cls.of_images or cls.needs_context)
-        and (cls.takes_context or not with_labels)
-    )
-    return ", ".join(fit_for_tables)
+    of_tables = {name: cls for name, cls in classes.items() if _is_of_tables(cls)}
+    if with_labels:
+        own = (n for n, cls in of_tables.items() if cls.takes_context and not cls.needs_context)
+        return ", ".join(own)
+    with_target = " (with a target)"
+    return ", ".join(n + with_target * cls.needs_context for n, cls in of_tables.items())

@@ -11,20 +11,12 @@ from typing import cast
 
 import numpy as np
 
-from flows.core.arrays import Array
-from flows.core.rows import Rows, codes_of, digests
-from flows.core.settings import Recipe
-from flows.mixtures.fitting import fit_filler
-from flows.mixtures.gaussian_mixture import GaussianMixture
+from flows.core.rows import digests
 from flows.networks.architecture import Architecture
 from flows.networks.densities import Densities
 from flows.networks.flow import Flow
-from flows.networks.population import Population
-from flows.recipe.ensemble import Ensemble
-from flows.recipe.mass import MassError, Possible, check_mass, log_mass
+from flows.recipe.mass import MassError, Possible
 from flows.recipe.recipe import Learned, learn
-from flows.recipe.record import Record
-from flows.recipe.train import train
 from flows.tables.columns.column_maps import ColumnMaps
 from flows.tables.columns.constraint import Constraints
 from flows.tables.columns.learning import Sample, fit_schema
@@ -66,7 +58,7 @@ def learn_table(
     request.training.check_batch_size(len(sample.values))
     targets = schema.fields[len(schema.fields) - sample.target_count :]
     are_numbers = bool(targets) and not any(field.labels for field in targets)
-    if request.learns and are_numbers and len(sample.values) > most:
+    if are_numbers and len(sample.values) > most:
         notices = [*notices, Notice(WITHOUT_PROCESSES.format(len(sample.values), most))]
     on_notices(notices)
     try:
@@ -120,50 +112,38 @@ def _learned(
         ordered, values[:, places], sample.copies, seed, given=given, is_narrow=bool(context)
     )
     is_rounded = bool(context) and any(field.labels or field.cell for field in fields[context:])
-    population: Densities | None = None
-    record = Record("fixed", len(values))
-    if request.learns:
-        candidates = request.candidates(families, labels=labels, context=context)
-        if not (labels or context) and len(candidates) > 1:
-            clock.reserve("mixtures")
-        if is_rounded or (context and constraints):
-            clock.reserve("scores")
-        learned = Learned(
-            points,
-            to_real.with_context(given),
-            context=context,
-            groups=sample.groups,
-            copies=copies,
-            seed=seed,
-            recipe=recipe,
-            labels=labels,
-            possible=None if context else _possible(constraints, places),
-        )
-        population, record = learn(learned, candidates, request.folds, clock)
-    elif families:
-        untrained = families[0].build(members=options["members"])
-        population = train(untrained, points, settings=request.training, name=request.name)
-        record = population.record
-    if labels:
-        population = _labelled(population, points, places, schema, recipe)
-        if record.gaps:
-            in_order = dict(zip(places, record.gaps, strict=True))
-            record = replace(record, gaps=[in_order[d] for d in range(len(fields))])
-    assert population is not None
-    if constraints and not (context or request.learns):
-        log_p, error = log_mass(population, constraints.met, seed)
-        check_mass(log_p)
-        record = replace(record, log_mass=log_p.tolist(), log_mass_se=error.tolist())
+    candidates = request.candidates(families, labels=labels, context=context)
+    if not (labels or context) and len(candidates) > 1:
+        clock.reserve("mixtures")
+    if is_rounded or (context and constraints):
+        clock.reserve("scores")
+    learned = Learned(
+        points,
+        to_real.with_context(given),
+        context=context,
+        groups=sample.groups,
+        copies=copies,
+        seed=seed,
+        recipe=recipe,
+        labels=labels,
+        possible=None if context else _possible(constraints, places),
+    )
+    ensemble, record = learn(learned, candidates, request.folds, clock)
+    if labels and record.gaps:
+        in_order = dict(zip(places, record.gaps, strict=True))
+        record = replace(record, gaps=[in_order[d] for d in range(len(fields))])
     if constraints:
         record = replace(record, require=schema.require)
+    population: Densities
     if context:
-        flow = cast(Flow, population.networks if isinstance(population, Ensemble) else population)
-        flow.weights.copy_(population.member_weights)
+        flow = cast(Flow, ensemble.networks)
+        flow.weights.copy_(ensemble.member_weights)
         population = of_target = TargetPopulation.of(flow, values, seed, recipe)
-        if request.learns and (is_rounded or constraints):
+        if is_rounded or constraints:
             most = recipe.rescored_rows
             record = rescored(of_target, schema, record, values, copies, clock, most)
     else:
+        population = ensemble.placed(places, ColumnMaps(fields)) if labels else ensemble
         record = with_peaks(population, schema, record, values, recipe.rescored_rows)
     if late := clock.late():
         on_notices([Notice(late)])
@@ -192,30 +172,3 @@ def _possible(constraints: Constraints, places: Sequence[int]) -> Possible | Non
         return None
     order = np.argsort(places)
     return lambda rows: constraints.met(rows[:, order])
-
-
-def _labelled(
-    population: Densities | None,
-    points: Array,
-    places: Sequence[int],
-    schema: Schema,
-    recipe: Recipe,
-) -> Ensemble:
-    """Return the ensemble of rows whose labels are in the order of the table.
-
-    Args:
-        population: the ensemble of the recipe; otherwise networks of the numbers given the labels,
-            or ``None`` for a table of labels alone.
-        points: the training rows ``(n, D)``, with codes of labels first.
-        places: for each column of ``points``, its place in the table.
-        schema: the schema of the table.
-        recipe: the numbers of the fit.
-    """
-    to_real = ColumnMaps(schema.fields)
-    if isinstance(population, Ensemble):
-        return population.placed(places, to_real)
-    sizes = tuple(size for size in to_real.label_counts if size)
-    of_labels = fit_filler(Rows.of_labels(codes_of(points[:, : len(sizes)], sizes), sizes), recipe)
-    part = population if isinstance(population, Population) else GaussianMixture.of(of_labels)
-    own = [of_labels] * part.members
-    return Ensemble([part], part.member_weights, own, to_real, places)

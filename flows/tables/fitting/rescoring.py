@@ -43,7 +43,7 @@ def rescored(
     Args:
         population: the ensemble, which gets the new weights.
         schema: the schema of the table, with its constraints.
-        record: the record of the automatic recipe; a record without scores of rows is returned.
+        record: the record of the recipe.
         values: the training rows ``(n, D)``, with codes for labels.
         copies: the index of the first copy of each row, ``(n,)``; ``None`` if no row is a copy.
         clock: decides how many rows are scored.
@@ -51,8 +51,9 @@ def rescored(
 
     Returns the record with the new scores.
     """
-    if (own := record.row_scores) is None or record.folds is None:
-        return record
+    own, folds = record.row_scores, record.folds
+    assert own is not None
+    assert folds is not None
     density, scored = density_of(population, schema), np.flatnonzero(own.state == RowState.SCORED)
 
     def score(count: int) -> tuple[Whole, Array]:
@@ -70,7 +71,7 @@ def rescored(
     fold = own.fold[places]
     held_out = int((own.state != RowState.NOT_HELD_OUT).sum())
     if len(places) >= min(STACKED, held_out / 2):
-        weights = stacking.member_weights(log_q, fold, record.folds)
+        weights = stacking.member_weights(log_q, fold, folds)
         population.flow.weights.copy_(torch.from_numpy(weights))
     state, scores = own.state.copy(), np.full(len(own.state), np.nan)
     state[scored], state[places] = RowState.NOT_RESCORED, RowState.SCORED
@@ -106,12 +107,12 @@ def with_peaks(
     Args:
         population: the joint density.
         schema: the schema of the table, with its constraints.
-        record: the record of the recipe; a record without scores of rows is returned.
+        record: the record of the recipe.
         values: the training rows ``(n, D)``, with codes for labels.
         most: the largest number of rows that are scored, about.
     """
-    if (own := record.row_scores) is None:
-        return record
+    own = record.row_scores
+    assert own is not None
     density = density_of(population, schema, record)
     places = np.flatnonzero(own.state == RowState.SCORED)
     at = np.asarray(density.peaks.at(values).any(axis=1))

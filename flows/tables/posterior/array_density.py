@@ -72,15 +72,15 @@ class ArrayDensity:
         >>> from flows.tables.posterior.array_density import ArrayDensity
         >>> from flows.tables.posterior.region import Region
         >>> rows = np.random.default_rng(0).normal(size=(60, 2))
-        >>> quick = {"recipe": "fixed", "epochs": 2}
+        >>> quick = {"recipe": "quick"}
         >>> fitted = flows.fit(rows, flows.NSF(couplings=2, hidden=4), members=3, settings=quick)
         >>> density = ArrayDensity(fitted.population)
-        >>> density.log_density(rows).shape
-        (60, 3)
+        >>> density.log_density(rows).shape  # of three networks and six mixtures
+        (60, 9)
         >>> rows[:, 1] = np.nan  # unknown
         >>> posteriors = dict(density.posteriors(Region.of_rows(rows)))
         >>> posteriors[7].log_evidence.shape  # the log-densities of the known value
-        (3,)
+        (9,)
     """
 
     def __init__(

@@ -62,7 +62,7 @@ def test_notices_are_warnings_of_a_class_at_the_line_of_the_caller():
     frame = pd.DataFrame(
         {"a": np.arange(60) % 7 + 0.5, "b": np.random.default_rng(0).normal(size=60)}
     )
-    quick = {"recipe": "fixed", "epochs": 1}
+    quick = {"recipe": "quick"}
     with pytest.warns(flows.TableNotice, match="column a holds 7 distinct values") as caught:
         density = flows.fit(frame, SMALL, members=1, settings=quick)
     assert {each.filename for each in caught} == {__file__}

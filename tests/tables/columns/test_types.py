@@ -48,7 +48,7 @@ def test_samples_of_a_parquet_file_have_its_types(tmp_path):
     table = every_sort()
     table["born"] = table["when"].dt.date
     table.to_parquet(tmp_path / "t.parquet", index=False)
-    quick = ["--members=1", "-Srecipe=fixed", "-Sepochs=1"]
+    quick = ["--members=1", "--recipe=quick"]
     main(["fit", str(tmp_path / "t.parquet"), "-o", str(tmp_path / "m.flow"), *quick])
     main(["sample", str(tmp_path / "m.flow"), "-n", "9", "-o", str(tmp_path / "s.parquet")])
     before, after = (pq.read_schema(tmp_path / name) for name in ("t.parquet", "s.parquet"))

@@ -72,8 +72,6 @@ def test_wrong_columns_of_weights_are_errors():
         flows.fit(frame, weights="w", target="w")
     with pytest.raises(TableError, match="column w, row 0 holds 'b'; a weight must be"):
         flows.fit(frame.assign(w="b"), weights="w")
-    with pytest.raises(ValueError, match="weights = 'w': only the automatic recipe takes weights"):
-        flows.fit(frame, weights="w", settings={"recipe": "fixed"})
 
 
 def test_weights_of_1_are_the_same_as_no_weights():

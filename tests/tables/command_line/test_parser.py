@@ -23,6 +23,7 @@ def run(*words):
     [
         ("fit t.csv -o m --column a", "--column", "a name and a value with = between them; got"),
         ("score m t.csv --anomalies 0", "--anomalies", "a whole number of at least 1 and below "),
+        ("fit t.csv -o m --recipe fixed", "--recipe", "auto or quick; got 'fixed'"),
         ("sample m --seed -1", "--seed", "a whole number of at least 0 and below "),
     ],
 )
@@ -39,6 +40,14 @@ def test_the_error_of_an_option_names_the_expected_value(capsys, words, option, 
 def test_settings_are_parsed_as_numbers_words_or_lists(text, value):
     arguments = parser().parse_args(["fit", "t.csv", "-o", "m", "-S", f"key={text}"])
     assert arguments.settings == [("key", value)]
+
+
+def test_the_recipe_has_one_option(capsys):
+    words = ["fit", "t.csv", "-o", "m"]
+    assert parser().parse_args([*words, "--recipe", "quick"]).settings == [("recipe", "quick")]
+    with pytest.raises(SystemExit):
+        run(*words, "-S", "recipe=quick")
+    assert "recipe has an option of its own: --recipe quick" in capsys.readouterr().err
 
 
 def test_help_does_not_import_torch():
@@ -60,9 +69,7 @@ def test_every_verb_has_a_function_or_a_question():
 
 def test_help_names_the_models_of_tables():
     of_tables = {
-        name: cls
-        for name in registry.names()
-        if (cls := registry.find(name)).has_density and not cls.of_images
+        name: cls for name in registry.names() if "auto" in (cls := registry.find(name)).recipes
     }
     arguments = {each.dest: each for each in parser()._actions[-1].choices["fit"]._actions}
     said = arguments["model"].help

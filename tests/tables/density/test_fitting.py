@@ -10,9 +10,8 @@ from frames import gappy_labels, prices
 from helpers import SHORT, SHORT_RECIPE, further, short_recipe
 
 import flows
-from flows.core.errors import UserError
 from flows.recipe.record import RowState
-from flows.tables.fitting.fit_request import AUTO_SETTINGS
+from flows.tables.fitting.fit_request import RESERVED
 
 
 def test_an_array_and_one_column_can_be_fitted():
@@ -40,18 +39,16 @@ def test_an_unknown_policy_for_missing_values_is_an_error():
         flows.fit(frame, settings=SHORT, missing="keep")
 
 
-@pytest.mark.parametrize(
-    "key", sorted({*flows.TrainingSettings.model_fields} - AUTO_SETTINGS - {"seed"})
-)
-def test_settings_that_the_automatic_recipe_does_not_use_are_rejected(key):
+@pytest.mark.parametrize("key", sorted(RESERVED - {"seed"}))
+def test_settings_that_a_fit_does_not_use_are_rejected(key):
     value = flows.TrainingSettings.model_fields[key].default
-    with pytest.raises(ValueError, match=f"^{key}: the automatic recipe does not use it"):
+    with pytest.raises(ValueError, match=f"^{key} is not a known key; allowed in nsf: couplings, "):
         flows.fit(prices(), settings={key: value})
 
 
-def test_the_fixed_recipe_takes_any_number_of_members():
-    density = flows.fit(prices(), members=7, settings=SHORT)
-    assert density.population.members == 7
+def test_the_number_of_members_is_one_that_the_recipe_keeps():
+    with pytest.raises(ValueError, match="members = 7: the automatic recipe keeps at most 5"):
+        flows.fit(prices(), members=7, settings=SHORT)
     with pytest.raises(ValueError, match=r"members = 2\.5: must be a whole number"):
         flows.fit(prices(), members=2.5)
 
@@ -72,15 +69,6 @@ def test_a_fit_keeps_all_rows_and_reports_missing_values(capsys):
     tail = density.tail_probability(rows)
     assert 0.3 < tail.mean() < 0.9
     assert not density.sample(20).isna().any(axis=None)
-
-
-@pytest.mark.parametrize(("model", "settings"), [("nsf", {"recipe": "fixed"}), ("vae", {})])
-def test_the_fixed_recipe_rejects_gaps(model, settings):
-    with pytest.raises(
-        UserError,
-        match="holds no value; to leave out rows with a missing value, pass missing='drop'",
-    ):
-        flows.fit(gappy_labels(), model, settings=settings)
 
 
 @pytest.mark.parametrize(

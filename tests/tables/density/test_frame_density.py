@@ -24,7 +24,7 @@ def test_predict_needs_a_frame_or_conditions(of_pressures):
 
 @pytest.fixture(scope="module")
 def positive() -> Density:
-    settings = {"recipe": "fixed", "epochs": 40}
+    settings = {"recipe": "quick"}
     kinds = dict.fromkeys(["age", "price", "size"], "positive")
     return flows.fit(patients(), columns=kinds, members=2, settings=settings)
 
@@ -64,7 +64,7 @@ def test_invalid_questions_give_a_one_line_error(of_truth, rows):
         assert "\n" not in str(caught.value)
 
 
-QUICK = {"recipe": "fixed", "epochs": 30, "couplings": 2, "hidden": 8}
+QUICK = {"recipe": "quick", "couplings": 2, "hidden": 8}
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,8 @@ from flows.core.errors import UserError
 
 
 def quick_regressor(**changes: Any) -> flows.DensityRegressor:
-    settings = {"hidden": 8, "bins": 3, "learning_rate": 0.02, "noise": 0}
-    how: dict[str, Any] = {"recipe": "fixed", "epochs": 100, "members": 1, "settings": settings}
-    return flows.DensityRegressor(**{**how, **changes})
+    settings = {"recipe": "quick", "hidden": 8, "bins": 3}
+    return flows.DensityRegressor(**{"members": 1, "settings": settings, **changes})
 
 
 @pytest.mark.slow
@@ -57,7 +56,7 @@ def test_arrays_are_read_by_position_after_a_fit_to_a_frame(names):
     first = rng.choice(["east", "west"], 60) if names[0] == "ward" else rng.normal(size=60)
     X = pd.DataFrame({names[0]: first, names[1]: rng.normal(size=60)}, index=range(5, 65))
     y = rng.normal(size=60)
-    regressor = quick_regressor(epochs=1).fit(X, y)
+    regressor = quick_regressor().fit(X, y)
     asks = [
         regressor.predict,
         regressor.predict_quantiles,

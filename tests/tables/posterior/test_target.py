@@ -13,7 +13,7 @@ from flows.tables.posterior.region import Region
 from flows.tables.posterior.target import TargetPosteriors
 from flows.tables.questions.predict import Predict
 
-QUICK = {"recipe": "fixed", "epochs": 3}
+QUICK = {"recipe": "quick"}
 
 
 def test_draws_beside_the_ends_of_a_target_are_as_frequent_as_their_probabilities():

@@ -12,7 +12,7 @@ import flows
 from flows.core.errors import UserError
 from flows.tables.columns.notices import TableError
 
-QUICK = {"recipe": "fixed", "epochs": 3}
+QUICK = {"recipe": "quick"}
 
 
 def test_a_fit_is_better_than_its_references(of_number):
@@ -168,14 +168,13 @@ def test_wrong_targets_are_refused(arguments, error, message):
 def test_a_target_may_be_a_function_of_the_context():
     rows = np.random.default_rng(0).normal(size=(100, 2))
     frame = pd.DataFrame({"a": rows[:, 0], "b": rows[:, 1], "y": rows.sum(axis=1)})
-    settings = {"recipe": "fixed", "epochs": 100, "noise": 0}
-    density = flows.fit(frame, target="y", members=2, settings=settings)
+    density = flows.fit(frame, target="y", members=2, settings={"recipe": "quick"})
     np.testing.assert_allclose(density.predict(frame)["mean"], frame["y"], atol=0.3)
 
 
 @pytest.fixture(scope="module")
 def of_pressure_target() -> flows.Density:
-    settings = {"recipe": "fixed", "epochs": 100}
+    settings = {"recipe": "quick"}
     kinds = {"age": "integer"}
     return flows.fit(pressures(), target="pressure", members=2, settings=settings, columns=kinds)
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import SHORT, changed, further
+from helpers import SHORT, SHORT_WORDS, changed, further
 
 import flows
 from flows.__main__ import main
@@ -39,7 +39,6 @@ from flows.tables.questions.score import Score
 from flows.tables.questions.surprise import Surprise
 
 pytestmark = pytest.mark.usefixtures("few_samples", "small_blocks")
-QUICK: dict[str, Any] = {"recipe": "fixed", "epochs": 3}
 ROWS = 15  # that are asked about
 
 
@@ -78,8 +77,7 @@ def of_numbers(n: int, seed: int) -> pd.DataFrame:
 
 @cache
 def numbers() -> Table:
-    small = flows.NSF(couplings=2, hidden=8)
-    estimator = flows.DensityEstimator(small, members=2, **QUICK).fit(of_numbers(80, 0))
+    estimator = flows.DensityEstimator(members=2, settings=SHORT).fit(of_numbers(80, 0))
     gaps = [(2, "a"), (3, "a", "b"), (4, "b"), (6, "a", "b", "c"), (7, "c"), (10, "a", "c")]
     gaps += [(13, "a"), (14, "b"), (15, "c")]  # no row of the last piece is complete
     rows = with_gaps(of_numbers(ROWS, 1), *gaps).assign(note="as it is, always")
@@ -129,8 +127,8 @@ def of_targets(n: int, seed: int, cost: str) -> pd.DataFrame:
 
 @cache
 def target() -> Table:
-    frame, own = of_targets(80, 0, "target"), {"hidden": 8, "bins": 3}
-    regressor = flows.DensityRegressor(members=2, settings=own, **QUICK)
+    frame, own = of_targets(80, 0, "target"), {"recipe": "quick", "hidden": 8, "bins": 3}
+    regressor = flows.DensityRegressor(members=2, settings=own)
     regressor.fit(frame.drop(columns="target"), frame["target"])
     gaps = [(2, "dose"), (3, "ward"), (6, "state", "age"), (8, "target"), (11, "dose", "target")]
     rows = with_gaps(of_targets(ROWS, 1, "target"), *gaps)
@@ -141,7 +139,8 @@ def target() -> Table:
 @cache
 def targets() -> Table:
     frame, names = of_targets(80, 0, "cost"), ["cost", "state"]
-    density = flows.fit(frame, target=names, members=2, settings={**QUICK, "hidden": 8})
+    quick = {"recipe": "quick", "hidden": 8}
+    density = flows.fit(frame, target=names, members=2, settings=quick)
     gaps = [(2, "dose"), (3, "ward"), (6, "dose", "age"), (8, "cost", "state"), (11, "cost")]
     return Table(density, with_gaps(of_targets(ROWS, 1, "cost"), *gaps))
 
@@ -565,14 +564,13 @@ def test_a_fit_with_the_policy_drop_is_a_fit_of_the_complete_rows(
     if front_end == "frame":
         found = flows.fit(rows, members=1, settings=SHORT, missing="drop")
     elif front_end == "scikit-learn":
-        own = {name: value for name, value in SHORT.items() if name not in ("recipe", "epochs")}
-        how: Any = {"recipe": "fixed", "epochs": SHORT["epochs"], "settings": own}
-        found = flows.DensityEstimator(members=1, missing="drop", **how).fit(rows).density_
+        estimator = flows.DensityEstimator(members=1, missing="drop", settings=SHORT)
+        found = estimator.fit(rows).density_
     else:
         getattr(rows, f"to_{front_end}")(f"t.{front_end}", index=False)
         words = f"fit t.{front_end} -o m.flow --members 1 --missing drop".split()
-        main([*words, *(f"-S{name}={value}" for name, value in SHORT.items())])
+        main([*words, *SHORT_WORDS])
         found = flows.load("m.flow")
-    assert capsys.readouterr().err == "2 rows with a missing value are left out\n"
+    assert capsys.readouterr().err.startswith("2 rows with a missing value are left out\nnsf: ")
     assert str(found) == str(expected)
     np.testing.assert_array_equal(found.log_prob(rows.dropna()), expected.log_prob(rows.dropna()))

@@ -12,7 +12,7 @@ from flows.tables.questions.asking import run
 from flows.tables.questions.collector import Collector
 from flows.tables.questions.predict import Predict
 
-QUICK = {"recipe": "fixed", "epochs": 3}
+QUICK = {"recipe": "quick"}
 
 
 def test_notices_and_progress_count_each_row_once_for_all_targets(capsys):

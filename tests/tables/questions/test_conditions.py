@@ -22,7 +22,7 @@ def test_ranges_of_decimal_steps_hold_their_ends():
     rows = np.random.default_rng(0).normal(size=(60, 5))
     kinds = {name: f"integer:{step}" for name, step in steps.items()}
     frame = pd.DataFrame({name: np.round(x) for name, x in zip(steps, rows.T, strict=True)})
-    quick = {"recipe": "fixed", "epochs": 1, "couplings": 2, "hidden": 4}
+    quick = {"recipe": "quick", "couplings": 2, "hidden": 4}
     array = density_of(flows.fit(frame, columns=kinds, members=1, settings=quick).population)
     for d, (name, step) in enumerate(steps.items()):
         inverse = round(1 / step)

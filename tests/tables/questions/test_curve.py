@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("few_samples")
 
 @pytest.mark.parametrize("row", [0, 1, 4])
 def test_curve_has_the_moments_of_the_prediction(of_wards, gaps, row):
-    """Also if the rest of the row has a missing value. The tolerance is 0.2 deviations."""
+    """Also if the rest of the row has a missing value. The tolerance is 0.3 deviations."""
     asked, _ = answered(of_wards, Surprise(), gaps)
     one = asked.region.take(slice(row, row + 1))
     answer = Curve("bmi").answer(of_wards._array, one)
@@ -22,7 +22,7 @@ def test_curve_has_the_moments_of_the_prediction(of_wards, gaps, row):
     share = q * np.gradient(x)
     expected = of_wards.predict(gaps, "bmi").iloc[row]
     assert share.sum() == pytest.approx(1.0)
-    assert share @ x == pytest.approx(expected["mean"], abs=0.2 * expected["sd"])
+    assert share @ x == pytest.approx(expected["mean"], abs=0.3 * expected["sd"])
     q = Curve("ward").answer(of_wards._array, one)["density"][0]
     expected = of_wards.predict(gaps, "ward").iloc[row]
     np.testing.assert_allclose(q, expected[["east", "west"]].astype(float), atol=0.05)

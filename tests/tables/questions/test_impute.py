@@ -45,7 +45,7 @@ def test_a_pandas_category_without_values_stays_empty_when_it_is_imputed():
 def test_imputed_columns_have_one_type_in_all_pieces_of_a_file(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"a": rng.integers(100, size=60), "b": rng.normal(size=60)})
-    quick = {"recipe": "fixed", "epochs": 2}
+    quick = {"recipe": "quick"}
     flows.fit(frame, columns={"a": "real"}, members=1, settings=quick).save(tmp_path / "m.flow")
     frame["a"] = frame["a"].astype("Int64").mask(frame.index == 45)
     frame.to_parquet(tmp_path / "gaps.parquet")
@@ -102,7 +102,7 @@ def test_imputing_a_pandas_category_adds_missing_labels(of_wards, gaps):
 
 def test_missing_values_in_float32_columns_are_filled():
     frame = patients(40).astype("float32")
-    density = flows.fit(frame, members=1, settings={"recipe": "fixed", "epochs": 2})
+    density = flows.fit(frame, members=1, settings={"recipe": "quick"})
     frame.iloc[3, 0] = np.nan
     filled = density.impute(frame)
     assert filled.notna().all().all()

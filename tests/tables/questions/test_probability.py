@@ -100,7 +100,7 @@ def test_probabilities_of_all_labels_sum_to_1(of_pressures):
 def test_a_range_of_a_decimal_step_has_the_probability_up_to_its_end():
     b = np.round(np.random.default_rng(0).uniform(0, 2, 60), 1)
     frame = pd.DataFrame({"b": b, "x": np.arange(60) % 7 + 0.5})
-    quick = {"recipe": "fixed", "epochs": 2, "couplings": 2, "hidden": 4}
+    quick = {"recipe": "quick", "couplings": 2, "hidden": 4}
     density = flows.fit(frame, columns={"b": "integer:0.1"}, members=1, settings=quick)
     at, above = (density.probability({"b": (None, end)}).probability for end in (0.3, 0.34))
     assert at == pytest.approx(above, rel=1e-6)

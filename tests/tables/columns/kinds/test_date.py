@@ -116,7 +116,7 @@ def test_durations_are_predicted_as_durations(of_durations, tmp_path):
 def test_a_month_or_a_year_is_no_condition_on_dates():
     days = pd.Series(pd.date_range("2023-01-01", periods=60, freq="5D")).dt.strftime("%Y-%m-%d")
     frame = pd.DataFrame({"day": days, "x": np.arange(60) % 7 + 0.5})
-    density = flows.fit(frame, members=1, settings={"recipe": "fixed", "epochs": 2})
+    density = flows.fit(frame, members=1, settings={"recipe": "quick"})
     for given in ({"day": "2023"}, {"day": ("2023-05", "2023-07")}):
         said = error_message(density.sample, 2, given=given, error=TableError)
         assert "which is neither a date in the format of the column nor like 2026-01-31" in said
@@ -132,7 +132,7 @@ def test_equal_dates_in_two_formats_are_equal_and_keep_their_formats():
             "x": np.arange(60) % 7 + 0.5,
         }
     )
-    density = flows.fit(frame, members=1, settings={"recipe": "fixed", "epochs": 2})
+    density = flows.fit(frame, members=1, settings={"recipe": "quick"})
     assert "column tz: carried along, t\n" in str(density)
     assert density.sample(3).tz.str.fullmatch(r"[\d-]+T[\d:]+Z").all()
 

@@ -166,7 +166,5 @@ def test_rows_of_a_group_share_a_fold_and_the_column_is_not_learned():
     for dtype in ("datetime64[ns, UTC]", "timestamp[ns][pyarrow]", "timedelta64[ns]"):
         samples = Sampled((), np.empty((2, 0)), start=3)
         assert Excluded("day", "group", dtype).restored(samples, rng()).tolist() == [4, 5]
-    with pytest.raises(ValueError, match="group = 'patient': only the automatic recipe keeps"):
-        quick_fit(frame, group="patient")
     with pytest.raises(TableError, match="there is no column person"):
         flows.fit(frame, group="person")

@@ -185,7 +185,7 @@ def test_neither_samples_nor_densities_go_beyond_an_end(capsys):
 
 def test_a_given_column_has_no_ends(capsys):
     table = pd.DataFrame({"stay": stays(), "y": rng().normal(size=300)})
-    quick = {"recipe": "fixed", "epochs": 2, "hidden": 4}
+    quick = {"recipe": "quick", "hidden": 4}
     density = flows.fit(table, target="y", members=1, settings=quick)
     assert density.columns[0].word == "count"
     density.predict(pd.DataFrame({"stay": [0]}))
