@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,14 @@ import numpy as np
 from flows.core import checkpoint
 from flows.core.errors import UserError
 from flows.core.rows import digests, matched
+from flows.recipe.record import Record
 from flows.tables.columns import files
 from flows.tables.columns.learning import fit_schema
+from flows.tables.columns.options import FitOptions
 from flows.tables.columns.parsing import Table, from_user
 from flows.tables.density.fitting import fit_table, load
 from flows.tables.density.frame_density import Density
 from flows.tables.fitting.fit_request import arguments_of
-
-# Parts that name a cause come before the parts that follow from the cause
-FIRST = ("table.", "training.rows", "to_real.", "preprocessing.")
 
 
 def verify(model: Density | str | Path, table: Any) -> str | None:
@@ -35,9 +34,10 @@ def verify(model: Density | str | Path, table: Any) -> str | None:
         table: the table of the fit: a data frame, an array ``(n, D)``, or a file. Columns that the
             fit did not read are ignored.
 
-    Returns ``None`` if the bytes are the same, and otherwise a line on the first part that differs.
-    Raises ``UserError`` for a density without the arguments of its fit, such as a file of a release
-    before 0.4, and the errors of ``flows.fit``.
+    Returns ``None`` if the bytes are the same. Otherwise returns a line which says that the table
+    has other rows than the fit, or its rows or columns in another order, or names the first part of
+    the files that differs. Raises ``UserError`` for a density without the arguments of its fit,
+    such as a file of a release before 0.4, and the errors of ``flows.fit``.
 
     Examples:
         >>> import numpy as np
@@ -48,7 +48,7 @@ def verify(model: Density | str | Path, table: Any) -> str | None:
         >>> flows.verify(density, rows) is None
         True
         >>> flows.verify(density, rows[1:])
-        'table: its rows are not those of the fit'
+        'the rows are not those of the fit'
     """
     density = model if isinstance(model, Density) else load(model)
     record = density.record if isinstance(density, Density) else None
@@ -62,11 +62,9 @@ def verify(model: Density | str | Path, table: Any) -> str | None:
             return files.read(table, kinds, schema.written, only=names, na=na)
         return from_user(table, kinds, na, names)
 
-    scores, parsed = record.row_scores, read()
-    if scores is not None and scores.digest is not None:  # before training, which takes long
-        _, sample, _ = fit_schema(parsed, options)
-        if matched(digests(sample.values), scores.digest) is None:
-            return "table: its rows are not those of the fit"
+    parsed = read()
+    if (said := _other_table(parsed, schema.names, options, record)) is not None:
+        return said  # before training, which takes long
     again = fit_table(lambda: parsed, architecture, options, on_notices=lambda notices: None)
     assert again.record is not None
     again._array.record = replace(again.record, check=record.check)  # is not a part of the fit
@@ -79,28 +77,44 @@ def verify(model: Density | str | Path, table: Any) -> str | None:
             first = Path(model)
         if first.read_bytes() == second.read_bytes():
             return None
-        return difference(first, second)
+        return first_difference(first, second)
 
 
-def difference(first: Path, second: Path) -> str:
-    """Return a line on the first part that differs between two files of densities."""
+def _other_table(
+    table: Table, names: Sequence[str], options: FitOptions, record: Record
+) -> str | None:
+    """Return how a table differs from that of a fit; ``None`` if no difference is found.
+
+    Args:
+        table: the table.
+        names: the columns of the table of the fit, in order.
+        options: the options of the fit.
+        record: the record of the fit. Without scores of rows, rows are not compared.
+    """
+    columns = [*map(str, table.frame)]
+    if columns != [*names] and sorted(columns) == sorted(names):
+        return "the table holds the columns of the fit in another order"
+    if record.row_scores is None or record.row_scores.digest is None:
+        return None
+    _, sample, _ = fit_schema(table, options)
+    own, known = digests(sample.values), record.row_scores.digest
+    if matched(own, known) is None:
+        return "the rows are not those of the fit"
+    if (own != known).any():
+        return "the table holds the rows of the fit in another order"
+    return None
+
+
+def first_difference(first: Path, second: Path) -> str:
+    """Return a line on the first setting or tensor that differs between two files of densities."""
     one, other = _parts(first), _parts(second)
-    names = [*dict.fromkeys([*one, *other])]
-    names.sort(key=lambda name: [each not in name for each in FIRST])
-    for name in names:
-        if name not in one or name not in other:
-            return f"{name}: only in the {'first' if name in one else 'second'} fit"
-        a, b = one[name], other[name]
-        if not isinstance(a, np.ndarray):
-            if a != b:
-                return f"{name}: {a}, and {b} in the second fit"
-        elif a.shape != b.shape:
-            return f"{name}: values of shape {a.shape}, and {b.shape} in the second fit"
-        elif a.tobytes() != b.tobytes():
-            other_value = (a != b) & ((a == a) | (b == b))  # NaN counts as one value
-            gaps = np.abs(a[other_value].astype(np.float64) - b[other_value])
-            largest = gaps.max(initial=0.0)
-            return f"{name}: {gaps.size} of {a.size} values differ, by up to {largest:.3g}"
+    for name in dict.fromkeys([*one, *other]):
+        a, b = one.get(name), other.get(name)
+        if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+            if a.shape != b.shape or a.tobytes() != b.tobytes():
+                return f"{name} differs"
+        elif type(a) is not type(b) or a != b:
+            return f"{name} is {a}, and {b} in the second fit"
     return "the same content in other bytes"
 
 

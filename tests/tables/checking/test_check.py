@@ -127,7 +127,7 @@ def test_the_smallest_p_value_is_called_so(fitted: flows.Density):
 
 
 def test_another_table_is_told_before_a_second_fit(fitted: flows.Density):
-    assert flows.verify(fitted, numbers()[1:]) == "table: its rows are not those of the fit"
+    assert flows.verify(fitted, numbers()[1:]) == "the rows are not those of the fit"
 
 
 def test_the_result_is_stored_on_request_and_is_not_exported(fitted: flows.Density, tmp_path: Path):

@@ -83,7 +83,7 @@ def test_verify_says_the_same_bytes_or_the_first_difference(folder, tmp_path, ca
     assert capsys.readouterr().out == f"{folder / 'm.flow'}: the same bytes\n"
     prices()[1:].to_csv(tmp_path / "t.csv", index=False)
     said = error(capsys, "verify", folder / "m.flow", tmp_path / "t.csv")
-    assert said.endswith("m.flow: another fit; table: its rows are not those of the fit")
+    assert said.endswith("m.flow: another fit; the rows are not those of the fit")
     prices().drop(columns="bmi").to_csv(tmp_path / "t.csv", index=False)
     said = error(capsys, "verify", folder / "m.flow", tmp_path / "t.csv")
     assert "t.csv: there is no column bmi" in said

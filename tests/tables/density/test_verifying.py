@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,18 +91,29 @@ def test_every_option_is_recorded_but_the_limit_of_time():
     assert arguments_of(of_0_4) == (architecture, found)
 
 
-def test_the_first_part_that_differs_is_named_with_its_size():
+def test_the_first_difference_is_said():
     frame = prices()
     density = flows.fit(frame, settings=SHORT, members=2)
     changed = frame.copy()
     changed.loc[0, "bmi"] += 1e-3
     for other in (changed, frame[1:]):
-        assert flows.verify(density, other) == "table: its rows are not those of the fit"
-    size = r"seed: 0, and 1 in the second fit"
+        assert flows.verify(density, other) == "the rows are not those of the fit"
+    turned = frame[::-1], "the table holds the rows of the fit in another order"
+    mirrored = frame[frame.columns[::-1]], "the table holds the columns of the fit in another order"
+    for table, said in (turned, mirrored):
+        assert flows.verify(density, table) == said
     assert density.record is not None
-    fit = {**density.record.fit, "seed": 1}
-    other = flows.Density(density.population, density.schema, replace(density.record, fit=fit))
-    assert flows.verify(other, frame) is not None
+    for key, value, said in (
+        ("seed", 1, "seed is 0, and 1 in the second fit"),
+        (
+            "settings",
+            {"recipe": "quick", "clip": 0.5},
+            r"training\.held_out is \S+, and \S+ in the second fit",
+        ),
+    ):
+        fit = {**density.record.fit, key: value}
+        other = flows.Density(density.population, density.schema, replace(density.record, fit=fit))
+        assert re.fullmatch(said, flows.verify(other, frame) or "")
 
 
 def test_a_file_of_another_release_names_the_arguments_that_it_lacks(tmp_path: Path):
