@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +29,44 @@ UNSEEN = 1e12  # the deviation of labels that a network does not see
 BITS = 20  # of training points, so that they are the same on every machine
 
 
+class Learned(NamedTuple):
+    """What the recipe learns from.
+
+    Args:
+        rows: the rows ``(n, D)`` in the user's units, ``NaN`` in gaps.
+        to_real: their map to the real line.
+        given: the number of first columns that networks are given; 0 for none.
+        is_context: whether the given columns are the context x of p(y | x), which has no density.
+            Otherwise they hold codes of labels, with a density of their own.
+        groups: integers ``(n,)``: rows with equal numbers share a fold. By default, equal rows do.
+        copies: the index of the first copy of each row, ``(n,)``; ``None`` if no row is a copy.
+        seed: the seed of the folds and of the draws in gaps.
+        recipe: the numbers of the recipe.
+        possible: tells which rows ``(n, D)`` meet the constraints of the table; ``None`` without
+            constraints. The constraints of a density with a context are applied given x, later.
+    """
+
+    rows: Array
+    to_real: ToReal
+    given: int = 0
+    is_context: bool = False
+    groups: Any = None
+    copies: Whole | None = None
+    seed: int = 0
+    recipe: Recipe = Recipe()
+    possible: Possible | None = None
+
+    @property
+    def context(self) -> int:
+        """The number of first columns that the density is given."""
+        return self.given if self.is_context else 0
+
+    @property
+    def labels(self) -> int:
+        """The number of first columns that hold codes of labels with a density of their own."""
+        return 0 if self.is_context else self.given
+
+
 class Fold:
     """The training rows and the held-out rows of a fold, in the user's units.
 
@@ -41,18 +80,13 @@ class Fold:
     are given their codes. A gap is drawn given all known values of its row.
 
     Args:
-        rows: all rows, ``(n, D)`` in the user's units. A gap is ``NaN``.
+        whole: what the recipe learns from: the rows of all folds.
         fold_of: the number of the fold in which each row is held out, ``(n,)``; -1 for none.
         number: the number of this fold.
-        to_real: the map to the real line.
-        context: the number of first columns that the density is given; 0 for none.
-        seed: the seed of the draws in gaps.
-        copies: the index of the first copy of each row, ``(n,)``; ``None`` if no row is a copy.
-        recipe: the numbers of the recipe.
-        labels: the number of first columns that hold codes of labels with a density of their own.
-        possible: tells which rows meet the constraints of the table; ``None`` without constraints.
 
     Attributes:
+        to_real, given, context, labels, seed, recipe, possible: those of ``whole``.
+        sizes: the numbers of labels of the columns of labels.
         label_density: the density of the labels, which ``MixtureCandidate`` fits; ``None`` before.
         train: the indices of the training rows, ``(t,)``: all rows that are not held out, or
             ``recipe.train_rows`` rows that are not held out (``few_rows``).
@@ -65,38 +99,26 @@ class Fold:
         process_points: the number of inducing points of the processes of targets; 0 for none.
     """
 
-    def __init__(
-        self,
-        rows: Array,
-        fold_of: Whole,
-        number: int,
-        to_real: ToReal,
-        context: int = 0,
-        seed: int = 0,
-        copies: Whole | None = None,
-        recipe: Recipe | None = None,
-        labels: int = 0,
-        possible: Possible | None = None,
-    ) -> None:
-        self.possible = possible
-        self.number, self.to_real, self.context, self.seed = number, to_real, context, seed
-        self.labels, self.sizes = labels, tuple(to_real.label_counts[:labels])
+    def __init__(self, whole: Learned, fold_of: Whole, number: int) -> None:
+        self.number, self.seed, self.to_real = number, whole.seed, whole.to_real
+        self.given, self.context, self.labels = whole.given, whole.context, whole.labels
+        self.recipe, self.possible = whole.recipe, whole.possible
+        self.sizes = tuple(self.to_real.label_counts[: self.labels])
         self.label_density: Mixture | None = None
-        self.recipe = recipe or Recipe()
         self.train = np.flatnonzero(fold_of != number)
-        self.train = self.train[few_rows(rows[self.train], self.recipe.train_rows)]
+        self.train = self.train[few_rows(whole.rows[self.train], self.recipe.train_rows)]
         self.different = np.arange(len(self.train))
-        if copies is not None:
-            self.different = np.unique(copies[self.train], return_index=True)[1]
+        if whole.copies is not None:
+            self.different = np.unique(whole.copies[self.train], return_index=True)[1]
         self.held_out = np.flatnonzero(fold_of == number)
-        self.learned, self.unseen = rows[self.train], rows[self.held_out]
+        self.learned, self.unseen = whole.rows[self.train], whole.rows[self.held_out]
         has_gaps = np.isnan(self.learned).any()
         self.completions = self.recipe.completions(len(self.train)) if has_gaps else 1
         self.completed, _ = self.complete(self.learned, self.completions)
         self._prepared: dict[tuple[str, bool], PreparedFold] = {}
-        of_labels = any(to_real.label_counts[context:])
-        is_few = context and len(rows) <= self.recipe.process_rows and not of_labels
-        self.process_points = min(self.recipe.process_points, len(rows) // 2) if is_few else 0
+        count, of_labels = len(whole.rows), any(self.to_real.label_counts[self.context :])
+        is_few = self.context and count <= self.recipe.process_rows and not of_labels
+        self.process_points = min(self.recipe.process_points, count // 2) if is_few else 0
 
     def preprocessing(self, *, sees_labels: bool = True) -> Preprocessing:
         """Return a preprocessing of rows, which is not fitted.
@@ -104,9 +126,7 @@ class Fold:
         Args:
             sees_labels: whether networks see the labels; otherwise all codes map to nearly 0.
         """
-        preprocessing = Preprocessing(
-            self.learned.shape[1:], 1, self.to_real, self.context or self.labels
-        )
+        preprocessing = Preprocessing(self.learned.shape[1:], 1, self.to_real, self.given)
         if self.labels:
             # A label may be the only one of its column in the training rows
             real = self.to_real.map_rows(self.completed[:: self.completions, None])[:, 0]
@@ -260,7 +280,7 @@ class PreparedFold:
     @cached_property
     def of_points(self) -> PointNoise:
         """The noise of each point given the context."""
-        return PointNoise(self.points.double().numpy().T, self.fold.context or self.fold.labels)
+        return PointNoise(self.points.double().numpy().T, self.fold.given)
 
     @cached_property
     def of_neighbours(self) -> NeighbourNoise:

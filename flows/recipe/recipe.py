@@ -19,55 +19,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from flows.core.arrays import Array, Whole
 from flows.core.rows import effective_rows, equal_rows
 from flows.core.seeds import numpy_generator
-from flows.core.settings import FOLDS, Recipe
+from flows.core.settings import FOLDS
 from flows.mixtures import expectation
 from flows.networks.population import ensemble_log_prob
-from flows.networks.to_real import ToReal
 from flows.recipe import stacking
 from flows.recipe.candidate import Candidate, Fitted, ensemble_of, held_out_scores
 from flows.recipe.clock import Clock
 from flows.recipe.ensemble import Ensemble
-from flows.recipe.fold import Fold
-from flows.recipe.mass import Possible, check_mass, log_mass
+from flows.recipe.fold import Fold, Learned
+from flows.recipe.mass import check_mass, log_mass
 from flows.recipe.record import DECIMALS, MemberRecord, Record, RowScores, RowState
 
 REFERENCES = "independent Gaussians", "one Gaussian"
 TARGET_REFERENCES = "a Gaussian without x", "a linear Gaussian"
-
-
-class Learned(NamedTuple):
-    """What the recipe learns from.
-
-    Args:
-        rows: the rows ``(n, D)`` in the user's units, ``NaN`` in gaps.
-        to_real: their map to the real line.
-        context: the number of first columns that the density is given; 0 for none.
-        groups: integers ``(n,)``: rows with equal numbers share a fold. By default, equal rows do.
-        copies: the index of the first copy of each row, ``(n,)``; ``None`` if no row is a copy.
-        seed: the seed of the folds and of the draws in gaps.
-        recipe: the numbers of the recipe.
-        labels: the number of first columns that hold codes of labels with a density of their own; 0
-            if codes are learned as numbers.
-        possible: tells which rows ``(n, D)`` meet the constraints of the table; ``None`` without
-            constraints. The constraints of a density with a context are applied given x, later.
-    """
-
-    rows: Array
-    to_real: ToReal
-    context: int = 0
-    groups: Any = None
-    copies: Whole | None = None
-    seed: int = 0
-    recipe: Recipe | None = None
-    labels: int = 0
-    possible: Possible | None = None
 
 
 def learn(
@@ -90,7 +61,7 @@ def learn(
     group = groups_of(rows, learned.groups)
     fold_of = cut_into_folds(group, learned.seed)
     fold_of[fold_of >= folds] = -1
-    every = [make_fold(learned, fold_of, number) for number in range(folds)]
+    every = [Fold(learned, fold_of, number) for number in range(folds)]
     for candidate in candidates:
         candidate.prepare(every, clock)
     fitted, scores = [], []
@@ -118,7 +89,7 @@ def learn(
     weights = stacking.weights(log_q[fold_of >= 0])
     held_out = ensemble_log_prob(log_q, weights).round(DECIMALS)
     record = Record(
-        recipe=(learned.recipe or Recipe()).name,
+        recipe=learned.recipe.name,
         rows=len(rows),
         folds=folds,
         members=[member for each in fitted for member in member_records(each, folds)],
@@ -134,18 +105,6 @@ def learn(
         of_members = of_members / np.exp(mass["log_mass"])
         of_members /= of_members.sum()
     return ensemble_of(parts, of_member, of_members), record
-
-
-def make_fold(learned: Learned, fold_of: Whole, number: int) -> Fold:
-    """Return a fold of the rows.
-
-    Args:
-        learned: the rows.
-        fold_of: the number of the fold in which each row is held out, ``(n,)``; -1 for none.
-        number: the number of the fold.
-    """
-    how = (learned.to_real, learned.context, learned.seed, learned.copies, learned.recipe)
-    return Fold(learned.rows, fold_of, number, *how, learned.labels, learned.possible)
 
 
 def member_records(fitted: Fitted, folds: int) -> list[MemberRecord]:

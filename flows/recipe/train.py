@@ -15,8 +15,9 @@ from flows.networks import registry
 from flows.networks.building import build_described
 from flows.networks.flow import Flow
 from flows.networks.network_population import DensityPopulation, NetworkPopulation
+from flows.recipe.fold import Learned
 from flows.recipe.network_candidate import Family, NetworkCandidate
-from flows.recipe.recipe import Learned, learn
+from flows.recipe.recipe import learn
 from flows.recipe.record import Record
 from flows.training import trainer
 from flows.training.trainer import OnLog, Task
@@ -107,7 +108,8 @@ def _train_automatically(
     learned = Learned(
         rows,
         population.to_real,
-        context=population.context,
+        given=population.context,
+        is_context=bool(population.context),
         groups=groups,
         seed=task.settings.seed,
         recipe=task.settings.numbers,

@@ -12,8 +12,8 @@ from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.networks.to_real import ToReal
 from flows.recipe.candidate import Candidate, Fitted
 from flows.recipe.clock import Clock
-from flows.recipe.fold import Fold
-from flows.recipe.recipe import Learned, learn
+from flows.recipe.fold import Fold, Learned
+from flows.recipe.recipe import learn
 from flows.tables.density.fitting import fit
 from flows.tables.posterior.array_density import ArrayDensity
 from studies.engine import quiet

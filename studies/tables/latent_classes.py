@@ -26,9 +26,9 @@ from flows.networks.preprocessing import Preprocessing
 from flows.networks.to_real import ToReal
 from flows.recipe import candidate as recipe_candidate
 from flows.recipe.clock import Clock
-from flows.recipe.fold import Fold
+from flows.recipe.fold import Fold, Learned
 from flows.recipe.mixture_candidate import MixtureCandidate
-from flows.recipe.recipe import Learned, learn
+from flows.recipe.recipe import learn
 
 MOST = 24  # classes
 FOLDS = 3  # of the cross-validation
@@ -169,7 +169,7 @@ def stacked(rows: Rows) -> Peer:
     matrix = np.column_stack([codes, rows.numbers])
     to_real = ToReal()
     to_real.label_counts = [*rows.sizes, *[0] * rows.numbers.shape[1]]
-    learned = Learned(matrix, to_real, labels=len(rows.sizes))
+    learned = Learned(matrix, to_real, given=len(rows.sizes))
     ensemble, _ = learn(learned, [JointMixtures()])
     parts = cast(Iterable[GaussianMixture], ensemble.parts)
     fitted = [Fitted(part.mixture, part.preprocessing) for part in parts]

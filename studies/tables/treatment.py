@@ -35,10 +35,10 @@ from flows.mixtures.mixture import Mixture
 from flows.networks.population import Population, ensemble_log_prob
 from flows.networks.preprocessing import Preprocessing
 from flows.networks.to_real import ToReal
-from flows.recipe.fold import Fold, PreparedFold
+from flows.recipe.fold import Fold, Learned, PreparedFold
 from flows.recipe.mixture_candidate import MixtureCandidate, Setting
 from flows.recipe.noise import NeighbourNoise
-from flows.recipe.recipe import Learned, learn, make_fold
+from flows.recipe.recipe import learn
 from studies.tables import peers
 from studies.tables.peers import Density
 
@@ -60,7 +60,7 @@ def fit(candidate: MixtureCandidate, train: Array) -> list[Density]:
     assert record.scores is not None
     if not np.isfinite(record.scores).all():
         raise ValueError(f"no setting can be fitted to {len(train)} rows")
-    whole = make_fold(learned, np.full(len(train), -1), 0)  # nothing is held out
+    whole = Fold(learned, np.full(len(train), -1), 0)  # nothing is held out
     kept = [member.settings for member in record.members[::FOLDS]]  # one per preprocessing
     settings = {each["preprocessing"]: each for each in kept}
     best = kept[int(record.scores.mean(axis=0).argmax())]["preprocessing"]

@@ -15,8 +15,9 @@ from flows.core.settings import Cuts, TrainingSettings
 from flows.networks.to_real import ToReal
 from flows.recipe import clock as clocks
 from flows.recipe.clock import Clock, Part
+from flows.recipe.fold import Learned
 from flows.recipe.network_candidate import Family, NetworkCandidate
-from flows.recipe.recipe import Learned, learn
+from flows.recipe.recipe import learn
 
 CUTS = {"rounds": [5, 10, 20, 25], "searches": [2, 0]}
 

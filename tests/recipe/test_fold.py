@@ -9,7 +9,7 @@ from helpers import short_recipe
 
 import flows
 from flows.networks.to_real import ToReal
-from flows.recipe.fold import Fold
+from flows.recipe.fold import Fold, Learned
 from flows.tables.columns.notices import TableNotice
 
 
@@ -77,8 +77,9 @@ def test_a_row_and_its_copies_are_left_out_together():
     rows = frame(60).drop(columns="z").to_numpy()
     fold_of = np.full(60, -1)
     fold_of[:10] = 0
-    once = Fold(rows, fold_of, 0, ToReal(), 2)
-    twice = Fold(rows.repeat(2, axis=0), fold_of.repeat(2), 0, ToReal(), 2)
+    once = Fold(Learned(rows, ToReal(), 2, is_context=True), fold_of, 0)
+    doubled = Learned(rows.repeat(2, axis=0), ToReal(), 2, is_context=True)
+    twice = Fold(doubled, fold_of.repeat(2), 0)
     found, other = (fold.prepared("process").points for fold in (once, twice))
     np.testing.assert_allclose(other[:, ::2], other[:, 1::2])
     assert found.shape[1] == 50

@@ -13,7 +13,7 @@ import flows
 from flows.core.settings import Recipe, TrainingSettings
 from flows.mixtures.mixture import Mixture
 from flows.recipe import candidate
-from flows.recipe.fold import Fold
+from flows.recipe.fold import Fold, Learned
 from flows.recipe.fold_trainer import FoldTrainer
 from flows.recipe.regularisation import Regularisation
 from flows.tables.columns.column_maps import ColumnMaps
@@ -32,7 +32,7 @@ def test_a_held_out_row_is_scored_by_its_known_values():
         return flows.build(flows.NSF(hidden=4), (3,), members=members, to_real=to_real)
 
     many = Recipe(draws=10_000, completed_rows=200_000)
-    fold = Fold(rows, np.where(np.arange(100) % 5, -1, 0), 0, to_real, recipe=many)
+    fold = Fold(Learned(rows, to_real, recipe=many), np.where(np.arange(100) % 5, -1, 0), 0)
     trainer = FoldTrainer(build, [fold], [Regularisation("whiten", 0.5)], TrainingSettings())
     fitted = candidate.Fitted([{}], [trainer.population])
     scores = candidate.held_out_scores(fitted, [fold], 100)

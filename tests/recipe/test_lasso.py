@@ -11,7 +11,7 @@ import torch
 import flows
 from flows.core.settings import TrainingSettings
 from flows.networks.to_real import ToReal
-from flows.recipe.fold import Fold
+from flows.recipe.fold import Fold, Learned
 from flows.recipe.fold_trainer import FoldTrainer
 from flows.recipe.lasso import first_layers, shrink
 from flows.recipe.regularisation import Regularisation
@@ -24,7 +24,7 @@ def trained(candidates: Sequence[Regularisation]) -> FoldTrainer:
     rng = np.random.default_rng(0)
     a, b, noise = rng.standard_normal((3, 200))
     rows = np.stack([a, b, np.sin(2 * a) + 0.2 * noise], axis=1)
-    fold = Fold(rows, np.where(np.arange(200) % 5, -1, 0), 0, ToReal())
+    fold = Fold(Learned(rows, ToReal()), np.where(np.arange(200) % 5, -1, 0), 0)
 
     def build(members: int) -> Any:
         return flows.build(flows.NSF(couplings=2, hidden=8), (3,), members=members)

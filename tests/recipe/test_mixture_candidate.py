@@ -11,7 +11,7 @@ from helpers import field
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.networks.to_real import ToReal
 from flows.recipe.candidate import score_unseen
-from flows.recipe.fold import Fold
+from flows.recipe.fold import Fold, Learned
 from flows.recipe.mixture_candidate import NAMES, MixtureCandidate
 from flows.tables.columns.column_maps import ColumnMaps
 from flows.tables.columns.field import Field
@@ -41,7 +41,7 @@ def fold_of(frame: pd.DataFrame, columns: list[Field]) -> Fold:
     ).astype(float)
     count = sum(bool(each.labels) for each in columns)
     to_real = ColumnMaps(columns).with_context(count)
-    return Fold(rows, np.arange(len(rows)) % 5, 0, to_real, labels=count)
+    return Fold(Learned(rows, to_real, given=count), np.arange(len(rows)) % 5, 0)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -63,7 +63,10 @@ def test_the_score_of_a_row_without_its_label_is_the_sum_over_the_labels(
 def test_no_component_holds_a_far_row_alone():
     rows = np.random.default_rng(0).normal(size=(200, 2))
     rows[17] = 30.0
-    fold, setting = Fold(rows, np.arange(200) % 5, 0, ToReal()), {"components": 6, "ridge": 1e-3}
+    fold, setting = (
+        Fold(Learned(rows, ToReal()), np.arange(200) % 5, 0),
+        {"components": 6, "ridge": 1e-3},
+    )
     member = MixtureCandidate().fit_fold(fold, "raw", setting, is_last=True)
     assert isinstance(member, GaussianMixture)
     assert (160 * member.mixture.weights).min() > 2

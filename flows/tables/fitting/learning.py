@@ -15,8 +15,9 @@ from flows.core.rows import digests
 from flows.networks.architecture import Architecture
 from flows.networks.densities import Densities
 from flows.networks.flow import Flow
+from flows.recipe.fold import Learned
 from flows.recipe.mass import MassError, Possible
-from flows.recipe.recipe import Learned, learn
+from flows.recipe.recipe import learn
 from flows.tables.columns.column_maps import ColumnMaps
 from flows.tables.columns.constraint import Constraints
 from flows.tables.columns.learning import Sample, fit_schema
@@ -120,12 +121,12 @@ def _learned(
     learned = Learned(
         points,
         to_real.with_context(given),
-        context=context,
+        given=given,
+        is_context=bool(context),
         groups=sample.groups,
         copies=copies,
         seed=seed,
         recipe=recipe,
-        labels=labels,
         possible=None if context else _possible(constraints, places),
     )
     ensemble, record = learn(learned, candidates, request.folds, clock)
