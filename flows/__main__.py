@@ -33,14 +33,16 @@ def _run(arguments: argparse.Namespace) -> None:
     """Call the function of a verb. Raises ``UserError`` for whatever the user can fix."""
     # Imported here because torch and pandas take seconds, and help needs neither
     from flows.tables.columns.notices import TableError
+    from flows.tables.command_line.command import Command
     from flows.tables.command_line.wording import shell_words
 
-    module = "overview" if arguments.verb == "inspect" else "verbs"  # inspect needs no torch
+    command, settings = Command.of(vars(arguments))
+    module = "overview" if command.verb == "inspect" else "verbs"  # inspect needs no torch
     try:
         verbs = import_module(f"flows.tables.command_line.{module}")
-        is_question = module == "verbs" and arguments.verb in verbs.QUESTIONS
-        work = verbs.ask if is_question else getattr(verbs, arguments.verb)
-        work(arguments)
+        is_question = module == "verbs" and command.verb in verbs.QUESTIONS
+        work = verbs.ask if is_question else getattr(verbs, command.verb)
+        work(command, **settings)
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in OPTIONAL:
             raise

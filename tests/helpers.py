@@ -26,9 +26,9 @@ from flows.tables.columns.rows import numbers_of
 from flows.tables.columns.schema import Schema
 from flows.tables.columns.spreading import dequantise
 from flows.tables.command_line.wording import shell_words
-from flows.tables.questions.asking import run
-from flows.tables.questions.collector import Collector
+from flows.tables.questions.asking import Asking
 from flows.tables.questions.question import Answer, Asked, Question
+from flows.tables.questions.reading import UserRows
 
 SMALL = flows.NSF(couplings=2, hidden=4, bins=3)
 # For tests that do not depend on the quality of the fit
@@ -157,7 +157,7 @@ def answered(
     density: flows.Density, question: Question, frame: pd.DataFrame
 ) -> tuple[Asked, Answer]:
     """Return the rows of a frame as a question sees them, and the answer as arrays."""
-    [found] = run(question, density._array, [frame], Collector())
+    [found] = Asking(question, density._array, UserRows([frame]), lambda notices: None)
     return found
 
 

@@ -38,7 +38,7 @@ def test_a_closed_pipe_is_not_an_error_and_pipes_get_no_progress_bar(model):
 
 @pytest.mark.parametrize(("package", "is_said"), [("pyarrow.parquet", True), ("flows.x", False)])
 def test_only_a_missing_extra_is_named_with_its_installation(monkeypatch, package, is_said):
-    def fail(arguments):
+    def fail(command, **settings):
         raise ImportError("broken", name=package)
 
     monkeypatch.setattr("flows.tables.command_line.overview.inspect", fail)

@@ -22,10 +22,10 @@ from scipy.stats import norm
 import flows
 from flows.core.errors import UserError
 from flows.mixtures.mixture import Mixture
-from flows.tables.questions.asking import run
-from flows.tables.questions.collector import Collector
+from flows.tables.questions.asking import Asking
 from flows.tables.questions.conditions import conditions
 from flows.tables.questions.question import Answer
+from flows.tables.questions.reading import UserRows
 
 NAME = "flows.tables.questions.exceedance"
 BLOCKS: dict[str, str] = dict(
@@ -108,8 +108,9 @@ def gaussian() -> tuple[flows.Density, np.ndarray]:
 
 def asked(question: Any, density: flows.Density, rows: Any) -> Answer:
     """Return the answer about pieces of rows, or about conditions."""
-    rows = conditions(density._array, rows) if isinstance(rows, dict) else rows
-    return Answer.joined([answer for _, answer in run(question, density._array, rows, Collector())])
+    given = isinstance(rows, dict)
+    about = conditions(density._array, rows) if given else UserRows(rows)
+    return Asking(question, density._array, about, lambda notices: None).answer()
 
 
 @pytest.mark.slow

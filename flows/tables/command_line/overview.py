@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 from flows.tables.columns.learning import fit_schema
 from flows.tables.columns.notices import show
 from flows.tables.columns.options import InspectOptions
 from flows.tables.columns.overview import overview
-from flows.tables.command_line.arguments import options_in, read_table
+from flows.tables.command_line.command import Command
 from flows.tables.command_line.wording import shell_words
 
 
-def inspect(arguments: argparse.Namespace) -> None:
+def inspect(command: Command, only: Sequence[str], drop: Sequence[str], **given: Any) -> None:
     """Print what a fit would do with each column of a table; notices go to standard error."""
-    options = options_in(arguments, InspectOptions)
-    schema, sample, notices = fit_schema(read_table(arguments, options), options)
+    options = command.options(InspectOptions, given)
+    schema, sample, notices = fit_schema(command.read(options, only, drop), options)
     show(notices, shell_words)
     found = overview(schema, sample.target_count, notices, shell_words)
     width = max(map(len, found.index))

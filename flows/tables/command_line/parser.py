@@ -241,6 +241,7 @@ VERBS: dict[str, tuple[Any, ...]] = {
         argument(
             "--model",
             "nsf (default), realnvp or glow; with --target: conditional (default), nsf or realnvp",
+            dest="architecture",
         ),
         argument(
             "--recipe",

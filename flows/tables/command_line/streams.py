@@ -4,61 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from flows.core.errors import UserError
 from flows.core.progress import progress, timed
 from flows.tables.columns import files
-from flows.tables.columns.field import Field
-from flows.tables.columns.notices import show
-from flows.tables.columns.values import Format, as_numbers
+from flows.tables.columns.notices import Notice, show
+from flows.tables.columns.values import as_numbers
+from flows.tables.command_line.command import Command
 from flows.tables.command_line.wording import shell_words
-from flows.tables.posterior.array_density import ArrayDensity
-from flows.tables.questions.asking import run
-from flows.tables.questions.collector import Collector
+from flows.tables.questions.asking import Asking
 from flows.tables.questions.question import Question
+from flows.tables.questions.reading import UserRows
 
 
-def answers(
-    question: Question, density: ArrayDensity, path: Path, written: Format, verb: str
-) -> Iterator[pd.DataFrame]:
-    """Yield the rows of a file with the answers to a question.
+def answers(command: Command, question: Question, path: Path) -> Iterator[pd.DataFrame]:
+    """Yield the rows of a file with the answers to a question, and then print the notices.
 
-    A bar shows the progress of the ``verb``. Notices are printed at the end. Raises ``UserError``
-    if a column of the file has the name of a column that the question adds.
+    A bar shows the progress. Raises ``UserError`` if a column of the file has the name of a column
+    that the question adds.
     """
-    collector = Collector()
-    with progress(verb, files.count_rows(path), "row") as bar:
-        pieces = pieces_of(path, written, question.adds(density), verb)
-        how: Any = {"source": str(path), "written": written, "on_rows": timed(bar)}
-        for asked, answer in run(question, density, pieces, collector, **how):
-            yield question.rows(density, asked, answer)
-    show(collector.notices(), shell_words)
+    said = list[Notice]()
+    with progress(command.verb, files.count_rows(path), "row") as bar:
+        rows = rows_in(command, path, question.adds(command.density))
+        yield from Asking(question, command.density, rows, said.extend, timed(bar)).rows()
+    show(said, shell_words)  # below the bar
 
 
-def pieces_of(
-    path: Path, written: Format, added: Sequence[str], verb: str
-) -> Iterator[pd.DataFrame]:
-    """Yield the rows of a file in pieces. Raises ``UserError`` for a column that a verb adds."""
-    for piece in files.stream(path, written):
-        for name in piece.columns.intersection([*added])[:1]:
-            raise UserError(
-                f"{path}: column {name}: `{verb}` adds a column of this name; rename yours, "
-                "or leave the column out"
-            )
-        yield piece.astype("string") if files.is_csv(path) else piece
+def rows_in(command: Command, path: Path, added: Sequence[str]) -> UserRows:
+    """Return the rows of a file. Raises ``UserError`` for a column that the verb adds."""
+    written = command.format_in(path)
+
+    def pieces() -> Iterator[pd.DataFrame]:
+        for piece in files.stream(path, written):
+            for name in piece.columns.intersection([*added])[:1]:
+                raise UserError(
+                    f"{path}: column {name}: `{command.verb}` adds a column of this name; rename "
+                    "yours, or leave the column out"
+                )
+            yield piece.astype("string") if files.is_csv(path) else piece
+
+    return UserRows(pieces(), str(path), written)
 
 
-def write(
-    output: Path | None, columns: Sequence[Field], written: Format, frames: Iterable[pd.DataFrame]
-) -> None:
-    """Write frames to a file, or to standard output without a file.
+def write(command: Command, frames: Iterable[pd.DataFrame]) -> None:
+    """Write frames to the output of a command.
 
-    In a Parquet file, numbers of the density's ``columns`` that are text become numbers.
+    In a Parquet file, numbers of learned columns that are text become numbers.
     """
-    names = [column.name for column in columns if column.is_numeric]
+    output, written = command.output, command.written
+    names = [column.name for column in command.density.columns if column.is_numeric]
 
     def with_numbers(frame: pd.DataFrame) -> pd.DataFrame:
         texts = frame.select_dtypes("string").columns.intersection(names)

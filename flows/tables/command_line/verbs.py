@@ -1,12 +1,12 @@
 """The verbs of the command line.
 
-A function does the work of a verb, and ``QUESTIONS`` has the verbs that only ask a question.
+A function does the work of a verb: it takes the command and the settings of the verb. ``QUESTIONS``
+has the verbs that only ask a question.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,24 +23,20 @@ from flows.tables.columns import files
 from flows.tables.columns.notices import Notice, TableError, show
 from flows.tables.columns.options import FitOptions
 from flows.tables.columns.parsing import Table, apply_missing_policy, rows_left_out
-from flows.tables.columns.values import Format
-from flows.tables.command_line.arguments import format_in, format_of, once, options_in, read_table
-from flows.tables.command_line.streams import answers, pieces_of, write
+from flows.tables.command_line.command import Command, once
+from flows.tables.command_line.streams import answers, rows_in, write
 from flows.tables.command_line.wording import shell_words
 from flows.tables.density import pictures, verifying
 from flows.tables.density.anomalies import check_rate, least_likely
 from flows.tables.density.description import describe
 from flows.tables.density.fitting import fit_table, load_array_density
-from flows.tables.posterior.array_density import ArrayDensity
-from flows.tables.questions.asking import run
-from flows.tables.questions.collector import Collector
+from flows.tables.questions.asking import Asking
 from flows.tables.questions.conditions import conditions, event_conditions, parse_conditions
-from flows.tables.questions.draw import Draw
+from flows.tables.questions.draw import Draw, Sampling
 from flows.tables.questions.impute import Impute
 from flows.tables.questions.predict import QUANTILES, Predict
 from flows.tables.questions.probability import EventProbability
 from flows.tables.questions.question import Question
-from flows.tables.questions.sampling import sample as rows_of
 from flows.tables.questions.score import Score
 
 ROWS = 1_000  # default number of rows to draw
@@ -51,167 +47,186 @@ NO_TAIL = Notice(
 )
 
 
-def fit(arguments: argparse.Namespace) -> None:
+def fit(
+    command: Command,
+    architecture: str | None,
+    only: Sequence[str],
+    drop: Sequence[str],
+    **given: Any,
+) -> None:
     """Fit a density to a table, and write it to a file."""
     # Check the output before training, which may take hours
-    if arguments.output.is_dir() or files.is_table(arguments.output):
+    output = command.output
+    if output.is_dir() or files.is_table(output):
         raise UserError(
-            f"{arguments.output}: is a folder or a table; write the density to a file of its own, "
+            f"{output}: is a folder or a table; write the density to a file of its own, "
             "such as table.flow"
         )
-    options = options_in(arguments, FitOptions)
-    read, say = partial(read_table, arguments, options), partial(show, words=shell_words)
-    density = fit_table(read, arguments.model, options, on_notices=say)
-    density.save(arguments.output)
+    options = command.options(FitOptions, given)
+    read, say = partial(command.read, options, only, drop), partial(show, words=shell_words)
+    density = fit_table(read, architecture, options, on_notices=say)
+    density.save(output)
     print(density)
 
 
-def sample(arguments: argparse.Namespace) -> None:
+def sample(
+    command: Command,
+    seed: int,
+    n: int | None,
+    given: Sequence[tuple[str, str]],
+    given_rows: Path | None,
+) -> None:
     """Draw rows from a density."""
-    n, given = arguments.n, once("--given", arguments.given)
-    rows = arguments.given_rows
-    if rows is not None and (n is not None or given):
+    values = once("--given", given)
+    if given_rows is not None and (n is not None or values):
         raise UserError("--given-rows draws a row for each row of its table; leave out -n, --given")
-    density = _load(arguments)
-    n, seed = n or ROWS, arguments.seed
-    if rows is not None:
-        source = format_in(arguments, rows, density.schema.written)
-        return _write(arguments, density, answers(Draw(1, seed), density, rows, source, "sample"))
-    collector, region = Collector(), conditions(density, parse_conditions(density, given))
+    density, n = command.density, n or ROWS
+    if given_rows is not None:
+        return write(command, answers(command, Draw(1, seed), given_rows))
+    region = conditions(density, parse_conditions(density, values))
+    said = list[Notice]()
     with progress("sample", n, "row") as bar:
-        found = rows_of(density, n, seed, region, collector, timed(bar))
-        _write(arguments, density, found)
-    show(collector.notices(), shell_words)
+        write(command, Sampling(density, n, seed, region, said.extend, timed(bar)).rows())
+    show(said, shell_words)  # below the bar
 
 
-def score(arguments: argparse.Namespace) -> None:
+def score(
+    command: Command,
+    missing: str,
+    anomalies: int | None,
+    fdr: float | None,
+    given: Sequence[str],
+) -> None:
     """Write the rows of a table with their log-densities, or only the least likely rows."""
-    density = _load(arguments)
-    _check_fdr(arguments, density)
-    if arguments.anomalies is None:
-        return _ask(arguments, density, Score(arguments.given, arguments.missing))
-    _write(arguments, density, _anomalies(arguments, density))
+    density = command.density
+    if fdr is None and anomalies == 0:
+        raise UserError("--anomalies needs a number of rows, or --fdr")
+    if fdr is not None:
+        if anomalies is None or given:
+            raise UserError("--fdr belongs to --anomalies, without --given")
+        check_rate(fdr, density)
+    if anomalies is None:
+        return write(command, answers(command, Score(given, missing), command.table))
+    write(command, _anomalies(command, given, missing, anomalies or None, fdr))
 
 
-def _check_fdr(arguments: argparse.Namespace, density: ArrayDensity) -> None:
-    """Raise ``UserError`` for a wrong --fdr, and for --anomalies without a number and --fdr."""
-    if (rate := arguments.fdr) is None:
-        if arguments.anomalies == 0:
-            raise UserError("--anomalies needs a number of rows, or --fdr")
-        return
-    if arguments.anomalies is None or arguments.given:
-        raise UserError("--fdr belongs to --anomalies, without --given")
-    check_rate(rate, density)
-
-
-def check(arguments: argparse.Namespace) -> None:
+def check(command: Command, seed: int, refits: int, minutes: float | None, store: bool) -> None:
     """Print the check of a fit, draw the check (--output), and keep it in the file (--store)."""
-    output, path = arguments.output, arguments.table
+    output, path = command.output, command.table
     _check_picture(output)
-    density = _load(arguments)
-    schema, written = density.schema, format_in(arguments, path, density.schema.written)
+    density, written = command.density, command.format_in(path)
+    schema = density.schema
 
     def read(kinds: Mapping[str, Any]) -> Table:
         there = [*map(str, next(iter(files.stream(path, written, 1))))]
         only = [name for name in there if name in schema.names]
         return files.read(path, kinds, written, only=only or density.names, na=schema.na)
 
-    how = arguments.refits, arguments.minutes, arguments.seed
-    found = checking.check(density, read, *how, store=arguments.store)
+    found = checking.check(density, read, refits, minutes, seed, store=store)
     print(found)
     if output is not None:
         from flows.plotting.style import save
 
         save(found.plot(), output)
-    if arguments.store:
-        saving.save(density.population, arguments.model, density.record, schema.to_json())
+    if store:
+        saving.save(density.population, command.model, density.record, schema.to_json())
 
 
-def ask(arguments: argparse.Namespace) -> None:
+def ask(command: Command, given: Sequence[tuple[str, str]] = (), **settings: Any) -> None:
     """Ask the question of a verb about the rows of a table, or about conditions."""
-    there = vars(arguments)
-    if {"table", "given"} <= there.keys() and (there["table"] is None) == (not there["given"]):
-        raise UserError(f"{arguments.verb} needs either a table or --given")
-    density = _load(arguments)
-    _ask(arguments, density, QUESTIONS[arguments.verb](arguments, density))
+    if command.takes_table and (command.table is None) == (not given):
+        raise UserError(f"{command.verb} needs either a table or --given")
+    density = command.density
+    question = QUESTIONS[command.verb](command, **settings)
+    if command.table is not None:
+        return write(command, answers(command, question, command.table))
+    region = conditions(density, parse_conditions(density, once("--given", given)))
+    say = partial(show, words=shell_words)
+    write(command, [*Asking(question, density, region, say).rows()])
 
 
-def _impute(arguments: argparse.Namespace, density: ArrayDensity) -> Question:
-    decimal = _written(arguments, density).decimal
-    return Impute(arguments.draws, arguments.seed, decimal, one_type=True)
+def _impute(command: Command, seed: int, draws: int) -> Question:
+    return Impute(draws, seed, command.written.decimal, one_type=True)
 
 
-def _predict(arguments: argparse.Namespace, density: ArrayDensity) -> Question:
-    names = density.targets if arguments.column is None else [arguments.column]
+def _predict(command: Command, column: str | None, quantiles: Sequence[float] | None) -> Question:
+    density = command.density
+    names = density.targets if column is None else [column]
     if not names:
         raise UserError("--column is needed: the density has no target")
-    for name in names if arguments.quantiles else ():
+    for name in names if quantiles else ():
         if density.columns[density.schema.find(name)].labels:
             raise UserError(f"--quantiles: {name} is a category; its labels have probabilities")
-    return Predict(names, arguments.quantiles or QUANTILES)
+    return Predict(names, quantiles or QUANTILES)
 
 
-def _probability(arguments: argparse.Namespace, density: ArrayDensity) -> Question:
-    event = parse_conditions(density, once("event", arguments.event))
-    return EventProbability(event_conditions(density, event), arguments.seed)
+def _probability(command: Command, seed: int, event: Sequence[tuple[str, str]]) -> Question:
+    found = parse_conditions(command.density, once("event", event))
+    return EventProbability(event_conditions(command.density, found), seed)
 
 
-# The question of each verb that only asks one
-QUESTIONS: dict[str, Callable[[argparse.Namespace, ArrayDensity], Question]] = {
+# The question of each verb that only asks one, from the command and the settings of the verb
+QUESTIONS: dict[str, Callable[..., Question]] = {
     "impute": _impute,
     "predict": _predict,
     "probability": _probability,
 }
 
 
-def export(arguments: argparse.Namespace) -> None:
+def export(command: Command, without_record: bool) -> None:
     """Write a density to another file, perhaps without values of single rows."""
-    found = saving.load(arguments.model)
+    found = saving.load(command.model)
     record = found.record
-    if record is not None and arguments.without_record:
+    if record is not None and without_record:
         record = record.without_rows()
-    saving.save(found.population, arguments.output, record, found.table)
+    saving.save(found.population, command.output, record, found.table)
 
 
-def info(arguments: argparse.Namespace) -> None:
+def info(command: Command) -> None:
     """Print the columns, the networks, their training and their out-of-fold score."""
-    density = load_array_density(arguments.model)
+    density = load_array_density(command.model)
     print(describe(density.population, density.schema, density.record))
 
 
-def verify(arguments: argparse.Namespace) -> None:
+def verify(command: Command) -> None:
     """Train again from the record of a fit, and compare the files."""
     try:
-        found = verifying.verify(arguments.model, arguments.table)
+        found = verifying.verify(command.model, command.table)
     except TableError:
         raise  # names the table
     except UserError as error:
-        raise UserError(f"{arguments.model}: {error}") from None
+        raise UserError(f"{command.model}: {error}") from None
     if found is not None:
-        raise UserError(f"{arguments.model}: another fit; {found}")
-    print(f"{arguments.model}: the same bytes")
+        raise UserError(f"{command.model}: another fit; {found}")
+    print(f"{command.model}: the same bytes")
 
 
-def plot(arguments: argparse.Namespace) -> None:
+def plot(
+    command: Command,
+    missing: str,
+    row: int | None,
+    anomalies: int | None,
+    along: str | None,
+) -> None:
     """Plot samples over the rows of a table, the surprising values of rows, or one row."""
     from flows.plotting.style import save
 
-    output = arguments.output
+    output, path = command.output, command.table
     _check_picture(output)
-    density, path = _load(arguments), arguments.table
-    if arguments.anomalies is not None:
+    density = command.density
+    if anomalies is not None:
         from flows.plotting.single_rows import draw_odd_cells
 
-        frame, surprise = _least_likely(arguments, density, [])
+        frame, surprise = _least_likely(command, [], missing, anomalies, None)
         log_density = frame["log_density"].to_numpy()
         return save(draw_odd_cells(density.names, frame, log_density, surprise), output)
     kinds, na = {column.name: column for column in density.columns}, density.schema.na
-    written = format_in(arguments, path, density.schema.written)
-    table = files.read(path, kinds, written, only=list(kinds), na=na)
-    kept = apply_missing_policy(table, arguments.missing).frame
-    which = {"row": arguments.row, "along": arguments.along, "source": str(path)}
-    figure, notices = pictures.plot(density, kept, **which)
-    show([*rows_left_out(len(table.frame) - len(kept)), *notices], shell_words)
+    table = files.read(path, kinds, command.format_in(path), only=list(kinds), na=na)
+    kept = apply_missing_policy(table, missing).frame
+    said = rows_left_out(len(table.frame) - len(kept))
+    which: Any = {"row": row, "along": along, "source": str(path)}
+    figure = pictures.plot(density, kept, said.extend, **which)
+    show(said, shell_words)
     save(figure, output)
 
 
@@ -221,62 +236,23 @@ def _check_picture(path: Path | None) -> None:
         raise UserError(f"{path}: a picture goes into a .png file")
 
 
-def _load(arguments: argparse.Namespace) -> ArrayDensity:
-    """Return the density of a table in a file.
-
-    Raises ``UserError`` for a model of images and, before the file is read, for wrong marks of a
-    CSV file.
-    """
-    format_of(arguments)
-    density = load_array_density(arguments.model)
-    if not density.columns:
-        raise UserError(
-            f"{arguments.model}: is a model of images; load it in Python with flows.load"
-        )
-    return density
-
-
-def _ask(arguments: argparse.Namespace, density: ArrayDensity, question: Question) -> None:
-    """Ask a question about the rows of a table, or about conditions, and write the answers."""
-    table, given = getattr(arguments, "table", None), getattr(arguments, "given", [])
-    if table is not None:
-        source = format_in(arguments, table, density.schema.written)
-        return _write(arguments, density, answers(question, density, table, source, arguments.verb))
-    collector = Collector()
-    region = conditions(density, parse_conditions(density, once("--given", given)))
-    found = run(question, density, region, collector)
-    frames = [question.rows(density, *each) for each in found]
-    show(collector.notices(), shell_words)
-    _write(arguments, density, frames)
-
-
-def _write(
-    arguments: argparse.Namespace, density: ArrayDensity, frames: Iterable[pd.DataFrame]
-) -> None:
-    output = getattr(arguments, "output", None)
-    write(output, density.columns, _written(arguments, density), frames)
-
-
-def _written(arguments: argparse.Namespace, density: ArrayDensity) -> Format:
-    """Return the format of the CSV file that a command writes."""
-    return format_of(arguments, density.schema.written)
-
-
-def _anomalies(arguments: argparse.Namespace, density: ArrayDensity) -> Iterator[pd.DataFrame]:
+def _anomalies(
+    command: Command, given: Sequence[str], missing: str, count: int | None, rate: float | None
+) -> Iterator[pd.DataFrame]:
     """Yield the least likely rows, with their number and the column of the largest surprise."""
-    frame, surprise = _least_likely(arguments, density, arguments.given)
+    frame, surprise = _least_likely(command, given, missing, count, rate)
     frame = frame.reset_index(names="row")
-    if not arguments.given and len(frame) and frame["tail_probability"].isna().all():
+    if not given and len(frame) and frame["tail_probability"].isna().all():
         show([NO_TAIL], shell_words)
     most = np.nan_to_num(surprise, nan=-np.inf, posinf=np.inf)
-    names = np.array(density.names)[most.argmax(axis=1)]
+    names = np.array(command.density.names)[most.argmax(axis=1)]
     most = most.max(axis=1)
     most = np.where(np.isneginf(most), np.nan, most)  # a row without known values
     yield frame.assign(oddest=np.where(most > 0, names, ""), surprise=most.round(6))
 
 
 def _least_likely(
-    arguments: argparse.Namespace, density: ArrayDensity, given: Sequence[str]
+    command: Command, given: Sequence[str], missing: str, count: int | None, rate: float | None
 ) -> tuple[pd.DataFrame, Array]:
     """Return the least likely rows with their scores, and the surprises of their values ``(n, D)``.
 
@@ -284,14 +260,12 @@ def _least_likely(
     probabilities, and rows with missing values are left out and counted, because log-densities of
     fewer values are not comparable.
     """
-    path = arguments.table
-    written = format_in(arguments, path, density.schema.written)
-    missing = "drop" if arguments.missing == "keep" and not given else arguments.missing
-    question, collector = Score(given, missing, tails=not given), Collector()
+    density, path = command.density, command.table
+    question = Score(given, "drop" if missing == "keep" and not given else missing, not given)
+    said = list[Notice]()
     with progress("score", files.count_rows(path), "row") as bar:
-        pieces = pieces_of(path, written, [*question.adds(density), *ODDITY], "score")
-        how: Any = {"source": str(path), "written": written, "on_rows": timed(bar), "first": 1}
-        count, how["rate"] = arguments.anomalies or None, getattr(arguments, "fdr", None)
-        found = least_likely(density, pieces, question, count, collector, **how)
-    show(collector.notices(), shell_words)
+        rows = rows_in(command, path, [*question.adds(density), *ODDITY])
+        asking = Asking(question, density, rows, said.extend, timed(bar))
+        found = least_likely(asking, count, rate, first=1)
+    show(said, shell_words)  # below the bar
     return found

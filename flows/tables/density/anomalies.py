@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,57 +11,42 @@ from flows.core.arrays import Array, Mask
 from flows.core.errors import UserError
 from flows.tables.columns.notices import Notice, TableError
 from flows.tables.posterior.array_density import ArrayDensity
-from flows.tables.questions.asking import run
-from flows.tables.questions.collector import Collector
-from flows.tables.questions.score import Score
+from flows.tables.questions.asking import Asking
+from flows.tables.questions.reading import UserRows
 from flows.tables.questions.surprise import Surprise
 
 
 def least_likely(
-    density: ArrayDensity,
-    pieces: Iterable[pd.DataFrame],
-    question: Score,
-    count: int | None,
-    collector: Collector,
-    *,
-    source: str = "",
-    first: int = 0,
-    rate: float | None = None,
-    **how: Any,
+    asking: Asking, count: int | None, rate: float | None = None, first: int = 0
 ) -> tuple[pd.DataFrame, Array]:
     """Return the least likely rows with their scores, and the surprises of their values ``(n, D)``.
 
     Args:
-        density: the density.
-        pieces: the rows, whose index numbers them.
-        question: the score that ranks the rows.
+        asking: a ``Score`` of rows of a user, whose index numbers them.
         count: the number of rows to return; ``None`` for all.
-        collector: counts what users should know.
-        source: the file that holds the rows; empty for a data frame.
+        rate: the expected share of false discoveries, if only discoveries are returned; the score
+            then adds tail probabilities.
         first: the label of the first row in the index.
-        rate: the expected share of false discoveries, if only discoveries are returned; the
-            question then adds tail probabilities.
-        how: the format and ``on_rows`` of ``run``.
 
-    Raises ``TableError`` if no row is complete and the question leaves out other rows.
+    Raises ``TableError`` if no row is complete and the score leaves out other rows.
     """
     least = pd.DataFrame()
-    how["source"] = source
-    for asked, answer in run(question, density, pieces, collector, **how):
-        scored = question.rows(density, asked, answer)
+    for scored in asking.rows():
         least = pd.concat([least, scored])
         if rate is None and count is not None:
             least = least.nsmallest(count, "log_density")
     if least.empty:
-        raise TableError([Notice("no row is complete, so no row can be ranked")], source)
+        raise TableError([Notice("no row is complete, so no row can be ranked")], asking.source)
     if rate is not None:
         least = least[discoveries(least["tail_probability"].to_numpy(), rate)]
         least = least.sort_values("log_density", kind="stable")[:count]
     if least.empty:
-        return least, np.empty((0, len(density.columns)))
-    how = {**how, "on_rows": lambda count: None}
-    numbers, again = least.index.to_numpy() - first, Collector()  # the rows are counted already
-    [(_, found)] = run(Surprise(), density, [least], again, row_numbers=numbers, **how)
+        return least, np.empty((0, len(asking.density.columns)))
+    assert isinstance(asking.about, UserRows)
+    numbers = least.index.to_numpy() - first
+    again = replace(asking.about, pieces=[least], row_numbers=numbers)
+    # Without notices, because the score gives those on the same rows
+    found = Asking(Surprise(), asking.density, again, lambda notices: None).answer()
     return least, found["surprise"]
 
 

@@ -53,11 +53,9 @@ class TableEstimator(BaseEstimator):
         resolved = resolve(FitOptions, options, "fit")
         read = partial(from_user, rows, resolved["columns"] or {}, resolved["na"])
         try:
-            density = fit_table(read, self.model, resolved, on_notices=self._say)
+            return fit_table(read, self.model, resolved, on_notices=self._say)
         except LookupError as error:  # no such model
             raise UserError(error.args[0]) from None
-        density._on_notices = self._say
-        return density
 
     def _say(self, notices: Sequence[Notice]) -> None:
         """Warn of the notices that neither this estimator nor its clones have said.

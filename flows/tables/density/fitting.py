@@ -84,9 +84,12 @@ def fit_table(
     options: FitOptions,
     on_notices: Callable[[Sequence[Notice]], None] = warn,
 ) -> Density:
-    """Fit the density of a table that ``read`` returns; ``learn_table`` has the arguments."""
+    """Fit the density of a table that ``read`` returns; ``learn_table`` has the arguments.
+
+    The density passes its own notices on in the same way as the fit.
+    """
     found = learn_table(read, model, options, on_notices)
-    return Density(found.population, found.schema, found.record)
+    return Density(found.population, found.schema, found.record, on_notices)
 
 
 def load(path: str | Path) -> Density | Population:

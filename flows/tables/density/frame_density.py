@@ -4,7 +4,7 @@
     new = density.sample(1000)        # a data frame
     log_q = density.log_prob(frame)   # nats per row, in the units of the frame
 
-``asking.py`` asks the questions, and ``questions`` answers them.
+The methods ask the questions of ``flows/tables/questions`` (``asking.py``).
 """
 
 from __future__ import annotations
@@ -25,23 +25,21 @@ from flows.recipe.record import Record
 from flows.tables.checking.check import check
 from flows.tables.checking.result import Check
 from flows.tables.columns.field import Field
-from flows.tables.columns.notices import Notice
-from flows.tables.columns.notices import warn as warn_of
+from flows.tables.columns.notices import Notice, warn
 from flows.tables.columns.parsing import Table, as_frame, from_user
 from flows.tables.columns.schema import Schema
 from flows.tables.density.anomalies import check_rate, discoveries
 from flows.tables.density.description import describe
 from flows.tables.posterior.region import Region
 from flows.tables.posterior.target_density import density_of
-from flows.tables.questions.asking import run
-from flows.tables.questions.collector import Collector
+from flows.tables.questions.asking import Asking
 from flows.tables.questions.conditions import conditions, event_conditions
-from flows.tables.questions.draw import Draw
+from flows.tables.questions.draw import Draw, Sampling
 from flows.tables.questions.impute import Impute
 from flows.tables.questions.predict import QUANTILES, Predict
 from flows.tables.questions.probability import EventProbability, Probability, probability_of
-from flows.tables.questions.question import Answer, Asked, Question
-from flows.tables.questions.sampling import sample
+from flows.tables.questions.question import Question
+from flows.tables.questions.reading import UserRows
 from flows.tables.questions.score import Score
 from flows.tables.questions.surprise import Surprise
 
@@ -63,6 +61,7 @@ class Density:
         population: the population.
         schema: the schema of the table; by default, all columns are learned.
         record: how the population was trained; ``None`` if it was not.
+        on_notices: takes the notices on rows and answers; by default, each is a warning.
 
     Examples:
         >>> import numpy as np
@@ -85,10 +84,14 @@ class Density:
     """
 
     def __init__(
-        self, population: Densities, schema: Schema | None = None, record: Record | None = None
+        self,
+        population: Densities,
+        schema: Schema | None = None,
+        record: Record | None = None,
+        on_notices: Callable[[Sequence[Notice]], None] = warn,
     ) -> None:
         self._array = density_of(population, schema, record)
-        self._on_notices: Callable[[Sequence[Notice]], None] = warn_of
+        self._on_notices = on_notices
 
     @property
     def population(self) -> Densities:
@@ -166,7 +169,7 @@ class Density:
             >>> bool(np.isclose(first_alone + second_given_first, both, atol=0.01).all())
             True
         """
-        return self.log_prob_and_error(frame, given)[0]
+        return self._ask(Score(given), frame).answer()["log_density"]
 
     def log_prob_and_error(self, frame: Any, given: Sequence[str] = ()) -> tuple[Array, Array]:
         """Return the result of ``log_prob``, and its standard errors in nats, ``(n,)``.
@@ -178,7 +181,7 @@ class Density:
             frame: rows of the table.
             given: columns to condition on, as in ``log_prob``.
         """
-        found = self._answer(Score(given), frame)
+        found = self._ask(Score(given), frame).answer()
         return found["log_density"], found["error"]
 
     def log_prob_members(self, frame: Any) -> Array:
@@ -187,7 +190,7 @@ class Density:
         Args:
             frame: rows of the table.
         """
-        return self._answer(Score(), frame)["members"]
+        return self._ask(Score(), frame).answer()["members"]
 
     def tail_probability(self, frame: Any) -> Array:
         """Return the probability that a row of the table has at most this density, ``(n,)``.
@@ -209,7 +212,7 @@ class Density:
             >>> bool(outlier < 0.1 < usual)
             True
         """
-        return self._answer(Score(tails=True), frame)["tail_probability"]
+        return self._ask(Score(tails=True), frame).answer()["tail_probability"]
 
     def discoveries(self, frame: Any, fdr: float = 0.1) -> Mask:
         """Return which new rows are anomalies, at a rate of false discoveries, ``(n,)``.
@@ -233,7 +236,7 @@ class Density:
             [False, True]
         """
         check_rate(fdr, self._array)
-        [(asked, answer)] = self._asked(Score(tails=True), frame)
+        [(asked, answer)] = self._ask(Score(tails=True), frame)
         p = answer["tail_probability"]
         return discoveries(np.where(asked.region.gaps.any(axis=1), np.nan, p), fdr)
 
@@ -267,16 +270,15 @@ class Density:
         if given is not None and not isinstance(given, Mapping):
             if n is not None:
                 raise TypeError("sample takes n or a data frame of given rows, not both")
-            return self._rows(Draw(1, seed), given)
+            return self._ask(Draw(1, seed), given).frame()
         if n is None and given is None:
             raise TypeError("sample needs n, the number of rows, or given rows")
         n = 1 if n is None else n
         if not isinstance(n, Integral) or n < 0:
             raise UserError(f"n = {n!r}: must be a whole number of 0 or more")
-        collector, region = Collector(), conditions(self._array, given)
-        frames = [*sample(self._array, n, seed, region, collector)]
-        self._on_notices(collector.notices())
-        return pd.concat(frames, ignore_index=True)
+        region = conditions(self._array, given)
+        sampling = Sampling(self._array, n, seed, region, self._on_notices)
+        return sampling.frame().reset_index(drop=True)
 
     def impute(self, frame: Any, draws: int = 0, seed: int = 0) -> Any:
         """Return the frame with its missing values filled, given the other values of each row.
@@ -309,7 +311,7 @@ class Density:
             >>> len(density.impute(gaps, draws=5))
             5
         """
-        filled = self._rows(Impute(draws, seed), frame)
+        filled = self._ask(Impute(draws, seed), frame).frame()
         # Without the number of the version
         return [filled.iloc[k::draws, 1:].copy() for k in range(draws)] if draws else filled
 
@@ -345,7 +347,7 @@ class Density:
             True
         """
         question = EventProbability(event_conditions(self._array, event), seed)
-        return probability_of(self._answer(question, conditions(self._array, given)))
+        return probability_of(self._ask(question, conditions(self._array, given)).answer())
 
     def predict(
         self,
@@ -390,7 +392,8 @@ class Density:
         names = self.targets if column is None else [str(column)]
         if not names:
             raise TypeError("predict needs a column, because the density has no target")
-        return self._added(Predict(names, quantiles), self._either("predict", frame, given))
+        rows = self._either("predict", frame, given)
+        return self._ask(Predict(names, quantiles), rows).added()
 
     def surprise(self, frame: Any) -> pd.DataFrame:
         """Return the surprise of each value, given the other values of its row, in nats.
@@ -415,7 +418,7 @@ class Density:
             >>> bool(surprise.loc[2, "x1"] > surprise.loc[1, "x1"])
             True
         """
-        return self._added(Surprise(), frame).set_axis(self._array.names, axis=1)
+        return self._ask(Surprise(), frame).added().set_axis(self._array.names, axis=1)
 
     def check(
         self,
@@ -495,7 +498,7 @@ class Density:
         there = () if isinstance(rows, Region) else map(str, self._frame(rows).columns)
         for name in {*question.adds(self._array)}.intersection(there):
             raise UserError(f"column {name}: the answer adds a column of this name; rename yours")
-        return self._rows(question, rows)
+        return self._ask(question, rows).frame()
 
     def plot(
         self,
@@ -538,11 +541,8 @@ class Density:
         """
         from flows.tables.density import pictures
 
-        figure, notices = pictures.plot(
-            self._array, self._frame(frame), row=row, anomalies=anomalies, along=along
-        )
-        self._on_notices(notices)
-        return figure
+        which: Any = {"row": row, "anomalies": anomalies, "along": along}
+        return pictures.plot(self._array, self._frame(frame), self._on_notices, **which)
 
     def _either(self, caller: str, frame: Any, given: Mapping[str, Any] | None) -> Any:
         """Return rows, or the region of conditions. Raises ``TypeError`` for both or neither."""
@@ -550,30 +550,13 @@ class Density:
             raise TypeError(f"{caller} needs either a frame or given conditions")
         return frame if given is None else conditions(self._array, given)
 
-    def _asked(self, question: Question, rows: Any) -> list[tuple[Asked, Answer]]:
-        """Ask a question about rows or about the region of conditions, and pass the notices on."""
-        collector = Collector()
-        pieces = rows if isinstance(rows, Region) else [self._frame(rows)]
-        found = [*run(question, self._array, pieces, collector)]
-        self._on_notices(collector.notices())
-        return found
-
-    def _answer(self, question: Question, rows: Any) -> Answer:
-        """Return the answer to a question as arrays."""
-        return Answer.joined([answer for _, answer in self._asked(question, rows)])
-
-    def _added(self, question: Question, rows: Any) -> pd.DataFrame:
-        """Return the columns that the answer adds."""
-        found = self._asked(question, rows)
-        return pd.concat([question.added(self._array, *each) for each in found])
-
-    def _rows(self, question: Question, rows: Any) -> pd.DataFrame:
-        """Return the rows with the answer."""
-        found = self._asked(question, rows)
-        return pd.concat([question.rows(self._array, *each) for each in found])
+    def _ask(self, question: Question, rows: Any) -> Asking:
+        """Return a question about rows or about the region of conditions."""
+        about = rows if isinstance(rows, Region) else UserRows([self._frame(rows)])
+        return Asking(question, self._array, about, self._on_notices)
 
     def _frame(self, rows: Any) -> pd.DataFrame:
-        return as_frame(rows, self.schema.names)
+        return as_frame(rows, self._array.schema.names)
 
     def __repr__(self) -> str:
         return describe(self.population, self.schema, self.record)

@@ -5,6 +5,7 @@ matplotlib is imported when a picture is drawn.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,10 +23,10 @@ from flows.tables.columns.rows import numbers_of, refused
 from flows.tables.density.anomalies import least_likely
 from flows.tables.posterior.array_density import ArrayDensity
 from flows.tables.posterior.region import Region
-from flows.tables.questions.asking import run
-from flows.tables.questions.collector import Collector
+from flows.tables.questions.asking import Asking
 from flows.tables.questions.curve import Curve
 from flows.tables.questions.predict import Predict
+from flows.tables.questions.reading import UserRows
 from flows.tables.questions.score import Score
 from flows.tables.questions.surprise import Surprise
 
@@ -40,24 +41,26 @@ BANDS = (0.05, 0.25, 0.5, 0.75, 0.95)
 def plot(
     density: ArrayDensity,
     frame: pd.DataFrame,
+    on_notices: Callable[[Sequence[Notice]], Any],
     *,
     row: Any = None,
     anomalies: int | None = None,
     along: str | None = None,
     source: str = "",
-) -> tuple[Figure, list[Notice]]:
-    """Return the picture of ``Density.plot``, and notices on the rows of the frame.
+) -> Figure:
+    """Return the picture of ``Density.plot``.
 
-    ``source`` is the file that holds the frame, for messages.
+    ``on_notices`` takes notices on the rows of the frame, and ``source`` is the file that holds the
+    frame, for messages.
     """
     chosen = {"row": row, "anomalies": anomalies, "along": along}
     named = [name for name, value in chosen.items() if value is not None]
     if len(named) > 1:
         raise TypeError(f"plot takes one of row, anomalies and along; got {' and '.join(named)}")
     if anomalies is not None:
-        return _of_least_likely(density, frame, anomalies)
+        return _of_least_likely(density, frame, anomalies, on_notices)
     if row is not None:
-        return _of_row(density, frame, _position(frame, row), row, source)
+        return _of_row(density, frame, row, source, on_notices)
     if along is not None and not density.targets:
         raise UserError(
             f"along = {along!r}: the density has no target; leave out along, or fit with a target"
@@ -66,13 +69,13 @@ def plot(
         raise UserError("there is no row to draw")
     rows = _rows(density, frame, source)
     if not density.targets:
-        return _of_samples(density, rows), []
+        return _of_samples(density, rows)
     d = None if along is None else density.schema.find(along)
     if d is not None and density.columns[d].name in density.targets:
         raise UserError(f"along = {along!r}: is a target; name another column")
     from flows.plotting.along import draw_along
 
-    return draw_along(drawn(density.columns), rows, *target_along(density, rows, d)), []
+    return draw_along(drawn(density.columns), rows, *target_along(density, rows, d))
 
 
 def _of_samples(density: ArrayDensity, rows: Array) -> Figure:
@@ -92,21 +95,23 @@ def _of_samples(density: ArrayDensity, rows: Array) -> Figure:
 
 
 def _of_row(
-    density: ArrayDensity, frame: pd.DataFrame, k: int, label: Any, source: str
-) -> tuple[Figure, list[Notice]]:
-    """Draw the density of each column given the rest of row ``k``, and return notices on the row.
-
-    ``label`` names the row in the picture, and ``source`` is the file that holds the frame.
-    """
+    density: ArrayDensity,
+    frame: pd.DataFrame,
+    label: Any,
+    source: str,
+    on_notices: Callable[[Sequence[Notice]], Any],
+) -> Figure:
+    """Draw the density of each column given the rest of the row with this label of the index."""
     from flows.plotting.single_rows import draw_conditionals
 
-    rows, number, collector = _rows(density, frame, source), np.array([k]), Collector()
-    how: Any = {"source": source, "row_numbers": number}
-    [(_, answer)] = run(Surprise(), density, [frame[k : k + 1]], collector, **how)
+    k = _position(frame, label)
+    rows, number = _rows(density, frame, source), np.array([k])
+    own = UserRows([frame[k : k + 1]], source, row_numbers=number)
+    answer = Asking(Surprise(), density, own, on_notices).answer()
     first = int(density.inputs.sum())
     row = Region(rows[k : k + 1], number)
     curves = [Curve(name).answer(density, row) for name in density.names[first:]]
-    figure = draw_conditionals(
+    return draw_conditionals(
         drawn(density.columns[first:]),
         rows[:, first:],
         k,
@@ -114,25 +119,24 @@ def _of_row(
         answer["surprise"][0, first:],
         [(curve["x"][0], curve["density"][0]) for curve in curves],
     )
-    return figure, collector.notices()
 
 
 def _of_least_likely(
-    density: ArrayDensity, frame: pd.DataFrame, count: int
-) -> tuple[Figure, list[Notice]]:
-    """Draw the surprise of each value of the least likely complete rows, and return notices."""
+    density: ArrayDensity,
+    frame: pd.DataFrame,
+    count: int,
+    on_notices: Callable[[Sequence[Notice]], Any],
+) -> Figure:
+    """Draw the surprise of each value of the least likely complete rows."""
     from flows.plotting.single_rows import draw_odd_cells
 
     if count < 1:
         raise UserError(f"anomalies = {count}: must be at least 1")
-    collector = Collector()
-    numbered = [frame.set_axis(pd.RangeIndex(len(frame)))]
-    found, surprise = least_likely(
-        density, numbered, Score(missing="drop", tails=True), count, collector
-    )
+    numbered = UserRows([frame.set_axis(pd.RangeIndex(len(frame)))])
+    asking = Asking(Score(missing="drop", tails=True), density, numbered, on_notices)
+    found, surprise = least_likely(asking, count)
     shown = frame.iloc[found.index].set_axis(frame.columns.map(str), axis=1)
-    figure = draw_odd_cells(density.names, shown, found["log_density"].to_numpy(), surprise)
-    return figure, collector.notices()
+    return draw_odd_cells(density.names, shown, found["log_density"].to_numpy(), surprise)
 
 
 def _rows(density: ArrayDensity, frame: pd.DataFrame, source: str) -> Array:

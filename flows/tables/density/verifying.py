@@ -67,7 +67,8 @@ def verify(model: Density | str | Path, table: Any) -> str | None:
         return said  # before training, which takes long
     again = fit_table(lambda: parsed, architecture, options, on_notices=lambda notices: None)
     assert again.record is not None
-    again._array.record = replace(again.record, check=record.check)  # is not a part of the fit
+    own = replace(again.record, check=record.check)  # the check is not a part of the fit
+    again = Density(again.population, again.schema, own)
     with tempfile.TemporaryDirectory() as folder:
         second, first = Path(folder, "second"), Path(folder, "first")
         again.save(second, record=record.row_scores is not None or not record.binned_scores)

@@ -1,123 +1,119 @@
-"""Ask a question about data frames, pieces of files or conditions, through one function."""
+"""Ask a question about rows of a user or about conditions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from flows.core.arrays import Whole
 from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import Notice, TableError
-from flows.tables.columns.values import PLAIN, Format
 from flows.tables.posterior.array_density import ArrayDensity
 from flows.tables.posterior.posterior import NoDrawsError
 from flows.tables.posterior.region import Region
-from flows.tables.questions.collector import Collector
 from flows.tables.questions.question import Answer, Asked, Question
-from flows.tables.questions.reading import Reader
-from flows.tables.questions.refusals import refuse, refuse_known
+from flows.tables.questions.reading import Reader, UserRows
 
-PIECE = 50_000  # rows that are converted at a time: limits the memory
 BLOCK = 500  # rows that are asked about at a time, between two calls of ``on_rows``
 
 
-def run(
-    question: Question,
-    density: ArrayDensity,
-    pieces: Iterable[pd.DataFrame] | Region,
-    collector: Collector,
-    *,
-    source: str = "",
-    written: Format = PLAIN,
-    row_numbers: Whole | None = None,
-    on_rows: Callable[[int], Any] = lambda count: None,
-) -> Iterator[tuple[Asked, Answer]]:
-    """Ask a question about rows, and yield the rows with the answers, piece by piece.
+class Asking:
+    """A question about rows or conditions, as an iterable of rows with their answers.
 
-    Rows are numbered over all pieces and asked about in blocks of fixed row numbers, so the answers
-    do not depend on the division into pieces.
+    Rows are asked about in blocks of fixed row numbers, so neither the answers nor the notices
+    depend on the division of the rows into pieces.
 
     Args:
         question: the question.
         density: the density.
-        pieces: data frames with the columns of the table, in any order and among others, or the
-            region of conditions.
-        collector: counts what users should know about the rows and the answers.
-        source: the file that holds the rows; empty for a data frame.
-        written: the format of text in the rows.
-        row_numbers: the numbers of the rows ``(n,)``, if there is one piece; by default from 0.
+        about: the rows of a user, or the region of conditions.
+        on_notices: called after the last answer with what users should know about the rows and the
+            answers.
         on_rows: called after each block with its number of rows.
 
-    Raises ``UserError`` for wrong settings, and for a question that the density cannot answer, and
-    ``TableError`` for rows that are not rows of the table.
+    Raises ``UserError`` for wrong settings and, while the answers pass, for a question that the
+    density cannot answer, and ``TableError`` for rows that are not rows of the table.
     """
-    question.check(density)
-    reader = Reader(density, question, collector, source, written)
-    if isinstance(pieces, Region):
-        refuse_known(question, density, pieces)
-        reader.note_far(pieces.rows[:1])
-        asked: Iterable[Asked] = map(reader.of_conditions, _blocks(pieces))
-    elif row_numbers is not None:
-        asked = (reader.read(piece, row_numbers) for piece in pieces)
-    else:
-        asked = (reader.read(*each) for each in numbered(pieces, PIECE))
-    for each in asked:
-        parts = []
-        for block in _blocks(each.region):
-            refuse(question, density, block)
-            parts.append(_answer(question, density, block, each, source))
-            on_rows(len(block))
-        answer = Answer.joined(parts)
-        rough = answer.effective[answer.effective < question.enough]
-        least, total = min(rough, default=np.inf), len(answer.effective)
-        collector.add(
-            "rough",
-            question.noun,
-            count=len(rough),
-            of=total,
-            least=least,
-            values=[question.roughness],
-        )
-        yield each, answer
 
+    def __init__(
+        self,
+        question: Question,
+        density: ArrayDensity,
+        about: UserRows | Region,
+        on_notices: Callable[[Sequence[Notice]], Any],
+        on_rows: Callable[[int], Any] = lambda count: None,
+    ) -> None:
+        question.check(density)
+        self.question, self.density, self.about = question, density, about
+        self.on_notices, self.on_rows = on_notices, on_rows
+        self.source = "given" if isinstance(about, Region) else about.source
 
-def _answer(
-    question: Question, density: ArrayDensity, block: Region, asked: Asked, source: str
-) -> Answer:
-    """Return the answer for a block of rows. Raises ``TableError`` for a row without draws."""
-    try:
-        return question.answer(density, block)
-    except NoDrawsError as error:
-        start = int(np.searchsorted(asked.region.row_numbers, block.row_numbers[0]))
-        for k in range(len(block)):  # find the row
-            try:
-                question.answer(density, block.take(slice(k, k + 1)))
-            except NoDrawsError:
-                if not len(asked.frame.columns):
-                    raise TableError([Notice(str(error))], "given") from None
-                problem = "has no draw of the unknown values that meets the constraints"
-                if not density.constraints:
-                    problem = "is too far outside of the table for draws of its unknown values"
-                fault = Notice(problem, None, asked.frame.index[start + k])
-                raise TableError([fault], source) from None
-        raise
+    def __iter__(self) -> Iterator[tuple[Asked, Answer]]:
+        """Yield the rows with the answers, piece by piece."""
+        reader = Reader(self.question, self.density)
+        rough, count = list[float](), 0  # effective numbers of draws, and the number of rows
+        for asked in self._asked(reader):
+            parts = []
+            for block in _blocks(asked.region):
+                parts.append(self._of_block(block, asked))
+                self.on_rows(len(block))
+            answer = Answer.joined(parts)
+            rough += answer.effective[answer.effective < self.question.enough].tolist()
+            count += len(asked.region)
+            yield asked, answer
+        notices = reader.notices()
+        if rough:
+            notices.append(Notice(self.question.roughness(len(rough), count, min(rough))))
+        self.on_notices(notices)
 
+    def answer(self) -> Answer:
+        """Return the answer for all rows as arrays."""
+        return Answer.joined([answer for _, answer in self])
 
-def numbered(pieces: Iterable[pd.DataFrame], size: int) -> Iterator[tuple[pd.DataFrame, Whole]]:
-    """Yield the rows of frames in new pieces of ``size`` rows, with their numbers from 0.
+    def added(self) -> pd.DataFrame:
+        """Return the columns that the answer adds to all rows."""
+        return pd.concat([self.question.added(self.density, *each) for each in self])
 
-    The last piece may have fewer rows. There is at least one piece.
-    """
-    start, rest = 0, None
-    for piece in pieces:
-        rest = piece if rest is None else pd.concat([rest, piece])
-        while len(rest) >= size:
-            yield rest[:size], np.arange(start, start + size)
-            start, rest = start + size, rest[size:]
-    if rest is not None and (len(rest) or not start):
-        yield rest, np.arange(start, start + len(rest))
+    def frame(self) -> pd.DataFrame:
+        """Return all rows with the answers."""
+        # From a list: a warning inside of a function of pandas would name a line of pandas
+        return pd.concat([*self.rows()])
+
+    def rows(self) -> Iterator[pd.DataFrame]:
+        """Yield data frames of the rows with the answers, piece by piece."""
+        for asked, answer in self:
+            yield self.question.rows(self.density, asked, answer)
+
+    def _asked(self, reader: Reader) -> Iterator[Asked]:
+        """Yield the rows as numbers, piece by piece."""
+        if isinstance(self.about, Region):
+            self.question.refuse(self.density, self.about)
+            reader.note_conditions(self.about)
+            yield from map(Asked.of_conditions, _blocks(self.about))
+        else:
+            yield from reader.read(self.about)
+
+    def _of_block(self, block: Region, asked: Asked) -> Answer:
+        """Return the answer for a block of rows. Raises ``TableError`` for a row without draws."""
+        question, density = self.question, self.density
+        question.refuse(density, block)
+        try:
+            return question.answer(density, block)
+        except NoDrawsError as error:
+            start = int(np.searchsorted(asked.region.row_numbers, block.row_numbers[0]))
+            for k in range(len(block)):  # find the row
+                try:
+                    question.answer(density, block.take(slice(k, k + 1)))
+                except NoDrawsError:
+                    if isinstance(self.about, Region):
+                        raise TableError([Notice(str(error))], self.source) from None
+                    problem = "has no draw of the unknown values that meets the constraints"
+                    if not density.constraints:
+                        problem = "is too far outside of the table for draws of its unknown values"
+                    fault = Notice(problem, None, asked.frame.index[start + k])
+                    raise TableError([fault], self.source) from None
+            raise
 
 
 def _blocks(region: Region) -> Iterator[Region]:

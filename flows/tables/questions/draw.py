@@ -1,24 +1,27 @@
-"""Rows with their unknown values drawn."""
+"""Rows with their unknown values drawn, and whole rows that meet conditions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.tables.columns.lazy import pd
+from flows.tables.columns.notices import Notice
 from flows.tables.columns.rows import round_rows
 from flows.tables.posterior.array_density import ArrayDensity
-from flows.tables.posterior.goal import ENOUGH, Goal
+from flows.tables.posterior.goal import ENOUGH, MOST, Goal
 from flows.tables.posterior.region import Region
+from flows.tables.questions.asking import Asking
 from flows.tables.questions.question import Answer, Asked, Question
 
 PER_DRAW = 8  # effective draws for each draw that is kept, if many are kept
+TOGETHER = MOST // PER_DRAW  # rows that are drawn from one posterior, at most
 
 
 @dataclass(frozen=True)
@@ -91,3 +94,47 @@ class Draw(Question):
             return super().roughness(rough, rows, least)
         share = f"{least / self.count:.0%}"
         return f"some rows repeat draws; the effective sample size is {share} of n"
+
+
+class Sampling(Asking):
+    """``n`` rows that meet conditions, in data frames with all columns of the table.
+
+    Args:
+        density: the density.
+        n: the number of rows.
+        seed: the seed of the random streams.
+        conditions: the region of one row; without conditions, rows of the whole density.
+        on_notices: called after the last row with what users should know.
+        on_drawn: called with numbers of rows that are drawn.
+    """
+
+    def __init__(
+        self,
+        density: ArrayDensity,
+        n: int,
+        seed: int,
+        conditions: Region,
+        on_notices: Callable[[Sequence[Notice]], Any],
+        on_drawn: Callable[[int], Any] = lambda count: None,
+    ) -> None:
+        pieces = -(-n // TOGETHER)
+        question = Draw(-(-n // max(pieces, 1)), seed)
+        super().__init__(question, density, conditions.repeated(pieces), on_notices)
+        self.n, self.seed, self.conditions, self.on_drawn = n, seed, conditions, on_drawn
+
+    def rows(self) -> Iterator[pd.DataFrame]:
+        """Yield data frames of ``n`` rows in all."""
+        left = self.n
+        for frame in self._of_density() if self.conditions.is_everything else super().rows():
+            drawn = frame[:left]
+            left -= len(drawn)
+            self.on_drawn(len(drawn))
+            yield drawn
+
+    def _of_density(self) -> Iterator[pd.DataFrame]:
+        """Yield rows of the whole density, which need no posterior."""
+        self.question.refuse(self.density, self.conditions)
+        start = 0
+        for rows in self.density.draw(self.n, self.seed):
+            yield self.density.schema.frame(rows, seed=self.seed, start=start)
+            start += len(rows)

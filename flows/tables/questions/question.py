@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from flows.core.arrays import Array
+from flows.core.errors import UserError
 from flows.tables.columns.lazy import pd
 from flows.tables.posterior.array_density import ArrayDensity
 from flows.tables.posterior.goal import ENOUGH
@@ -35,6 +36,12 @@ class Asked:
     region: Region
     parsed: pd.DataFrame
     carried: pd.DataFrame
+
+    @classmethod
+    def of_conditions(cls, region: Region) -> Asked:
+        """Return the rows of a region of conditions."""
+        nothing = pd.DataFrame(index=pd.RangeIndex(len(region)))
+        return cls(nothing, region, nothing, nothing)
 
 
 @dataclass(frozen=True)
@@ -64,8 +71,8 @@ class Answer:
 class Question(ABC):
     """A question. A subclass is a frozen dataclass, whose fields are the settings.
 
-    A question knows neither files nor the collector of notices. Answers for a row do not depend on
-    the other rows: random streams are selected by the row's number.
+    A question knows neither files nor notices on rows. Answers for a row do not depend on the other
+    rows: random streams are selected by the row's number.
     """
 
     noun: ClassVar[str]  # the results, in the plural, for notices
@@ -82,6 +89,51 @@ class Question(ABC):
             density: the density.
         """
         return  # by default, no setting is wrong
+
+    def refuse(self, density: ArrayDensity, region: Region) -> None:
+        """Raise ``UserError`` for rows about which the density cannot answer the question.
+
+        A joint density answers about all rows. The density of a target is conditional on the other
+        columns, so it has no distribution of these columns, nor of a part of the targets; the error
+        names the alternative.
+
+        Args:
+            density: the density.
+            region: the rows or the conditions.
+        """
+        gaps, inputs, find = region.gaps, density.inputs, density.schema.find
+        for name in dict.fromkeys(self.hidden(density)):
+            if not gaps[:, find(name)].all():  # of conditions, because hidden columns are not read
+                raise UserError(f"given: {name} is predicted; leave it out, or give a range")
+        if not density.targets:
+            return
+        names = ", ".join(density.targets)
+        if self.given:
+            raise UserError(
+                f"given: the density of {names} is conditional on all other columns already"
+            )
+        described = self.describes(density, region)
+        if len(described) == len(density.columns):
+            raise UserError(
+                f"the density of {names} is conditional: give values of other columns (given, or "
+                "--given and --given-rows on the command line), or fit the table without a target"
+            )
+        for name in described:
+            if inputs[find(name)]:
+                raise UserError(
+                    f"column {name} is not a target, so its values cannot be predicted or filled; "
+                    f"the density is of {names} given the other columns: fit the table without a "
+                    "target"
+                )
+        if not self.fills_gaps:
+            return
+        knows_target = ~gaps[:, ~inputs].all(axis=1)
+        for k in np.flatnonzero(knows_target & gaps.any(axis=1))[:1].tolist():
+            unknown = density.columns[int(gaps[k].argmax())].name
+            raise UserError(
+                f"a row with a known target has no value of {unknown}; only {names} can be drawn, "
+                "all together: leave the targets out, or fit the table without a target"
+            )
 
     def hidden(self, density: ArrayDensity) -> Sequence[str]:
         """Return the names of the columns whose values are not read, and are unknown.

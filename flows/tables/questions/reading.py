@@ -1,12 +1,16 @@
-"""Rows of users as regions; a collector counts what happens to the values."""
+"""Rows of users as regions, and notices on what was found in the rows."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from flows.core.arrays import Array, Mask, Whole
+from flows.core.plurals import counted
 from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import Notice, TableError, collecting
 from flows.tables.columns.parsing import (
@@ -15,85 +19,151 @@ from flows.tables.columns.parsing import (
     complete_rows,
     parse,
     parse_fields,
+    rows_left_out,
 )
 from flows.tables.columns.rows import numbers_of, refused
-from flows.tables.columns.values import Format, label_text
+from flows.tables.columns.values import PLAIN, Format, label_text
 from flows.tables.posterior.array_density import ArrayDensity
 from flows.tables.posterior.region import Region
-from flows.tables.questions.collector import Collector
 from flows.tables.questions.question import Asked, Question
 
+PIECE = 50_000  # rows that are converted at a time: limits the memory
+LINES = 20  # notices on labels, at most
 
-def _quoted(label: Any) -> str:
-    """Return text in quotes, and a number as a user writes it."""
-    return repr(label) if isinstance(label, str) else label_text(label)
+
+@dataclass(frozen=True)
+class UserRows:
+    """Rows of a user.
+
+    Args:
+        pieces: data frames with the columns of the table, in any order and among others.
+        source: the file that holds the rows; empty for a data frame.
+        written: the format of text in the rows.
+        row_numbers: the numbers of the rows ``(n,)``, if there is one piece; by default from 0.
+    """
+
+    pieces: Iterable[pd.DataFrame]
+    source: str = ""
+    written: Format = PLAIN
+    row_numbers: Whole | None = None
+
+    def numbered(self) -> Iterator[tuple[pd.DataFrame, Whole]]:
+        """Yield the rows with their numbers, in new pieces of ``PIECE`` rows, at least one.
+
+        The last piece may have fewer rows.
+        """
+        if self.row_numbers is not None:
+            [piece] = self.pieces
+            yield piece, self.row_numbers
+            return
+        start, rest = 0, None
+        for piece in self.pieces:
+            rest = piece if rest is None else pd.concat([rest, piece])
+            while len(rest) >= PIECE:
+                yield rest[:PIECE], np.arange(start, start + PIECE)
+                start, rest = start + PIECE, rest[PIECE:]
+        if rest is not None and (len(rest) or not start):
+            yield rest, np.arange(start, start + len(rest))
+
+
+class Tally:
+    """Counts of one sort of things by a key.
+
+    Args:
+        words: returns the notice on a thing, from its count and the values of its first occurrence.
+    """
+
+    def __init__(self, words: Callable[..., Notice]) -> None:
+        self._words, self._found = words, dict[Any, tuple[int, tuple[Any, ...]]]()
+
+    def add(self, key: Any, count: int, *values: Any) -> None:
+        """Count a thing.
+
+        Args:
+            key: which thing, such as the index of a column.
+            count: how often the thing occurred.
+            values: what the notice names.
+        """
+        before, first = self._found.get(key, (0, values))
+        self._found[key] = before + count, first
+
+    def notices(self) -> list[Notice]:
+        """Return a notice on each thing, in the order of the keys."""
+        return [self._words(count, *values) for _, (count, values) in sorted(self._found.items())]
 
 
 class Reader:
-    """Converts the rows of one source for a question.
+    """Converts rows for a question, and counts what users should know about their values.
+
+    The counts do not depend on the division of the rows into pieces.
 
     Args:
-        density: the density.
         question: the question that is asked about the rows.
-        collector: counts what happens to the values.
-        source: the file that holds the rows; empty for a data frame.
-        written: the format of text in the rows.
+        density: the density.
     """
 
-    def __init__(
-        self,
-        density: ArrayDensity,
-        question: Question,
-        collector: Collector,
-        source: str,
-        written: Format,
-    ) -> None:
-        self.density, self.question, self.collector = density, question, collector
-        self.source, self.written, self.schema = source, written, density.schema
-        self.columns = density.columns
+    def __init__(self, question: Question, density: ArrayDensity) -> None:
+        self.question, self.density = question, density
+        self.columns, self.schema = density.columns, density.schema
+        self._unmatched, self._carried, self._far = Tally(_unmatched), Tally(_carried), Tally(_far)
+        self._refused, self._broken = Tally(_refused), Tally(_broken)
+        self._labels = Counter[tuple[str, str]]()  # the name of a column, and an unknown label
+        self._left_out = 0  # rows
 
-    def read(self, frame: pd.DataFrame, row_numbers: Whole) -> Asked:
-        """Return rows as numbers.
+    def notices(self) -> list[Notice]:
+        """Return what users should know about the rows that were read."""
+        return [
+            *self._unmatched.notices(),
+            *_labels(self._labels),
+            *rows_left_out(self._left_out),
+            *self._carried.notices(),
+            *self._far.notices(),
+            *self._refused.notices(),
+            *self._broken.notices(),
+        ]
+
+    def read(self, rows: UserRows) -> Iterator[Asked]:
+        """Yield the rows of a user as numbers, piece by piece.
+
+        Columns are found by name, in any order; other columns are ignored.
 
         Args:
-            frame: rows of the table. Columns are found by name, in any order; other columns are
-                ignored.
-            row_numbers: the numbers of the rows, ``(n,)``.
+            rows: the rows.
 
-        Raises ``TableError`` for a frame without a column that the question needs, and for values
-        that are not numbers.
+        Raises ``TableError`` for rows without a column that the question needs, and for values that
+        are not numbers.
         """
         fields = {field.name: field for field in self.columns}
-        shown = self._with_unknown_columns(frame)
-        table = parse(shown, fields, self.source, self.written, self.schema.na)
-        kept = apply_missing_policy(table, self.question.missing)
-        if self.question.missing == "drop":
-            # A mask and not labels, because labels of the index may repeat
-            is_kept = complete_rows(table.frame)
-            frame, row_numbers = frame[is_kept], row_numbers[is_kept]
-            self.collector.add("left out", count=int((~is_kept).sum()))
-        values = numbers_of(self.columns, kept)
-        is_refused = refused(self.columns, values)
-        self._note_refused(kept.frame, values, is_refused)
-        region = Region(np.where(is_refused, np.nan, values), row_numbers, refused=is_refused)
-        asked = Asked(frame, region, kept.frame, self._carried_in(frame))
-        if self.question.scores:
-            self._compare_carried(asked.carried, values)
-        self._note_broken(region.rows, frame.index)
-        self.note_far(region.rows)
-        return asked
+        source, written, na = rows.source, rows.written, self.schema.na
+        for frame, row_numbers in rows.numbered():
+            shown = self._with_unknown_columns(frame, source)
+            table = parse(shown, fields, source, written, na)
+            kept = apply_missing_policy(table, self.question.missing)
+            if self.question.missing == "drop":
+                # A mask and not labels, because labels of the index may repeat
+                is_kept = complete_rows(table.frame)
+                frame, row_numbers = frame[is_kept], row_numbers[is_kept]
+                self._left_out += int((~is_kept).sum())
+            values = numbers_of(self.columns, kept)
+            is_refused = refused(self.columns, values)
+            self._note_refused(kept.frame, values, is_refused)
+            there = {*map(str, frame.columns)}
+            computed = [each.field for each in self.schema.carried if each.name in there]
+            carried = frame[[]]
+            if computed:
+                carried = parse_fields(frame, computed, source, written, na).frame
+                self._note_carried(carried, values)
+            region = Region(np.where(is_refused, np.nan, values), row_numbers, refused=is_refused)
+            self._note_broken(region.rows, source, frame.index)
+            self._note_far(region.rows)
+            yield Asked(frame, region, kept.frame, carried)
 
-    def of_conditions(self, region: Region) -> Asked:
-        """Return the rows of a region of conditions.
+    def note_conditions(self, region: Region) -> None:
+        """Count what users should know about conditions, which are the same in all rows."""
+        self._note_broken(region.rows[:1], "given", [None])
+        self._note_far(region.rows[:1])
 
-        Args:
-            region: the conditions.
-        """
-        self._note_broken(region.rows[:1], None)
-        nothing = pd.DataFrame(index=pd.RangeIndex(len(region)))
-        return Asked(nothing, region, nothing, nothing)
-
-    def _with_unknown_columns(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def _with_unknown_columns(self, frame: pd.DataFrame, source: str) -> pd.DataFrame:
         """Return a frame with missing values in hidden columns and, if they may lack, in others.
 
         Raises ``TableError`` for a frame that holds no column of the density.
@@ -104,34 +174,27 @@ class Reader:
         there = [*map(str, frame.columns)]
         if not {*names} & {*there}:
             problem = f"there is no column of the density; its columns are: {', '.join(names)}"
-            raise TableError([Notice(problem)], self.source)
+            raise TableError([Notice(problem)], source)
         unknown = {*hidden, *self.density.targets}
         lacking = [name for name in names if name not in there and name not in unknown]
         others = [name for name in there if name not in self.schema.names]
-        # As after a typing error
-        are_unmatched = bool(lacking and others) and not self.question.needs_all
-        self.collector.add("unmatched", count=int(are_unmatched), values=[lacking, others])
+        if lacking and others and not self.question.needs_all:  # as after a typing error
+            self._unmatched.add(0, 1, lacking, others)
         shown = frame.loc[:, [name not in hidden for name in there]]
         absent = hidden if self.question.needs_all else {*names}.difference(there) | {*hidden}
         return shown.assign(**dict.fromkeys(absent, np.nan))
 
-    def _carried_in(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return the carried columns that a frame holds, parsed; ``NaN`` is a missing value."""
-        there = {*map(str, frame.columns)}
-        carried = [each.field for each in self.schema.carried if each.name in there]
-        return parse_fields(frame, carried, self.source, self.written, self.schema.na).frame
-
-    def _compare_carried(self, carried: pd.DataFrame, rows: Array) -> None:
+    def _note_carried(self, carried: pd.DataFrame, rows: Array) -> None:
         """Count the values of carried columns that differ from what the ``rows`` give."""
-        for each in self.schema.carried:
+        for k, each in enumerate(self.schema.carried if self.question.scores else ()):
             if each.name not in carried:
                 continue
             with collecting([]):  # text counts as nothing
-                [x] = numbers_of([each.field], Table(carried, self.source)).T
+                [x] = numbers_of([each.field], Table(carried)).T
                 expected = each.values(self.columns, rows)
                 tolerance = each.field.spacing / 2 + 1e-6 * np.abs(expected)
-                different = int((np.abs(x - expected) > tolerance).sum())
-                self.collector.add("carried", each.name, count=different, values=[each.formula])
+                if different := int((np.abs(x - expected) > tolerance).sum()):
+                    self._carried.add(k, different, each.name, each.formula)
 
     def _note_refused(self, frame: pd.DataFrame, values: Array, refused: Mask) -> None:
         """Count the ``refused`` values ``(n, D)`` of parsed rows.
@@ -143,48 +206,45 @@ class Reader:
             values: the rows as numbers, ``(n, D)``.
             refused: which of the values are refused, ``(n, D)``.
         """
-        consequence, inputs = "treated as unknown", self.density.inputs
-        if self.question.scores:
+        scores, inputs, refused = self.question.scores, self.density.inputs, refused.copy()
+        for d in np.flatnonzero(refused.any(axis=0)):
+            if scores and self.columns[d].labels and not inputs[d]:
+                labels = frame.iloc[:, d][refused[:, d]]
+                self._labels.update((self.columns[d].name, _quoted(label)) for label in labels)
+                refused[:, d] = False
+        if not refused.any():
+            return
+        consequence = "treated as unknown"
+        if scores:
             consequence = "given a log-density of minus infinity"
             if inputs.any():
                 consequence = "treated as unknown, or as impossible in a target"
-        for d in np.flatnonzero(refused.any(axis=0)):
-            column, wrong = self.columns[d], refused[:, d]
-            texts = frame.iloc[:, d]
-            if self.question.scores and column.labels and not inputs[d]:
-                for label, count in texts[wrong].map(_quoted).value_counts(sort=False).items():
-                    self.collector.add("label", column.name, str(label), count=int(count))
-                refused = refused & (np.arange(len(self.columns)) != d)
-        if refused.any():
-            k, d = np.argwhere(refused)[0]
-            column = self.columns[d]
-            problem = f"holds {frame.iat[k, d]}, {column.refusal(values[k, d])}"
-            what = [column.name, frame.index[k], problem]
-            self.collector.add("refused", consequence, count=int(refused.sum()), values=what)
+        k, d = np.argwhere(refused)[0]
+        problem = f"holds {frame.iat[k, d]}, {self.columns[d].refusal(values[k, d])}"
+        what = self.columns[d].name, frame.index[k], problem, consequence
+        self._refused.add(0, int(refused.sum()), *what)
 
-    def _note_broken(self, rows: Array, index: pd.Index | None) -> None:
+    def _note_broken(self, rows: Array, source: str, index: Sequence[Any]) -> None:
         """Count rows whose known values break a constraint.
 
         Raises ``TableError`` if the answer is conditional on these values.
 
         Args:
             rows: the rows ``(n, D)``, ``NaN`` for unknown values.
-            index: the labels of the rows; ``None`` for conditions.
+            source: the file that holds the rows, or ``"given"``.
+            index: the labels of the rows, ``None`` for conditions.
         """
         constraints = self.density.constraints
-        for each, broken in zip(constraints.each, constraints.broken(rows).T, strict=True):
+        for k, broken in enumerate(constraints.broken(rows).T):
             if not broken.any():
                 continue
-            scores = self.question.scores
+            text, scores = constraints.each[k].text, self.question.scores
             if not scores and self.question.given_rows(self.density, rows) is not None:
-                row = None if index is None else index[int(broken.argmax())]
-                source = self.source if index is not None else "given"
-                raise TableError(
-                    [Notice(f"breaks the constraint {each.text!r}", None, row)], source
-                )
-            self.collector.add("broken", each.text, count=int(broken.sum()))
+                fault = f"breaks the constraint {text!r}"
+                raise TableError([Notice(fault, None, index[int(broken.argmax())])], source)
+            self._broken.add(k, int(broken.sum()), text)
 
-    def note_far(self, rows: Array) -> None:
+    def _note_far(self, rows: Array) -> None:
         """Count given values that are more than one range of their column outside of its range.
 
         Args:
@@ -197,11 +257,61 @@ class Reader:
         gappy = unknown.any(axis=1, keepdims=True)
         if not (gappy & ~unknown).any():
             return
-        low, high = self.density.distilled.low, self.density.distilled.high
-        far = gappy & self.density.distilled.is_far(given)
-        for d, column in enumerate(self.columns):
-            x = given[far[:, d], d]
-            if len(x) and not column.labels:
-                texts = [column.text(float(each)) for each in (x[0], low[d], high[d])]
-                key = column.name, self.question.noun
-                self.collector.add("far", *key, count=len(x), values=texts)
+        distilled = self.density.distilled
+        far = gappy & distilled.is_far(given)
+        for d in np.flatnonzero(far.any(axis=0)).tolist():
+            column, x = self.columns[d], given[far[:, d], d]
+            if not column.labels:
+                ends = x[0], distilled.low[d], distilled.high[d]
+                texts = [column.text(float(each)) for each in ends]
+                self._far.add(d, len(x), column.name, self.question.noun, *texts)
+
+
+# The words of the counts
+
+
+def _unmatched(count: int, lacking: Sequence[str], others: Sequence[str]) -> Notice:
+    problem = f"no column is called {', '.join(lacking)}, so its values are unknown"
+    return Notice(f"{problem}; there are also the columns {', '.join(others)}")
+
+
+def _labels(counts: Counter[tuple[str, str]]) -> list[Notice]:
+    """Return notices on unknown labels, of which the most frequent ones are named."""
+    notices = [
+        Notice(
+            f"holds the label {label} in {counted(count, 'row')}; the fitted table did not hold "
+            "it, so the log-density is minus infinity there",
+            name,
+        )
+        for (name, label), count in counts.most_common(LINES)
+    ]
+    if (more := len(counts) - len(notices)) > 0:
+        notices.append(Notice(f"the same holds for {counted(more, 'more label')}"))
+    return notices
+
+
+def _quoted(label: Any) -> str:
+    """Return text in quotes, and a number as a user writes it."""
+    return repr(label) if isinstance(label, str) else label_text(label)
+
+
+def _carried(count: int, name: str, formula: str) -> Notice:
+    rows = counted(count, "row")
+    return Notice(f"differs from {formula} in {rows}; log-densities ignore it", name)
+
+
+def _far(count: int, name: str, noun: str, value: str, low: str, high: str) -> Notice:
+    more = f" and {count - 1} more" if count > 1 else ""
+    problem = f"is given as {value}{more}, far outside of its range, which is about {low} to {high}"
+    return Notice(f"{problem}; the {noun} extrapolate", name)
+
+
+def _refused(count: int, name: str, row: Any, problem: str, consequence: str) -> Notice:
+    are = f"it and {counted(count - 1, 'more such value')} are" if count > 1 else "the value is"
+    return Notice(f"{problem}; {are} {consequence}", name, row)
+
+
+def _broken(count: int, text: str) -> Notice:
+    rows, verb = counted(count, "row"), "break" if count > 1 else "breaks"
+    problem = f"{rows} {verb} the constraint {text!r}; the log-density is minus infinity there"
+    return Notice(problem)

@@ -72,7 +72,7 @@ def test_help_names_the_models_of_tables():
         name: cls for name in registry.names() if "auto" in (cls := registry.find(name)).recipes
     }
     arguments = {each.dest: each for each in parser()._actions[-1].choices["fit"]._actions}
-    said = arguments["model"].help
+    said = arguments["architecture"].help
     assert {*re.findall(r"[a-z_]+", said)} >= of_tables.keys()
 
 

@@ -1,6 +1,6 @@
 """Every front end gives the same answer to a question, however the rows are divided.
 
-The front ends are ``run`` on pieces of a frame, the methods of ``Density``, the estimators of
+The front ends are ``Asking`` on pieces of a frame, the methods of ``Density``, the estimators of
 scikit-learn, and the command line on CSV and Parquet files. Training is short, because these tests
 do not depend on the quality of the fit.
 """
@@ -25,16 +25,16 @@ from flows.__main__ import main
 from flows.core import progress
 from flows.core.arrays import rounded
 from flows.tables.columns import files
-from flows.tables.columns.notices import python_words, warn
-from flows.tables.questions import asking
-from flows.tables.questions.asking import run
-from flows.tables.questions.collector import Collector
+from flows.tables.columns.notices import Notice, python_words
+from flows.tables.questions import asking, reading
+from flows.tables.questions.asking import Asking
 from flows.tables.questions.conditions import conditions, event_conditions
 from flows.tables.questions.draw import Draw
 from flows.tables.questions.impute import Impute
 from flows.tables.questions.predict import Predict
 from flows.tables.questions.probability import EventProbability
 from flows.tables.questions.question import Answer, Question
+from flows.tables.questions.reading import UserRows
 from flows.tables.questions.score import Score
 from flows.tables.questions.surprise import Surprise
 
@@ -45,7 +45,7 @@ ROWS = 15  # that are asked about
 @pytest.fixture(scope="module")
 def small_blocks() -> Iterator[None]:
     """Read 7 rows, convert 6 rows and ask about 4 rows at a time; announce no expected time."""
-    pieces = {files: {"ROWS_PER_PIECE": 7}, asking: {"PIECE": 6, "BLOCK": 4}}
+    pieces = {files: {"ROWS_PER_PIECE": 7}, reading: {"PIECE": 6}, asking: {"BLOCK": 4}}
     with changed({**pieces, progress: {"SHORT": np.inf}}):
         yield
 
@@ -82,7 +82,12 @@ def numbers() -> Table:
     gaps += [(13, "a"), (14, "b"), (15, "c")]  # no row of the last piece is complete
     rows = with_gaps(of_numbers(ROWS, 1), *gaps).assign(note="as it is, always")
     rows.loc[7, "b"] = 50.0  # far outside of the range
-    return Table(estimator.density_, rows, estimator)
+    return Table(afresh(estimator.density_), rows, estimator)
+
+
+def afresh(density: flows.Density) -> flows.Density:
+    """Return the density of an estimator, which says each notice once, with all notices."""
+    return flows.Density(density.population, density.schema, density.record)
 
 
 def of_kinds(n: int, seed: int) -> pd.DataFrame:
@@ -133,7 +138,7 @@ def target() -> Table:
     gaps = [(2, "dose"), (3, "ward"), (6, "state", "age"), (8, "target"), (11, "dose", "target")]
     rows = with_gaps(of_targets(ROWS, 1, "target"), *gaps)
     rows.loc[5, "ward"] = "elsewhere"  # an unknown label
-    return Table(regressor.density_, rows, regressor)
+    return Table(afresh(regressor.density_), rows, regressor)
 
 
 @cache
@@ -342,12 +347,13 @@ class Found(NamedTuple):
 
 def asked(table: Table, case: Case, size: int = ROWS) -> Found:
     """Ask a question about pieces of ``size`` rows, or about conditions."""
-    array, question, collector = table.density._array, case.question(table.density), Collector()
-    rows, pieces = case.rows(table.rows), conditions(array, case.given)
+    array, question, rows = table.density._array, case.question(table.density), table.rows
+    rows, about = case.rows(rows), conditions(array, case.given)
     if case.given is None:
-        pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
-    found = [*run(question, array, pieces, collector)]
-    notices = "".join(f"{each.text(python_words)}\n" for each in collector.notices())
+        about = UserRows([rows[start : start + size] for start in range(0, len(rows), size)])
+    said = list[Notice]()
+    found = [*Asking(question, array, about, said.extend)]
+    notices = "".join(f"{each.text(python_words)}\n" for each in said)
     return Found(
         pd.concat([question.rows(array, *each) for each in found]),
         Answer.joined([answer for _, answer in found]),
@@ -470,8 +476,6 @@ def test_an_answer_does_not_depend_on_the_division_of_the_rows(table, case, own)
 def test_every_front_end_gives_the_same_answer(table, case, own, tmp_path, monkeypatch, capsys):
     expected = whole(table, case)
     monkeypatch.chdir(tmp_path)
-    # The density of an estimator says each notice once
-    monkeypatch.setattr(table().density, "_on_notices", warn)
     capsys.readouterr()
     front_end = IN_PYTHON.get(own, partial(command_line, files=own))
     found = front_end(table(), case)
@@ -545,7 +549,7 @@ def test_the_least_likely_rows_do_not_depend_on_the_pieces_of_a_file(
 def test_a_rare_label_that_is_drawn_does_not_depend_on_other_rows():
     density, rows = kinds().density, of_kinds(60, 2).assign(city=None)
     known = rows.assign(city=["city 1"] * 30 + [None] * 30)
-    with changed({asking: {"PIECE": len(rows)}}):
+    with changed({reading: {"PIECE": len(rows)}}):
         found, expected = (density.sample(given=each)["city"][30:] for each in (known, rows))
     pd.testing.assert_series_equal(found, expected)
 

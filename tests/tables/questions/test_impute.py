@@ -14,7 +14,7 @@ from scipy.stats import norm
 import flows
 from flows.__main__ import main
 from flows.tables.density.frame_density import Density
-from flows.tables.questions import asking
+from flows.tables.questions import reading
 
 
 def test_disallowed_values_are_unknown_but_not_filled(of_wards, gaps, capsys):
@@ -51,7 +51,7 @@ def test_imputed_columns_have_one_type_in_all_pieces_of_a_file(tmp_path, monkeyp
     frame.to_parquet(tmp_path / "gaps.parquet")
     words = ["impute", "m.flow", "gaps.parquet", "-o", "out.parquet"]
     monkeypatch.chdir(tmp_path)
-    with changed({asking: {"PIECE": 20}}):
+    with changed({reading: {"PIECE": 20}}):
         main(words)
     filled = pd.read_parquet("out.parquet")["a"]
     assert filled.dtype == np.float64
@@ -158,7 +158,7 @@ def test_a_column_without_a_value_is_filled_whatever_its_type(tmp_path, monkeypa
     for name in ("label", "flag", "day", "stay"):
         for out, read in (("out.csv", pd.read_csv), ("out.parquet", pd.read_parquet)):
             seconds.assign(**{name: np.nan}).to_csv("gaps.csv", index=False)
-            with changed({asking: {"PIECE": 2}}):
+            with changed({reading: {"PIECE": 2}}):
                 main(["impute", "m.flow", "gaps.csv", "-o", out])
             assert read(out)[name].notna().all()
             assert np.isfinite(density.log_prob(read(out))).all()
