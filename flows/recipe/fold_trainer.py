@@ -22,9 +22,8 @@ from flows.core.seeds import Generators, numpy_generators
 from flows.core.settings import TrainingSettings
 from flows.networks.network_population import DensityPopulation
 from flows.recipe.fold import Fold, PreparedFold
-from flows.recipe.lasso import first_layers, shrink
 from flows.recipe.record import DECIMALS
-from flows.recipe.regularisation import Regularisation
+from flows.recipe.regularisation import Regularisation, first_layers, shrink
 from flows.training.optimizer import ClippedAdam
 
 

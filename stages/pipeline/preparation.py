@@ -12,8 +12,7 @@ import numpy as np
 from flows.core.arrays import Array, as_points, as_rows
 from flows.tables.columns.duplicates import first_copies
 from flows.tables.columns.field import Field
-from flows.tables.columns.rows import round_rows
-from flows.tables.columns.spreading import dequantise
+from flows.tables.columns.rows import dequantise, round_rows
 
 
 def learnable(columns: Sequence[Field], values: Array, seed: int) -> Array:

@@ -31,7 +31,7 @@ from flows.core.arrays import Array
 from flows.mixtures.fitting import fit_gaussian
 from flows.mixtures.mixture import Mixture
 from flows.tables.posterior.array_density import ArrayDensity
-from flows.tables.posterior.goal import ENOUGH
+from flows.tables.posterior.posterior import ENOUGH
 from flows.tables.posterior.region import Region
 from flows.tables.questions.question import Answer
 from flows.tables.questions.score import Score

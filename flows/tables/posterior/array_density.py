@@ -27,10 +27,9 @@ from flows.tables.columns.kinds import Real
 from flows.tables.columns.parsing import default_names
 from flows.tables.columns.schema import Schema
 from flows.tables.posterior.distillation import SAMPLES, Distilled
-from flows.tables.posterior.goal import Goal
 from flows.tables.posterior.joint import JointPosteriors
 from flows.tables.posterior.peaks import Peaks
-from flows.tables.posterior.posterior import Evidence, Posterior
+from flows.tables.posterior.posterior import Evidence, Goal, Posterior
 from flows.tables.posterior.region import Region
 
 ROWS_PER_DRAW = 50_000  # rows that are drawn at a time: limits the memory

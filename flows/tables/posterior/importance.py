@@ -21,7 +21,7 @@ from scipy.stats import multivariate_t
 
 from flows.core.arrays import Array
 from flows.networks.population import ensemble_log_prob
-from flows.tables.posterior.goal import Goal
+from flows.tables.posterior.posterior import Goal
 
 GOOD = 0.4  # share of the draws that are effective, above which a proposal is not adapted
 SUPPORT = 200  # effective draws for a covariance, but at most half of the draws

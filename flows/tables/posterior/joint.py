@@ -40,10 +40,9 @@ from flows.networks.population import ensemble_log_prob
 from flows.tables.columns.constraint import Constraints
 from flows.tables.columns.field import Field
 from flows.tables.posterior.distillation import Distilled
-from flows.tables.posterior.goal import Goal
 from flows.tables.posterior.importance import Draws
 from flows.tables.posterior.peaks import Peaks
-from flows.tables.posterior.posterior import FIRST, Posterior
+from flows.tables.posterior.posterior import FIRST, Goal, Posterior
 from flows.tables.posterior.quadrature import Line, Nodes, integrate
 from flows.tables.posterior.region import Region
 

@@ -35,8 +35,7 @@ from flows.core.intervals import log_interval
 from flows.core.seeds import numpy_generator
 from flows.mixtures.truncated_mixture import BoxProposal, restriction
 from flows.tables.columns.constraint import Constraints
-from flows.tables.posterior.goal import Goal
-from flows.tables.posterior.posterior import Posterior
+from flows.tables.posterior.posterior import Goal, Posterior
 from flows.tables.posterior.quadrature import Line
 from flows.tables.posterior.region import Intervals, Region
 from flows.tables.posterior.restricted import RestrictedTargets, with_each

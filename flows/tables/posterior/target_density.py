@@ -12,8 +12,7 @@ from flows.networks.densities import Densities
 from flows.recipe.record import Record
 from flows.tables.columns.schema import Schema
 from flows.tables.posterior.array_density import ArrayDensity
-from flows.tables.posterior.goal import Goal
-from flows.tables.posterior.posterior import Evidence, Posterior, member_shares
+from flows.tables.posterior.posterior import Evidence, Goal, Posterior, member_shares
 from flows.tables.posterior.region import Region
 from flows.tables.posterior.target import TargetPosteriors
 from flows.tables.posterior.target_population import TargetPopulation

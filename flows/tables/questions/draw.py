@@ -15,7 +15,7 @@ from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import Notice
 from flows.tables.columns.rows import round_rows
 from flows.tables.posterior.array_density import ArrayDensity
-from flows.tables.posterior.goal import ENOUGH, MOST, Goal
+from flows.tables.posterior.posterior import ENOUGH, MOST, Goal
 from flows.tables.posterior.region import Region
 from flows.tables.questions.asking import Asking
 from flows.tables.questions.question import Answer, Asked, Question

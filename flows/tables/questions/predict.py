@@ -13,8 +13,7 @@ from flows.core.errors import UserError
 from flows.tables.columns.field import Field
 from flows.tables.columns.lazy import pd
 from flows.tables.posterior.array_density import ArrayDensity
-from flows.tables.posterior.goal import ERROR, Goal
-from flows.tables.posterior.posterior import Posterior
+from flows.tables.posterior.posterior import ERROR, Goal, Posterior
 from flows.tables.posterior.region import Region
 from flows.tables.questions.question import Answer, Asked, Question
 

@@ -12,8 +12,7 @@ from scipy.special import logsumexp
 from flows.core.arrays import rounded
 from flows.tables.columns.lazy import pd
 from flows.tables.posterior.array_density import ArrayDensity
-from flows.tables.posterior.goal import ERROR, Goal
-from flows.tables.posterior.posterior import mass_error
+from flows.tables.posterior.posterior import ERROR, Goal, mass_error
 from flows.tables.posterior.region import Region
 from flows.tables.questions.question import Answer, Asked, Question
 

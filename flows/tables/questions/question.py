@@ -17,7 +17,7 @@ from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.tables.columns.lazy import pd
 from flows.tables.posterior.array_density import ArrayDensity
-from flows.tables.posterior.goal import ENOUGH
+from flows.tables.posterior.posterior import ENOUGH
 from flows.tables.posterior.region import Region
 
 

@@ -13,8 +13,7 @@ from flows.recipe.record import EVERY
 from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import Notice, TableError
 from flows.tables.posterior.array_density import ArrayDensity
-from flows.tables.posterior.goal import ENOUGH
-from flows.tables.posterior.posterior import Evidence
+from flows.tables.posterior.posterior import ENOUGH, Evidence
 from flows.tables.posterior.region import Region
 from flows.tables.questions.question import Answer, Asked, Question
 

@@ -13,8 +13,7 @@ from flows.core.settings import TrainingSettings
 from flows.networks.to_real import ToReal
 from flows.recipe.fold import Fold, Learned
 from flows.recipe.fold_trainer import FoldTrainer
-from flows.recipe.lasso import first_layers, shrink
-from flows.recipe.regularisation import Regularisation
+from flows.recipe.regularisation import Regularisation, first_layers, shrink
 
 STEPS = 300
 
