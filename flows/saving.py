@@ -90,6 +90,8 @@ def load(path: str | Path) -> Saved:
             name = description["name"]
             raise CheckpointError(f"holds no model, but the name of a truth: {name}")
         table, training = description.pop("table", None), description.pop("training", None)
+        if training and training["recipe"] == "fixed" and (fit := training.get("fit")):
+            raise CheckpointError(_lacking(fit["model"]))
         population = _restored(description, state)
         record = None if training is None else Record.from_json(training, arrays)
         population.history = {key: each for key, each in arrays.items() if key not in ROW_ARRAYS}
@@ -111,3 +113,17 @@ def _restored(description: Description, state: Mapping[str, Tensor]) -> Densitie
     if description["model"] == "mixture":
         return GaussianMixture.with_state(ToReal.of(description), state)
     return building.restored(description, state)
+
+
+def _lacking(model: str) -> str:
+    """Return a line on a fit of a table by release 0.4 that fits of this release do not have.
+
+    Args:
+        model: the name of the model, which the fixed recipe trained.
+    """
+    again = "fit the table again: flows fit TABLE -o FILE"
+    if model in ("flow_matching", "vae"):
+        return f"was fitted with model={model}, which is no longer a model of tables; {again}"
+    return (
+        f"was fitted with recipe=fixed, which fits of tables no longer have; {again} --recipe quick"
+    )

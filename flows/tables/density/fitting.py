@@ -130,8 +130,6 @@ def _load(path: str | Path) -> tuple[Densities, Schema | None, Record | None]:
             "`flows fit` learns its density"
         )
     population, record, table = saving.load(path)
-    if record is not None and record.fit and record.recipe == "fixed":
-        raise CheckpointError(f"{path}: {_lacking(record)}")
     if not isinstance(population.to_real, ColumnMaps):
         return population, None, record
     fields = population.to_real.fields
@@ -142,20 +140,6 @@ def _load(path: str | Path) -> tuple[Densities, Schema | None, Record | None]:
         again = "fit the table again with constraints that this version reads"
         raise CheckpointError(f"{path}: {error}; {again}") from None
     return population, schema, record
-
-
-def _lacking(record: Record) -> str:
-    """Return a line on a fit of release 0.4 by a model or a recipe that is no longer one of fits.
-
-    Args:
-        record: the record of a fit with the fixed recipe, which also trained these models.
-    """
-    model, again = record.fit["model"], "fit the table again: flows fit TABLE -o FILE"
-    if model in ("flow_matching", "vae"):
-        return f"was fitted with model={model}, which is no longer a model of tables; {again}"
-    return (
-        f"was fitted with recipe=fixed, which fits of tables no longer have; {again} --recipe quick"
-    )
 
 
 def save(model: Density | Population, path: str | Path, *, record: bool = True) -> None:
