@@ -122,12 +122,17 @@ def test_the_python_of_a_document_runs(
 def test_the_examples_of_a_module_print_their_outputs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The example of a method goes on after that of its class."""
     module = import_module(".".join(Path(name).with_suffix("").parts).removesuffix(".__init__"))
     monkeypatch.chdir(tmp_path)  # an example may write a file
     flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-    result = doctest.testmod(module, optionflags=flags)
-    assert result.attempted
-    assert result.failed == 0
+    runner, names = doctest.DocTestRunner(optionflags=flags), dict[str, dict[str, Any]]()
+    for example in sorted(doctest.DocTestFinder().find(module)):  # a class before its methods
+        example.globs.update(names.get(example.name.rpartition(".")[0], {}))
+        runner.run(example, clear_globs=False)
+        names[example.name] = example.globs
+    assert runner.tries
+    assert runner.failures == 0
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "CHANGELOG.md"])

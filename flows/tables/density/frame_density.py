@@ -63,6 +63,8 @@ class Density:
         record: how the population was trained; ``None`` if it was not.
         on_notices: takes the notices on rows and answers; by default, each is a warning.
 
+    The examples of the methods go on after this one.
+
     Examples:
         >>> import numpy as np
         >>> import pandas as pd
@@ -73,10 +75,11 @@ class Density:
         >>> quick = {"recipe": "quick"}  # a good fit takes longer
         >>> density = flows.fit(frame, flows.NSF(couplings=2, hidden=4), settings=quick)
         >>> print(density)
-        nsf of 10 networks, bins 8, couplings 2, hidden 4
+        10 networks and 10 mixtures; nsf with bins 8, couplings 2, hidden 4
         column age: real
         column pressure: real
         trained with the quick recipe on 60 rows, seed 0
+        ...
         >>> list(density.sample(5))
         ['age', 'pressure']
         >>> density.log_prob(frame).shape
@@ -126,16 +129,9 @@ class Density:
         Raises ``OSError`` if the file cannot be written.
 
         Examples:
-            >>> import numpy as np
-            >>> import flows
-            >>> rows = np.random.default_rng(0).normal(size=(60, 2))
-            >>> quick = {"recipe": "quick"}
-            >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
-            >>> from tempfile import TemporaryDirectory
-            >>> with TemporaryDirectory() as folder:
-            ...     density.save(f"{folder}/table.flow")
-            ...     loaded = flows.load(f"{folder}/table.flow")
-            >>> bool((loaded.log_prob(rows) == density.log_prob(rows)).all())
+            >>> density.save("patients.flow")
+            >>> loaded = flows.load("patients.flow")
+            >>> bool((loaded.log_prob(frame) == density.log_prob(frame)).all())
             True
         """
         own = self.record if record or self.record is None else self.record.without_rows()
@@ -156,17 +152,9 @@ class Density:
         columns are given.
 
         Examples:
-            >>> import numpy as np
-            >>> import flows
-            >>> rows = np.random.default_rng(0).normal(size=(60, 2))
-            >>> quick = {"recipe": "quick"}
-            >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
-            >>> density.log_prob(rows).shape
-            (60,)
-            >>> first_alone = density.log_prob([[0.5, np.nan]])
-            >>> second_given_first = density.log_prob([[0.5, 1.0]], given=["x0"])
-            >>> both = density.log_prob([[0.5, 1.0]])
-            >>> bool(np.isclose(first_alone + second_given_first, both, atol=0.01).all())
+            >>> of_age = density.log_prob(frame.assign(pressure=np.nan))
+            >>> of_pressure = density.log_prob(frame, given=["age"])
+            >>> bool(np.allclose(of_age + of_pressure, density.log_prob(frame), atol=0.01))
             True
         """
         return self._ask(Score(given), frame).answer()["log_density"]
@@ -204,11 +192,8 @@ class Density:
             frame: rows of the table.
 
         Examples:
-            >>> import numpy as np
-            >>> import flows
-            >>> rows = np.random.default_rng(0).normal(size=(60, 2))
-            >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), members=2)
-            >>> usual, outlier = density.tail_probability([[0.0, 0.0], [8.0, -8.0]])
+            >>> rows = pd.DataFrame({"age": [50, 90], "pressure": [110, 60]})
+            >>> usual, outlier = density.tail_probability(rows)
             >>> bool(outlier < 0.1 < usual)
             True
         """
@@ -228,11 +213,8 @@ class Density:
         Raises ``UserError`` for a wrong rate, and for a density without out-of-fold scores.
 
         Examples:
-            >>> import numpy as np
-            >>> import flows
-            >>> rows = np.random.default_rng(0).normal(size=(60, 2))
-            >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), members=2)
-            >>> density.discoveries([[0.0, 0.0], [8.0, -8.0]]).tolist()
+            >>> rows = pd.DataFrame({"age": [50, 90], "pressure": [110, 60]})
+            >>> density.discoveries(rows).tolist()
             [False, True]
         """
         check_rate(fdr, self._array)
@@ -257,15 +239,8 @@ class Density:
         ``TableError`` for a given value that its column does not allow.
 
         Examples:
-            >>> import numpy as np
-            >>> import flows
-            >>> rows = np.random.default_rng(0).normal(size=(60, 2))
-            >>> quick = {"recipe": "quick"}
-            >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
-            >>> density.sample(1000).shape
-            (1000, 2)
-            >>> density.sample(3, given={"x0": 0.5})["x0"].tolist()
-            [0.5, 0.5, 0.5]
+            >>> density.sample(3, given={"age": 60})["age"].tolist()
+            [60.0, 60.0, 60.0]
         """
         if given is not None and not isinstance(given, Mapping):
             if n is not None:
@@ -297,17 +272,9 @@ class Density:
         Raises ``UserError`` for negative ``draws``, and ``TableError`` for a missing column.
 
         Examples:
-            >>> import numpy as np
-            >>> import flows
-            >>> rows = np.random.default_rng(0).normal(size=(60, 2))
-            >>> quick = {"recipe": "quick"}
-            >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
-            >>> gaps = np.array([[0.5, np.nan], [np.nan, -1.0]])
-            >>> filled = density.impute(gaps)
-            >>> int(filled.isna().sum().sum())
+            >>> gaps = frame.assign(pressure=np.nan)[:2]
+            >>> int(density.impute(gaps).isna().sum().sum())
             0
-            >>> float(filled.loc[1, "x0"])  # the rows of an array are numbered from 1
-            0.5
             >>> len(density.impute(gaps, draws=5))
             5
         """
@@ -337,13 +304,8 @@ class Density:
         Raises ``TableError`` for an unknown column, and for a value that its column does not allow.
 
         Examples:
-            >>> import numpy as np
-            >>> import flows
-            >>> rows = np.random.default_rng(0).normal(size=(60, 2))
-            >>> quick = {"recipe": "quick"}
-            >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
-            >>> found = density.probability({"x0": (None, 0.0)}, given={"x1": (-1.0, 1.0)})
-            >>> 0.3 < found.probability < 0.7
+            >>> found = density.probability({"pressure": (110, None)}, given={"age": (60, 70)})
+            >>> 0.7 < found.probability < 1
             True
         """
         question = EventProbability(event_conditions(self._array, event), seed)
@@ -378,15 +340,7 @@ class Density:
         target, and ``UserError`` for a wrong level.
 
         Examples:
-            >>> import numpy as np
-            >>> import flows
-            >>> rows = np.random.default_rng(0).normal(size=(60, 2))
-            >>> quick = {"recipe": "quick"}
-            >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
-            >>> predicted = density.predict(rows[:3], "x1", quantiles=[0.1, 0.9])
-            >>> predicted.shape
-            (3, 5)
-            >>> list(predicted)
+            >>> list(density.predict(frame[:3], "pressure", quantiles=[0.1, 0.9]))
             ['mean', 'sd', 'q0.1', 'q0.9', 'effective_draws']
         """
         names = self.targets if column is None else [str(column)]
@@ -407,15 +361,8 @@ class Density:
             frame: rows of the table.
 
         Examples:
-            >>> import numpy as np
-            >>> import flows
-            >>> rows = np.random.default_rng(0).normal(size=(60, 2))
-            >>> quick = {"recipe": "quick"}
-            >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
-            >>> surprise = density.surprise([[0.0, 0.0], [0.0, 9.0]])
-            >>> list(surprise)
-            ['x0', 'x1']
-            >>> bool(surprise.loc[2, "x1"] > surprise.loc[1, "x1"])
+            >>> found = density.surprise(pd.DataFrame({"age": [50, 50], "pressure": [110, 160]}))
+            >>> bool(found.loc[1, "pressure"] > found.loc[0, "pressure"])
             True
         """
         return self._ask(Surprise(), frame).added().set_axis(self._array.names, axis=1)
@@ -453,13 +400,8 @@ class Density:
         table.
 
         Examples:
-            >>> import numpy as np
-            >>> import flows
-            >>> rows = np.random.default_rng(0).normal(size=(60, 2))
-            >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), members=5)
-            >>> found = density.check(rows)
-            >>> list(found.cover["region"].unique())
-            ['regions of highest density', 'x0', 'x1']
+            >>> list(density.check(frame).cover["region"].unique())
+            ['regions of highest density', 'age', 'pressure']
         """
         whole = self._frame(frame)
 
@@ -485,14 +427,9 @@ class Density:
         a column that the question adds, and the errors of the question.
 
         Examples:
-            >>> import numpy as np
-            >>> import flows
             >>> from flows.tables.questions.score import Score
-            >>> rows = np.random.default_rng(0).normal(size=(60, 2))
-            >>> quick = {"recipe": "quick"}
-            >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
-            >>> list(density.ask(Score(), rows))
-            ['x0', 'x1', 'log_density', 'log_density_sd', 'log_density_se']
+            >>> list(density.ask(Score(), frame))
+            ['age', 'pressure', 'log_density', 'log_density_sd', 'log_density_se']
         """
         rows = self._either("ask", frame, given)
         there = () if isinstance(rows, Region) else map(str, self._frame(rows).columns)
@@ -530,14 +467,8 @@ class Density:
         ``UserError`` for a wrong value of these, and ``TableError`` for a missing column.
 
         Examples:
-            >>> import numpy as np
-            >>> import flows
-            >>> rows = np.random.default_rng(0).normal(size=(60, 2))
-            >>> quick = {"recipe": "quick"}
-            >>> density = flows.fit(rows, flows.NSF(couplings=2, hidden=4), settings=quick)
-            >>> figure = density.plot(rows)
-            >>> density.plot(rows, row=1).get_suptitle()  # the rows of an array start at 1
-            'what the rest of row 1 says of each column'
+            >>> density.plot(frame, row=7).get_suptitle()
+            'what the rest of row 7 says of each column'
         """
         from flows.tables.density import pictures
 
