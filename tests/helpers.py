@@ -21,9 +21,9 @@ from flows.tables.columns.field import Field
 from flows.tables.columns.learning import fit_schema
 from flows.tables.columns.notices import Notice, TableError, python_words
 from flows.tables.columns.options import InspectOptions, resolve
-from flows.tables.columns.parsing import Table, from_user
-from flows.tables.columns.rows import dequantise, numbers_of
+from flows.tables.columns.parsing import Table, from_user, numbers_of
 from flows.tables.columns.schema import Schema
+from flows.tables.columns.spreading import dequantise
 from flows.tables.command_line.wording import shell_words
 from flows.tables.questions.asking import Asking
 from flows.tables.questions.question import Answer, Asked, Question

@@ -12,7 +12,8 @@ import numpy as np
 from flows.core.arrays import Array, as_points, as_rows
 from flows.tables.columns.duplicates import first_copies
 from flows.tables.columns.field import Field
-from flows.tables.columns.rows import dequantise, round_rows
+from flows.tables.columns.parsing import round_rows
+from flows.tables.columns.spreading import dequantise
 
 
 def learnable(columns: Sequence[Field], values: Array, seed: int) -> Array:

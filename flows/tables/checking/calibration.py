@@ -21,7 +21,7 @@ from flows.recipe.record import EVERY
 from flows.tables.checking.result import FRAMES, Check
 from flows.tables.checking.rows import CheckedRows, members_of
 from flows.tables.columns.field import Field
-from flows.tables.columns.rows import round_rows
+from flows.tables.columns.parsing import round_rows
 from flows.tables.posterior.array_density import ArrayDensity
 from flows.tables.posterior.posterior import Posterior
 from flows.tables.posterior.region import Region

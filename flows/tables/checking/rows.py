@@ -14,8 +14,14 @@ from flows.core.rows import digests, matched
 from flows.recipe.record import EVERY, RowScores
 from flows.tables.columns.learning import Sample, fit_schema
 from flows.tables.columns.notices import TableError
-from flows.tables.columns.parsing import Table, apply_missing_policy, position
-from flows.tables.columns.rows import numbers_of, refused, round_rows
+from flows.tables.columns.parsing import (
+    Table,
+    apply_missing_policy,
+    numbers_of,
+    position,
+    refused,
+    round_rows,
+)
 from flows.tables.fitting.fit_request import arguments_of
 from flows.tables.posterior.array_density import ArrayDensity
 from flows.tables.posterior.region import Region

@@ -10,7 +10,7 @@ from torch import Tensor
 from flows.core.arrays import Array
 from flows.networks.to_real import ToReal
 from flows.tables.columns.field import Field
-from flows.tables.columns.rows import spread
+from flows.tables.columns.spreading import spread
 
 
 class ColumnMaps(ToReal):

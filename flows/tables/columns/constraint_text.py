@@ -23,13 +23,13 @@ from flows.tables.columns.field import Field
 from flows.tables.columns.kinds.date import Date
 from flows.tables.columns.kinds.unlearned import Carried
 from flows.tables.columns.notices import Advice, Notice, SetKind, TableError
+from flows.tables.columns.parsing import numbers_of_values
 from flows.tables.columns.relations import (
     Joined,
     LabelComparison,
     Linear,
     Relation,
 )
-from flows.tables.columns.rows import numbers_of_values
 from flows.tables.columns.schema import Schema
 from flows.tables.columns.sources import MOST_STEPS, Source
 from flows.tables.columns.types import are_seconds

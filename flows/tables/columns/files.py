@@ -24,8 +24,14 @@ from flows.core.errors import one_line
 from flows.tables.columns.field import Field
 from flows.tables.columns.kinds import Real
 from flows.tables.columns.notices import Notice, SetFormat, TableError
-from flows.tables.columns.parsing import Table, apply_missing_policy, parse, position, reads_labels
-from flows.tables.columns.rows import numbers_of
+from flows.tables.columns.parsing import (
+    Table,
+    apply_missing_policy,
+    numbers_of,
+    parse,
+    position,
+    reads_labels,
+)
 from flows.tables.columns.types import type_of
 from flows.tables.columns.values import PLAIN, Format
 

@@ -1,13 +1,14 @@
-"""Data frames of users and pieces of files as parsed tables: numbers in place of text."""
+"""Data frames of users and pieces of files as parsed tables, and parsed tables as numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from flows.core.arrays import Mask
+from flows.core.arrays import Array, Mask
 from flows.core.errors import UserError
 from flows.core.plurals import counted
 from flows.tables.columns.field import Field, registered
@@ -18,6 +19,7 @@ from flows.tables.columns.notices import (
     Notice,
     SetKind,
     TableError,
+    collecting,
 )
 from flows.tables.columns.types import type_of
 from flows.tables.columns.values import PLAIN, Format, missing_values, parse_values
@@ -206,3 +208,42 @@ def parse_fields(
     """Return the columns ``fields`` as ``parse`` does, with ``NaN`` for marks of missing values."""
     table = parse(frame, {field.name: field for field in fields}, source, written, na)
     return apply_missing_policy(table, "keep")
+
+
+def numbers_of(fields: Sequence[Field], table: Table) -> Array:
+    """Return the columns ``fields`` of a parsed table as numbers ``(n, D)``, with codes for labels.
+
+    Raises ``TableError``, with the faults of all columns, for values that are not numbers.
+    """
+    found, faults = list[Array](), list[Notice]()
+    for field in fields:
+        with collecting(faults):
+            found.append(field.numbers(table.frame[field.name]))
+    if faults:
+        raise TableError(faults, table.source)
+    return np.stack(found, axis=1)
+
+
+def numbers_of_values(field: Field, values: Sequence[Any], na: Sequence[str]) -> Array:
+    """Return values that a user writes for a column outside of a table as numbers, ``(n,)``.
+
+    Raises ``TableError`` for text that is not a number, also if it counts as missing in the table.
+    """
+    field = replace(field, text_is_missing=False)
+    written = pd.DataFrame({field.name: pd.Series([*values], dtype=object)})
+    found = numbers_of([field], parse_fields(written, [field], na=na))[:, 0]
+    for value, number in zip(values, found, strict=True):
+        if isinstance(value, str) and not np.isnan(number) and (why := field.misread(value)):
+            raise TableError([Notice(f"holds {value!r}, {why}", field.name)])
+    return found
+
+
+def refused(fields: Sequence[Field], values: Array) -> Mask:
+    """Return which numbers ``(n, D)`` the kinds of their columns do not allow, ``(n, D)``."""
+    held = [field.holds(x) for field, x in zip(fields, values.T, strict=True)]
+    return ~(np.stack(held, axis=1) | np.isnan(values))
+
+
+def round_rows(fields: Sequence[Field], rows: Array) -> Array:
+    """Return numbers ``(n, D)`` in the user's units, rounded to the values of samples."""
+    return np.stack([field.round(x) for field, x in zip(fields, rows.T, strict=True)], axis=1)

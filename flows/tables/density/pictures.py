@@ -18,8 +18,7 @@ from flows.networks import registry
 from flows.tables.columns.drawing import drawn
 from flows.tables.columns.field import Field
 from flows.tables.columns.notices import Notice
-from flows.tables.columns.parsing import parse_fields
-from flows.tables.columns.rows import numbers_of, refused
+from flows.tables.columns.parsing import numbers_of, parse_fields, refused
 from flows.tables.density.anomalies import least_likely
 from flows.tables.posterior.array_density import ArrayDensity
 from flows.tables.posterior.region import Region

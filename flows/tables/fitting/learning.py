@@ -24,8 +24,8 @@ from flows.tables.columns.learning import Sample, fit_schema
 from flows.tables.columns.notices import Notice, TableError, warn
 from flows.tables.columns.options import FitOptions
 from flows.tables.columns.parsing import Table
-from flows.tables.columns.rows import dequantise
 from flows.tables.columns.schema import Schema
+from flows.tables.columns.spreading import dequantise
 from flows.tables.fitting.fit_request import FitRequest
 from flows.tables.fitting.rescoring import rescored, with_peaks
 from flows.tables.posterior.array_density import ArrayDensity

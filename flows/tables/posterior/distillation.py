@@ -22,7 +22,7 @@ from flows.mixtures import expectation
 from flows.mixtures.mixture import Mixture
 from flows.tables.columns.column_maps import ColumnMaps
 from flows.tables.columns.field import Field
-from flows.tables.columns.rows import dequantise
+from flows.tables.columns.spreading import dequantise
 
 SAMPLES = 10_000  # drawn from the density
 COMPONENTS, ROUNDS = 24, 50  # of the mixture; EM iterations of its fit

@@ -11,7 +11,7 @@ import numpy as np
 from flows.core.arrays import Array
 from flows.tables.columns.field import Field, Label
 from flows.tables.columns.notices import Notice, TableError, collecting
-from flows.tables.columns.rows import numbers_of_values
+from flows.tables.columns.parsing import numbers_of_values
 from flows.tables.posterior.array_density import ArrayDensity
 from flows.tables.posterior.region import Region
 

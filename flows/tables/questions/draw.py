@@ -13,7 +13,7 @@ from flows.core.errors import UserError
 from flows.core.seeds import numpy_generator
 from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import Notice
-from flows.tables.columns.rows import round_rows
+from flows.tables.columns.parsing import round_rows
 from flows.tables.posterior.array_density import ArrayDensity
 from flows.tables.posterior.posterior import ENOUGH, MOST, Goal
 from flows.tables.posterior.region import Region

@@ -13,7 +13,7 @@ import numpy as np
 from flows.core.arrays import Mask
 from flows.core.errors import UserError
 from flows.tables.columns.lazy import pd
-from flows.tables.columns.rows import round_rows
+from flows.tables.columns.parsing import round_rows
 from flows.tables.posterior.array_density import ArrayDensity
 from flows.tables.posterior.region import Region
 from flows.tables.questions.draw import Draw

@@ -17,11 +17,12 @@ from flows.tables.columns.parsing import (
     Table,
     apply_missing_policy,
     complete_rows,
+    numbers_of,
     parse,
     parse_fields,
+    refused,
     rows_left_out,
 )
-from flows.tables.columns.rows import numbers_of, refused
 from flows.tables.columns.values import PLAIN, Format, label_text
 from flows.tables.posterior.array_density import ArrayDensity
 from flows.tables.posterior.region import Region

@@ -7,7 +7,7 @@ from frames import rows_of
 from helpers import field
 
 from flows.tables.columns.field import Field
-from flows.tables.columns.rows import round_rows
+from flows.tables.columns.parsing import round_rows
 from stages.pipeline.preparation import from_real, learnable, scorable
 
 ROWS = 100

@@ -22,8 +22,7 @@ from flows.tables.checking.calibration import (
 )
 from flows.tables.checking.result import Check
 from flows.tables.checking.rows import EVERY, CheckedRows
-from flows.tables.columns.parsing import from_user
-from flows.tables.columns.rows import numbers_of
+from flows.tables.columns.parsing import from_user, numbers_of
 
 
 def new(values: Array) -> CheckedRows:

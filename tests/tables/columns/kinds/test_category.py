@@ -10,7 +10,7 @@ from helpers import field, learned
 
 from flows.tables.columns import files as table
 from flows.tables.columns import parsing
-from flows.tables.columns.rows import numbers_of
+from flows.tables.columns.parsing import numbers_of
 from flows.tables.command_line.wording import shell_words
 
 pytestmark = pytest.mark.usefixtures("few_samples")
