@@ -73,7 +73,7 @@ def architecture(name: str, settings: Mapping[str, Any] | None = None) -> Archit
         >>> architecture("nsf", {"couplings": 4})
         NSF(couplings=4, hidden=32, bins=8)
     """
-    return _checked(find(name), settings or {}, name)
+    return checked(find(name), settings or {}, name)
 
 
 def parse_section(
@@ -110,15 +110,23 @@ def parse_section(
     changes = {key: value for key, value in section.items() if key in shared}
     training = defaults
     if changes:
-        training = _checked(type(defaults), {**defaults.model_dump(), **changes}, prefix)
+        training = checked(
+            type(defaults), {**defaults.model_dump(exclude_unset=True), **changes}, prefix
+        )
     if not isinstance(model, str):
         return model, training
     settings = {key: value for key, value in section.items() if key not in shared}
-    return _checked(cls, settings, prefix or name), training
+    return checked(cls, settings, prefix or name), training
 
 
-def _checked(section: type[SectionT], settings: Mapping[str, Any], prefix: str) -> SectionT:
-    """Return the section with these settings. Raises ``ValueError`` with one line."""
+def checked(section: type[SectionT], settings: Mapping[str, Any], prefix: str = "") -> SectionT:
+    """Return the section with these settings. Raises ``ValueError`` with one line.
+
+    Args:
+        section: the class of the section.
+        settings: the settings by name.
+        prefix: the place of the section in its file, for the message.
+    """
     try:
         return section.model_validate(dict(settings))
     except ValidationError as error:

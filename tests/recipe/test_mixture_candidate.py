@@ -63,10 +63,8 @@ def test_the_score_of_a_row_without_its_label_is_the_sum_over_the_labels(
 def test_no_component_holds_a_far_row_alone():
     rows = np.random.default_rng(0).normal(size=(200, 2))
     rows[17] = 30.0
-    fold, setting = (
-        Fold(Learned(rows, ToReal()), np.arange(200) % 5, 0),
-        {"components": 6, "ridge": 1e-3},
-    )
+    fold = Fold(Learned(rows, ToReal()), np.arange(200) % 5, 0)
+    setting = {"components": 6, "ridge": 1e-3}
     member = MixtureCandidate().fit_fold(fold, "raw", setting, is_last=True)
     assert isinstance(member, GaussianMixture)
     assert (160 * member.mixture.weights).min() > 2

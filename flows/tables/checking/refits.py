@@ -16,14 +16,12 @@ from flows import workers
 from flows.core.arrays import Array
 from flows.core.progress import progress
 from flows.core.seeds import integer
-from flows.networks.architecture import Architecture
 from flows.tables.checking.calibration import Ranks, distance_from_uniform, pointwise_tests, rank
 from flows.tables.checking.rows import CheckedRows, draw_tables
 from flows.tables.checking.traces import trace
 from flows.tables.columns.learning import Sample
-from flows.tables.columns.options import FitOptions
 from flows.tables.columns.schema import Schema
-from flows.tables.fitting.fit_request import arguments_of
+from flows.tables.fitting.fit_request import FitRequest
 from flows.tables.fitting.learning import learn_again
 from flows.tables.posterior.array_density import ArrayDensity
 
@@ -107,7 +105,7 @@ def tasks_of(
     """Return the arguments of ``refit`` for ``count`` tables that are drawn from the density."""
     assert density.record is not None
     assert rows.sample is not None
-    architecture, options = arguments_of(density.record)
+    request = FitRequest.recorded(density.record)
     if density.targets:
         [fresh] = draw_tables(density, rows, 1, integer(seed, "fresh"))
         fresh = fresh[~np.isnan(fresh).any(axis=1)]
@@ -122,18 +120,15 @@ def tasks_of(
             return np.nan
         return float(density.ensemble(density.log_density(table)).mean())
 
+    requests = [request.model_copy(update={"seed": own}) for own in seeds]
     return [
-        (
-            *(architecture, {**options, "seed": own}, density.schema, rows.sample),
-            *(table, fresh, log_p, level(table)),
-        )
-        for table, own in zip(tables, seeds, strict=True)
+        (own, density.schema, rows.sample, table, fresh, log_p, level(table))
+        for table, own in zip(tables, requests, strict=True)
     ]
 
 
 def refit(
-    architecture: Architecture,
-    options: FitOptions,
+    request: FitRequest,
     schema: Schema,
     sample: Sample,
     table: Array,
@@ -144,8 +139,7 @@ def refit(
     """Fit the recorded recipe to a drawn table; this runs on a worker.
 
     Args:
-        architecture: the architecture of the fit.
-        options: the options of the fit, with the seed of the refit and of its ranks.
+        request: what the fit was asked for, with the seed of the refit and of its ranks.
         schema: the schema of the table.
         sample: the training rows, whose copies and groups the drawn table has.
         table: the drawn table, ``(n, D)``.
@@ -153,13 +147,13 @@ def refit(
         log_p: the log-densities of these rows, ``(N,)``.
         level: the mean log-density of the rows of the table; ``NaN`` for a table with gaps.
     """
-    sample, seed = sample._replace(values=table), options["seed"]
-    density = learn_again(architecture, options, schema, sample)
+    sample = sample._replace(values=table)
+    density = learn_again(request, schema, sample)
     record = density.record
     assert record is not None
     assert record.row_scores is not None
     rows = CheckedRows(table, record.row_scores.held_out_in, sample)
-    ranks, traces = rank(density, rows, seed), trace(density, rows)
+    ranks, traces = rank(density, rows, request.seed), trace(density, rows)
     distance = reference = np.nan
     if len(fresh):
         distance = float((log_p - density.ensemble(density.log_density(fresh))).mean())

@@ -22,7 +22,7 @@ from flows.tables.columns.parsing import (
     refused,
     round_rows,
 )
-from flows.tables.fitting.fit_request import arguments_of
+from flows.tables.fitting.fit_request import FitRequest
 from flows.tables.posterior.array_density import ArrayDensity
 from flows.tables.posterior.region import Region
 from flows.tables.questions.draw import Draw
@@ -84,11 +84,11 @@ def read_rows(density: ArrayDensity, read: Read) -> CheckedRows:
         why = "the density has no out-of-fold scores of single rows: the file was exported without "
         why += "its record, or holds no fit of this version to a table"
         return _new(density, read, scores, why)
-    _, options = arguments_of(record)
+    request = FitRequest.recorded(record)
     try:
-        table = read(options["columns"] or {})
+        table = read(request.columns)
         names = [name for name in density.schema.names if name in table.frame]
-        _, sample, _ = fit_schema(table._replace(frame=table.frame[names]), options)
+        _, sample, _ = fit_schema(table._replace(frame=table.frame[names]), request.of_table)
     except TableError:
         return _new(density, read, scores, other)
     values = sample.values

@@ -30,6 +30,7 @@ from flows.tables.density import pictures, verifying
 from flows.tables.density.anomalies import check_rate, least_likely
 from flows.tables.density.description import describe
 from flows.tables.density.fitting import fit_table, load_array_density
+from flows.tables.fitting.fit_request import FitRequest
 from flows.tables.questions.asking import Asking
 from flows.tables.questions.conditions import conditions, event_conditions, parse_conditions
 from flows.tables.questions.draw import Draw, Sampling
@@ -64,7 +65,7 @@ def fit(
         )
     options = command.options(FitOptions, given)
     read, say = partial(command.read, options, only, drop), partial(show, words=shell_words)
-    density = fit_table(read, architecture, options, on_notices=say)
+    density = fit_table(read, FitRequest.of(architecture, options), on_notices=say)
     density.save(output)
     print(density)
 

@@ -30,6 +30,7 @@ from flows.tables.columns.options import (
 from flows.tables.columns.parsing import from_user
 from flows.tables.density.fitting import fit_table
 from flows.tables.density.frame_density import Density
+from flows.tables.fitting.fit_request import FitRequest
 
 
 class TableEstimator(BaseEstimator):
@@ -50,12 +51,12 @@ class TableEstimator(BaseEstimator):
         options = {name: plain(value) for name, value in own.items() if name in known}
         settings = {name: plain(value) for name, value in (self.settings or {}).items()}
         options |= {"settings": settings, "seed": seed_of(self.random_state), **others}
-        resolved = resolve(FitOptions, options, "fit")
-        read = partial(from_user, rows, resolved["columns"] or {}, resolved["na"])
         try:
-            return fit_table(read, self.model, resolved, on_notices=self._say)
+            request = FitRequest.of(self.model, resolve(FitOptions, options, "fit"))
         except LookupError as error:  # no such model
             raise UserError(error.args[0]) from None
+        read = partial(from_user, rows, request.columns, request.na)
+        return fit_table(read, request, on_notices=self._say)
 
     def _say(self, notices: Sequence[Notice]) -> None:
         """Warn of the notices that neither this estimator nor its clones have said.

@@ -20,6 +20,7 @@ from flows.tables.columns.options import FitOptions, resolve, spelled_out
 from flows.tables.columns.parsing import Table, from_user
 from flows.tables.columns.schema import Schema
 from flows.tables.density.frame_density import Density
+from flows.tables.fitting.fit_request import FitRequest
 from flows.tables.fitting.learning import learn_table
 from flows.tables.posterior.array_density import ArrayDensity
 from flows.tables.posterior.target_density import density_of
@@ -72,23 +73,20 @@ def fit(
     """
     if isinstance(frame, Population):
         raise TypeError("flows.fit fits a table; flows.train(model, rows) trains a population")
-    resolved = resolve(FitOptions, options, "fit")
-    return fit_table(
-        lambda: from_user(frame, resolved["columns"] or {}, resolved["na"]), model, resolved
-    )
+    request = FitRequest.of(model, resolve(FitOptions, options, "fit"))
+    return fit_table(lambda: from_user(frame, request.columns, request.na), request)
 
 
 def fit_table(
     read: Callable[[], Table],
-    model: str | Architecture | None,
-    options: FitOptions,
+    request: FitRequest,
     on_notices: Callable[[Sequence[Notice]], None] = warn,
 ) -> Density:
     """Fit the density of a table that ``read`` returns; ``learn_table`` has the arguments.
 
     The density passes its own notices on in the same way as the fit.
     """
-    found = learn_table(read, model, options, on_notices)
+    found = learn_table(read, request, on_notices)
     return Density(found.population, found.schema, found.record, on_notices)
 
 

@@ -16,11 +16,10 @@ from flows.core.rows import digests, matched
 from flows.recipe.record import Record
 from flows.tables.columns import files
 from flows.tables.columns.learning import fit_schema
-from flows.tables.columns.options import FitOptions
 from flows.tables.columns.parsing import Table, from_user
 from flows.tables.density.fitting import fit_table, load
 from flows.tables.density.frame_density import Density
-from flows.tables.fitting.fit_request import arguments_of
+from flows.tables.fitting.fit_request import FitRequest
 
 
 def verify(model: Density | str | Path, table: Any) -> str | None:
@@ -54,8 +53,8 @@ def verify(model: Density | str | Path, table: Any) -> str | None:
     record = density.record if isinstance(density, Density) else None
     if not isinstance(density, Density) or record is None:
         raise UserError("only the fit of a table can be verified")
-    schema, (architecture, options) = density.schema, arguments_of(record)
-    names, kinds, na = schema.names, options["columns"] or {}, options["na"]
+    schema, request = density.schema, FitRequest.recorded(record)
+    names, kinds, na = schema.names, request.columns, request.na
 
     def read() -> Table:
         if isinstance(table, str | Path):
@@ -63,9 +62,9 @@ def verify(model: Density | str | Path, table: Any) -> str | None:
         return from_user(table, kinds, na, names)
 
     parsed = read()
-    if (said := _other_table(parsed, schema.names, options, record)) is not None:
+    if (said := _other_table(parsed, schema.names, request, record)) is not None:
         return said  # before training, which takes long
-    again = fit_table(lambda: parsed, architecture, options, on_notices=lambda notices: None)
+    again = fit_table(lambda: parsed, request, on_notices=lambda notices: None)
     assert again.record is not None
     own = replace(again.record, check=record.check)  # the check is not a part of the fit
     again = Density(again.population, again.schema, own)
@@ -82,14 +81,14 @@ def verify(model: Density | str | Path, table: Any) -> str | None:
 
 
 def _other_table(
-    table: Table, names: Sequence[str], options: FitOptions, record: Record
+    table: Table, names: Sequence[str], request: FitRequest, record: Record
 ) -> str | None:
     """Return how a table differs from that of a fit; ``None`` if no difference is found.
 
     Args:
         table: the table.
         names: the columns of the table of the fit, in order.
-        options: the options of the fit.
+        request: what the fit was asked for.
         record: the record of the fit. Without scores of rows, rows are not compared.
     """
     columns = [*map(str, table.frame)]
@@ -97,7 +96,7 @@ def _other_table(
         return "the table holds the columns of the fit in another order"
     if record.row_scores is None or record.row_scores.digest is None:
         return None
-    _, sample, _ = fit_schema(table, options)
+    _, sample, _ = fit_schema(table, request.of_table)
     own, known = digests(sample.values), record.row_scores.digest
     if matched(own, known) is None:
         return "the rows are not those of the fit"

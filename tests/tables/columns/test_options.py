@@ -62,9 +62,9 @@ def test_a_regressor_keeps_groups_in_one_fold_and_takes_marks_of_missing_values(
     X = pd.DataFrame({"who": who, "x": rng.normal(size=60), "year": 2020})
     X.loc[4, "x"] = -999
     y = rng.normal(size=60)
-    small = {"hidden": 4, "bins": 3}
+    small = {**SHORT_RECIPE, "hidden": 4, "bins": 3}
     how = {"group": "who", "na": [-999], "members": 5, "settings": small}
-    fitted = flows.DensityRegressor(**SHORT_RECIPE, **how).fit(X, y)
+    fitted = flows.DensityRegressor(**how).fit(X, y)
     assert [column.name for column in fitted.density_.columns] == ["x", "target"]
     scores = fitted.density_.record.row_scores
     assert all(len(set(scores.fold[who == each])) == 1 for each in range(20))

@@ -143,7 +143,7 @@ def test_no_verb_overwrites_its_input(folder, tmp_path, capsys, monkeypatch, wor
     [
         ({"members": 0}, "members = 0: must be a whole number of at least 1"),
         ({"members": 7}, "members = 7: the automatic recipe keeps at most 5 networks"),
-        ({"mixtures": 3}, "mixtures = 3: must be 0, 1 or 2"),
+        ({"mixtures": 3}, "mixtures = 3: input should be 0, 1 or 2"),
         ({"seed": -1}, "seed = -1: input should be greater than or equal to 0"),
         ({"model": "nothing"}, "'nothing' is not a model of tables"),
     ],

@@ -35,7 +35,7 @@ def test_another_unit_shifts_log_densities_by_the_logarithm_of_the_factor(factor
 def test_an_unknown_policy_for_missing_values_is_an_error():
     frame = prices()
     frame.loc[3, "bmi"] = np.nan
-    with pytest.raises(ValueError, match="missing = 'keep': must be 'learn', 'drop' or"):
+    with pytest.raises(ValueError, match="missing = 'keep': input should be 'learn', 'drop' or"):
         flows.fit(frame, settings=SHORT, missing="keep")
 
 

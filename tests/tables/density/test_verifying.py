@@ -16,7 +16,7 @@ from helpers import SHORT, SMALL, further, short_recipe
 import flows
 from flows.core.errors import UserError
 from flows.tables.columns.options import FitOptions, options_of
-from flows.tables.density.verifying import arguments_of
+from flows.tables.fitting.fit_request import FitRequest
 
 AUTO = {"recipe": short_recipe(), "learning_rate": 0.01}
 
@@ -74,10 +74,12 @@ def test_every_option_is_recorded_but_the_limit_of_time():
     _, options = FITS["automatic"]
     density = flows.fit(grouped(), **options)
     assert density.record is not None
-    architecture, found = arguments_of(density.record)
-    assert architecture == SMALL
-    assert found["settings"] == AUTO
-    assert {name: found[name] for name in ("group", "weights", "na", "columns", "require")} == {
+    found = FitRequest.recorded(density.record)
+    assert found.architecture == SMALL
+    own = found.settings
+    assert {name: getattr(own, name) for name in own.model_fields_set} == AUTO
+    names = ("group", "weights", "na", "columns", "require")
+    assert {name: getattr(found, name) for name in names} == {
         "group": "who",
         "weights": "often",
         "na": ["-999"],
@@ -88,7 +90,7 @@ def test_every_option_is_recorded_but_the_limit_of_time():
         FitOptions
     ).keys() - {"minutes"}
     of_0_4 = replace(density.record, fit={**density.record.fit, "strict": False})
-    assert arguments_of(of_0_4) == (architecture, found)
+    assert FitRequest.recorded(of_0_4) == found
 
 
 def test_the_first_difference_is_said():
