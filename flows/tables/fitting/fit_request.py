@@ -163,8 +163,8 @@ class FitRequest(Section):
 
     @field_serializer("settings")
     def _given_settings(self, value: TrainingSettings) -> dict[str, Any]:
-        given = value.model_dump(mode="json", exclude_unset=True)
-        return {name: each for name, each in given.items() if (name, each) != ("recipe", "auto")}
+        usual = {"recipe"} if value.recipe == "auto" else None
+        return value.model_dump(mode="json", exclude_unset=True, exclude=usual)
 
     @property
     def of_table(self) -> InspectOptions:
