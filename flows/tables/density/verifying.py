@@ -66,7 +66,9 @@ def verify(model: Density | str | Path, table: Any) -> str | None:
         return said  # before training, which takes long
     again = fit_table(lambda: parsed, request, on_notices=lambda notices: None)
     assert again.record is not None
-    own = replace(again.record, check=record.check)  # the check is not a part of the fit
+    # The check is not a part of the fit, and the arguments are those of the record, perhaps with
+    # options that this release no longer has
+    own = replace(again.record, check=record.check, fit=record.fit)
     again = Density(again.population, again.schema, own)
     with tempfile.TemporaryDirectory() as folder:
         second, first = Path(folder, "second"), Path(folder, "first")
