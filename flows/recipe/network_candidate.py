@@ -211,7 +211,8 @@ class NetworkCandidate(Candidate):
         share = (now - begun) / (step - start) / len(trainers[0].regularisations)
         count = sum(len(trainer.regularisations) for trainer in trainers)
         earliest = min(recipe.least_overfitted, recipe.most_steps)
-        least = min(clock.seconds, share * steps(earliest, earliest))
+        halved = min(earliest, recipe.halving_steps[1])
+        least = min(clock.seconds, share * steps(halved, earliest))
         most = min(clock.seconds, share * steps(recipe.halving_steps[1], recipe.most_steps))
         rows = sum(len(fold.held_out) for fold in folds)
         return (
