@@ -154,15 +154,15 @@ def test_refits_end_in_time_and_meet_the_same_recipe(
     seen = []
     learn = refits.learn_again
     monkeypatch.setattr(
-        refits, "learn_again", lambda *given: seen.append(given[1]) or learn(*given)
+        refits, "learn_again", lambda *given: seen.append(given[0]) or learn(*given)
     )
     found = fitted.check(numbers(), 3)
     assert len(found.refits) == found.asked == 3
     assert 1 / 4 <= found.p_density <= 1
     assert 1 / 4 <= found.p_columns <= 1
     assert (found.refits["distance"] > -0.1).all()
-    assert len({each["seed"] for each in seen}) == 3
-    assert {each["settings"]["recipe"].most_steps for each in seen} == {20}
+    assert len({each.seed for each in seen}) == 3
+    assert {each.recipe.most_steps for each in seen} == {20}
     text = str(found)
     assert "p-value of the density" in text
     assert "nat per row from it; the best of the references" in text
