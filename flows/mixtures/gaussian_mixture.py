@@ -34,7 +34,7 @@ class GaussianMixture(Population):
 
         p(x | c) = p(x, c) / p(c)
 
-    ``score`` returns the joint log-density of whole rows, and ``sample_rows`` draws them.
+    ``score`` returns the joint log-density of whole rows, and ``draw`` draws them.
 
     Args:
         weights: the weights ``(K,)``, above 0, which sum to 1.
@@ -236,7 +236,7 @@ class GaussianMixture(Population):
             leading = torch.broadcast_shapes(value.shape[:-1], given.shape[:-1])
             value = value.expand(*leading, -1)
             codes = self._codes(given.expand(*leading, -1))
-            log_labels = self.mixture.marginal(0).log_prob(np.empty((len(codes), 0)), codes)
+            log_labels = self.mixture.log_labels(codes)
         x, log_det = value.flatten(0, -2), np.zeros(1)
         if self.preprocessing is None:
             z = x.numpy()
@@ -258,7 +258,7 @@ class GaussianMixture(Population):
         """
         if not self.context:
             return super().score_chunk(rows)
-        mapped, slopes = self.mapped(rows.reshape(-1, *self.row_shape))
+        mapped, slopes = self.mapped(np.asarray(rows, np.float64).reshape(-1, *self.row_shape))
         log_q = self.mixture.log_prob(mapped.numbers, mapped.codes)
         return np.asarray(log_q + np.nansum(slopes, axis=1))[:, None]
 
@@ -291,6 +291,12 @@ class GaussianMixture(Population):
         if self.preprocessing is not None:
             z = self.preprocessing.restore(z)
         return self.rows_first(z, shape)
+
+    def draw(self, n: int, generator: Generator) -> Array:
+        """Draw whole rows, ``(n, 1, C + D)``, as ``sample_rows``."""
+        if not self.context:
+            return super().draw(n, generator)
+        return self.sample_rows(n, generator)[:, None]
 
     def sample_rows(self, n: int, generator: Generator) -> Array:
         """Draw whole rows in the user's units, ``(n, C + D)``, not rounded.

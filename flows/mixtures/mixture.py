@@ -272,6 +272,15 @@ class Mixture:
                 parts.append(highest + np.log(np.exp(terms, out=terms).sum(axis=0)))
         return np.concatenate(parts)
 
+    def log_labels(self, codes: Whole) -> Array:
+        """Return the log-probabilities of the known labels, ``(n,)``; numbers integrate out.
+
+        Args:
+            codes: codes of labels ``(n, C)``, -1 in gaps.
+        """
+        of_labels = self.marginal(0) if self.means.shape[1] else self
+        return of_labels.log_prob(np.empty((len(codes), 0)), codes)
+
     def log_terms(self, x: Array, codes: Whole | None = None) -> Array:
         """Return ``log w_k + log p(row | k)`` of the known values of rows, ``(K, n)``.
 

@@ -29,7 +29,8 @@ class Densities(ABC):
     Attributes:
         description: how to build the model again, as JSON.
         history: the curves of the training by name; empty without networks.
-        record: how the members were trained; ``None`` if they were not.
+        record: how a population outside of a table was trained; ``None`` if it was not, and for
+            the density of a table, which has the record beside the members.
     """
 
     description: Description
@@ -81,8 +82,8 @@ class Densities(ABC):
     ) -> Array:
         """Return the members' log-densities of rows, ``(n, M)``, in nats.
 
-        ``chunk`` rows are scored at a time. A row with gaps (``NaN``) has the log-density of its
-        known values if the members score gaps; otherwise ``NaN``.
+        ``chunk`` rows are scored at a time. If the members score gaps, a row with gaps (``NaN``)
+        has the log-density of its known values; otherwise its result is undefined.
 
         Args:
             rows: ``(n, *event)``, shared by all members, or ``(n, M, *event)``, one set per member.

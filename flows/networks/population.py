@@ -1,4 +1,4 @@
-"""The base class of all models: a population of M distributions."""
+"""The base class of models in torch: a population of M distributions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Population(nn.Module, Distribution, Densities):
     ``log_prob`` returns log-densities ``(n, M)`` in nats, in the user's units. It takes rows
     ``(n, *event)``, which all members score, or ``(n, M, *event)``, one set of points per member,
     as a tensor or as an array of any numbers. ``sample((n,), generator=g)`` returns points
-    ``(n, M, *event)``. ``score`` and ``draw`` are the same for NumPy arrays.
+    ``(n, M, *event)``. ``score`` and ``draw`` do the same with NumPy arrays.
 
     The ensemble is the mixture of the members with the weights ``member_weights`` ``(M,)``, which
     are equal unless the automatic recipe fitted others:

@@ -55,6 +55,8 @@ class Candidate(ABC):
     def prepare(self, folds: Sequence[Fold], clock: Clock) -> None:
         """Set what all candidates use of the folds, before they are fitted; by default, nothing.
 
+        ``learn`` calls this method once, before ``fit`` of any candidate.
+
         Args:
             folds: the folds.
             clock: ends the parts of the fit.

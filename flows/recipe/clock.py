@@ -92,6 +92,12 @@ class Clock:
         self.reserved: dict[str, float] = {}
         self.trained_from: float | None = None
 
+    def again(self) -> Clock:
+        """Return the clock of a fit that starts again within the same limit."""
+        found = Clock(self.seconds, self.cuts)
+        found.begun = self.begun
+        return found
+
     def reserve(self, part: str) -> None:
         """Reserve time for ``"mixtures"``, or for ``"scores"`` of rows like new rows."""
         self.reserved[part] = SHARES[part]

@@ -145,13 +145,12 @@ class Ensemble(Densities):
     def _log_labels(self, codes: Whole) -> Array:
         """Return log P_m of codes ``(n, M or 1, C)``, ``(n, M)``."""
         found, are_shared = np.empty((len(codes), self.members)), codes.shape[1] == 1
-        nothing = np.empty((len(codes), 0))
         for density in different(self.labels):
             own = [m for m, each in enumerate(self.labels) if each is density]
             if are_shared:
-                found[:, own] = density.log_prob(nothing, codes[:, 0])[:, None]
+                found[:, own] = density.log_labels(codes[:, 0])[:, None]
             for m in [] if are_shared else own:
-                found[:, m] = density.log_prob(nothing, codes[:, m])
+                found[:, m] = density.log_labels(codes[:, m])
         return found
 
     # Files

@@ -168,7 +168,7 @@ class Fold:
         if self.label_density is None:
             return np.zeros(len(rows))
         codes = codes_of(rows[:, : self.labels], self.sizes)
-        return self.label_density.log_prob(np.empty((len(codes), 0)), codes)
+        return self.label_density.log_labels(codes)
 
     @cached_property
     def checked(self) -> Whole:

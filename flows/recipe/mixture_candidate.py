@@ -224,7 +224,7 @@ def _labels_alone(folds: Sequence[Fold]) -> list[Mixture]:
 def _log_labels(mixture: Mixture, fold: Fold) -> Array:
     """Return the log-probabilities of the known labels of the held-out rows, ``(h,)``."""
     codes = codes_of(fold.unseen[:, : fold.labels], fold.sizes)
-    return mixture.log_prob(np.empty((len(codes), 0)), codes)
+    return mixture.log_labels(codes)
 
 
 def _effort(recipe: Recipe, *, is_last: bool) -> tuple[int, int]:

@@ -288,3 +288,14 @@ def test_one_label_and_no_complete_row(frame: pd.DataFrame):
     assert (density.record.row_scores.state == RowState.MISSING_VALUES).all()
     assert float(density.population.member_weights.sum()) == pytest.approx(1)
     assert np.isfinite(density.log_prob(table[:5])).all()
+
+
+def test_whole_rows_are_drawn_and_scored_together():
+    model, n = mixture([2, 3]), 20_000
+    drawn = model.draw(n, numpy_generator(0, "sample"))
+    assert drawn.shape == (n, 1, 4)
+    weights, shares = model.mixture.weights, model.mixture.shares
+    own = (drawn[:, 0, 0] == 1) & (drawn[:, 0, 1] == 2)
+    assert own.mean() == pytest.approx(float(weights @ (shares[0][:, 1] * shares[1][:, 2])), abs=0.01)
+    np.testing.assert_array_equal(model.score(drawn), model.score(drawn[:, 0].tolist()))
+    np.testing.assert_allclose(model.score(drawn[:9])[:, 0], by_hand(model, drawn[:9, 0])[0])

@@ -8,14 +8,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import SHORT_RECIPE, SMALL
+from helpers import SHORT_RECIPE, SMALL, field
 
 import flows
 from flows import saving
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
+from flows.core.settings import QUICK
 from flows.mixtures.mixture import Mixture
+from flows.recipe.candidate import Candidate, Fitted
 from flows.recipe.ensemble import Ensemble
+from flows.recipe.fold import Learned
+from flows.recipe.recipe import learn
+from flows.tables.columns.column_maps import ColumnMaps
 from flows.tables.density.frame_density import Density
 
 WEIGHTS = [0.1, 0.2, 0.1, 0.25, 0.35]
@@ -122,3 +127,18 @@ def test_the_density_given_a_column_is_that_of_the_ensemble_and_not_a_mean_of_th
     parts = [(part.log_prob([[0.2, 1.0]]), part.log_prob([[0.2, np.nan]])) for part in (near, far)]
     joint, margin = (np.logaddexp(*(float(part[k]) for part in parts)) for k in (0, 1))
     assert density.log_prob(row, given=["x0"])[0] == pytest.approx(joint - margin, abs=0.01)
+
+
+def test_labels_need_the_candidate_that_fits_their_density():
+    codes = np.random.default_rng(0).integers(0, 2, 60).astype(float)
+    rows = np.column_stack([codes, np.random.default_rng(1).normal(size=60)])
+    maps = ColumnMaps([field("w", "category", step=1.0, labels=("a", "b")), field("x")])
+    learned = Learned(rows, maps.with_context(1), given=1, recipe=QUICK)
+
+    class Numbers(Candidate):
+        def fit(self, folds, clock):
+            part = flows.GaussianMixture([1.0], [[0.0]], [[[1.0]]])
+            return Fitted([{}], [part] * len(folds))
+
+    with pytest.raises(ValueError, match="rows with labels need a MixtureCandidate"):
+        learn(learned, [Numbers()])

@@ -32,6 +32,7 @@ class Constraint:
         text: the constraint as a user writes it.
         names: the columns that it names, in order.
         places: the indices of the learned columns that it depends on.
+        relation: what it compares.
 
     Examples:
         >>> import flows

@@ -72,7 +72,7 @@ def one_of(*arguments: Argument) -> Argument:
 
 
 def options(kind: Any) -> Argument:
-    """Return the columns to read, and the options of a class of ``tables/options.py``."""
+    """Return the columns to read, and the options of a class of ``tables/columns/options.py``."""
     left_out, learned = "a column to leave out", "a column to learn; others are left out"
     found = [
         argument("--drop", left_out + REPEATS, metavar="NAME", **REPEATED),

@@ -87,7 +87,7 @@ def sample(
     region = conditions(density, parse_conditions(density, values))
     said = list[Notice]()
     with progress("sample", n, "row") as bar:
-        write(command, Sampling(density, n, seed, region, said.extend, timed(bar)).rows())
+        write(command, Sampling(density, n, seed, region, said.extend, timed(bar)))
     show(said, shell_words)  # below the bar
 
 

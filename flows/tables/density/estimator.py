@@ -126,7 +126,7 @@ class DensityEstimator(DensityMixin, TableEstimator):
             ``flows.fit``.
         random_state: the seed of all random numbers: a whole number, or any ``random_state`` of
             scikit-learn.
-        **options: options of ``flows.fit`` (``tables/options.py``, ``DensityOptions``).
+        **options: options of ``flows.fit`` (``tables/columns/options.py``, ``DensityOptions``).
 
     After ``fit``, ``density_`` is the fitted ``Density``, ``n_features_in_`` the number of columns,
     and ``feature_names_in_`` the column names of a data frame. Pickles are meant for processes of

@@ -42,7 +42,7 @@ def fit(
         model: an architecture of tables, such as ``flows.NSF(couplings=4)``, or its name:
             ``"nsf"`` (the default), ``"realnvp"`` or ``"glow"``. With a target: ``"conditional"``
             (the default) or, for a single target, ``"nsf"`` or ``"realnvp"``.
-        **options: the options of a fit (``tables/options.py``, ``FitOptions``).
+        **options: the options of a fit (``tables/columns/options.py``, ``FitOptions``).
 
     A column that has no density is carried along: a constant, and a linear combination of other
     columns. A column that identifies the rows is excluded. Rare labels of text with more than 20

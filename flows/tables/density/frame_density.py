@@ -218,9 +218,11 @@ class Density:
             [False, True]
         """
         check_rate(fdr, self._array)
-        [(asked, answer)] = self._ask(Score(tails=True), frame)
-        p = answer["tail_probability"]
-        return discoveries(np.where(asked.region.gaps.any(axis=1), np.nan, p), fdr)
+        parts = [
+            np.where(asked.region.gaps.any(axis=1), np.nan, answer["tail_probability"])
+            for asked, answer in self._ask(Score(tails=True), frame)
+        ]
+        return discoveries(np.concatenate(parts), fdr)
 
     def sample(self, n: int | None = None, seed: int = 0, *, given: Any = None) -> pd.DataFrame:
         """Draw rows from the ensemble.
@@ -253,7 +255,7 @@ class Density:
             raise UserError(f"n = {n!r}: must be a whole number of 0 or more")
         region = conditions(self._array, given)
         sampling = Sampling(self._array, n, seed, region, self._on_notices)
-        return sampling.frame().reset_index(drop=True)
+        return pd.concat([*sampling]).reset_index(drop=True)
 
     def impute(self, frame: Any, draws: int = 0, seed: int = 0) -> Any:
         """Return the frame with its missing values filled, given the other values of each row.

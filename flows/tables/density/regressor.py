@@ -36,7 +36,7 @@ class DensityRegressor(RegressorMixin, TableEstimator):
         kind: the kind of y, any kind of numbers, such as ``"real"``, ``"positive"`` or ``"count"``.
         random_state: the seed of all random numbers: a whole number, or any ``random_state`` of
             scikit-learn.
-        **options: options of ``flows.fit`` (``tables/options.py``, ``RegressorOptions``).
+        **options: options of ``flows.fit`` (``tables/columns/options.py``, ``RegressorOptions``).
 
     After ``fit``, ``density_`` is the fitted ``Density``, ``n_features_in_`` the number of columns
     of X, and ``feature_names_in_`` the column names of a data frame.

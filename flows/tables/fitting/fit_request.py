@@ -22,7 +22,7 @@ from pydantic import (
     field_validator,
 )
 
-from flows.core.errors import UserError
+from flows.core.errors import UserError, one_line
 from flows.core.settings import (
     Cuts,
     Recipe,
@@ -138,11 +138,19 @@ class FitRequest(Section):
             )
         try:
             # Strict JSON has lists for tuples
-            return cls.model_validate_json(json.dumps({**record.fit, "cuts": record.cuts or None}))
-        except ValidationError as error:
+            found = cls.model_validate_json(json.dumps({**record.fit, "cuts": record.cuts or None}))
+            own = found.settings
+            given = {name: getattr(own, name) for name in own.model_fields_set}
+            _parse_settings(found.architecture, given, found.target)
+            folds_and_kept(len(building.member_range(found.members)))
+            return found
+        except (LookupError, TypeError, ValueError) as error:
+            reason = one_line(error)
+            if isinstance(error, ValidationError):
+                reason = explain(error, cls)
             raise UserError(
                 "the fit cannot be repeated, because the file was written by another release; fit "
-                f"the table again ({explain(error, cls)})"
+                f"the table again ({reason})"
             ) from None
 
     @field_validator("architecture", mode="plain")
@@ -163,8 +171,12 @@ class FitRequest(Section):
 
     @field_serializer("settings")
     def _given_settings(self, value: TrainingSettings) -> dict[str, Any]:
-        usual = {"recipe"} if value.recipe == "auto" else None
-        return value.model_dump(mode="json", exclude_unset=True, exclude=usual)
+        given = {name: getattr(value, name) for name in value.model_fields_set}
+        if isinstance(recipe := given["recipe"], Recipe):
+            given["recipe"] = recipe.model_dump(mode="json")
+        elif recipe == "auto":
+            del given["recipe"]
+        return given
 
     @property
     def of_table(self) -> InspectOptions:

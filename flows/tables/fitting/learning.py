@@ -68,7 +68,7 @@ def learn_table(
         problem = f"hardly any draw meets {bounds}; the fit starts again without this constraint"
         on_notices([Notice(problem)])
         schema = replace(schema, require=())
-        return _learned(request, request.clock(), schema, sample, on_notices)
+        return _learned(request, clock.again(), schema, sample, on_notices)
 
 
 def learn_again(request: FitRequest, schema: Schema, sample: Sample) -> ArrayDensity:

@@ -38,7 +38,7 @@ ROWS_PER_DRAW = 50_000  # rows that are drawn at a time: limits the memory
 # tables it is hundreds of nats, and millions 10 to 20 nats further down.
 FAR_BELOW = 10.0
 
-OLD_LABELS = (
+WITHOUT_LABELS = (
     "this population learned labels as numbers, as the pipeline does, and has no "
     "probabilities of labels; fit the table again with flows.fit or `flows fit`"
 )
@@ -91,7 +91,7 @@ class ArrayDensity:
         self.columns = list(self.schema.fields)
         self.targets: list[str] = []  # names, if the density is p(y | x)
         if any(field.labels for field in self.columns) and not population.scores_labels:
-            raise UserError(OLD_LABELS)
+            raise UserError(WITHOUT_LABELS)
 
     @property
     def names(self) -> list[str]:

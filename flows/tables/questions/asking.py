@@ -32,7 +32,7 @@ class Asking:
             answers.
         on_rows: called after each block with its number of rows.
 
-    Raises ``UserError`` for wrong settings and, while the answers pass, for a question that the
+    Raises ``UserError`` for wrong settings. Iterating raises ``UserError`` for a question that the
     density cannot answer, and ``TableError`` for rows that are not rows of the table.
     """
 
@@ -56,8 +56,8 @@ class Asking:
         for asked in self._asked(reader):
             parts = []
             for block in _blocks(asked.region):
-                parts.append(self._of_block(block, asked))
-                self.on_rows(len(block))
+                parts.append(self._of_block(asked, block))
+                self.on_rows(len(parts[-1].effective))
             answer = Answer.joined(parts)
             rough += answer.effective[answer.effective < self.question.enough].tolist()
             count += len(asked.region)
@@ -90,35 +90,37 @@ class Asking:
         if isinstance(self.about, Region):
             self.question.refuse(self.density, self.about)
             reader.note_conditions(self.about)
-            yield from map(Asked.of_conditions, _blocks(self.about))
+            for block in _blocks(self.about):
+                yield Asked.of_conditions(self.about.take(block))
         else:
             yield from reader.read(self.about)
 
-    def _of_block(self, block: Region, asked: Asked) -> Answer:
+    def _of_block(self, asked: Asked, block: slice) -> Answer:
         """Return the answer for a block of rows. Raises ``TableError`` for a row without draws."""
-        question, density = self.question, self.density
-        question.refuse(density, block)
+        question, density, region = self.question, self.density, asked.region.take(block)
+        question.refuse(density, region)
         try:
-            return question.answer(density, block)
+            return question.answer(density, region)
         except NoDrawsError as error:
-            start = int(np.searchsorted(asked.region.row_numbers, block.row_numbers[0]))
-            for k in range(len(block)):  # find the row
+            for k in range(len(region)):  # find the row
                 try:
-                    question.answer(density, block.take(slice(k, k + 1)))
+                    question.answer(density, region.take(slice(k, k + 1)))
                 except NoDrawsError:
                     if isinstance(self.about, Region):
                         raise TableError([Notice(str(error))], self.source) from None
                     problem = "has no draw of the unknown values that meets the constraints"
                     if not density.constraints:
                         problem = "is too far outside of the table for draws of its unknown values"
-                    fault = Notice(problem, None, asked.frame.index[start + k])
+                    fault = Notice(problem, None, asked.frame.index[block.start + k])
                     raise TableError([fault], self.source) from None
             raise
 
 
-def _blocks(region: Region) -> Iterator[Region]:
-    """Yield the rows of a region in blocks, at least one. A block has one range of row numbers."""
+def _blocks(region: Region) -> Iterator[slice]:
+    """Yield the places of the blocks of a region, at least one.
+
+    A block has one range of row numbers.
+    """
     ends = np.flatnonzero(np.diff(region.row_numbers // BLOCK)) + 1
     starts = [0, *ends.tolist()]
-    for start, end in zip(starts, [*starts[1:], len(region)], strict=True):
-        yield region.take(slice(start, end))
+    yield from map(slice, starts, [*starts[1:], len(region)])

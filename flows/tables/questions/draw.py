@@ -93,18 +93,18 @@ class Draw(Question):
         if self.count == 1:
             return super().roughness(rough, rows, least)
         share = f"{least / self.count:.0%}"
-        return f"some rows repeat draws; the effective sample size is {share} of n"
+        return f"some rows repeat draws; the effective sample size is {share} of their number"
 
 
-class Sampling(Asking):
-    """``n`` rows that meet conditions, in data frames with all columns of the table.
+class Sampling:
+    """``n`` rows that meet conditions, as an iterable of data frames with all columns of the table.
 
     Args:
         density: the density.
         n: the number of rows.
         seed: the seed of the random streams.
         conditions: the region of one row; without conditions, rows of the whole density.
-        on_notices: called after the last row with what users should know.
+        on_notices: called after the last row that meets conditions with what users should know.
         on_drawn: called with numbers of rows that are drawn.
     """
 
@@ -117,23 +117,28 @@ class Sampling(Asking):
         on_notices: Callable[[Sequence[Notice]], Any],
         on_drawn: Callable[[int], Any] = lambda count: None,
     ) -> None:
-        pieces = -(-n // TOGETHER)
-        question = Draw(-(-n // max(pieces, 1)), seed)
-        super().__init__(question, density, conditions.repeated(pieces), on_notices)
-        self.n, self.seed, self.conditions, self.on_drawn = n, seed, conditions, on_drawn
+        self.density, self.n, self.seed, self.conditions = density, n, seed, conditions
+        self.on_notices, self.on_drawn = on_notices, on_drawn
 
-    def rows(self) -> Iterator[pd.DataFrame]:
+    def __iter__(self) -> Iterator[pd.DataFrame]:
         """Yield data frames of ``n`` rows in all."""
         left = self.n
-        for frame in self._of_density() if self.conditions.is_everything else super().rows():
+        for frame in self._of_density() if self.conditions.is_everything else self._given():
             drawn = frame[:left]
             left -= len(drawn)
             self.on_drawn(len(drawn))
             yield drawn
 
+    def _given(self) -> Iterator[pd.DataFrame]:
+        """Yield at least ``n`` rows that meet the conditions."""
+        pieces = -(-self.n // TOGETHER)
+        question = Draw(-(-self.n // max(pieces, 1)), self.seed)
+        about = self.conditions.repeated(pieces)
+        return Asking(question, self.density, about, self.on_notices).rows()
+
     def _of_density(self) -> Iterator[pd.DataFrame]:
-        """Yield rows of the whole density, which need no posterior."""
-        self.question.refuse(self.density, self.conditions)
+        """Yield rows of the whole density, which need no posterior and no notice."""
+        Draw(self.n, self.seed).refuse(self.density, self.conditions)
         start = 0
         for rows in self.density.draw(self.n, self.seed):
             yield self.density.schema.frame(rows, seed=self.seed, start=start)

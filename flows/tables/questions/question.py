@@ -210,8 +210,8 @@ class Question(ABC):
             least: the smallest effective number of draws.
         """
         return (
-            f"the {self.noun} of {rough} of {rows} rows are rough: fewer than {ENOUGH} draws are "
-            f"effective (at worst {least:.0f})"
+            f"the {self.noun} of {rough} of {rows} rows are rough: fewer than {self.enough:g} "
+            f"draws are effective (at worst {least:.0f})"
         )
 
     @property

@@ -106,7 +106,8 @@ class Reader:
     def __init__(self, question: Question, density: ArrayDensity) -> None:
         self.question, self.density = question, density
         self.columns, self.schema = density.columns, density.schema
-        self._unmatched, self._carried, self._far = Tally(_unmatched), Tally(_carried), Tally(_far)
+        self._unmatched = list[Notice]()  # on names that no column has; at most one notice
+        self._carried, self._far = Tally(_carried), Tally(_far)
         self._refused, self._broken = Tally(_refused), Tally(_broken)
         self._labels = Counter[tuple[str, str]]()  # the name of a column, and an unknown label
         self._left_out = 0  # rows
@@ -114,7 +115,7 @@ class Reader:
     def notices(self) -> list[Notice]:
         """Return what users should know about the rows that were read."""
         return [
-            *self._unmatched.notices(),
+            *self._unmatched,
             *_labels(self._labels),
             *rows_left_out(self._left_out),
             *self._carried.notices(),
@@ -180,7 +181,9 @@ class Reader:
         lacking = [name for name in names if name not in there and name not in unknown]
         others = [name for name in there if name not in self.schema.names]
         if lacking and others and not self.question.needs_all:  # as after a typing error
-            self._unmatched.add(0, 1, lacking, others)
+            problem = f"no column is called {', '.join(lacking)}, so its values are unknown"
+            said = f"{problem}; there are also the columns {', '.join(others)}"
+            self._unmatched = [Notice(said)]
         shown = frame.loc[:, [name not in hidden for name in there]]
         absent = hidden if self.question.needs_all else {*names}.difference(there) | {*hidden}
         return shown.assign(**dict.fromkeys(absent, np.nan))
@@ -269,11 +272,6 @@ class Reader:
 
 
 # The words of the counts
-
-
-def _unmatched(count: int, lacking: Sequence[str], others: Sequence[str]) -> Notice:
-    problem = f"no column is called {', '.join(lacking)}, so its values are unknown"
-    return Notice(f"{problem}; there are also the columns {', '.join(others)}")
 
 
 def _labels(counts: Counter[tuple[str, str]]) -> list[Notice]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import error_message, short_recipe
+from helpers import changed, error_message, short_recipe
 from scipy.stats import false_discovery_control
 
 import flows
@@ -13,6 +13,7 @@ from flows.mixtures.mixture import Mixture
 from flows.recipe.record import MemberRecord, Record, RowScores
 from flows.tables.density.anomalies import discoveries
 from flows.tables.posterior.array_density import ArrayDensity
+from flows.tables.questions import reading
 from flows.tables.questions.score import Score
 
 
@@ -79,3 +80,13 @@ def test_a_wrong_rate_and_a_density_without_scores_are_refused(of_truth: flows.D
     message = error_message(of_truth.discoveries, np.zeros((2, 6)), 1.5)
     assert message == "fdr = 1.5: must be above 0 and below 1"
     assert "needs out-of-fold scores" in error_message(of_truth.discoveries, np.zeros((2, 6)))
+
+
+def test_discoveries_do_not_depend_on_the_pieces_in_which_rows_are_read():
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 2)), columns=["a", "b"])
+    density = flows.fit(frame, members=5, settings={"recipe": short_recipe()})
+    new = frame.assign(a=frame["a"] + 8.0 * (np.arange(60) % 6 == 0))
+    whole = density.discoveries(new, fdr=0.3)
+    assert whole.any()
+    with changed({reading: {"PIECE": 7}}):
+        assert (density.discoveries(new, fdr=0.3) == whole).all()

@@ -129,3 +129,23 @@ def test_a_file_of_another_release_names_the_arguments_that_it_lacks(tmp_path: P
     flows.save(flows.build(SMALL, (2,), members=1), tmp_path / "networks.flow")
     with pytest.raises(UserError, match="only the fit of a table"):
         flows.verify(tmp_path / "networks.flow", prices())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"model": "nope"},
+        {"model": 5},
+        {"model": "vae", "architecture": {}},
+        {"members": 5},
+        {"members": [0]},
+        {"settings": {"recipe": "fixed"}},
+        {"settings": {"epochs": 3}},
+        {"target": ["bmi", "age"]},
+    ],
+)
+def test_a_record_of_a_fit_that_nobody_could_ask_for_is_refused_in_one_line(changed):
+    record = flows.fit(prices(), settings=SHORT, members=2).record
+    assert record is not None
+    with pytest.raises(UserError, match=r"^the fit cannot be repeated, .*; fit the table again \("):
+        FitRequest.recorded(replace(record, fit={**record.fit, **changed}))

@@ -26,7 +26,7 @@ from flows.tables.columns.values import label_text
 
 Reason = Literal["identifier", "group", "weights"]  # the ``role`` in a file
 DIGITS = 12  # of coefficients, if as many are enough
-ROUNDING = 1e-9  # of the ends of a column, relative to their size
+ROUNDING = 1e-9  # of the ends of a column and of whole coefficients, relative to their size
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,7 @@ class Carried:
 
     Values are not moved to the bounds of the column, because the equation would break. If the
     bounds do not follow from those of the learned columns, ``require`` has them as constraints
-    (``bounds``).
-    A label counts as its code. Without terms, the column is constant, and without an
+    (``bounds``). A label counts as its code. Without terms, the column is constant, and without an
     offset it holds no value.
 
     Args:
