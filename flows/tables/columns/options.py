@@ -171,7 +171,7 @@ class RegressorOptions(TableOptions, total=False):
             None,
             "settings of training (``recipe``, ``learning_rate``, ``batch_size`` and ``clip`` of "
             "``TrainingSettings``) and, if ``model`` is a name, of the architecture. "
-            '``{"recipe": "quick"}`` makes a rough fit in about a second, to try a program.',
+            '``{"recipe": "quick"}`` makes a rough fit in a few seconds, to try a program.',
             shell="a setting of training or of the model",
             flag="-S",
             metavar="KEY=VALUE",

@@ -125,7 +125,8 @@ def _setting(text: str) -> tuple[str, Any]:
 
     name, value = _pair(text)
     if name == "recipe":
-        raise argparse.ArgumentTypeError(f"recipe has an option of its own: --recipe {value}")
+        allowed = " or ".join(TABLE_RECIPES)
+        raise argparse.ArgumentTypeError(f"recipe has an option of its own: --recipe {allowed}")
     # Only JSON reads 1e-3 as a number, and only YAML [a, b] as a list
     for read in (json.loads, yaml.safe_load):
         with suppress(ValueError, yaml.YAMLError):
@@ -245,7 +246,7 @@ VERBS: dict[str, tuple[Any, ...]] = {
         ),
         argument(
             "--recipe",
-            "auto (default), or quick: a rough fit in about a second, to try a program",
+            "auto (default), or quick: a rough fit in a few seconds, to try a program",
             dest="settings",
             action="append",
             type=_recipe,

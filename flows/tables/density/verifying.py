@@ -94,6 +94,9 @@ def _other_table(
         record: the record of the fit. Without scores of rows, rows are not compared.
     """
     columns = [*map(str, table.frame)]
+    for name in names:
+        if name not in columns:
+            return f"the table has no column {name}"
     if columns != [*names] and sorted(columns) == sorted(names):
         return "the table holds the columns of the fit in another order"
     if record.row_scores is None or record.row_scores.digest is None:
@@ -116,6 +119,13 @@ def first_difference(first: Path, second: Path) -> str:
             if a.shape != b.shape or a.tobytes() != b.tobytes():
                 return f"{name} differs"
         elif type(a) is not type(b) or a != b:
+            place, _, key = name.rpartition(".")
+            if key == "dtype":  # which a CSV file does not hold
+                column = one.get(f"{place}.name")
+                return (
+                    f"column {column} has another type: verify the fit of a file with the file, "
+                    "and the fit of a data frame with the data frame"
+                )
             return f"{name} is {a}, and {b} in the second fit"
     return "the same content in other bytes"
 

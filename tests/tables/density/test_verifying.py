@@ -149,3 +149,14 @@ def test_a_record_of_a_fit_that_nobody_could_ask_for_is_refused_in_one_line(chan
     assert record is not None
     with pytest.raises(UserError, match=r"^the fit cannot be repeated, .*; fit the table again \("):
         FitRequest.recorded(replace(record, fit={**record.fit, **changed}))
+
+
+def test_a_table_without_a_column_and_one_with_another_type_are_named(tmp_path: Path):
+    frame = prices().assign(ward=np.resize(["a", "b"], len(prices())))
+    density = flows.fit(frame, settings=SHORT, members=2)
+    lacking = frame.rename(columns={"bmi": "body"})
+    assert flows.verify(density, lacking) == "the table has no column bmi"
+    path = tmp_path / "table.csv"
+    frame.to_csv(path, index=False)
+    said = flows.verify(density, path) or ""
+    assert re.match(r"column \w+ has another type: verify the fit of a file with the file", said)
