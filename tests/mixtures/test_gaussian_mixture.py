@@ -296,8 +296,7 @@ def test_whole_rows_are_drawn_and_scored_together():
     assert drawn.shape == (n, 1, 4)
     weights, shares = model.mixture.weights, model.mixture.shares
     own = (drawn[:, 0, 0] == 1) & (drawn[:, 0, 1] == 2)
-    assert own.mean() == pytest.approx(
-        float(weights @ (shares[0][:, 1] * shares[1][:, 2])), abs=0.01
-    )
+    expected = float(weights @ (shares[0][:, 1] * shares[1][:, 2]))
+    assert own.mean() == pytest.approx(expected, abs=0.01)
     np.testing.assert_array_equal(model.score(drawn), model.score(drawn[:, 0].tolist()))
     np.testing.assert_allclose(model.score(drawn[:9])[:, 0], by_hand(model, drawn[:9, 0])[0])
