@@ -293,7 +293,12 @@ class GaussianMixture(Population):
         return self.rows_first(z, shape)
 
     def draw(self, n: int, generator: Generator) -> Array:
-        """Draw whole rows, ``(n, 1, C + D)``, as ``sample_rows``."""
+        """Draw whole rows, ``(n, 1, C + D)``, as ``sample_rows``.
+
+        Args:
+            n: the number of rows.
+            generator: the source of the draws.
+        """
         if not self.context:
             return super().draw(n, generator)
         return self.sample_rows(n, generator)[:, None]

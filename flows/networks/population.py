@@ -145,7 +145,12 @@ class Population(nn.Module, Distribution, Densities):
 
     @torch.no_grad()
     def score_chunk(self, rows: Any) -> Array:
-        return self.log_prob(rows).double().cpu().numpy()
+        """Return the log-densities of few rows, ``(n, M)``, in nats, from ``log_prob``.
+
+        Args:
+            rows: ``(n, *event)`` or ``(n, M, *event)`` in the user's units.
+        """
+        return self.log_prob(self.points(rows)).double().cpu().numpy()
 
     def score_given(self, rows: Array) -> Array:
         """Return the members' log-densities ``(n, M)`` of points given their contexts, in nats.

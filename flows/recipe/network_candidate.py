@@ -76,6 +76,11 @@ class NetworkCandidate(Candidate):
         self.test, self.name = test, name
 
     def fit(self, folds: Sequence[Fold], clock: Clock) -> Fitted:
+        if folds[0].labels and folds[0].label_density is None:
+            raise ValueError(
+                "networks learn numbers given labels; a MixtureCandidate beside them fits the "
+                "density of the labels"
+            )
         recipe = self.settings.numbers
         usual = TARGET_REGULARISATIONS if folds[0].context else REGULARISATIONS
         if not folds[0].process_points:

@@ -55,8 +55,8 @@ def learn(
         folds: the number of folds of which members are held out, at most ``FOLDS``.
         clock: ends parts of the recipe; by default they end by their own rules.
 
-    Raises ``ValueError`` for rows or groups from which the recipe cannot learn, and for rows with
-    labels without a ``MixtureCandidate``, which fits the density of the labels.
+    Raises ``ValueError`` for rows or groups from which the recipe cannot learn, and for networks of
+    rows with labels without a ``MixtureCandidate``, which fits the density of the labels.
     """
     rows, clock = learned.rows, clock or Clock()
     group = groups_of(rows, learned.groups)
@@ -65,8 +65,6 @@ def learn(
     every = [Fold(learned, fold_of, number) for number in range(folds)]
     for candidate in candidates:
         candidate.prepare(every, clock)
-    if learned.labels and any(fold.label_density is None for fold in every):
-        raise ValueError("rows with labels need a MixtureCandidate, which fits their density")
     fitted, scores = [], []
     for candidate in candidates:
         found = candidate.fit(every, clock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,11 @@ import flows
 from flows import saving
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
-from flows.core.settings import QUICK
+from flows.core.settings import QUICK, TrainingSettings
 from flows.mixtures.mixture import Mixture
-from flows.recipe.candidate import Candidate, Fitted
 from flows.recipe.ensemble import Ensemble
 from flows.recipe.fold import Learned
+from flows.recipe.network_candidate import Family, NetworkCandidate
 from flows.recipe.recipe import learn
 from flows.tables.columns.column_maps import ColumnMaps
 from flows.tables.density.frame_density import Density
@@ -135,10 +136,7 @@ def test_labels_need_the_candidate_that_fits_their_density():
     maps = ColumnMaps([field("w", "category", step=1.0, labels=("a", "b")), field("x")])
     learned = Learned(rows, maps.with_context(1), given=1, recipe=QUICK)
 
-    class Numbers(Candidate):
-        def fit(self, folds, clock):
-            part = flows.GaussianMixture([1.0], [[0.0]], [[[1.0]]])
-            return Fitted([{}], [part] * len(folds))
-
-    with pytest.raises(ValueError, match="rows with labels need a MixtureCandidate"):
-        learn(learned, [Numbers()])
+    build = partial(flows.build, SMALL, (1,), to_real=maps, context=1)
+    networks = NetworkCandidate([Family(build)], 1, TrainingSettings(recipe="quick"))
+    with pytest.raises(ValueError, match="numbers given labels; a MixtureCandidate beside them"):
+        learn(learned, [networks])
