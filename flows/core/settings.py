@@ -134,14 +134,14 @@ class Recipe(Section):
 QUICK = Recipe(
     raced=4,
     halving_steps=(6, 12),
-    least_steps=40,
-    most_steps=60,
-    warm_up_steps=10,
-    components=4,
+    least_steps=30,
+    most_steps=40,
+    warm_up_steps=5,
+    components=2,
     starts=1,
-    ridges=(1e-3, 1e-2),
-    filler_components=(1, 2),
-    rescored_rows=200,
+    ridges=(1e-2,),
+    filler_components=(1,),
+    rescored_rows=100,
 )
 
 
