@@ -158,7 +158,7 @@ class TrainingSettings(Section):
         recipe: ``"fixed"`` trains with the settings below. ``"auto"`` chooses settings from the
             training rows (``flows/recipe/recipe.py``); only ``learning_rate``, ``clip``,
             ``batch_size`` and ``seed`` affect it. ``"quick"`` is ``"auto"`` with few steps and
-            small mixtures, to try a program: it takes about a second. A ``Recipe`` is ``"auto"``
+            small mixtures, to try a program: a few seconds. A ``Recipe`` is ``"auto"``
             with other numbers.
         epochs: the number of passes over the training points.
         batch_size: the largest number of points per step. An epoch is cut into equal steps, so the
