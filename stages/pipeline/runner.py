@@ -14,6 +14,7 @@ from flows.core.plurals import counted
 from flows.tables.columns.notices import (
     DropColumn,
     DropIncompleteRows,
+    Inspect,
     ReadAsMissing,
     Remedy,
     SetFormat,
@@ -56,6 +57,8 @@ def pipeline_words(remedy: Remedy) -> str:
             return f"leave the fields that hold {mark} empty"
         case SetFormat():
             return "save it as UTF-8 text with commas between fields and points before decimals"
+        case Inspect():
+            return "run flows inspect"
 
 
 def restore() -> None:

@@ -18,6 +18,7 @@ from flows.tables.columns.notices import Notice, SetKind, TableError
 from flows.tables.columns.order import DISTINCT
 
 LEAST_ROWS = 10
+EQUAL = "equal formulas of other columns, so samples compute them"
 LEAST_VALUES = 8  # in a column with missing values: fewer would hardly be in every fold
 
 
@@ -142,12 +143,14 @@ def _constant(field: Field, x: Array) -> NoDensity | None:
         carried = Carried(field, None)
         problem = f"holds a value in {counted(len(x), 'row')}; a fit needs {LEAST_VALUES}; samples "
         problem += "hold no value"
+        together = f"hold a value in fewer than {LEAST_VALUES} rows, and no value in samples"
     elif x.min() == x.max():
         carried = Carried(field, float(x[0]))
         problem = f"holds {carried.formula} in every row, and in samples"
+        together = "hold one value in every row, and in samples"
     else:
         return None
-    return NoDensity(carried, Notice(problem, field.name, is_decision=True))
+    return NoDensity(carried, Notice(problem, field.name, is_decision=True, together=together))
 
 
 def _about_copies(rows: int, different: int) -> list[Notice]:
@@ -214,7 +217,8 @@ def _redundant(fields: Sequence[Field], values: Array, sound: Mask) -> dict[int,
     for d in carried:  # again, because other columns may be kept since
         column = equation(d, others(d))
         problem = f"equals {column.formula}, so samples compute it"
-        found[places[d]] = NoDensity(column, Notice(problem, column.name, is_decision=True))
+        notice = Notice(problem, column.name, is_decision=True, together=EQUAL)
+        found[places[d]] = NoDensity(column, notice)
     return found
 
 

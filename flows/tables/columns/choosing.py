@@ -73,10 +73,12 @@ def _of_numbers_with_text(known: pd.Series) -> Choice | None:
         problem = f"holds {text!r}, which is not a number; the column is taken as a category of "
         problem += f"{len(found.labels)} labels"
         advice = (to_mark, ("keep the labels", to_learn))
-        return Choice(found, Notice(problem, name, row, advice, is_decision=True))
+        together = "hold text among numbers, and are taken as categories"
+        return Choice(found, Notice(problem, name, row, advice, True, together))
     rows = f"in {counted(is_text.sum(), 'row')}"
     problem = f"holds text among numbers {rows}, such as {text!r}, which counts as a missing value"
     advice = (to_mark, ("learn labels", to_learn))
-    notice = Notice(problem, name, advice=advice, is_decision=True)
+    together = "hold text among numbers, which counts as missing values"
+    notice = Notice(problem, name, advice=advice, is_decision=True, together=together)
     numbers = _first(known[~is_text].astype(np.float64), _rules())
     return Choice(numbers.field, notice, is_text_missing=True)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 
 from flows.core.arrays import Array, Whole
-from flows.core.plurals import counted
+from flows.core.plurals import counted, listed
 from flows.tables.columns.checking import check
 from flows.tables.columns.choosing import choose
 from flows.tables.columns.duplicates import merged_groups
@@ -36,6 +36,7 @@ from flows.tables.columns.schema import Schema
 from flows.tables.columns.values import label_text
 from flows.tables.columns.weights import counts, weights_of
 
+BOUNDED = "could be computed beyond their values, so samples must meet constraints"
 NAMELESS = r"(Unnamed: \d+)?"  # a column without a name; pandas calls it "Unnamed: 0"
 
 
@@ -128,7 +129,10 @@ class _Learner:
         self._note_missing(fields, values)
         self.notices += [each.notice for each in choices.values() if each.notice]
         problem = "holds no value in any row, nor in samples"
-        self.notices += [Notice(problem, name, is_decision=True) for name in self.empty]
+        together = "hold no value in any row, nor in samples"
+        self.notices += [
+            Notice(problem, name, is_decision=True, together=together) for name in self.empty
+        ]
         rows = kept.index.to_numpy()
         checked = check(fields, values, rows, self.faults, targets=self.targets)
         unlearned: list[Unlearned] = [
@@ -167,7 +171,7 @@ class _Learner:
             if bounds:
                 problem = f"could be computed beyond its values ({each.field.allowed})"
                 said = f"{problem}, so samples must meet {' and '.join(bounds)}"
-                self.notices.append(Notice(said, each.name))
+                self.notices.append(Notice(said, each.name, together=BOUNDED))
                 found += bounds
         return tuple(found)
 
@@ -299,7 +303,7 @@ class _Learner:
         found = [f"{gap} in {each.name}" for each, gap in zip(fields, gaps, strict=True) if gap]
         if found:
             are = "is" if gaps.sum() == 1 else "are"
-            total = f"{gaps.sum()} of {values.size} values {are} missing: {', '.join(found)}"
+            total = f"{gaps.sum()} of {values.size} values {are} missing: {listed(found)}"
             self.notices.append(Notice(f"{total}; the fit uses the other values of these rows"))
 
     def _arranged(self, sample: Sample, kept: pd.DataFrame) -> Sample:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.core.errors import UserError
+from flows.core.plurals import counted, listed
 
 PACKAGE = Path(__file__).parents[2]
 
@@ -60,7 +61,12 @@ class SetFormat:
         return cls(tuple(options.items()))
 
 
-Remedy = SetKind | DropColumn | DropIncompleteRows | ReadAsMissing | SetFormat
+@dataclass(frozen=True)
+class Inspect:
+    """Print what a fit does with each column, and why."""
+
+
+Remedy = SetKind | DropColumn | DropIncompleteRows | ReadAsMissing | SetFormat | Inspect
 # Aims of a user, such as "learn labels", each with the remedy that reaches it
 Advice = tuple[tuple[str, Remedy], ...]
 Words = Callable[[Remedy], str]  # returns an imperative clause, such as "pass --drop age"
@@ -80,6 +86,8 @@ def python_words(remedy: Remedy) -> str:
         case SetFormat(options):
             arguments = ", ".join(f"{name}={value!r}" for name, value in options)
             return f"call pandas.read_csv(path, {arguments})"
+        case Inspect():
+            return "call flows.inspect(frame)"
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,8 @@ class Notice:
         is_decision: whether a fit decided that it does not learn a column as the table has it: the
             column has no name, or is excluded, carried or pooled, or its numbers have text among
             them. The pipeline leaves such decisions to its user.
+        together: the problem of several columns with an equal notice, as a clause that follows
+            their number, such as ``"are taken as categories"``; empty if the notice stands alone.
     """
 
     problem: str
@@ -102,6 +112,7 @@ class Notice:
     row: Any = None
     advice: Advice = ()
     is_decision: bool = False
+    together: str = ""
 
     def text(self, words: Words) -> str:
         """Return one line, with the remedies in the ``words`` of a front end."""
@@ -109,6 +120,26 @@ class Notice:
         place = ", ".join(f"{what} {name}" for what, name in places.items() if name is not None)
         advice = (f"to {aim}, {words(remedy)}" for aim, remedy in self.advice)
         return "; ".join([f"{place} {self.problem}".strip(), *advice])
+
+
+def merged(notices: Sequence[Notice]) -> list[Notice]:
+    """Return notices in which those of several columns with an equal clause ``together`` are one.
+
+    The one notice stands at the place of the first. ``flows inspect`` has the notice of each.
+    """
+    columns: dict[str, dict[str, None]] = {}  # the columns of each clause, in order
+    for each in notices:
+        if each.together and each.column is not None:
+            columns.setdefault(each.together, {})[each.column] = None
+    found = list[Notice]()
+    for each in notices:
+        names = [*columns.get(each.together, ())]
+        if len(names) < 2:
+            found.append(each)
+        elif each.column == names[0]:
+            problem = f"{counted(len(names), 'column')} {each.together}: {listed(names)}"
+            found.append(Notice(problem, advice=(("see each", Inspect()),)))
+    return found
 
 
 def leave_out(column: str) -> tuple[str, Remedy]:

@@ -7,6 +7,7 @@ from shlex import quote
 from flows.tables.columns.notices import (
     DropColumn,
     DropIncompleteRows,
+    Inspect,
     ReadAsMissing,
     Remedy,
     SetFormat,
@@ -28,3 +29,5 @@ def shell_words(remedy: Remedy) -> str:
         case SetFormat(options):
             texts = [(name, quote(value.replace("\t", r"\t"))) for name, value in options]
             return "pass " + " ".join(f"--{name} {text}" for name, text in texts)
+        case Inspect():
+            return "run flows inspect"

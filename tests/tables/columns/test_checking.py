@@ -105,7 +105,6 @@ def test_nearly_collinear_columns_large_offsets_and_few_rows_are_accepted():
         (0, 1.0, "--column age=count"),
         (0, 0.1, "--column age=count:0.1"),
         (-20, 1.0, "--column age=integer"),
-        (0.5, 1.0, "; samples are not rounded to the steps"),
     ],
 )
 def test_a_rounded_column_gets_its_step_and_a_notice_with_advice(start, step, said):
@@ -113,8 +112,16 @@ def test_a_rounded_column_gets_its_step_and_a_notice_with_advice(start, step, sa
     assert column.kind == "real"
     assert column.step == pytest.approx(step)
     assert "column age holds" in notice
-    assert f"in steps of {step:g}; rounded values have no density" in notice
+    assert f"in steps of {step:g}; equal values have no density" in notice
     assert notice.endswith(said)
+
+
+def test_a_distance_that_is_no_step_is_not_called_one():
+    (column,), (notice,) = checked([field("age")], 0.5 + rows_of("count"))
+    assert column.step == 1
+    assert notice.endswith(
+        "rows; equal values have no density, so training adds uniform noise to them"
+    )
 
 
 def test_constant_and_duplicate_categories_are_carried():

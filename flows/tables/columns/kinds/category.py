@@ -21,6 +21,10 @@ from flows.tables.columns.order import DISTINCT, MOST_LABELS
 from flows.tables.columns.types import cast
 from flows.tables.columns.values import label_text
 
+POOLED = (
+    f"hold more than {MOST_LABELS} different texts; the most frequent are labels of a category, "
+    "and the others are pooled in one label"
+)
 NARROW, NARROWEST = 0.15, 0.45  # the deviation of narrow noise, and its largest distance
 
 
@@ -81,14 +85,16 @@ class Category(Field):
             "draw"
         )
         advice = (("learn them as labels", SetKind(name, cls.kind)),)
-        return Choice(found, Notice(problem, name, advice=advice, is_decision=True))
+        return Choice(
+            found, Notice(problem, name, advice=advice, is_decision=True, together=POOLED)
+        )
 
     def taken(self) -> Choice:
         """Return the choice of this field, with a notice unless it has a single label."""
         if len(self.labels) == 1:  # another notice names the constant
             return Choice(self)
         problem = f"is taken as a category of {len(self.labels)} labels"
-        return Choice(self, Notice(problem, self.name))
+        return Choice(self, Notice(problem, self.name, together="are taken as categories"))
 
     def with_values(self, known: pd.Series) -> Self:
         """Return the field with the labels of known values, sorted unless they are ordered."""

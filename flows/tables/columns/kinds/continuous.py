@@ -12,7 +12,7 @@ import numpy as np
 from flows.core.arrays import Array, rounded
 from flows.tables.columns.field import Choice, Field, Label
 from flows.tables.columns.lazy import pd
-from flows.tables.columns.notices import Notice, ReadAsMissing, SetKind, leave_out
+from flows.tables.columns.notices import Advice, Notice, ReadAsMissing, SetKind, leave_out
 from flows.tables.columns.rounding import common_step
 from flows.tables.columns.types import LARGEST_WHOLE, are_seconds, cast, to_durations
 from flows.tables.columns.values import to_floats
@@ -20,10 +20,11 @@ from flows.tables.columns.values import to_floats
 if TYPE_CHECKING:
     from flows.tables.columns.lines import Line
 
+NINES = "hold a number of nines, far from all other values"
+ROUNDED = "are rounded, so training adds uniform noise to them"
+NUMBERED = "hold a different whole number in each row, as identifiers do"
 FEW = 20  # values of a column about which there are notices, at least
-# A notice names columns of numbers above 0 whose samples may fall below 0. There, the mean is less
-# than WIDE standard deviations, and the range above the median more than LONG times the range below
-WIDE, LONG = 2.5, 2
+FACTOR = 5  # numbers above 0 are positive if the largest is more than this many times the smallest
 SKEWED = 10  # the largest of skewed numbers above 0 is more than this many times their median
 
 
@@ -58,24 +59,24 @@ class Number(Field):
                 rows = f"{count} row{'s' * int(count > 1)}"
                 problem = f"holds {mark:g} in {rows}, far from all other values"
                 advice = (("read it as missing", ReadAsMissing(f"{mark:g}")),)
-                return [Notice(problem, self.name, advice=advice)]
+                return [Notice(problem, self.name, advice=advice, together=NINES)]
         return []
 
     def about_rounding(self, x: Array) -> list[Notice]:
         step = float(rounded(self.step, 6))
-        problem = (
-            f"holds {len(np.unique(x))} distinct values in {len(x)} rows, in steps of {step:g}; "
-            "rounded values have no density, so training adds uniform noise of this width"
-        )
+        advice: Advice = ()
+        problem = f"holds {len(np.unique(x))} distinct values in {len(x)} rows"
         # A kind that keeps the sign: samples of an integer may be below and above 0
         word = f"count:{step!r}" if x.min() >= 0 else f"integer:{step!r}"
         if x.max() <= 0:
             word = f"integer::0:{step!r}"
         whole = Field.parse(self.name, word)
-        if self.may_be_whole and whole.holds(x).all():
-            advice = ((f"draw samples in steps of {step:g}", SetKind(self.name, whole.word)),)
-            return [Notice(problem, self.name, advice=advice)]
-        return [Notice(f"{problem}; samples are not rounded to the steps", self.name)]
+        if whole.holds(x).all():
+            problem += f", in steps of {step:g}"
+            if self.may_be_whole:
+                advice = ((f"draw samples in steps of {step:g}", SetKind(self.name, whole.word)),)
+        problem += "; equal values have no density, so training adds uniform noise to them"
+        return [Notice(problem, self.name, advice=advice, together=ROUNDED)]
 
     @property
     def cell(self) -> float:
@@ -113,7 +114,7 @@ class Number(Field):
 
     @property
     def details(self) -> str:
-        return f", rounded to steps of {self.step:g}" if self.step else ""
+        return f", with noise of width {self.step:.3g}" if self.step else ""
 
 
 @dataclass(frozen=True)
@@ -127,48 +128,57 @@ class Real(Number):
     def choose(cls, known: pd.Series) -> Choice | None:
         """Take all numbers that no other kind takes.
 
-        Notices name the remedies for numbers that may be identifiers, and for numbers above 0 whose
-        samples may not be.
+        A notice names the remedy for numbers that may be identifiers.
         """
-        name, x = str(known.name), known.to_numpy(np.float64)
-        x = x[np.isfinite(x)]
-        if len(x) < FEW:
+        name = str(known.name)
+        if not may_identify(known):
             return Choice(cls(name))
-        if known.is_unique and not (x % 1).any() and np.ptp(x) < 2 * len(x):
-            problem = "holds a different whole number in each row, as an identifier does"
-            return Choice(cls(name), Notice(problem, name, advice=(leave_out(name),)))
-        middle = np.median(x)
-        is_skewed = x.max() - middle > LONG * (middle - x.min())
-        if is_skewed and x.min() > 0 and x.mean() < WIDE * x.std():
-            problem = "holds only numbers above 0, and samples may hold others"
-            advice = (("keep samples above 0", SetKind(name, Positive.kind)),)
-            return Choice(cls(name), Notice(problem, name, advice=advice))
-        return Choice(cls(name))
+        problem = "holds a different whole number in each row, as an identifier does"
+        notice = Notice(problem, name, advice=(leave_out(name),), together=NUMBERED)
+        return Choice(cls(name), notice)
 
 
 @dataclass(frozen=True)
 class Positive(Number):
-    """Numbers above 0, learned as logarithms.
+    """Numbers above 0, learned as logarithms, or about as square roots.
 
     Args:
         farthest: the largest value of the fitted table, beyond which the map to the line bends.
             ``None`` for a map that is a logarithm everywhere.
+        nearest: the smallest value of the table, unless the numbers are skewed. Beyond it, the map
+            is about the square root. ``None`` for a logarithm up to the largest value.
     """
 
     farthest: float | None = None
+    nearest: float | None = None
 
     kind: ClassVar[str] = "positive"
     words: ClassVar[tuple[str, ...]] = ("positive",)
 
     @classmethod
     def choose(cls, known: pd.Series) -> Choice | None:
-        """Take numbers above 0 of which the largest is more than ten times the median."""
+        """Take numbers above 0 of which the largest is more than five times the smallest.
+
+        Numbers that may be identifiers are left to ``Real``.
+        """
         x = known.to_numpy(np.float64)
-        is_skewed = x.min() > 0 and x.max() > SKEWED * np.median(x)
-        return Choice(cls(str(known.name))) if is_skewed else None
+        if not 0 < FACTOR * x.min() < x.max() or may_identify(known):
+            return None
+        return Choice(cls(str(known.name)).with_values(known))
+
+    def with_values(self, known: pd.Series) -> Self:
+        x = self.numbers(known, is_fit=True)
+        if not len(x) or x.min() <= 0 or x.max() > SKEWED * np.median(x):
+            return self
+        return replace(self, nearest=float(x.min()))
 
     def fitted(self, x: Array, *, is_rounded: bool) -> Self:
         return replace(super().fitted(x, is_rounded=is_rounded), farthest=float(x.max()))
+
+    @property
+    def without_ends(self) -> Number:
+        """Any numbers, unless these are skewed: a given column has no samples."""
+        return self if self.nearest is None else Real(self.name)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -176,10 +186,11 @@ class Positive(Number):
 
     @property
     def line(self) -> Line:
-        from flows.tables.columns.lines import HalfLine, Logarithm
+        from flows.tables.columns.lines import HalfLine, Logarithm, SquareRoot
 
         top = math.inf if self.farthest is None else self.farthest
-        return HalfLine(Logarithm(), 0.0, top=top)
+        rise = Logarithm() if self.nearest is None else SquareRoot(self.nearest)
+        return HalfLine(rise, 0.0, top=top)
 
 
 @dataclass(frozen=True)
@@ -218,6 +229,14 @@ class Interval(Number):
         from flows.tables.columns.lines import Between
 
         return Between(self.low, self.high)
+
+
+def may_identify(known: pd.Series) -> bool:
+    """Return whether numbers may identify the rows: they are whole, distinct and close together."""
+    x = known.to_numpy(np.float64)
+    x = x[np.isfinite(x)]
+    are_distinct = len(x) >= FEW and known.is_unique and not (x % 1).any()
+    return bool(are_distinct and np.ptp(x) < 2 * len(x))
 
 
 def as_numbers(texts: Sequence[str]) -> list[float]:

@@ -51,7 +51,7 @@ class Date(Whole):
         found = cls(name).with_values(known)
         problem = "is taken as dates" + (f" in the format {found.form}" if found.form else "")
         advice = (("learn labels", SetKind(name, "category")),)
-        return Choice(found, Notice(problem, name, advice=advice))
+        return Choice(found, Notice(problem, name, advice=advice, together="are taken as dates"))
 
     def with_values(self, known: pd.Series) -> Self:
         """Return the field with the unit, the step and the format of its known values.

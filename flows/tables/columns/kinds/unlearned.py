@@ -26,6 +26,7 @@ from flows.tables.columns.values import label_text
 
 Reason = Literal["identifier", "group", "weights"]  # the ``role`` in a file
 DIGITS = 12  # of coefficients, if as many are enough
+IDENTIFIERS = "identify the rows, so they are excluded; samples number their rows instead"
 ROUNDING = 1e-9  # of the ends of a column and of whole coefficients, relative to their size
 
 
@@ -70,7 +71,8 @@ class Excluded:
             problem = f"holds {len(counts)} different texts in {len(known)} rows"
             advice = ("learn labels", SetKind(name, "category"))
         consequence = "so it is excluded as an identifier; samples number their rows from 1 instead"
-        notice = Notice(f"{problem}, {consequence}", name, advice=(advice,), is_decision=True)
+        problem = f"{problem}, {consequence}"
+        notice = Notice(problem, name, None, (advice,), is_decision=True, together=IDENTIFIERS)
         return Choice(None, notice)
 
     @property

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from flows.core.arrays import Array, ArrayOrTensor, Mask
+from flows.tables.columns.closed_ends import are_far, closed_ends
 from flows.tables.columns.field import Choice
 from flows.tables.columns.kinds.continuous import Number, as_numbers
 from flows.tables.columns.lazy import pd
@@ -19,7 +20,6 @@ from flows.tables.columns.rounding import (
     CLEAR,
     ROUNDING,
     Peak,
-    are_many,
     decimal_steps,
     find_peak,
     is_alone,
@@ -30,8 +30,9 @@ from flows.tables.columns.types import LARGEST_WHOLE
 if TYPE_CHECKING:
     from flows.tables.columns.lines import Line, Rise
 
-# Codes have at most FEW_CODES different numbers, whose range exceeds SPREAD times their number
-FEW_CODES, SPREAD = 10, 5
+FEW_CODES = 10  # different numbers far from each other, which may be codes, at most
+FAR = "hold few whole numbers, far from each other"
+ENDS = "have closed ends, which no sample passes"
 BESIDE = 10  # cells at an end, where the density of the values may change fast
 
 
@@ -190,7 +191,9 @@ class Whole(Number):
 
     @property
     def details(self) -> str:
-        return f", samples are multiples of {self.multiple:g}" if self.multiple else ""
+        ends = " and ".join(f"{each:.15g}" for each in self.ends if math.isfinite(each))
+        closed = f", closed at {ends}" if isinstance(self, Integer) and ends else ""
+        return closed + (f", samples are multiples of {self.multiple:g}" if self.multiple else "")
 
 
 @dataclass(frozen=True)
@@ -267,7 +270,7 @@ class Integer(Whole):
     @property
     def without_ends(self) -> Whole:
         """The field without the smallest and the largest value of its own."""
-        if self.low is not None and self.low >= 0:
+        if self.low is not None and self.low >= 0 and not are_years(np.array([self.low])):
             return Count(self.name, self.step)
         return Integer(self.name, self.step)
 
@@ -306,8 +309,8 @@ def increase_by_little(x: Array) -> bool:
 
 
 def are_years(x: Array) -> bool:
-    """Return whether increasing whole numbers ``x`` ``(n,)`` lie where years do."""
-    return bool(YEARS[0] <= x[0] and x[-1] <= YEARS[1])
+    """Return whether whole numbers ``x`` ``(n,)`` lie where years do."""
+    return bool(YEARS[0] <= x.min() and x.max() <= YEARS[1])
 
 
 def _chosen(known: pd.Series) -> Choice | None:
@@ -325,33 +328,40 @@ def _chosen(known: pd.Series) -> Choice | None:
         return Choice(found) if found.holds(x).all() else None
     if increase_by_little(x):  # others identify the rows
         problem = f"is taken as years, {x[0]:.0f} to {x[-1]:.0f}"
-        return Choice(Integer(name), Notice(problem, name, advice=(leave_out(name),)))
+        together = "are taken as years"
+        notice = Notice(problem, name, advice=(leave_out(name),), together=together)
+        return Choice(Integer(name), notice)
     distinct = np.unique(x)
     multiple = float(np.gcd.reduce(distinct.astype(np.int64)))
-    ends = [is_peak(x, end) for end in distinct[[0, -1]]]
-    if not multiple or (len(distinct) >= DISTINCT * len(x) and not any(ends)):
+    if not multiple:
+        return None
+    ends = closed_ends(x, multiple)
+    if len(distinct) >= DISTINCT * len(x) and not any(ends) and not are_years(x):
         return None
     return _of_whole_numbers(name, multiple if multiple > 1 else None, x, ends)
 
 
-def _of_whole_numbers(name: str, multiple: float | None, x: Array, ends: Sequence[bool]) -> Choice:
-    """Return the kind of whole numbers ``x`` ``(n,)``, which may start or end at a value of theirs.
+def _of_whole_numbers(
+    name: str, multiple: float | None, x: Array, closed: tuple[bool, bool]
+) -> Choice:
+    """Return the kind of whole numbers ``x`` ``(n,)``: integers with closed ends, or counts.
 
-    ``ends`` says whether many rows hold the smallest and the largest value. Counts start at 0, or
-    at 1 if 1 is the smallest value and enough rows hold it.
+    ``closed`` says which ends are closed. Counts start at 0; years, and numbers of which one is
+    below 0, are no counts.
     """
     low, high = float(x.min()), float(x.max())
-    starts_at_1 = low == 1 < high and are_many(x, 1)
-    start = low if low != 0 and (ends[0] or starts_at_1) else None
-    end = high if ends[1] else None
+    start = low if low != 0 and closed[0] else None
+    end = high if closed[1] else None
+    is_count = low >= 0 and not are_years(x)
     if start is None and end is None:
-        cls, distinct = Integer if low < 0 else Count, len(np.unique(x))
-        notice = None
-        if distinct <= FEW_CODES and (high - low) / (multiple or 1) > SPREAD * distinct:
-            problem = f"holds {distinct} different whole numbers, far from each other"
-            notice = Notice(problem, name, advice=(("learn labels", SetKind(name, "category")),))
+        notice, distinct = None, np.unique(x)
+        if len(distinct) <= FEW_CODES and are_far(distinct, multiple or 1.0):
+            problem = f"holds {len(distinct)} different whole numbers, far from each other"
+            advice = (("learn labels", SetKind(name, "category")),)
+            notice = Notice(problem, name, advice=advice, together=FAR)
+        cls = Count if is_count else Integer
         return Choice(cls(name, multiple=multiple), notice)
-    first = None if low < 0 else 0.0
+    first = 0.0 if is_count else None
     found = Integer(name, low=first if start is None else start, high=end, multiple=multiple)
     shown = [
         f"{verb} {value:.15g}, which {(x == value).sum()} of {len(x)} rows hold"
@@ -359,9 +369,10 @@ def _of_whole_numbers(name: str, multiple: float | None, x: Array, ends: Sequenc
         if value is not None
     ]
     beyond = [word for word, own in (("smaller", start), ("larger", end)) if own is not None]
-    problem = f"{' and '.join(shown)}; no sample is {' or '.join(beyond)}"
+    problem = f"{', and '.join(shown)}; no sample is {' or '.join(beyond)}"
     wider = SetKind(name, found.without_ends.word)
-    return Choice(found, Notice(problem, name, advice=(("allow others", wider),)))
+    notice = Notice(problem, name, advice=(("allow others", wider),), together=ENDS)
+    return Choice(found, notice)
 
 
 def _of_decimals(name: str, x: Array, distinct: Array) -> Whole | None:

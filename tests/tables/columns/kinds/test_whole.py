@@ -9,6 +9,7 @@ from frames import amounts
 from helpers import SHORT_RECIPE, inspected, quick_fit, rng, short_recipe
 
 import flows
+from flows.tables.columns.closed_ends import closed_ends
 from flows.tables.columns.field import Field
 from flows.tables.columns.notices import TableError
 
@@ -153,28 +154,55 @@ def grades(rows=300, seed=0):
         (stays(), "integer:1:"),
         (stays() - 1, "count"),
         (-stays(), "integer::-1"),
-        (grades(), "integer:0:6"),
-        (np.r_[np.ones(100), grades(), np.full(50, 6)], "integer:1:6"),
-        (np.r_[np.ones(9), rng().poisson(9, 91) + 2], "count"),  # nine rows are too few
-        (np.r_[np.ones(10), rng().poisson(30, 291) + 2], "count"),  # ten of 301 rows are too few
-        (rng().integers(1, 7, 300), "integer:1:"),  # 6 is as frequent as 5
-        ([10, 20, 50, 100] * 75, "count"),  # 100 is as frequent as the next value, 50
+        (grades() - 1, "integer:0:5"),
+        (grades() - 2, "integer:-1:4"),
+        (grades(), "integer:1:6"),
+        (rng().integers(1, 7, 300), "integer:1:6"),
+        (rng().integers(1, 32, 400), "integer:1:31"),  # the 31st is rarer by chance than the 30th
+        (rng().integers(0, 60, 600), "integer:0:59"),
+        (rng().integers(2007, 2010, 300), "integer:2007:2009"),
+        (rng().choice([1, 2, 3, 4], 400, p=[0.08, 0.22, 0.35, 0.35]), "integer:1:4"),
+        ([10, 20, 50, 100] * 75, "integer:10:100"),
+        (rng().binomial(5, 0.5, 300), "count"),  # the frequencies fall towards 5
+        (np.r_[np.full(5, 3), rng().poisson(30, 291) + 5], "count"),  # 3 is rare
+        ([2, 20, 300, 4000] * 75, "count"),  # 4000 is far from the others
+        (rng().permutation(300) + 2, "real"),  # each number once
     ],
 )
-def test_whole_numbers_end_where_many_rows_hold_the_last_value(values, word):
+def test_an_end_is_closed_unless_the_frequencies_fall_towards_it(values, word):
     assert inspected(values)[0].word == word
+
+
+@pytest.mark.parametrize("rows", [100, 300, 1_500])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda r, n: r.poisson(2, n),
+        lambda r, n: r.poisson(20, n),
+        lambda r, n: r.geometric(0.3, n) - 1,
+        lambda r, n: np.round(r.normal(0, 0.5, n)),
+        lambda r, n: np.round(r.normal(50, 5, n)),
+        lambda r, n: np.round(np.exp(r.normal(3, 0.5, n))),
+    ],
+)
+def test_few_open_columns_are_closed_by_chance(draw, rows):
+    closed = [closed_ends(draw(rng(seed), rows) * 1.0, 1.0)[1] for seed in range(200)]
+    assert np.mean(closed) <= 0.05
 
 
 def test_neither_samples_nor_densities_go_beyond_an_end(capsys):
     table = pd.DataFrame({"stay": stays(), "grade": grades(), "y": rng().normal(size=300)})
     density = quick_fit(table)
     said = capsys.readouterr().err
-    assert "column stay starts at 1, which" in said
-    assert "to allow others, pass columns={'stay': 'count'}" in said
-    assert "column grade ends at 6, which" in said
+    assert "2 columns have closed ends, which no sample passes: stay, grade" in said
+    notice = flows.inspect(table).notice
+    assert notice.stay.startswith("starts at 1, which")
+    assert "to allow others, pass columns={'stay': 'count'}" in notice.stay
+    assert "starts at 1, which 7 of 300 rows hold, and ends at 6, which" in notice.grade
+    assert "column grade: integer:1:6, closed at 1 and 6" in str(density)
     samples = density.sample(5_000)
     assert samples.stay.min() == 1
-    assert samples.grade.max() == 6
+    assert (samples.grade.min(), samples.grade.max()) == (1, 6)
     beyond = pd.DataFrame({"stay": [1, 0, 2], "grade": [6, 6, 7], "y": 0.0})
     assert np.isneginf(density.log_prob(beyond)).tolist() == [False, True, True]
     assert (
