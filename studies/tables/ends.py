@@ -19,7 +19,8 @@ from flows.tables.columns.closed_ends import closed_ends
 from studies.tables.census import load
 
 HERE = Path(__file__).parent
-HALVES = {"chosen": "constants were chosen on", "scored": "scored once"}
+LIST = HERE / "ends.csv"
+HALVES = {"chosen": "chosen on", "scored": "scored"}
 
 
 class End(NamedTuple):
@@ -57,14 +58,14 @@ def ends_of(x: Array, half: str, sort: str, known: tuple[float, float]) -> list[
 def score() -> pd.DataFrame:
     """Return all ends of ``ends.csv``, a row for each."""
     found = list[End]()
-    for line in pd.read_csv(HERE / "ends.csv").itertuples():
+    for line in pd.read_csv(LIST).itertuples():
         x = load(str(line.table))[line.column].dropna().to_numpy(np.float64)
         found += ends_of(x, str(line.half), str(line.sort), (line.low, line.high))
     return pd.DataFrame(found)
 
 
 def report(found: pd.DataFrame) -> str:
-    """Return the table of shares, in Markdown."""
+    """Return the page with the shares of the ends that the rule finds."""
     lines = [
         "| half | ends | closed, found closed | open, found open |",
         "|---|---|---:|---:|",
@@ -75,7 +76,9 @@ def report(found: pd.DataFrame) -> str:
         lines += [
             f"| | {sort} | {_shares(own[own['sort'] == sort])} |" for sort in sorted({*own["sort"]})
         ]
-    return "\n".join(lines) + "\n"
+    listed = pd.read_csv(LIST)["half"].value_counts()
+    template = (HERE / "ends_template.md").read_text(encoding="utf-8")
+    return template.format(shares="\n".join(lines), **listed)
 
 
 def _shares(ends: pd.DataFrame) -> str:

@@ -125,7 +125,7 @@ def test_a_search_says_each_notice_once():
     with pytest.warns(flows.TableNotice) as caught:
         search.fit(frame)
     own = [str(each.message) for each in caught if each.category is flows.TableNotice]
-    assert sorted(text.split()[1] for text in own) == ["a", "b", "ward"]
+    assert sorted(text.split()[1] for text in own) == ["columns", "ward"]
     with pytest.warns(flows.TableNotice):  # another estimator says them again
         estimator().fit(frame)
 
