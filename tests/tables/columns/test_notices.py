@@ -7,12 +7,12 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import SMALL, learned
+from helpers import SHORT, SMALL, learned
 
 import flows
 from flows.__main__ import main
 from flows.tables.columns import parsing
-from flows.tables.columns.notices import TableError, python_words
+from flows.tables.columns.notices import Notice, TableError, merged, python_words
 from flows.tables.command_line.wording import shell_words
 from stages.pipeline.runner import pipeline_words
 
@@ -73,3 +73,49 @@ def test_notices_are_warnings_of_a_class_at_the_line_of_the_caller():
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", flows.TableNotice)
         flows.fit(frame, SMALL, members=1, settings=quick)
+
+
+def test_equal_notices_of_several_columns_are_one():
+    notices = [
+        Notice("is rounded to 0.1", "a", together="are rounded"),
+        Notice("is a date", "d", together="are dates"),
+        Notice("numbers the rows", "id"),
+        Notice("is rounded to 0.5", "b", together="are rounded"),
+        Notice("2 rows are copies"),
+        Notice("is rounded to 10", "c", together="are rounded"),
+    ]
+    assert [each.text(shell_words) for each in merged(notices)] == [
+        "3 columns are rounded: a, b, c; to see each, run flows inspect",
+        "column d is a date",
+        "column id numbers the rows",
+        "2 rows are copies",
+    ]
+
+
+def wide(n: int = 200) -> pd.DataFrame:
+    """Return a table of 30 columns: labels, gaps, rounded, closed, constant, computed columns."""
+    r = np.random.default_rng(0)
+    frame = pd.DataFrame({"id": [f"p{k}" for k in range(n)], "const": 1})
+    for k in range(6):
+        frame[f"label{k}"] = r.choice(["a", "b", "c"], n)
+        frame[f"rounded{k}"] = r.normal(5, 1, n).round(1)
+        frame[f"month{k}"] = r.integers(1, 13, n)
+        frame[f"gap{k}"] = np.where(r.random(n) < 0.1, np.nan, r.normal(size=n))
+    frame["sum"] = frame.gap0 + frame.gap1
+    frame["double"] = 2 * frame.rounded0
+    frame["day"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(r.integers(0, 300, n), "D")
+    frame["other"] = pd.Timestamp("2021-01-01") + pd.to_timedelta(r.integers(0, 300, n), "D")
+    return frame
+
+
+def test_a_fit_of_thirty_columns_says_at_most_ten_lines():
+    frame = wide()
+    assert frame.shape[1] == 30
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        flows.fit(frame, members=1, settings=SHORT)
+    said = [str(each.message) for each in caught if each.category is flows.TableNotice]
+    assert len(said) <= 10
+    assert any(text.startswith("6 columns are taken as categories: label0, ") for text in said)
+    assert any(text.startswith("2 columns are taken as dates: day, other; ") for text in said)
+    assert sum(flows.inspect(frame).notice != "") >= 20

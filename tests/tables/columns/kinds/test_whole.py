@@ -59,6 +59,7 @@ def test_amounts_with_zeros_are_counted_in_their_last_decimal(step):
     ("change", "word"),
     [
         (lambda x: x.astype("float32"), "count:0.01"),
+        (lambda x: x.astype("float32").astype(float), "count:0.01"),  # 7.99 is 7.989999771118164
         (lambda x: 3 * 0.1 * np.round(x), "count:0.1"),  # 3 * 0.1 is 0.30000000000000004
         (lambda x: np.where(x == 0, 0, x + 0.1 + 0.2), "count:0.01"),
         (lambda x: -x, "integer::0:0.01"),
@@ -126,6 +127,19 @@ def test_samples_have_a_value_away_from_an_end_as_often_as_rows(kind):
     table, _ = hours(kind)
     samples = flows.fit(table, columns={"hours": kind}).sample(10_000).hours
     assert abs((samples == 2_080).mean() - (table.hours == 2_080).mean()) < 0.03
+
+
+@pytest.mark.slow
+def test_samples_have_the_zeros_of_assets_that_were_stored_in_single_precision():
+    r = rng()
+    assets = np.round(r.normal(15, 30, 1_000) + r.exponential(30, 1_000), 3)
+    assets[r.random(1_000) < 0.06] = 0
+    table = pd.DataFrame(
+        {"assets": assets.astype("float32").astype(float), "age": r.normal(40, 9, 1_000)}
+    )
+    samples = flows.fit(table).sample(10_000).assets
+    assert abs((samples == 0).mean() - (table.assets == 0).mean()) < 0.02
+    assert (samples == samples.round(3)).all()
 
 
 def test_the_event_of_no_amount_has_the_probability_of_zero():
@@ -257,6 +271,13 @@ def test_a_common_divisor_is_no_step_of_new_values(capsys):
 
 
 # Years
+
+
+def test_years_in_any_order_are_integers():
+    several = rng().choice(np.r_[np.arange(1_950, 1_990), 2_001, 2_020], 300)
+    assert inspected(several)[0].word == "integer"
+    assert inspected(rng().permutation(60) + 1_960)[0].word == "integer"
+    assert inspected(several - 1_000)[0].word == "count"
 
 
 @pytest.mark.parametrize(("first", "use"), [(1_960, "learned"), (1_001, "excluded")])
