@@ -59,6 +59,7 @@ def check(
     faults: Sequence[Notice] = (),
     *,
     targets: Sequence[str] = (),
+    stored: Array | None = None,
 ) -> Checked:
     """Check the columns of ``values`` ``(n, D)``; missing values are ``NaN``.
 
@@ -71,6 +72,8 @@ def check(
         rows: the numbers of the rows in the user's file, ``(n,)``; 1 to n by default.
         faults: faults of other columns, which are reported together with the faults found here.
         targets: the names of the columns to learn given all others; empty if all are learned.
+        stored: the values before ``values.as_written``, ``(n, D)``, if they differ. Equations that
+            a program computed in single precision hold in these.
 
     Raises ``TableError``, with all faults, for a table that no density can be fitted to.
     """
@@ -92,7 +95,11 @@ def check(
         sound[d] = not found and d not in without
     # A target may depend on other columns; its density is then as narrow as networks allow
     is_target = np.array([field.name in targets for field in fields])
-    without |= _redundant(fields, values, sound & ~is_target)
+    computable = sound & ~is_target
+    for numbers in (values,) if stored is None else (values, stored):
+        computed = _redundant(fields, numbers, computable)
+        computable[[*computed]] = False
+        without |= computed
     if len(without) == len(fields):
         why = "no column has a density: each is constant, copies another or identifies the rows"
         faults.append(Notice(why))

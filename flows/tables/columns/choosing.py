@@ -21,7 +21,7 @@ from flows.tables.columns.kinds.unlearned import Excluded
 from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import Notice, ReadAsMissing, SetKind
 from flows.tables.columns.order import MOST_LABELS, ORDER
-from flows.tables.columns.values import SOME, are_numbers
+from flows.tables.columns.values import SOME, are_numbers, as_written
 
 Rule = Callable[[pd.Series], Choice | None]  # takes known values, or returns ``None``
 
@@ -33,6 +33,8 @@ def choose(values: pd.Series, word: str | None = None) -> Choice:
     cannot be read.
     """
     known, name = values.dropna(), str(values.name)
+    if known.dtype.kind == "f":
+        known = pd.Series(as_written(known.to_numpy()), known.index, name=name)
     if word:
         return Choice(Field.parse(name, word).with_values(known))
     if known.empty:  # all values are in rows that are left out
@@ -80,5 +82,5 @@ def _of_numbers_with_text(known: pd.Series) -> Choice | None:
     advice = (to_mark, ("learn labels", to_learn))
     together = "hold text among numbers, which counts as missing values"
     notice = Notice(problem, name, advice=advice, is_decision=True, together=together)
-    numbers = _first(known[~is_text].astype(np.float64), _rules())
+    numbers = choose(known[~is_text].astype(np.float64))
     return Choice(numbers.field, notice, is_text_missing=True)

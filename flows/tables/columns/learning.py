@@ -125,7 +125,7 @@ class _Learner:
         """Return the result of ``fit_schema``."""
         choices = self._choices()
         kept, choices = self._selected(choices)
-        fields, values = self._converted(kept, choices)
+        fields, values, stored = self._converted(kept, choices)
         self._note_missing(fields, values)
         self.notices += [each.notice for each in choices.values() if each.notice]
         problem = "holds no value in any row, nor in samples"
@@ -134,7 +134,8 @@ class _Learner:
             Notice(problem, name, is_decision=True, together=together) for name in self.empty
         ]
         rows = kept.index.to_numpy()
-        checked = check(fields, values, rows, self.faults, targets=self.targets)
+        targets, faults = self.targets, self.faults
+        checked = check(fields, values, rows, faults, targets=targets, stored=stored)
         unlearned: list[Unlearned] = [
             *checked.carried,
             *(Carried(Real(name), None) for name in self.empty),
@@ -281,9 +282,12 @@ class _Learner:
 
     def _converted(
         self, kept: pd.DataFrame, choices: Mapping[str, Choice]
-    ) -> tuple[list[Field], Array]:
-        """Return the chosen fields without faults, and their numbers ``(n, D)``."""
-        fields, numbers = list[Field](), list[Array]()
+    ) -> tuple[list[Field], Array, Array | None]:
+        """Return the chosen fields without faults, and their numbers ``(n, D)``.
+
+        Also return the numbers as a program stored them, if they differ (``values.as_written``).
+        """
+        fields, numbers, stored = list[Field](), list[Array](), list[Array]()
         for field in (each.field for each in choices.values()):
             if field is None:
                 continue
@@ -291,11 +295,15 @@ class _Learner:
                 x = field.numbers(kept[field.name], is_fit=True)
                 decimals = None if field.labels else count_decimals(x)
                 numbers.append(x)
+                of_floats = field.is_numeric and kept[field.name].dtype.kind == "f"
+                stored.append(kept[field.name].to_numpy(np.float64) if of_floats else x)
                 is_mixed = field.name in self.text_is_missing
                 fields.append(replace(field, decimals=decimals, text_is_missing=is_mixed))
         if not fields:
             raise TableError(self.faults or [Notice("there is no column to learn")])
-        return fields, np.stack(numbers, axis=1)
+        values, before = np.stack(numbers, axis=1), np.stack(stored, axis=1)
+        same = np.array_equal(values, before, equal_nan=True)
+        return fields, values, None if same else before
 
     def _note_missing(self, fields: Sequence[Field], values: Array) -> None:
         """Add a notice that counts the missing values of each column."""

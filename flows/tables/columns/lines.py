@@ -74,6 +74,50 @@ class Between:
         return _inside(x, self.low, self.high), [log_length, logsigmoid(z), logsigmoid(-z)]
 
 
+@dataclass(frozen=True)
+class StraightBetween:
+    """A straight line that bends near two bounds, so that it has no ends::
+
+        forward:  z = x + w log (1 - e^-a) - w log (1 - e^-b)
+                  a = (x - low) / w,  b = (high - x) / w
+        inverse:  x = low + w sp((z - low) / w) - w sp((z - high) / w),   sp(t) = log (1 + e^t)
+                  log dx/dz = log s((z - low) / w) + log s((high - z) / w)
+                              + log (1 - e^-((high - low) / w)),   s(t) = 1 / (1 + e^-t)
+
+    Args:
+        low: the lower bound.
+        high: the upper bound.
+        width: the distance from a bound within which the line bends, w.
+    """
+
+    low: float
+    high: float
+    width: float
+
+    def forward(self, x: Tensor) -> Mapped:
+        below, above = (x - self.low) / self.width, (self.high - x) / self.width
+        bend = (-torch.expm1(-below)).log() - (-torch.expm1(-above)).log()
+        z = x + self.width * bend
+        return z, [-each for each in self._log_slopes(z)]
+
+    def inverse(self, z: Tensor) -> Mapped:
+        low, high = (z - self.low) / self.width, (z - self.high) / self.width
+        # The distance to the nearer bound, so that a small one keeps its digits
+        is_low = low + high < 0
+        x = torch.where(
+            is_low,
+            self.low + self.width * (softplus(low) - softplus(high)),
+            self.high - self.width * (softplus(-high) - softplus(-low)),
+        )
+        return _inside(x, self.low, self.high), [*self._log_slopes(z)]
+
+    def _log_slopes(self, z: Tensor) -> list[Tensor | float]:
+        """Return the terms of log dx/dz."""
+        length = math.log(-math.expm1((self.low - self.high) / self.width))
+        low, high = (z - self.low) / self.width, (self.high - z) / self.width
+        return [logsigmoid(low), logsigmoid(high), length]
+
+
 class Rise(Protocol):
     """A map g of the distance y from a bound. Both methods return log-slopes beside the values."""
 
@@ -114,6 +158,25 @@ class SquareRoot:
         log_root = softplus(z).log() - math.log(2)
         log_slope = log_root + logsigmoid(z) + math.log(self.cell)
         return self.cell * (2 * log_root).exp(), log_slope
+
+
+@dataclass(frozen=True)
+class SoftRise:
+    """A logarithm near the bound and, further away, a straight line::
+
+        g(y) = w log (e^(y / w) - 1),   g^-1(z) = w log (1 + e^(z / w))
+
+    w is the distance from the bound within which the line bends.
+    """
+
+    width: float
+
+    def up(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        log_fraction = (-torch.expm1(-y / self.width)).log()
+        return y + self.width * log_fraction, -log_fraction
+
+    def down(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        return self.width * softplus(z / self.width), logsigmoid(z / self.width)
 
 
 @dataclass(frozen=True)
@@ -206,6 +269,58 @@ class HalfLine:
         log_bend = torch.log1p(POWER * bent) / POWER
         ratio = log_bend.exp() + (beyond - bent) / BEND ** (POWER - 1)
         return y * ratio, log_slope - (POWER - 1) * log_bend
+
+
+@dataclass(frozen=True)
+class BetweenFromPeak:
+    """The map of a column with two bounds, of which many rows hold the end at one of them.
+
+    The map first bends near the other bound (``SoftRise``), and then maps the half line from the
+    bound of the peak (``FromPeak``).
+
+    Args:
+        low: the lower bound.
+        high: the upper bound.
+        peak: the peak, whose cell ends at a bound.
+        cell: the width of a cell.
+        width: the distance from the other bound within which the line bends.
+    """
+
+    low: float
+    high: float
+    peak: Peak
+    cell: float
+    width: float
+
+    def forward(self, x: Tensor) -> Mapped:
+        y, terms = self._first.forward(x)
+        z, more = self._then.forward(y)
+        return z, [*terms, *more]
+
+    def inverse(self, z: Tensor) -> Mapped:
+        y, terms = self._then.inverse(z)
+        x, more = self._first.inverse(y)
+        return _inside(x, self.low, self.high), [*terms, *more]
+
+    @property
+    def _is_upper(self) -> bool:
+        """Whether the peak is at the upper bound."""
+        return self.peak.value > (self.low + self.high) / 2
+
+    @property
+    def _first(self) -> HalfLine:
+        far = self.low if self._is_upper else self.high
+        return HalfLine(SoftRise(self.width), far, is_upper=not self._is_upper)
+
+    @cached_property
+    def _then(self) -> HalfLine:
+        half = self.cell / 2
+        ends = torch.tensor([self.peak.value - half, self.peak.value + half], dtype=torch.float64)
+        start, end = self._first.forward(ends)[0].tolist()
+        ratio = (end - start) / self.cell
+        peak = Peak(self.peak.value, self.peak.gap * ratio, self.peak.spread * ratio)
+        bound = end if self._is_upper else start
+        return HalfLine(FromPeak(peak, end - start), bound, is_upper=self._is_upper)
 
 
 @dataclass(frozen=True)

@@ -132,8 +132,7 @@ def find_peak(x: Array, cell: float, ends: Sequence[float] = ()) -> Peak | None:
     """Return the peak of ``x`` ``(n,)``, or ``None``.
 
     The peak is the most frequent value, if ``is_alone`` holds and most other values spread over
-    enough cells: twice ``FAR_AT_END`` at the only end of the column, and twice ``FAR`` elsewhere.
-    An end of a column with two ends is no peak.
+    enough cells: twice ``FAR_AT_END`` at an end of the column, and twice ``FAR`` elsewhere.
 
     Args:
         x: the known values ``(n,)``.
@@ -143,7 +142,7 @@ def find_peak(x: Array, cell: float, ends: Sequence[float] = ()) -> Peak | None:
     distinct, counts = np.unique(x, return_counts=True)
     value = float(distinct[counts.argmax()])
     away, at_end = np.abs(x[x != value] - value), value in ends
-    if (at_end and len(ends) == 2) or not len(away) or not is_alone(x, value):
+    if not len(away) or not is_alone(x, value):
         return None
     near, middle = np.quantile(away, [NEAREST, 0.5])
     if middle - near < (FAR_AT_END if at_end else FAR) * cell:

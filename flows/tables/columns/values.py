@@ -153,7 +153,7 @@ def as_numbers(column: pd.Series, written: Format = PLAIN) -> Array:
     if found.dtype.kind == "c":
         problem = "holds complex numbers; make two columns of the real and the imaginary parts"
         raise TableError([Notice(problem, str(column.name))])
-    return as_written(found.to_numpy(dtype=np.float64, na_value=np.nan))
+    return found.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def as_written(x: Array) -> Array:
@@ -176,7 +176,7 @@ def as_written(x: Array) -> Array:
 
 
 def to_floats(values: pd.Series, name: str, *, is_fit: bool) -> Array:
-    """Return parsed values as floats ``(n,)``, with ``NaN`` for missing values.
+    """Return parsed values as floats ``(n,)``, ``as_written``, with ``NaN`` for missing values.
 
     Raises ``TableError``, which names the column and the first value that is not a finite number.
     With ``is_fit`` the error may advise another kind for the column.
@@ -187,7 +187,7 @@ def to_floats(values: pd.Series, name: str, *, is_fit: bool) -> Array:
     is_missing = values.isna().to_numpy()
     wrong = np.flatnonzero(~np.isfinite(found) & ~is_missing)
     if not len(wrong):
-        return found
+        return as_written(found)
     value, row = values.iloc[wrong[0]], values.index[wrong[0]]
     if isinstance(value, float):
         raise TableError([Notice(f"holds {value}, which is not finite", name, row)])

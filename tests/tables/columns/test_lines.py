@@ -1,6 +1,8 @@
-"""The maps of values that many rows hold."""
+"""The maps of values that many rows hold, and of closed ends."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
@@ -9,7 +11,14 @@ from torch.autograd.functional import jacobian
 from torch.testing import assert_close
 
 from flows.tables.columns.column_maps import ColumnMaps
-from flows.tables.columns.lines import Between, HalfLine, Logarithm, SquareRoot
+from flows.tables.columns.lines import (
+    Between,
+    HalfLine,
+    Logarithm,
+    SoftRise,
+    SquareRoot,
+    StraightBetween,
+)
 from flows.tables.columns.rounding import Peak
 
 PEAKS = [
@@ -36,6 +45,42 @@ def test_the_map_of_a_peak_is_an_exact_bijection(column):
     slopes = torch.diagonal(jacobian(lambda x: bijection(x)[0].sum((0, 1)), x)[:, 0, 0])
     assert_close(slopes.log()[None], log_det)
     assert (z.ravel()[x.ravel().argsort()].diff() > 0).all()
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        field("months", "integer", low=1.0, high=12.0, edge=1.0),
+        field("years", "integer", low=1960.0, high=2009.0, edge=1.0),
+        field("of 0.4.0", "integer", low=1.0, high=12.0),
+        field("from an end", "integer", low=14_731.0, farthest=26_000.0, edge=1.0),
+        field("to an end", "integer", high=70.0, farthest=12.0, edge=2.0),
+    ],
+    ids=lambda column: column.name,
+)
+def test_the_map_of_closed_ends_is_an_exact_bijection(column):
+    line, (low, high) = column.line, column.bounds
+    first = low if math.isfinite(low) else high - 90
+    last = high if math.isfinite(high) else low + 90
+    away = torch.logspace(-12, 0, 60, dtype=torch.float64) * (last - first) / 2
+    x = torch.cat([first + away, last - away[:-1].flip(0)]).sort().values.requires_grad_()
+    z, terms = line.forward(x)
+    again, terms_back = line.inverse(z)
+    (slopes,) = torch.autograd.grad(z.sum(), x)
+    assert_close(again.detach(), x.detach(), rtol=1e-8, atol=0)
+    assert_close(sum(terms), slopes.log(), rtol=1e-6, atol=1e-3)  # x - low has few digits at low
+    assert_close(sum(terms_back), -sum(terms), rtol=1e-6, atol=1e-6)
+    assert (z.diff() > 0).all()
+
+
+@pytest.mark.parametrize("line", [StraightBetween(0.5, 60.5, 1.0), HalfLine(SoftRise(1.0), 0.5)])
+def test_a_closed_end_bends_only_the_values_near_it(line):
+    x = torch.arange(8.0, 53.0, dtype=torch.float64)
+    z, _ = line.forward(x)
+    assert (z.diff() - 1).abs().max() < 0.001
+    far, _ = line.inverse(torch.tensor([-1e6, 1e6], dtype=torch.float64))
+    assert far[0] > 0.5 - 1e-12
+    assert far[0] == pytest.approx(0.5)
 
 
 def test_the_slope_in_the_middle_of_two_bounds_is_finite():

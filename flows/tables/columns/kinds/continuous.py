@@ -18,7 +18,7 @@ from flows.tables.columns.types import LARGEST_WHOLE, are_seconds, cast, to_dura
 from flows.tables.columns.values import to_floats
 
 if TYPE_CHECKING:
-    from flows.tables.columns.lines import Line
+    from flows.tables.columns.lines import Line, Rise
 
 NINES = "hold a number of nines, far from all other values"
 ROUNDED = "are rounded, so training adds uniform noise to them"
@@ -26,6 +26,8 @@ NUMBERED = "hold a different whole number in each row, as identifiers do"
 FEW = 20  # values of a column about which there are notices, at least
 FACTOR = 5  # numbers above 0 are positive if the largest is more than this many times the smallest
 SKEWED = 10  # the largest of skewed numbers above 0 is more than this many times their median
+# Of less skewed numbers, the range above the median is more than LONG times the range below
+LONG = 2
 
 
 @dataclass(frozen=True)
@@ -140,17 +142,19 @@ class Real(Number):
 
 @dataclass(frozen=True)
 class Positive(Number):
-    """Numbers above 0, learned as logarithms, or about as square roots.
+    """Numbers above 0, learned as logarithms, about as square roots, or about as they are.
 
     Args:
         farthest: the largest value of the fitted table, beyond which the map to the line bends.
             ``None`` for a map that is a logarithm everywhere.
-        nearest: the smallest value of the table, unless the numbers are skewed. Beyond it, the map
-            is about the square root. ``None`` for a logarithm up to the largest value.
+        nearest: the smallest value of the table, near which the map bends. ``None`` for a
+            logarithm up to the largest value.
+        is_straight: whether the map is straight beyond ``nearest``, and not about the square root.
     """
 
     farthest: float | None = None
     nearest: float | None = None
+    is_straight: bool = False
 
     kind: ClassVar[str] = "positive"
     words: ClassVar[tuple[str, ...]] = ("positive",)
@@ -170,7 +174,9 @@ class Positive(Number):
         x = self.numbers(known, is_fit=True)
         if not len(x) or x.min() <= 0 or x.max() > SKEWED * np.median(x):
             return self
-        return replace(self, nearest=float(x.min()))
+        least, middle = float(x.min()), np.median(x)
+        is_straight = bool(x.max() - middle <= LONG * (middle - least))
+        return replace(self, nearest=least, is_straight=is_straight)
 
     def fitted(self, x: Array, *, is_rounded: bool) -> Self:
         return replace(super().fitted(x, is_rounded=is_rounded), farthest=float(x.max()))
@@ -186,11 +192,12 @@ class Positive(Number):
 
     @property
     def line(self) -> Line:
-        from flows.tables.columns.lines import HalfLine, Logarithm, SquareRoot
+        from flows.tables.columns.lines import HalfLine, Logarithm, SoftRise, SquareRoot
 
-        top = math.inf if self.farthest is None else self.farthest
-        rise = Logarithm() if self.nearest is None else SquareRoot(self.nearest)
-        return HalfLine(rise, 0.0, top=top)
+        rise: Rise = Logarithm()
+        if self.nearest is not None:
+            rise = SoftRise(self.nearest) if self.is_straight else SquareRoot(self.nearest)
+        return HalfLine(rise, 0.0, top=math.inf if self.farthest is None else self.farthest)
 
 
 @dataclass(frozen=True)

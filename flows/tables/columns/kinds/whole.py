@@ -50,6 +50,9 @@ class Whole(Number):
         farthest: the value of the fitted table that is farthest from the only bound, beyond which
             the map to the line bends. ``None`` for a map that is a logarithm everywhere.
         peak: a value that many rows hold, far from all others.
+        edge: the distance from a closed end within which the map to the line bends; elsewhere the
+            map is straight. ``None`` for other maps: a logit between two ends, as in files of
+            version 0.4.0, and about the square root of the distance from one end.
     """
 
     step: float | None = 1.0
@@ -58,6 +61,7 @@ class Whole(Number):
     multiple: float | None = None
     farthest: float | None = None
     peak: Peak | None = None
+    edge: float | None = None
 
     is_discrete: ClassVar[bool] = True
 
@@ -67,10 +71,16 @@ class Whole(Number):
 
     def fitted(self, x: Array, *, is_rounded: bool) -> Self:
         ends = [end for end in self.ends if math.isfinite(end)]
-        found = replace(self, peak=find_peak(x, self.cell or 1.0, ends))
-        if len(ends) != 1:
-            return found
-        return replace(found, farthest=float(x.max() if ends[0] == self.ends[0] else x.min()))
+        cell = self.cell or 1.0
+        found = replace(self, peak=find_peak(x, cell, ends))
+        if len(ends) == 2:
+            return replace(found, edge=cell)
+        if len(ends) == 1:
+            farthest = float(x.max() if ends[0] == self.ends[0] else x.min())
+            found = replace(found, farthest=farthest)
+            if abs(ends[0]) > cell:  # counts and ranks start at 0 or 1
+                return replace(found, edge=cell)
+        return found
 
     def about_rounding(self, x: Array) -> list[Notice]:
         return []
@@ -119,11 +129,14 @@ class Whole(Number):
         from flows.tables.columns.lines import (
             Around,
             Between,
+            BetweenFromPeak,
             FromPeak,
             HalfLine,
             Logarithm,
+            SoftRise,
             SquareRoot,
             Straight,
+            StraightBetween,
         )
 
         (low, high), cell = self.bounds, self.cell or 1.0
@@ -131,11 +144,15 @@ class Whole(Number):
         line: Line = Straight()
         if math.isfinite(low) and math.isfinite(high):
             line = Between(low, high)
+            if self.edge is not None:
+                line = StraightBetween(low, high, self.edge)
+                if self.peak is not None and at_end:
+                    line = BetweenFromPeak(low, high, self.peak, cell, self.edge)
         elif math.isfinite(low) or math.isfinite(high):
             bound, is_upper = (high, True) if math.isinf(low) else (low, False)
             if self.farthest is None:  # not fitted to a table
                 return HalfLine(Logarithm(), bound, is_upper)
-            rise: Rise = SquareRoot(cell)
+            rise: Rise = SoftRise(self.edge) if self.edge else SquareRoot(cell)
             if self.peak is not None and at_end:
                 rise = FromPeak(self.peak, cell)
             top = bound - self.farthest if is_upper else self.farthest - bound
