@@ -153,6 +153,10 @@ def score_unseen(part: Densities, folds: Sequence[Fold], places: Sequence[Whole]
             inside = np.stack([possible(each) for each in rows]).reshape(log_q.shape)
             inside |= ~inside.any(axis=-1, keepdims=True)
             log_q = np.where(inside, log_q, -np.inf)
-        found.append(np.logaddexp.reduce(log_q - log_r - np.log(count), axis=-1))
+        with np.errstate(invalid="ignore"):
+            log_weight = log_q - log_r - np.log(count)
+        # A draw so far out that its density underflows has no weight
+        log_weight[np.isnan(log_weight)] = -np.inf
+        found.append(np.logaddexp.reduce(log_weight, axis=-1))
     scores = np.concatenate(found, axis=1)
     return [row[: len(each)] for row, each in zip(scores, places, strict=True)]

@@ -150,6 +150,8 @@ class FoldTrainer:
         log_weight = torch.cat(log_det, dim=1).reshape(1, *log_r.shape)
         log_r = log_r - prepared.fold.log_labels(completed).reshape(log_r.shape)
         log_weight = log_weight - torch.from_numpy(log_r + np.log(log_r.shape[1]))
+        # A draw so far out that its density underflows has no weight
+        log_weight[log_weight.isnan()] = -math.inf
         return WeightedPoints(torch.cat(z, dim=2), log_weight)
 
     def points(self, generators: Generators) -> Tensor:

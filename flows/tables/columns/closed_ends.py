@@ -4,9 +4,9 @@ A month ends at 12, and a count of children has no end, although both tables sho
 The frequencies tell them apart: those of a count fall towards its largest value, and those of a
 month do not.
 
-Let a, b and c be the numbers of rows in the last w values at an end, in the w values before these
-and in the w values before these. If the frequencies went on beyond the end with the same bend, as
-those of a Gaussian do, the next w values would have::
+Let a be the number of rows in the w values at an end, b in the next w values inward, and c in the
+w values after those. If the frequencies went on beyond the end with the same bend, as those of a
+Gaussian do, the w values beyond would have::
 
     min(a, a r min(1, r / s)) rows,    r = a / b,  s = b / c
 
@@ -27,33 +27,33 @@ from flows.tables.columns.rounding import are_many, is_peak
 # share of the mean over all windows: for columns that hold every value between their ends, and for
 # others. Amounts and measures leave out values.
 EVERY, OTHERS = (5, 0.05), (8, 0.25)
-# Columns of more different values that leave out some end only at a peak. So do columns of distinct
-# values, and columns whose range exceeds SPREAD times the number of different values.
+# Columns that leave out values end only at a peak if they have more than FEW_VALUES different ones,
+# or if their range exceeds SPREAD times the number of these. So do columns of distinct values.
 FEW_VALUES, SPREAD = 31, 5
+LARGEST = 1e15  # larger numbers have no closed ends: a user's word has 15 digits
 WINDOWS = 8  # windows of the values, at least
 
 
 def closed_ends(x: Array, step: float) -> tuple[bool, bool]:
     """Return whether the smallest and the largest of whole numbers are closed ends.
 
-    The smallest value is also closed if it is 1 and many rows hold it (``many_rows``), because
-    numbers and ranks start at 1.
+    A smallest value of 1 is also closed if many rows hold it (``many_rows``), or if the largest
+    value is closed, because numbers, ranks and scales start at 1.
 
     Args:
         x: the known values ``(n,)``.
         step: the step that divides all values.
     """
     values, counts = np.unique(x, return_counts=True)
-    if len(values) < 2:
+    if len(values) < 2 or np.abs(values[[0, -1]]).max() > LARGEST:
         return False, False
-    starts_at_1 = bool(values[0] == 1) and are_many(x, 1)
     holds_every = (values[-1] - values[0]) / step == len(values) - 1
     are_distinct = len(values) >= DISTINCT * len(x)
     if are_distinct or are_far(values, step) or (not holds_every and len(values) > FEW_VALUES):
         low, high = (is_peak(x, end) for end in values[[0, -1]])
     else:
         low, high = (_is_closed(each, holds_every=holds_every) for each in (counts, counts[::-1]))
-    return low or starts_at_1, high
+    return low or (bool(values[0] == 1) and (high or are_many(x, 1))), high
 
 
 def are_far(values: Array, step: float) -> bool:

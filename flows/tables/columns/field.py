@@ -417,6 +417,11 @@ class Field:
         return self.kind
 
     @property
+    def closed(self) -> str:
+        """The closed ends as text, without 0; empty if there are none."""
+        return ""
+
+    @property
     def details(self) -> str:
         """What a description of the density adds to the ``word``."""
         return ""

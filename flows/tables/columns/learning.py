@@ -33,7 +33,7 @@ from flows.tables.columns.parsing import (
 )
 from flows.tables.columns.rounding import count_decimals
 from flows.tables.columns.schema import Schema
-from flows.tables.columns.values import label_text
+from flows.tables.columns.values import as_written, label_text
 from flows.tables.columns.weights import counts, weights_of
 
 BOUNDED = "could be computed beyond their values, so samples must meet constraints"
@@ -128,10 +128,10 @@ class _Learner:
         fields, values, stored = self._converted(kept, choices)
         self._note_missing(fields, values)
         self.notices += [each.notice for each in choices.values() if each.notice]
-        problem = "holds no value in any row, nor in samples"
-        together = "hold no value in any row, nor in samples"
+        problem = " no value in any row, nor in samples"
         self.notices += [
-            Notice(problem, name, is_decision=True, together=together) for name in self.empty
+            Notice(f"holds{problem}", name, is_decision=True, together=f"hold{problem}")
+            for name in self.empty
         ]
         rows = kept.index.to_numpy()
         targets, faults = self.targets, self.faults
@@ -292,11 +292,10 @@ class _Learner:
             if field is None:
                 continue
             with collecting(self.faults):
-                x = field.numbers(kept[field.name], is_fit=True)
+                stored.append(field.numbers(kept[field.name], is_fit=True))
+                x = as_written(stored[-1]) if field.is_numeric else stored[-1]
                 decimals = None if field.labels else count_decimals(x)
                 numbers.append(x)
-                of_floats = field.is_numeric and kept[field.name].dtype.kind == "f"
-                stored.append(kept[field.name].to_numpy(np.float64) if of_floats else x)
                 is_mixed = field.name in self.text_is_missing
                 fields.append(replace(field, decimals=decimals, text_is_missing=is_mixed))
         if not fields:

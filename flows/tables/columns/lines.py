@@ -155,7 +155,8 @@ class SquareRoot:
         return 2 * root + log_fraction, -root.log() - log_fraction - math.log(self.cell)
 
     def down(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        log_root = softplus(z).log() - math.log(2)
+        # Below -30, softplus is e^z, whose logarithm is z also where e^z is 0
+        log_root = torch.where(z < -30, z, softplus(z).log()) - math.log(2)
         log_slope = log_root + logsigmoid(z) + math.log(self.cell)
         return self.cell * (2 * log_root).exp(), log_slope
 

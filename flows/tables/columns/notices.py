@@ -122,24 +122,25 @@ class Notice:
         return "; ".join([f"{place} {self.problem}".strip(), *advice])
 
 
-def merged(notices: Sequence[Notice]) -> list[Notice]:
+def merged(notices: Iterable[Notice]) -> list[Notice]:
     """Return notices in which those of several columns with an equal clause ``together`` are one.
 
     The one notice stands at the place of the first. ``flows inspect`` has the notice of each.
     """
+    notices = [*notices]
     columns: dict[str, dict[str, None]] = {}  # the columns of each clause, in order
     for each in notices:
         if each.together and each.column is not None:
             columns.setdefault(each.together, {})[each.column] = None
-    found = list[Notice]()
-    for each in notices:
+    found = dict[str | int, Notice]()
+    for k, each in enumerate(notices):
         names = [*columns.get(each.together, ())]
         if len(names) < 2:
-            found.append(each)
-        elif each.column == names[0]:
-            problem = f"{counted(len(names), 'column')} {each.together}: {listed(names)}"
-            found.append(Notice(problem, advice=(("see each", Inspect()),)))
-    return found
+            found[k] = each
+            continue
+        problem = f"{counted(len(names), 'column')} {each.together}: {listed(names)}"
+        found.setdefault(each.together, Notice(problem, advice=(("see each", Inspect()),)))
+    return [*found.values()]
 
 
 def leave_out(column: str) -> tuple[str, Remedy]:
@@ -181,15 +182,15 @@ class TableNotice(UserWarning):
 
 
 def warn(notices: Iterable[Notice]) -> None:
-    """Warn of notices, each as a ``TableNotice`` at the line that called the library."""
+    """Warn of notices, ``merged``, as ``TableNotice`` at the line that called the library."""
     frame, level = inspect.currentframe(), 1
     while frame is not None and Path(frame.f_code.co_filename).is_relative_to(PACKAGE):
         frame, level = frame.f_back, level + 1
-    for notice in notices:
+    for notice in merged(notices):
         warnings.warn(notice.text(python_words), TableNotice, stacklevel=level)
 
 
 def show(notices: Iterable[Notice], words: Words) -> None:
-    """Print notices on standard error, a line for each, with remedies in the ``words``."""
-    for notice in notices:
+    """Print notices, ``merged``, on standard error, with remedies in the ``words``."""
+    for notice in merged(notices):
         print(notice.text(words), file=sys.stderr)

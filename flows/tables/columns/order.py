@@ -23,4 +23,4 @@ ORDER = (
 DISTINCT = 0.9
 MOST_LABELS = 20  # text has at most this many labels; of more, rare ones are pooled, or missing
 LEAST_NUMBERED = 10  # fewer increasing numbers do not number rows
-YEARS = (1500, 2100)  # increasing whole numbers between these are years
+YEARS = (1500, 2100)  # whole numbers between these are years

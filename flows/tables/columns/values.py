@@ -15,7 +15,7 @@ import numpy as np
 from flows.core.arrays import Array, Mask
 from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import Advice, Notice, SetFormat, SetKind, TableError
-from flows.tables.columns.rounding import MOST_DECIMALS, ROUNDING
+from flows.tables.columns.rounding import ROUNDING, count_decimals
 
 # Texts that mean a missing value, in upper or lower case
 MISSING = {"", "na", "n/a", "nan", "nat", "null", "<na>"}
@@ -50,7 +50,7 @@ FORMATS: tuple[dict[str, str], ...] = (
 )
 # Signs around a number that no format allows, as in 12% and $5
 SIGNS = "^[-+\u2212\u2013$€£¥ ]+|[%$€£¥ ]+$"
-LAST, LEAST = 1e-16, 1e-4  # the last decimal of a file, and numbers with too few digits in it
+LAST = 1e-16  # the last decimal of numbers in files
 
 
 def parse_values(
@@ -160,23 +160,32 @@ def as_written(x: Array) -> Array:
     """Return numbers ``(n,)`` with the decimals that they were written with before a conversion.
 
     Programs that store numbers in single precision, such as Stata, write 4.575 as
-    4.574999809265137. A number is such a number if it has more than nine decimals, and equals a
-    number of single precision in the 15 digits or the 16 decimals that files have. Of random
-    numbers above 0.01 in double precision, fewer than one in a million does.
+    4.574999809265137. The numbers of a column are read in this way if they have more than nine
+    decimals as they are and, as the shortest text of single precision, so few decimals that
+    neighbouring numbers of single precision differ in later decimals only.
+    """
+    known = np.isfinite(x)
+    if not known.any() or count_decimals(x) is not None:
+        return x
+    found = x.copy()
+    found[known] = [float(str(value)) for value in x[known].astype(np.float32)]
+    decimals = count_decimals(found)
+    if decimals is None or 10.0**-decimals < 2 * np.spacing(np.float32(np.abs(x[known]).max())):
+        return x
+    return found if are_same_in_single(found, x)[known].all() else x
+
+
+def are_same_in_single(written: Array, x: Array) -> Mask:
+    """Return which numbers ``x`` ``(n,)`` are the numbers ``written`` in single precision.
+
+    Files hold 15 digits, or 16 decimals, of a number in single precision.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        single = x.astype(np.float32)
-        error = ROUNDING * np.abs(x) + LAST * (np.abs(x) > LEAST)
-        is_single = (np.abs(single - x) <= error) & (x % 1 != 0)
-    is_single[is_single] = x[is_single] != np.round(x[is_single], MOST_DECIMALS)
-    if is_single.any():
-        x = x.copy()
-        x[is_single] = [float(str(value)) for value in single[is_single]]
-    return x
+        return np.abs(written.astype(np.float32) - x) <= np.maximum(ROUNDING * np.abs(x), LAST)
 
 
 def to_floats(values: pd.Series, name: str, *, is_fit: bool) -> Array:
-    """Return parsed values as floats ``(n,)``, ``as_written``, with ``NaN`` for missing values.
+    """Return parsed values as floats ``(n,)``, with ``NaN`` for missing values.
 
     Raises ``TableError``, which names the column and the first value that is not a finite number.
     With ``is_fit`` the error may advise another kind for the column.
@@ -187,7 +196,7 @@ def to_floats(values: pd.Series, name: str, *, is_fit: bool) -> Array:
     is_missing = values.isna().to_numpy()
     wrong = np.flatnonzero(~np.isfinite(found) & ~is_missing)
     if not len(wrong):
-        return as_written(found)
+        return found
     value, row = values.iloc[wrong[0]], values.index[wrong[0]]
     if isinstance(value, float):
         raise TableError([Notice(f"holds {value}, which is not finite", name, row)])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from flows.tables.columns.learning import fit_schema
-from flows.tables.columns.notices import show
 from flows.tables.columns.options import InspectOptions
 from flows.tables.columns.overview import overview
 from flows.tables.command_line.command import Command
@@ -18,7 +18,8 @@ def inspect(command: Command, only: Sequence[str], drop: Sequence[str], **given:
     """Print what a fit would do with each column of a table; notices go to standard error."""
     options = command.options(InspectOptions, given)
     schema, sample, notices = fit_schema(command.read(options, only, drop), options)
-    show(notices, shell_words)
+    for notice in notices:
+        print(notice.text(shell_words), file=sys.stderr)
     found = overview(schema, sample.target_count, notices, shell_words)
     width = max(map(len, found.index))
     for name, line in found.iterrows():

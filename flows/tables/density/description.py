@@ -92,7 +92,8 @@ def _count(number: int, noun: str) -> str:
 
 def _column(field: Field, gaps: int) -> str:
     """Return a line on a column, in which ``gaps`` rows lack a value."""
-    line = f"column {field.name}: {field.word}{field.details}"
+    closed = f", closed at {field.closed}" if field.closed else ""
+    line = f"column {field.name}: {field.word}{closed}{field.details}"
     if gaps:
         line += f", missing in {gaps} row{'s' * (gaps > 1)}"
     return line

@@ -63,12 +63,13 @@ class TableEstimator(BaseEstimator):
 
         Notices that differ only in numbers, as those of other folds do, are the same.
         """
-        said = self.__dict__.setdefault("_said", set())
+        said, new = self.__dict__.setdefault("_said", set()), list[Notice]()
         for notice in notices:
             key = notice.column, re.sub(r"[\d.,]*\d", "#", notice.problem)
             if key not in said:
                 said.add(key)
-                warn([notice])
+                new.append(notice)
+        warn(new)
 
     def __sklearn_clone__(self) -> Any:
         """Return a clone, which shares with this estimator what was said."""

@@ -219,7 +219,7 @@ class Density:
         """
         check_rate(fdr, self._array)
         parts = [
-            np.where(asked.region.gaps.any(axis=1), np.nan, answer["tail_probability"])
+            np.where(asked.region.missing.any(axis=1), np.nan, answer["tail_probability"])
             for asked, answer in self._ask(Score(tails=True), frame)
         ]
         return discoveries(np.concatenate(parts), fdr)

@@ -22,7 +22,7 @@ from flows.recipe.recipe import learn
 from flows.tables.columns.column_maps import ColumnMaps
 from flows.tables.columns.constraint import Constraints
 from flows.tables.columns.learning import Sample, fit_schema
-from flows.tables.columns.notices import Notice, TableError, merged, warn
+from flows.tables.columns.notices import Notice, TableError, warn
 from flows.tables.columns.parsing import Table
 from flows.tables.columns.schema import Schema
 from flows.tables.fitting.candidates import candidates_of, with_linear
@@ -58,7 +58,7 @@ def learn_table(
     most = request.recipe.process_rows
     if are_numbers and len(sample.values) > most:
         notices = [*notices, Notice(WITHOUT_PROCESSES.format(len(sample.values), most))]
-    on_notices(merged(notices))
+    on_notices(notices)
     try:
         return _learned(request, clock, schema, sample, on_notices)
     except MassError:

@@ -79,7 +79,7 @@ def test_a_bounded_integer_has_its_two_bounds_and_draws_nothing_else():
     assert RATING.bounds == (0.5, 5.5)
     values = rows_of(np.repeat([1.0, 2.0, 3.0, 5.0], 25))
     assert RATING.holds(np.array([0.0, 1.0, 2.5, 5.0, 6.0])).tolist() == [0, 1, 0, 1, 0]
-    assert checked([RATING], values) == ([replace(RATING, edge=1.0)], [])
+    assert checked([RATING], values) == ([replace(RATING, edge=0.5)], [])
     z = noise(scale=30).reshape(1, 1, -1)
     bijection = ColumnMaps([RATING])
     drawn = bijection.round(bijection.inverse(z)[0])

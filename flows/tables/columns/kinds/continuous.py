@@ -15,7 +15,7 @@ from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import Advice, Notice, ReadAsMissing, SetKind, leave_out
 from flows.tables.columns.rounding import common_step
 from flows.tables.columns.types import LARGEST_WHOLE, are_seconds, cast, to_durations
-from flows.tables.columns.values import to_floats
+from flows.tables.columns.values import are_same_in_single, to_floats
 
 if TYPE_CHECKING:
     from flows.tables.columns.lines import Line, Rise
@@ -28,6 +28,7 @@ FACTOR = 5  # numbers above 0 are positive if the largest is more than this many
 SKEWED = 10  # the largest of skewed numbers above 0 is more than this many times their median
 # Of less skewed numbers, the range above the median is more than LONG times the range below
 LONG = 2
+NEAR = 0.1  # share of the median below which the map of positive numbers is a logarithm, at least
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,12 @@ class Number(Field):
     may_be_whole: ClassVar[bool] = True  # whether whole numbers, which have no bounds, may do
 
     def numbers(self, values: pd.Series, *, is_fit: bool = False) -> Array:
-        return to_floats(values, self.name, is_fit=is_fit)
+        x = to_floats(values, self.name, is_fit=is_fit)
+        if self.decimals is None:
+            return x
+        # New rows of a column that was read as it was written (``as_written``)
+        written = np.round(x, self.decimals)
+        return np.where(are_same_in_single(written, x), written, x)
 
     def fitted(self, x: Array, *, is_rounded: bool) -> Self:
         return replace(self, step=common_step(x)) if is_rounded else self
@@ -147,13 +153,13 @@ class Positive(Number):
     Args:
         farthest: the largest value of the fitted table, beyond which the map to the line bends.
             ``None`` for a map that is a logarithm everywhere.
-        nearest: the smallest value of the table, near which the map bends. ``None`` for a
-            logarithm up to the largest value.
-        is_straight: whether the map is straight beyond ``nearest``, and not about the square root.
+        bend: the distance from 0 within which the map bends: the smallest value of the table, or a
+            tenth of the median if that is larger. ``None`` for a logarithm up to the largest value.
+        is_straight: whether the map is straight beyond ``bend``, and not about the square root.
     """
 
     farthest: float | None = None
-    nearest: float | None = None
+    bend: float | None = None
     is_straight: bool = False
 
     kind: ClassVar[str] = "positive"
@@ -174,9 +180,10 @@ class Positive(Number):
         x = self.numbers(known, is_fit=True)
         if not len(x) or x.min() <= 0 or x.max() > SKEWED * np.median(x):
             return self
-        least, middle = float(x.min()), np.median(x)
+        least, middle = x.min(), np.median(x)
         is_straight = bool(x.max() - middle <= LONG * (middle - least))
-        return replace(self, nearest=least, is_straight=is_straight)
+        bend = float(max(least, NEAR * middle))
+        return replace(self, bend=bend, is_straight=is_straight)
 
     def fitted(self, x: Array, *, is_rounded: bool) -> Self:
         return replace(super().fitted(x, is_rounded=is_rounded), farthest=float(x.max()))
@@ -184,7 +191,7 @@ class Positive(Number):
     @property
     def without_ends(self) -> Number:
         """Any numbers, unless these are skewed: a given column has no samples."""
-        return self if self.nearest is None else Real(self.name)
+        return self if self.bend is None else Real(self.name)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -195,8 +202,8 @@ class Positive(Number):
         from flows.tables.columns.lines import HalfLine, Logarithm, SoftRise, SquareRoot
 
         rise: Rise = Logarithm()
-        if self.nearest is not None:
-            rise = SoftRise(self.nearest) if self.is_straight else SquareRoot(self.nearest)
+        if self.bend is not None:
+            rise = SoftRise(self.bend) if self.is_straight else SquareRoot(self.bend)
         return HalfLine(rise, 0.0, top=math.inf if self.farthest is None else self.farthest)
 
 

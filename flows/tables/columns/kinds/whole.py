@@ -33,12 +33,13 @@ if TYPE_CHECKING:
 FEW_CODES = 10  # different numbers far from each other, which may be codes, at most
 FAR = "hold few whole numbers, far from each other"
 ENDS = "have closed ends, which no sample passes"
+EDGE = 0.5  # cells from a closed end within which the map bends
 BESIDE = 10  # cells at an end, where the density of the values may change fast
 
 
 @dataclass(frozen=True)
 class Whole(Number):
-    """Multiples of a step, which may start or end at a value of their own.
+    """Multiples of a step, which may have closed ends.
 
     Args:
         step: the step. It is 1 unless a user names another, or the values have decimals.
@@ -74,12 +75,12 @@ class Whole(Number):
         cell = self.cell or 1.0
         found = replace(self, peak=find_peak(x, cell, ends))
         if len(ends) == 2:
-            return replace(found, edge=cell)
+            return replace(found, edge=EDGE * cell)
         if len(ends) == 1:
             farthest = float(x.max() if ends[0] == self.ends[0] else x.min())
             found = replace(found, farthest=farthest)
             if abs(ends[0]) > cell:  # counts and ranks start at 0 or 1
-                return replace(found, edge=cell)
+                return replace(found, edge=EDGE * cell)
         return found
 
     def about_rounding(self, x: Array) -> list[Notice]:
@@ -207,10 +208,12 @@ class Whole(Number):
         return np.array([[value - half, value + half] for value in np.unique(x)])
 
     @property
+    def closed(self) -> str:
+        return " and ".join(f"{each:.15g}" for each in self.ends if math.isfinite(each) and each)
+
+    @property
     def details(self) -> str:
-        ends = " and ".join(f"{each:.15g}" for each in self.ends if math.isfinite(each))
-        closed = f", closed at {ends}" if isinstance(self, Integer) and ends else ""
-        return closed + (f", samples are multiples of {self.multiple:g}" if self.multiple else "")
+        return f", samples are multiples of {self.multiple:g}" if self.multiple else ""
 
 
 @dataclass(frozen=True)
@@ -235,7 +238,7 @@ class Count(Whole):
     def choose(cls, known: pd.Series) -> Choice | None:
         """Take whole numbers, and numbers with decimals of which many rows hold one value.
 
-        They are integers if one is below 0, or if they start or end at a value of their own.
+        They are integers if one is below 0, if they have a closed end, or if they are years.
         """
         return _chosen(known)
 
@@ -246,7 +249,7 @@ class Count(Whole):
 
 @dataclass(frozen=True)
 class Integer(Whole):
-    """Multiples of a step, or whole numbers that start or end at a value of their own."""
+    """Multiples of a step, perhaps with closed ends."""
 
     kind: ClassVar[str] = "integer"
     words: ClassVar[tuple[str, ...]] = (
@@ -286,10 +289,10 @@ class Integer(Whole):
 
     @property
     def without_ends(self) -> Whole:
-        """The field without the smallest and the largest value of its own."""
-        if self.low is not None and self.low >= 0 and not are_years(np.array([self.low])):
-            return Count(self.name, self.step)
-        return Integer(self.name, self.step)
+        """The field without closed ends."""
+        known = np.array([end for end in self.ends if math.isfinite(end)])
+        is_count = self.low is not None and self.low >= 0 and not are_years(known)
+        return (Count if is_count else Integer)(self.name, self.step, multiple=self.multiple)
 
     def refusal(self, x: float) -> str:
         clause = super().refusal(x)
@@ -344,18 +347,23 @@ def _chosen(known: pd.Series) -> Choice | None:
         # Small differences of large numbers may have an error that is too large for them
         return Choice(found) if found.holds(x).all() else None
     if increase_by_little(x):  # others identify the rows
-        problem = f"is taken as years, {x[0]:.0f} to {x[-1]:.0f}"
-        together = "are taken as years"
-        notice = Notice(problem, name, advice=(leave_out(name),), together=together)
-        return Choice(Integer(name), notice)
+        return _as_years(name, x)
     distinct = np.unique(x)
     multiple = float(np.gcd.reduce(distinct.astype(np.int64)))
     if not multiple:
         return None
     ends = closed_ends(x, multiple)
-    if len(distinct) >= DISTINCT * len(x) and not any(ends) and not are_years(x):
-        return None
+    if len(distinct) >= DISTINCT * len(x) and not any(ends):
+        return _as_years(name, x) if are_years(x) else None
     return _of_whole_numbers(name, multiple if multiple > 1 else None, x, ends)
+
+
+def _as_years(name: str, x: Array) -> Choice:
+    """Return the kind of years, of which each row has another one."""
+    problem = f"is taken as years, {x.min():.0f} to {x.max():.0f}"
+    together = "are taken as years"
+    notice = Notice(problem, name, advice=(leave_out(name),), together=together)
+    return Choice(Integer(name), notice)
 
 
 def _of_whole_numbers(
