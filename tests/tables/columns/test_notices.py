@@ -83,6 +83,7 @@ def test_equal_notices_of_several_columns_are_one():
         Notice("is rounded to 0.5", "b", together="are rounded"),
         Notice("2 rows are copies"),
         Notice("is rounded to 10", "c", together="are rounded"),
+        Notice("is rounded twice", "a", together="are rounded"),
     ]
     assert [each.text(shell_words) for each in merged(notices)] == [
         "3 columns are rounded: a, b, c; to see each, run flows inspect",

@@ -9,7 +9,7 @@ from helpers import SHORT_RECIPE, SMALL, error_message, taken
 
 import flows
 from flows.tables.columns.notices import TableError
-from flows.tables.columns.values import to_floats
+from flows.tables.columns.values import as_written, to_floats
 
 
 @pytest.mark.parametrize("kind", ["complex128", "complex64", object])
@@ -65,3 +65,27 @@ def test_text_among_numbers_counts_as_missing_in_questions_too(tmp_path):
     assert "holds 'n.d.', which is not a number" in said
     frame.loc[8, "x"] = "1,5"  # a number in another format is still a fault
     assert "row 8 holds '1,5'" in error_message(density.log_prob, frame, error=TableError)
+
+
+def test_a_column_of_single_precision_is_read_as_it_was_written():
+    written = np.round(np.random.default_rng(0).normal(20, 60, 300), 3)
+    single = written.astype(np.float32).astype(np.float64)
+    of_file = np.array([float(f"{value:.16f}"[:17]) for value in single])
+    for stored in (single, of_file):
+        assert not np.array_equal(stored, written)
+        np.testing.assert_array_equal(as_written(stored), written)
+    with_gap = np.r_[single, np.nan]
+    assert np.isnan(as_written(with_gap)[-1])
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.arange(1, 300) / 4_096,  # exact in double precision
+        np.random.default_rng(0).normal(size=300),
+        np.log(np.arange(2, 300)).astype(np.float32).astype(np.float64),  # no written decimals
+        np.arange(300) / 8,
+    ],
+)
+def test_other_numbers_are_read_as_they_are(x):
+    np.testing.assert_array_equal(as_written(x), x)

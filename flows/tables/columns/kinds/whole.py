@@ -121,7 +121,7 @@ class Whole(Number):
         elif self.peak is not None and self.peak_cell is not None:
             (start, end), gap = self.peak_cell, self.peak.gap
             found |= {start - gap, start, end, end + gap}
-        elif math.isfinite(low) and math.isfinite(high):  # many rows may hold an end
+        if math.isfinite(low) and math.isfinite(high):  # many rows may hold an end
             found |= {low + cell, low + BESIDE * cell, high - BESIDE * cell, high - cell}
         return tuple(sorted(x for x in found if low < x < high))
 

@@ -88,3 +88,9 @@ def test_a_given_column_of_positive_numbers_has_no_bound():
     frame = pd.DataFrame({"x": rng().gamma(2, 1, N), "y": rng(1).normal(size=N)})
     assert flows.inspect(frame, target="y").kind.tolist() == ["real", "real"]
     assert flows.inspect(frame, target="x").kind.tolist() == ["positive", "real"]
+
+
+def test_an_outlier_near_0_draws_no_tiny_samples():
+    x = np.r_[1e-9, rng().uniform(0.2, 1, N - 1)]
+    samples = quick_fit(pd.DataFrame({"x": x, "y": rng(1).normal(size=N)})).sample(4_000).x
+    assert (samples < 1e-6).mean() < 0.001

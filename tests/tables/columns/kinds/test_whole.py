@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from frames import amounts
-from helpers import SHORT_RECIPE, inspected, quick_fit, rng, short_recipe
+from helpers import SHORT_RECIPE, inspected, learned, quick_fit, rng, short_recipe
 
 import flows
 from flows.tables.columns.closed_ends import closed_ends
 from flows.tables.columns.field import Field
 from flows.tables.columns.notices import TableError
+from flows.tables.columns.parsing import from_user
 
 # Zeros among amounts
 
@@ -171,6 +172,7 @@ def grades(rows=300, seed=0):
         (grades() - 1, "integer:0:5"),
         (grades() - 2, "integer:-1:4"),
         (grades(), "integer:1:6"),
+        (np.r_[grades()[grades() > 1], 1], "integer:1:6"),  # a scale starts at 1
         (rng().integers(1, 7, 300), "integer:1:6"),
         (rng().integers(1, 32, 400), "integer:1:31"),  # the 31st is rarer by chance than the 30th
         (rng().integers(0, 60, 600), "integer:0:59"),
@@ -225,6 +227,20 @@ def test_neither_samples_nor_densities_go_beyond_an_end(capsys):
     ) in capsys.readouterr().err
 
 
+def test_a_given_column_keeps_its_multiple():
+    table = pd.DataFrame({"dose": [10, 20, 50, 100] * 75, "y": rng().normal(size=300)})
+    given = learned(from_user(table, {}), {}, targets=["y"]).columns[0]
+    assert (given.word, given.multiple) == ("count", 10)
+
+
+def test_a_row_beyond_an_end_is_discovered():
+    table = pd.DataFrame({"grade": grades(), "y": rng().normal(size=300)})
+    density = quick_fit(table)
+    rows = table.head(60).assign(grade=9.0)
+    assert density.discoveries(rows, 0.1).all()
+    assert not density.discoveries(rows.assign(grade=np.nan), 0.1).any()
+
+
 def test_a_given_column_has_no_ends(capsys):
     table = pd.DataFrame({"stay": stays(), "y": rng().normal(size=300)})
     quick = {"recipe": "quick", "hidden": 4}
@@ -276,7 +292,9 @@ def test_a_common_divisor_is_no_step_of_new_values(capsys):
 def test_years_in_any_order_are_integers():
     several = rng().choice(np.r_[np.arange(1_950, 1_990), 2_001, 2_020], 300)
     assert inspected(several)[0].word == "integer"
-    assert inspected(rng().permutation(60) + 1_960)[0].word == "integer"
+    column, said = inspected(rng().permutation(60) + 1_960)
+    assert column.word == "integer"
+    assert said.startswith("column x is taken as years, 1960 to 2019; to leave the column out")
     assert inspected(several - 1_000)[0].word == "count"
 
 
