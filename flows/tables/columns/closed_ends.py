@@ -37,7 +37,7 @@ WINDOWS = 8  # windows of the values, at least
 def closed_ends(x: Array, step: float) -> tuple[bool, bool]:
     """Return whether the smallest and the largest of whole numbers are closed ends.
 
-    A smallest value of 1 is also closed if many rows hold it (``many_rows``), or if the largest
+    A smallest value of 1 is also closed if many rows hold it (``are_many``), or if the largest
     value is closed, because numbers, ranks and scales start at 1.
 
     Args:

@@ -201,6 +201,8 @@ class Field:
         low, high = self.bounds
         if math.isinf(low) and math.isinf(high):
             return "finite"
+        if math.isinf(high):
+            return f"finite and above {low:.15g}"
         return f"finite and strictly between {low:.15g} and {high:.15g}"
 
     def refusal(self, x: float) -> str:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from flows.tables.columns.lines import Line, Rise
 
 FEW_CODES = 10  # different numbers far from each other, which may be codes, at most
-FAR = "hold few whole numbers, far from each other"
+CODES = "hold few whole numbers, far from each other"
 ENDS = "have closed ends, which no sample passes"
 EDGE = 0.5  # cells from a closed end within which the map bends
 BESIDE = 10  # cells at an end, where the density of the values may change fast
@@ -383,7 +383,7 @@ def _of_whole_numbers(
         if len(distinct) <= FEW_CODES and are_far(distinct, multiple or 1.0):
             problem = f"holds {len(distinct)} different whole numbers, far from each other"
             advice = (("learn labels", SetKind(name, "category")),)
-            notice = Notice(problem, name, advice=advice, together=FAR)
+            notice = Notice(problem, name, advice=advice, together=CODES)
         cls = Count if is_count else Integer
         return Choice(cls(name, multiple=multiple), notice)
     first = 0.0 if is_count else None
