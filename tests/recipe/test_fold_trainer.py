@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from closed_forms import gappy
 from helpers import field
@@ -46,3 +47,14 @@ def test_a_held_out_row_is_scored_by_its_known_values():
     held_out = real[fold.held_out]
     expected = exact.log_prob(held_out) - np.nan_to_num(held_out[:, 0])
     np.testing.assert_allclose(log_q, expected, atol=0.1)
+
+
+@pytest.mark.slow
+def test_large_counts_with_gaps_have_finite_weights():
+    rng = np.random.default_rng(0)
+    people = np.round(rng.uniform(0, 1, 300) ** 2 * 3e5) * 10 + rng.integers(0, 9, 300)
+    frame = pd.DataFrame({"people": rng.choice(people[:100], 300), "v": rng.normal(size=300)})
+    frame.loc[::10, "people"] = np.nan
+    density = flows.fit(frame)
+    assert np.isfinite(density.record.scores).all()
+    assert np.isfinite(density.log_prob(frame)).all()
