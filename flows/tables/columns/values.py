@@ -165,7 +165,9 @@ def as_written(x: Array) -> Array:
     neighbouring numbers of single precision differ in later decimals only.
     """
     known = np.isfinite(x)
-    if not known.any() or count_decimals(x) is not None:
+    if not known.any() or not are_same_in_single(x, x)[known].all():
+        return x
+    if count_decimals(x) is not None:
         return x
     found = x.copy()
     found[known] = [float(str(value)) for value in x[known].astype(np.float32)]
