@@ -99,7 +99,7 @@ class Score(Question):
     def added(self, density: ArrayDensity, asked: Asked, answer: Answer) -> pd.DataFrame:
         # Out-of-fold scores are those of complete rows, or of targets given any known values
         outputs, log_density = ~density.inputs, answer["log_density"]
-        is_whole = ~asked.region.missing[:, outputs].any(axis=1) & (not self.given)
+        is_whole = ~asked.region.gaps[:, outputs].any(axis=1) & (not self.given)
         deviation = density.deviation(answer["members"], np.where(is_whole, log_density, np.nan))
         columns = [log_density, deviation, answer["error"]]
         if self.tails:
