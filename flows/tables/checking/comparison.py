@@ -17,6 +17,7 @@ from flows.core.arrays import Array, subsample
 from flows.tables.checking.result import FRAMES, MEASURES, SHARE_OF
 from flows.tables.checking.rows import CheckedRows, draw_tables
 from flows.tables.columns.field import Field
+from flows.tables.columns.kinds.unlearned import computed
 from flows.tables.columns.rounding import many_rows
 from flows.tables.posterior.array_density import ArrayDensity
 
@@ -87,13 +88,12 @@ def compare_carried(density: ArrayDensity, seed: int) -> pd.DataFrame:
         density: the density. With targets, rows give the columns, and the result is empty.
         seed: the seed of the samples.
     """
-    computed = [] if density.targets else [each for each in density.schema.carried if each.terms]
-    drawn = np.concatenate([*density.draw(MOST_ROWS if computed else 0, seed)])
-    lines = []
-    for each in computed:
+    shown = [] if density.targets else [each for each in density.schema.carried if each.terms]
+    drawn = np.concatenate([*density.draw(MOST_ROWS if shown else 0, seed)])
+    columns, lines = computed(density.columns, density.schema.carried, drawn), []
+    for each in shown:
         allowed = each.field.allowed if np.isfinite(each.field.ends).any() else ""
-        share = each.within(density.columns, drawn)
-        lines.append((each.name, each.formula, allowed, share))
+        lines.append((each.name, each.formula, allowed, each.within(columns[each.name])))
     return pd.DataFrame(lines, columns=[*FRAMES["carried"]])
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from flows.core.arrays import Array, Mask, Whole
+from flows.core.arrays import Array, Whole
 from flows.core.plurals import counted
 from flows.tables.columns.duplicates import first_copies
+from flows.tables.columns.equations import equations
 from flows.tables.columns.field import Field
 from flows.tables.columns.kinds import Real
 from flows.tables.columns.kinds.unlearned import Carried
@@ -60,11 +61,12 @@ def check(
     *,
     targets: Sequence[str] = (),
     stored: Array | None = None,
+    named: Collection[str] = (),
 ) -> Checked:
     """Check the columns of ``values`` ``(n, D)``; missing values are ``NaN``.
 
     A column with fewer than 90% distinct values is rounded. A column with one value, with hardly
-    any value, or that is a linear combination of others has no density, and is carried.
+    any value, or that equals a formula of others has no density, and is carried.
 
     Args:
         fields: the columns.
@@ -74,6 +76,7 @@ def check(
         targets: the names of the columns to learn given all others; empty if all are learned.
         stored: the values before ``values.as_written``, ``(n, D)``, if they differ. Equations that
             a program computed in single precision hold in these.
+        named: the names of the columns whose kind the user names.
 
     Raises ``TableError``, with all faults, for a table that no density can be fitted to.
     """
@@ -96,10 +99,10 @@ def check(
     # A target may depend on other columns; its density is then as narrow as networks allow
     is_target = np.array([field.name in targets for field in fields])
     computable = sound & ~is_target
-    for numbers in (values,) if stored is None else (values, stored):
-        computed = _redundant(fields, numbers, computable)
-        computable[[*computed]] = False
-        without |= computed
+    for d, column in equations(fields, values, computable, stored, named).items():
+        problem = f"equals {column.formula}, so samples compute it"
+        notice = Notice(problem, column.name, is_decision=True, together=EQUAL)
+        without[d] = NoDensity(column, notice)
     if len(without) == len(fields):
         why = "no column has a density: each is constant, copies another or identifies the rows"
         faults.append(Notice(why))
@@ -171,79 +174,3 @@ def _about_copies(rows: int, different: int) -> list[Notice]:
             "is scored on a row that it learned from"
         )
     ]
-
-
-def _redundant(fields: Sequence[Field], values: Array, sound: Mask) -> dict[int, NoDensity]:
-    """Return each column that equals another or is a linear combination of others, by its place.
-
-    Such columns have no joint density. Only columns that are ``sound`` ``(D,)`` are compared, on
-    the rows that are complete in these columns. In a QR decomposition of the standardised columns,
-    the diagonal of R is the part of each column that the columns before it do not explain. This
-    part is 0, up to rounding, for a linear combination.
-
-    Of the columns of an equation, the fittest one is carried (``_fitness``). If several are equally
-    fit, the last one is carried.
-    """
-    places = np.flatnonzero(sound).tolist()
-    fields, values = [fields[d] for d in places], values[:, places]
-    values = values[~np.isnan(values).any(axis=1)]
-    if len(values) < LEAST_ROWS or not (np.ptp(values, axis=0) > 0).all():
-        return {}
-    deviation = values.std(axis=0)
-    standard = (values - values.mean(axis=0)) / deviation
-    rounding = 1e-10 + 4 * np.finfo(float).eps * (np.abs(values).max(axis=0) / deviation).sum()
-    beyond = np.abs(np.diagonal(np.linalg.qr(standard, mode="r"))) / math.sqrt(len(values))
-
-    def others(d: int) -> list[int]:
-        """Return the kept columns that column d equals, or is a combination of."""
-        if equal := [k for k in kept if (values[:, k] == values[:, d]).all()][:1]:
-            return equal
-        if len(values) <= len(fields) or beyond[d] >= rounding:
-            return []
-        share = np.linalg.lstsq(standard[:, kept], standard[:, d], rcond=None)[0]
-        return [k for k, part in zip(kept, share, strict=True) if abs(part) > 1e-6]
-
-    def equation(d: int, terms: Sequence[int]) -> Carried:
-        names = [fields[k].name for k in terms]
-        return Carried.from_values(fields[d], values[:, d], names, values[:, terms])
-
-    carried, kept = list[int](), list[int]()
-    for d in range(len(fields)):
-        if not (terms := others(d)):
-            kept.append(d)
-            continue
-        ranks = dict[int, tuple[bool, bool, float]]()
-        for k in (members := [*terms, d]):
-            own = [e for e in members if e != k]
-            ranks[k] = _fitness(equation(k, own), [fields[e] for e in own], values[:, own])
-        chosen = max(members, key=lambda k: (*ranks[k], k))
-        kept = sorted({*kept, d} - {chosen})
-        carried.append(chosen)
-        beyond[chosen] = 0.0  # the columns before d explain the chosen column, too
-    found = dict[int, NoDensity]()
-    for d in carried:  # again, because other columns may be kept since
-        column = equation(d, others(d))
-        problem = f"equals {column.formula}, so samples compute it"
-        notice = Notice(problem, column.name, is_decision=True, together=EQUAL)
-        found[places[d]] = NoDensity(column, notice)
-    return found
-
-
-def _fitness(column: Carried, fields: Sequence[Field], values: Array) -> tuple[bool, bool, float]:
-    """Return how well a column can be computed from others, in the order of what matters:
-
-    - whether the column keeps its equation, because its formula gives multiples of its step;
-    - whether its bounds follow from those of the others;
-    - the share of rows in which the computed value lies within the bounds of the column, if the
-      other columns are independent.
-
-    Args:
-        column: the column.
-        fields: the columns that it is computed from.
-        values: their values ``(n, K)``.
-    """
-    source, step = column.source(fields), column.field.spacing
-    steps = [slope * fields[k].spacing / (step or 1.0) for k, slope in source.slopes.items()]
-    is_exact = not step or all(abs(each - round(each)) < 1e-6 and each for each in steps)
-    share = column.within(fields, np.random.default_rng(0).permuted(values, axis=0))
-    return is_exact, not column.free_ends(fields), share

@@ -325,7 +325,11 @@ class ConstraintText:
             with self.faults():
                 found = fields[self.schema.find(name)]
         if isinstance(found, Carried):
-            source = found.source(fields)
+            own = found.source(fields)
+            if own is None:
+                why = f"equals {found.formula}, which is no linear formula of learned columns"
+                raise self.error(f"column {name} {why}; compare these columns instead")
+            source = own
         else:
             source = Source(found, {fields.index(found): 1.0})
         column = source.column

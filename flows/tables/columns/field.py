@@ -460,11 +460,13 @@ class Sampled(NamedTuple):
         fields: the learned columns.
         rows: the samples as they are shown, ``(n, D)``, with codes for labels.
         start: the number of samples before these.
+        columns: the values of learned and of computed columns, ``(n,)``, by their name.
     """
 
     fields: Sequence[Field]
     rows: Array
     start: int
+    columns: Mapping[str, Array] = {}
 
     @property
     def row_numbers(self) -> Whole:

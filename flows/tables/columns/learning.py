@@ -20,7 +20,13 @@ from flows.tables.columns.choosing import choose
 from flows.tables.columns.duplicates import merged_groups
 from flows.tables.columns.field import Choice, Field
 from flows.tables.columns.kinds import Real
-from flows.tables.columns.kinds.unlearned import Carried, Excluded, Reason, Unlearned
+from flows.tables.columns.kinds.unlearned import (
+    Carried,
+    Excluded,
+    Reason,
+    Unlearned,
+    ends_of,
+)
 from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import Notice, TableError, collecting
 from flows.tables.columns.options import FitOptions, InspectOptions, Missing, target_names
@@ -134,8 +140,8 @@ class _Learner:
             for name in self.empty
         ]
         rows = kept.index.to_numpy()
-        targets, faults = self.targets, self.faults
-        checked = check(fields, values, rows, faults, targets=targets, stored=stored)
+        own = {"targets": self.targets, "stored": stored, "named": self.kinds}
+        checked = check(fields, values, rows, self.faults, **own)
         unlearned: list[Unlearned] = [
             *checked.carried,
             *(Carried(Real(name), None) for name in self.empty),
@@ -166,9 +172,9 @@ class _Learner:
 
         A density with targets has none, because it computes columns from given columns alone.
         """
-        found = list[str]()
+        found, ends = list[str](), ends_of(learned, carried)
         for each in carried:
-            bounds = [] if self.targets else each.bounds(learned)
+            bounds = [] if self.targets else each.bounds(learned, ends)
             if bounds:
                 problem = f"could be computed beyond its values ({each.field.allowed})"
                 said = f"{problem}, so samples must meet {' and '.join(bounds)}"

@@ -10,6 +10,7 @@ import numpy as np
 from flows.core.arrays import Array, Whole
 
 COMMON = 0.1  # a gap with a larger share of all gaps between values is the step of the column
+DIGITS = range(6, 13)  # significant digits of numbers that a program rounded
 MOST_DECIMALS = 9  # of numbers that were written with decimals
 PEAK_ROWS, PEAK_SHARE, PEAK_FACTOR = 10, 0.05, 2  # of a value that many rows hold (``is_peak``)
 NEAREST = 0.05  # quantile of the nearest other values
@@ -72,6 +73,25 @@ def count_decimals(x: Array) -> int | None:
         if error == 0 or error <= noise <= CLEAR * 10.0**-decimals:
             return decimals
     return None
+
+
+def count_digits(x: Array) -> int | None:
+    """Return with how many significant digits the numbers ``x`` ``(n,)`` are written.
+
+    The result is ``None`` for more or fewer than programs round to (``DIGITS``).
+    """
+    size = np.abs(x[(x != 0) & np.isfinite(x)])
+    for digits in DIGITS if len(size) else ():
+        units = size / last_digit(size, digits)
+        if (np.abs(units - np.round(units)) <= ROUNDING * units).all():
+            return digits
+    return None
+
+
+def last_digit(x: Array, digits: int) -> Array:
+    """Return the unit of the last significant digit of numbers ``x`` of any shape; 0 for 0."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(10.0 ** (np.floor(np.log10(np.abs(x))) + 1 - digits))
 
 
 def decimal_steps(distinct: Array) -> tuple[float, float] | None:

@@ -16,7 +16,13 @@ import numpy as np
 from flows.core.arrays import Array
 from flows.core.seeds import numpy_generator
 from flows.tables.columns.field import Field, Label, Sampled
-from flows.tables.columns.kinds.unlearned import Carried, Excluded, Unlearned, unlearned_of
+from flows.tables.columns.kinds.unlearned import (
+    Carried,
+    Excluded,
+    Unlearned,
+    computed,
+    unlearned_of,
+)
 from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import Notice, TableError
 from flows.tables.columns.parsing import position
@@ -119,6 +125,7 @@ class Schema:
             field.name: field.restored(x, generator, (rare or {}).get(d))
             for d, (field, x) in enumerate(zip(self.fields, shown, strict=True))
         }
-        sampled = Sampled(self.fields, np.stack(shown, axis=1), start)
+        written = np.stack(shown, axis=1)
+        sampled = Sampled(self.fields, written, start, computed(self.fields, self.carried, written))
         found |= {each.name: each.restored(sampled, generator) for each in self.unlearned}
         return pd.DataFrame({name: found[name] for name in self.names})

@@ -11,6 +11,7 @@ import numpy as np
 
 from flows.core.arrays import Array, Mask, Whole
 from flows.core.plurals import counted
+from flows.tables.columns.kinds.unlearned import computed
 from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import Notice, TableError, collecting
 from flows.tables.columns.parsing import (
@@ -190,12 +191,15 @@ class Reader:
 
     def _note_carried(self, carried: pd.DataFrame, rows: Array) -> None:
         """Count the values of carried columns that differ from what the ``rows`` give."""
-        for k, each in enumerate(self.schema.carried if self.question.scores else ()):
+        if not self.question.scores:
+            return
+        columns = computed(self.columns, self.schema.carried, rows)
+        for k, each in enumerate(self.schema.carried):
             if each.name not in carried:
                 continue
             with collecting([]):  # text counts as nothing
                 [x] = numbers_of([each.field], Table(carried)).T
-                expected = each.values(self.columns, rows)
+                expected = columns[each.name]
                 tolerance = each.field.spacing / 2 + 1e-6 * np.abs(expected)
                 if different := int((np.abs(x - expected) > tolerance).sum()):
                     self._carried.add(k, different, each.name, each.formula)

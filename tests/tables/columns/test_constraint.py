@@ -15,6 +15,7 @@ from helpers import error_message, field, learned
 
 from flows.tables.columns.constraint import Constraint, Constraints
 from flows.tables.columns.field import Field
+from flows.tables.columns.formulas import Term
 from flows.tables.columns.kinds.category import Category
 from flows.tables.columns.kinds.unlearned import Carried, Excluded
 from flows.tables.columns.notices import TableError
@@ -49,9 +50,9 @@ FIELDS = (
     Sound("sound"),
 )
 CARRIED = (
-    Carried(field("total", decimals=1), 3.0, (("a", 2.0), ("c", -1.0))),
+    Carried(field("total", decimals=1), 3.0, ((Term(("a",)), 2.0), (Term(("c",)), -1.0))),
     Carried(field("limit"), 7.5),
-    Carried(field("mirror", "category", labels=["no", "yes"]), 1.0, (("flag", -1.0),)),
+    Carried(field("mirror", "category", labels=["no", "yes"]), 1.0, ((Term(("flag",)), -1.0),)),
     Carried(field("empty"), None),
 )
 NAMES = tuple(each.name for each in (*FIELDS, *CARRIED))
@@ -400,8 +401,8 @@ CUT_FIELDS = (
     field("w", "category", labels=["a", "b", "c"]),
 )
 CUT_CARRIED = (
-    Carried(field("mean", decimals=1), 0.25, (("x", 1 / 3), ("n", 1 / 3), ("z", 1 / 3))),
-    Carried(field("other", "category", labels=["u", "v", "w"]), 2.0, (("w", -1.0),)),
+    Carried(field("mean", decimals=1), 0.25, tuple((Term((name,)), 1 / 3) for name in "xnz")),
+    Carried(field("other", "category", labels=["u", "v", "w"]), 2.0, ((Term(("w",)), -1.0),)),
 )
 CUT_SCHEMA = Schema(
     CUT_FIELDS, tuple(each.name for each in (*CUT_FIELDS, *CUT_CARRIED)), CUT_CARRIED

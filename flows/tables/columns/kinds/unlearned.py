@@ -7,7 +7,8 @@ formula. They come back in samples, at their place and with their type.
 from __future__ import annotations
 
 import keyword
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from flows.core.arrays import Array, rounded
 from flows.tables.columns.field import Choice, Field, Sampled
+from flows.tables.columns.formulas import Ends, Term
 from flows.tables.columns.kinds.category import label_counts
 from flows.tables.columns.kinds.whole import are_whole, are_years, increase_by_little
 from flows.tables.columns.lazy import pd
@@ -103,24 +105,27 @@ class Excluded:
 
 @dataclass(frozen=True)
 class Carried:
-    """A column that is computed from learned columns::
+    """A column that is computed from other columns::
 
-        x = offset + sum_k c_k x_k,    rounded as the column is written
+        x = offset + sum_k c_k t_k,    rounded as the column is written
+
+    A term ``t_k`` is a column, or a function of one or two columns (``formulas.py``). The columns
+    are learned, or computed themselves. A label counts as its code. Without terms, the column is
+    constant, and without an offset it holds no value.
 
     Values are not moved to the bounds of the column, because the equation would break. If the
-    bounds do not follow from those of the learned columns, ``require`` has them as constraints
-    (``bounds``). A label counts as its code. Without terms, the column is constant, and without an
-    offset it holds no value.
+    bounds do not follow from those of the other columns, ``require`` has them as constraints
+    (``bounds``).
 
     Args:
         field: the column.
         offset: the offset; ``None`` for a column that holds no value.
-        terms: the names of learned columns, each with its coefficient ``c_k``.
+        terms: the terms, each with its coefficient ``c_k``.
     """
 
     field: Field
     offset: float | None
-    terms: tuple[tuple[str, float], ...] = ()
+    terms: tuple[tuple[Term, float], ...] = ()
 
     use: ClassVar[str] = "carried"
 
@@ -128,6 +133,11 @@ class Carried:
     def name(self) -> str:
         """The name of the column."""
         return self.field.name
+
+    @property
+    def needs(self) -> set[str]:
+        """The names of the columns that the formula needs."""
+        return {name for term, _ in self.terms for name in term.names}
 
     @classmethod
     def from_values(cls, field: Field, x: Array, names: Sequence[str], others: Array) -> Carried:
@@ -150,65 +160,128 @@ class Carried:
         if error[0] <= max(error[1], 1e-9 * np.abs(x).max()):
             solution = short
         offset, *coefficients = solution.tolist()
-        return cls(field, offset, tuple(zip(names, coefficients, strict=True)))
+        terms = (Term((name,)) for name in names)
+        return cls(field, offset, tuple(zip(terms, coefficients, strict=True)))
 
-    def source(self, fields: Sequence[Field]) -> Source:
-        """Return the column as a linear form of learned ``fields``; it has an offset."""
-        assert self.offset is not None
-        places = {each.name: d for d, each in enumerate(fields)}
-        slopes = {places[name]: c for name, c in self.terms if c}
-        return Source(self.field, slopes, self.offset, is_carried=True)
-
-    def values(self, fields: Sequence[Field], rows: Array) -> Array:
-        """Return the values ``(n,)`` of the column in ``rows`` ``(n, D)`` of learned ``fields``.
+    def values(self, columns: Mapping[str, Array]) -> Array:
+        """Return the values of the column, ``(n,)``.
 
         The values are rounded as they are written, and may lie beyond the bounds of the column. A
-        value is ``NaN`` where a value that it needs is.
+        value is ``NaN`` where a value that it needs is, and where a function has no value.
+
+        Args:
+            columns: the values of at least one column, ``(n,)``, by their name; among them those
+                that the formula needs.
         """
+        n = len(next(iter(columns.values())))
         if self.offset is None:
-            return np.full(len(rows), np.nan)
-        return self.source(fields).values(rows)
+            return np.full(n, np.nan)
+        x = np.full(n, self.offset)
+        for term, c in self.terms:
+            x += c * term.values(columns) if c else 0.0
+        return self.field.computed(x)
 
-    def within(self, fields: Sequence[Field], rows: Array) -> float:
-        """Return the share of ``rows`` ``(n, D)`` whose computed values are within the ends."""
-        (low, high), x = self.field.ends, self.values(fields, rows)
-        return float(((low <= x) & (x <= high)).mean())
+    def source(self, fields: Sequence[Field]) -> Source | None:
+        """Return the column as a linear form of learned ``fields``, if it is one.
 
-    def free_ends(self, fields: Sequence[Field]) -> list[tuple[str, float]]:
-        """Return the ends of the column that do not follow from those of learned ``fields``.
+        Args:
+            fields: the learned columns.
+        """
+        places = {each.name: d for d, each in enumerate(fields)}
+        if self.offset is None or not self.needs <= places.keys():
+            return None
+        if any(term.word for term, _ in self.terms):
+            return None
+        slopes = {places[term.names[0]]: c for term, c in self.terms if c}
+        return Source(self.field, slopes, self.offset, is_carried=True)
+
+    def within(self, x: Array) -> float:
+        """Return the share of computed values ``x`` ``(n,)`` within the ends of the column."""
+        low, high = self.field.ends
+        known = x[~np.isnan(x)]
+        return float(((low <= known) & (known <= high)).mean()) if len(known) else 1.0
+
+    def ends(self, ends: Mapping[str, Ends]) -> Ends:
+        """Return the smallest and the largest value that the formula can have.
+
+        Args:
+            ends: the ends of the other columns, by their name.
+        """
+        low = high = self.offset or 0.0
+        for term, c in self.terms:
+            if c:
+                least, most = sorted(c * end for end in term.ends(ends))
+                low, high = low + least, high + most
+        return low, high
+
+    def free_ends(self, ends: Mapping[str, Ends]) -> list[tuple[str, float]]:
+        """Return the ends of the column that do not follow from those of the others.
 
         An end is a pair of ``">="`` or ``"<="`` and the number.
+
+        Args:
+            ends: the ends of the other columns, by their name.
         """
         if self.offset is None:
             return []
-        source, low, high = self.source(fields), self.offset, self.offset
-        for d, slope in source.slopes.items():
-            least, most = sorted(slope * end for end in fields[d].ends)
-            low, high = low + least, high + most
-        (first, last), found = self.field.ends, list[tuple[str, float]]()
+        (low, high), (first, last) = self.ends(ends), self.field.ends
+        found = list[tuple[str, float]]()
         if low < first - ROUNDING * abs(first):
             found.append((">=", first))
         if high > last + ROUNDING * abs(last):
             found.append(("<=", last))
         return found
 
-    def bounds(self, fields: Sequence[Field]) -> list[str]:
+    def bounds(self, fields: Sequence[Field], ends: Mapping[str, Ends]) -> list[str]:
         """Return the ``free_ends``, or the labels, as constraints that a user can write.
 
-        A name with a backtick cannot be written, so the result is empty.
+        The ends of a linear form of learned columns are constraints on the column, and the ends of
+        a function of a learned column are constraints on that column. The result is empty for other
+        formulas, and for a name with a backtick, which cannot be written.
+
+        Args:
+            fields: the learned columns.
+            ends: the ends of the other columns, by their name.
         """
-        ends = self.free_ends(fields)
-        if not ends or "`" in self.name:
+        found = self.free_ends(ends)
+        if not found or "`" in self.name:
             return []
-        is_word = self.name.isidentifier() and not keyword.iskeyword(self.name)
-        name = self.name if is_word else f"`{self.name}`"
+        if self.source(fields) is None:
+            return self._thresholds(fields, found)
+        name = _quoted(self.name)
         if labels := self.field.labels:
             return [" or ".join(f"{name} == {label_text(label)!r}" for label in labels)]
-        return [f"{name} {sign} {end:.15g}" for sign, end in ends]
+        return [f"{name} {sign} {end:.15g}" for sign, end in found]
+
+    def _thresholds(self, fields: Sequence[Field], ends: Sequence[tuple[str, float]]) -> list[str]:
+        """Return constraints on the column of a function that keep its values within ``ends``."""
+        own = {each.name: each for each in fields}
+        if len(self.terms) != 1 or self.needs - own.keys() or "`" in "".join(self.needs):
+            return []
+        [(term, c)] = self.terms
+        column, inverse = own[term.names[0]], term.operation.inverse
+        if inverse is None or c <= 0:
+            return []
+        name, found = _quoted(column.name), list[str]()
+        for sign, end in ends:
+            outwards = 1 if sign == "<=" else -1
+            y = (end + outwards * self.field.spacing / 2 - (self.offset or 0.0)) / c
+            if term.word == "square" and y < 0:
+                continue
+            x = inverse(y)
+            if step := column.spacing:  # the farthest value of the column
+                x = outwards * math.floor(outwards * x / step + ROUNDING) * step
+            if term.word != "square" or column.ends[0] >= 0:
+                found.append(f"{name} {sign} {x:.15g}")
+            elif sign == "<=":
+                found.append(f"{-x:.15g} <= {name} <= {x:.15g}")
+            else:
+                found.append(f"{name} <= {-x:.15g} or {name} >= {x:.15g}")
+        return found
 
     def restored(self, sampled: Sampled, generator: np.random.Generator) -> pd.Series:
         """Return the computed values of samples."""
-        x = self.values(sampled.fields, sampled.rows)
+        x = sampled.columns[self.name]
         if self.field.labels:  # a code without a label has no text
             x = np.asarray(self.field.round(x))
         return self.field.restored(x, generator)
@@ -229,7 +302,7 @@ class Carried:
         if not self.terms:
             return "no value" if self.offset is None else self.field.text(self.offset)
         text = ""
-        for name, number in (*self.terms, ("", self.offset or 0.0)):
+        for name, number in (*((term.text, c) for term, c in self.terms), ("", self.offset or 0.0)):
             if name or abs(number) > 1e-9:
                 sign = (" - " if text else "-") if number < 0 else (" + " if text else "")
                 factor = "" if name and abs(number) == 1 else f"{abs(number):.6g}"
@@ -238,9 +311,55 @@ class Carried:
 
     def to_json(self) -> dict[str, Any]:
         """Return the column as a dict that JSON can hold; ``unlearned_of`` reads it."""
-        terms = [list(term) for term in self.terms]
+        terms = [[term.to_json(), c] for term, c in self.terms]
         content = {"field": self.field.to_json(), "offset": self.offset, "terms": terms}
         return {"role": self.use, **content}
+
+
+def in_order(carried: Iterable[Carried]) -> list[Carried]:
+    """Return computed columns in an order in which each one comes after those that it needs."""
+    rest, found = [*carried], list[Carried]()
+    while rest:
+        waiting = {each.name for each in rest}
+        ready = [each for each in rest if not each.needs & waiting]
+        assert ready, f"formulas need each other: {sorted(waiting)}"
+        found += ready
+        rest = [each for each in rest if each not in ready]
+    return found
+
+
+def computed(
+    fields: Sequence[Field], carried: Iterable[Carried], rows: Array
+) -> dict[str, Array]:
+    """Return the values ``(n,)`` of learned and of computed columns, by their name.
+
+    Args:
+        fields: the D learned columns.
+        carried: the computed columns.
+        rows: the values of the learned columns, ``(n, D)``.
+    """
+    found = {field.name: x for field, x in zip(fields, rows.T, strict=True)}
+    for each in in_order(carried):
+        found[each.name] = each.values(found)
+    return found
+
+
+def ends_of(fields: Sequence[Field], carried: Iterable[Carried]) -> dict[str, Ends]:
+    """Return the ends of learned and of computed columns, by their name.
+
+    Args:
+        fields: the learned columns.
+        carried: the computed columns, whose ends are those of their formulas.
+    """
+    found = {field.name: field.ends for field in fields}
+    for each in in_order(carried):
+        found[each.name] = each.ends(found)
+    return found
+
+
+def _quoted(name: str) -> str:
+    """Return the name of a column as a constraint has it."""
+    return name if name.isidentifier() and not keyword.iskeyword(name) else f"`{name}`"
 
 
 Unlearned = Excluded | Carried
@@ -249,6 +368,6 @@ Unlearned = Excluded | Carried
 def unlearned_of(content: Mapping[str, Any]) -> Unlearned:
     """Return the column that ``to_json`` wrote as ``content``."""
     if content["role"] == Carried.use:
-        terms = tuple((str(name), float(number)) for name, number in content["terms"])
+        terms = tuple((Term.from_json(term), float(number)) for term, number in content["terms"])
         return Carried(Field.from_json(content["field"]), content["offset"], terms)
     return Excluded(content["name"], content["role"], content["dtype"])

@@ -95,7 +95,7 @@ def test_a_linear_combination_is_found_exactly(x, step, said):
     own = field("x", step=step)
     carried = Carried.from_values(own, x(a, b), names, both[:, : len(names)])
     assert carried.formula == said
-    found = carried.values([field("a"), field("b")], both)
+    found = carried.values(dict(zip("ab", both.T, strict=True)))
     np.testing.assert_allclose(found, x(a, b), rtol=1e-12)
     assert unlearned_of(carried.to_json()) == carried
 
