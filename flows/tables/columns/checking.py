@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,8 @@ from flows.core.plurals import counted
 from flows.tables.columns.duplicates import first_copies
 from flows.tables.columns.equations import equations
 from flows.tables.columns.field import Field
-from flows.tables.columns.kinds import Real
+from flows.tables.columns.kinds import Real, Time
+from flows.tables.columns.kinds.time import to_minutes
 from flows.tables.columns.kinds.unlearned import Carried
 from flows.tables.columns.notices import Notice, SetKind, TableError
 from flows.tables.columns.order import DISTINCT
@@ -28,14 +30,14 @@ class Checked(NamedTuple):
 
     Args:
         fields: the K columns that have a density, with what their values tell.
-        places: their places among all columns, ``(K,)``.
+        values: their values ``(n, K)``; clock times are minutes.
         copies: the index of the first copy of each row, ``(n,)``.
         carried: the other columns, which are computed from these.
         notices: statements about carried columns, rounded columns, suspicious numbers and copies.
     """
 
     fields: list[Field]
-    places: Whole
+    values: Array
     copies: Whole
     carried: list[Carried]
     notices: list[Notice]
@@ -108,26 +110,61 @@ def check(
         faults.append(Notice(why))
     if faults:
         raise TableError(faults)
-    places = np.array([d for d in range(len(fields)) if d not in without])
-    values, known = values[:, places], known[:, places]
-    copies = first_copies(values)
+    carried = [each.carried for _, each in sorted(without.items())]
+    learned = [field for d, field in enumerate(fields) if d not in without]
+    values = np.delete(values, [*without], axis=1)
+    learned, values, carried, notices = _with_times(learned, values, carried, named)
+    known, copies = ~np.isnan(values), first_copies(values)
     count = len(np.unique(copies))
     if count < LEAST_ROWS:
         rows_left = counted(count, "different row")
         raise TableError([Notice(f"the table has {rows_left}; a fit needs {LEAST_ROWS}")])
-    notices = [each.notice for _, each in sorted(without.items())]
+    notices += [each.notice for _, each in sorted(without.items())]
     notices += _about_copies(len(values), count)
     fitted = []
-    for d, x, own in zip(places, values.T, known.T, strict=True):
+    for field, x, own in zip(learned, values.T, known.T, strict=True):
         different = len(np.unique(copies[own]))
         is_rounded = len(np.unique(x[own])) < DISTINCT * different
-        field = fields[d].fitted(x[own], is_rounded=is_rounded)
+        found = field.fitted(x[own], is_rounded=is_rounded)
         if is_rounded and (not targets or field.name in targets):  # no other column gets noise
-            notices += field.about_rounding(x[own])
-        notices += field.about_values(x[own])
-        fitted.append(field)
-    carried = [each.carried for _, each in sorted(without.items())]
-    return Checked(fitted, places, copies, carried, notices)
+            notices += found.about_rounding(x[own])
+        notices += found.about_values(x[own])
+        fitted.append(found)
+    return Checked(fitted, values, copies, carried, notices)
+
+
+def _with_times(
+    fields: Sequence[Field], values: Array, carried: Sequence[Carried], named: Collection[str]
+) -> tuple[list[Field], Array, list[Carried], list[Notice]]:
+    """Return columns in which numbers that are clock times have their kind, and notices on them.
+
+    A column that the formula of another one needs stays as it is, unless it equals that column.
+
+    Args:
+        fields: the learned columns.
+        values: their values ``(n, K)``; those of clock times become minutes.
+        carried: the computed columns.
+        named: the names of the columns whose kind the user names.
+    """
+    values, notices = values.copy(), list[Notice]()
+    needed = {name for each in carried if not each.is_copy for name in each.needs}
+    times: dict[str, Field] = {}
+    for field, x in zip(fields, values.T, strict=True):
+        if not field.is_numeric or field.name in {*named, *needed}:
+            continue
+        if time := Time.of_numbers(field, x[~np.isnan(x)]):
+            times[field.name] = time
+            notices.append(time.about(field.without_ends.word))
+            x[:] = to_minutes(x)
+    copies = {each.name: times[own] for each in carried for own in each.needs if own in times}
+    found = [times.get(field.name, field) for field in fields]
+    computed = [
+        replace(each, field=replace(copies[each.name], name=each.name))
+        if each.name in copies
+        else each
+        for each in carried
+    ]
+    return found, values, computed, notices
 
 
 def _faults(field: Field, x: Array, rows: Whole) -> list[Notice]:

@@ -21,6 +21,7 @@ import numpy as np
 from flows.core.errors import one_line
 from flows.tables.columns.field import Field
 from flows.tables.columns.kinds.date import Date
+from flows.tables.columns.kinds.time import Time
 from flows.tables.columns.kinds.unlearned import Carried
 from flows.tables.columns.notices import Advice, Notice, SetKind, TableError
 from flows.tables.columns.parsing import numbers_of_values
@@ -61,12 +62,13 @@ PRODUCT = (
     "product of columns cannot be written"
 )
 ARITHMETIC = (
-    "numbers take + - * / and numbers, dates take + and - and numbers of days, and the difference "
-    "of two dates is a number of days"
+    "numbers take + - * / and numbers, dates take + and - and numbers of days, clock times take + "
+    "and - and numbers of minutes, and the difference of two dates or of two clock times is such a "
+    "number"
 )
 COMPARISONS = (
-    "numbers are compared with numbers, dates with dates and quoted dates, and labels, by == and "
-    "!= only, with labels"
+    "numbers are compared with numbers, dates with dates and quoted dates, clock times with clock "
+    "times and HHMM, and labels, by == and != only, with labels"
 )
 
 
@@ -75,22 +77,24 @@ class Type(StrEnum):
 
     NUMBER = "a number"
     DATE = "a date"
+    TIME = "a clock time"
     LABEL = "a label"
     TEXT = "a quoted text"
 
 
-ORDERED = (Type.NUMBER, Type.DATE)
+POINTS = (Type.DATE, Type.TIME)  # in time, whose differences are numbers
+ORDERED = (Type.NUMBER, *POINTS)
 RESULTS = {  # by the operator and the types of its operands
     **{(sign, Type.NUMBER, Type.NUMBER): Type.NUMBER for sign in "+-*/"},
-    ("+", Type.DATE, Type.NUMBER): Type.DATE,
-    ("+", Type.NUMBER, Type.DATE): Type.DATE,
-    ("-", Type.DATE, Type.NUMBER): Type.DATE,
-    ("-", Type.DATE, Type.DATE): Type.NUMBER,
+    **{("+", point, Type.NUMBER): point for point in POINTS},
+    **{("+", Type.NUMBER, point): point for point in POINTS},
+    **{("-", point, Type.NUMBER): point for point in POINTS},
+    **{("-", point, point): Type.NUMBER for point in POINTS},
 }
 
 
 class Quantity(NamedTuple):
-    """A part of a constraint with a number, a date or a label in each row::
+    """A part of a constraint with a number, a date, a clock time or a label in each row::
 
         x = offset + sum_k c_k v_k,    v_k are columns, or the code of a single column of labels
 
@@ -99,7 +103,8 @@ class Quantity(NamedTuple):
         terms: the columns with their coefficients, by name.
         offset: the offset; the code of a label, and the days since 1970-01-01 of a date.
         size: the size of the constants in it, for rounding errors (``Linear``).
-        column: the column that converts a text beside a date or a label, if there is one.
+        column: the column that converts a constant beside a date, a clock time or a label, if there
+            is one.
         constant: the constant as the user writes it; ``None`` for anything else.
     """
 
@@ -124,7 +129,7 @@ class Quantity(NamedTuple):
             if abs(both) > CANCELLED * abs(before):  # else a rounding error
                 terms[name] = source, both
         offset, size = self.offset + sign * other.offset, max(self.size, other.size)
-        column = (self.column or other.column) if kind is Type.DATE else None
+        column = (self.column or other.column) if kind in POINTS else None
         return Quantity(kind, terms, offset, size, column)
 
 
@@ -304,10 +309,16 @@ class ConstraintText:
         return self.beside(right, sign, left), self.beside(left, sign, right)
 
     def beside(self, other: Quantity, sign: str, part: Quantity) -> Quantity:
-        """Return a text beside a date as a date, and a constant beside a label as its code."""
-        is_date = other.type is Type.DATE and part.type is Type.TEXT
+        """Return a constant beside a date, a clock time or a label as one of these.
+
+        Dates are quoted. A number beside a clock time is HHMM in a comparison, and minutes in a sum.
+        """
+        is_date = other.type in POINTS and part.type is Type.TEXT
+        is_time = other.type is Type.TIME and sign not in "+-*/"
         is_label = other.type is Type.LABEL and sign in EQUALITIES
-        if part.constant is None or other.column is None or not (is_date or is_label):
+        if part.constant is None or other.column is None or not (
+            is_date or is_time or is_label
+        ):
             return part
         return Quantity(other.type, {}, self.converted(other.column, part.constant), 1.0)
 
@@ -337,11 +348,12 @@ class ConstraintText:
         types = {
             Type.LABEL: bool(column.labels),
             Type.DATE: isinstance(column, Date),
+            Type.TIME: isinstance(column, Time),
             Type.NUMBER: column.is_numeric,
         }
         kind = next((each for each, is_own in types.items() if is_own), None)
         if kind is None:
-            raise self.error(f"column {name} holds no numbers, dates or labels")
+            raise self.error(f"column {name} holds no numbers, dates, clock times or labels")
         self.columns[name] = column
         size = 1.0 if kind is Type.DATE else 0.0
         return Quantity(kind, {name: (source, 1.0)}, size=size, column=column)

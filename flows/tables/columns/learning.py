@@ -19,7 +19,7 @@ from flows.tables.columns.checking import check
 from flows.tables.columns.choosing import choose
 from flows.tables.columns.duplicates import merged_groups
 from flows.tables.columns.field import Choice, Field
-from flows.tables.columns.kinds import Real
+from flows.tables.columns.kinds import Real, Time
 from flows.tables.columns.kinds.unlearned import (
     Carried,
     Excluded,
@@ -132,16 +132,20 @@ class _Learner:
         choices = self._choices()
         kept, choices = self._selected(choices)
         fields, values, stored = self._converted(kept, choices)
+        options = {"targets": self.targets, "stored": stored, "named": self.kinds}
+        checked = check(fields, values, kept.index.to_numpy(), self.faults, **options)
         self._note_missing(fields, values)
-        self.notices += [each.notice for each in choices.values() if each.notice]
+        times = {field.name for field in checked.fields if isinstance(field, Time)}
+        for name, choice in choices.items():
+            are_numbers = choice.field is not None and choice.field.is_numeric
+            is_replaced = name in times and are_numbers and not choice.is_text_missing
+            if choice.notice and not is_replaced:
+                self.notices.append(choice.notice)
         problem = " no value in any row, nor in samples"
         self.notices += [
             Notice(f"holds{problem}", name, is_decision=True, together=f"hold{problem}")
             for name in self.empty
         ]
-        rows = kept.index.to_numpy()
-        own = {"targets": self.targets, "stored": stored, "named": self.kinds}
-        checked = check(fields, values, rows, self.faults, **own)
         unlearned: list[Unlearned] = [
             *checked.carried,
             *(Carried(Real(name), None) for name in self.empty),
@@ -150,8 +154,7 @@ class _Learner:
         ]
         order = self._order(checked.fields, unlearned)
         learned = [checked.fields[k] for k in order]
-        values = values.take(checked.places[order], axis=1)
-        sample = Sample(values, checked.copies, checked.copies, len(self.targets))
+        sample = Sample(checked.values[:, order], checked.copies, checked.copies, len(self.targets))
         sample = self._arranged(sample._replace(labels=kept.index.tolist()), kept)
         self.notices += checked.notices
         number, names = r"[-+]?[\d.]+(e[-+]?\d+)?", [name.lower() for name in self.frame]

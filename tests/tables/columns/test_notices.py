@@ -28,7 +28,7 @@ from stages.pipeline.runner import pipeline_words
 def test_notices_have_advice_in_the_words_of_each_front_end(words, advice):
     x = np.random.default_rng(0).normal(size=30)
     years, ids = range(1990, 2020), [f"p{k}" for k in range(30)]
-    frame = pd.DataFrame({"a": x, "b": years, "c": ids, "d": x**2}, range(1, 31))
+    frame = pd.DataFrame({"a": x, "b": years, "c": ids, "d": x**2 + np.abs(x)}, range(1, 31))
     frame = frame.astype({"d": object})
     frame.loc[3, "d"] = "x"
     found = learned(parsing.parse(frame, dict.fromkeys(frame, "")), missing="learn")

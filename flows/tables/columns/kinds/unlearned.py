@@ -139,6 +139,12 @@ class Carried:
         """The names of the columns that the formula needs."""
         return {name for term, _ in self.terms for name in term.names}
 
+    @property
+    def is_copy(self) -> bool:
+        """Whether the column equals another one."""
+        [(term, c)] = self.terms if len(self.terms) == 1 else [(None, 0.0)]
+        return term is not None and not term.word and c == 1 and not self.offset
+
     @classmethod
     def from_values(cls, field: Field, x: Array, names: Sequence[str], others: Array) -> Carried:
         """Return the linear combination of columns that equals ``x`` ``(n,)``.
