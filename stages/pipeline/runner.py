@@ -10,13 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from flows.core.errors import UserError, errors_in_one_line
-from flows.core.plurals import counted
+from flows.core.plurals import counted, listed
 from flows.tables.columns.notices import (
     DropColumn,
     DropIncompleteRows,
     Inspect,
     ReadAsMissing,
     Remedy,
+    Replace,
     SetFormat,
     SetKind,
     TableError,
@@ -57,6 +58,8 @@ def pipeline_words(remedy: Remedy) -> str:
             return f"leave the fields that hold {mark} empty"
         case SetFormat():
             return "save it as UTF-8 text with commas between fields and points before decimals"
+        case Replace(_, old, new):
+            return f"write {new!r} in place of {listed([*map(repr, old)])} in the file"
         case Inspect():
             return "run flows inspect"
 

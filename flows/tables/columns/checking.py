@@ -125,11 +125,10 @@ def check(
     for field, x, own in zip(learned, values.T, known.T, strict=True):
         different = len(np.unique(copies[own]))
         is_rounded = len(np.unique(x[own])) < DISTINCT * different
-        found = field.fitted(x[own], is_rounded=is_rounded)
+        fitted.append(field.fitted(x[own], is_rounded=is_rounded))
         if is_rounded and (not targets or field.name in targets):  # no other column gets noise
-            notices += found.about_rounding(x[own])
-        notices += found.about_values(x[own])
-        fitted.append(found)
+            notices += fitted[-1].about_rounding(x[own])
+        notices += fitted[-1].about_values(x[own])
     return Checked(fitted, values, copies, carried, notices)
 
 

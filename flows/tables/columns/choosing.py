@@ -10,6 +10,7 @@ kind of these numbers, and its other text counts as missing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from flows.tables.columns.kinds.unlearned import Excluded
 from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import Notice, ReadAsMissing, SetKind
 from flows.tables.columns.order import MOST_LABELS, ORDER
+from flows.tables.columns.spelling import has_leading_zeros
 from flows.tables.columns.values import SOME, are_numbers, as_written
 
 Rule = Callable[[pd.Series], Choice | None]  # takes known values, or returns ``None``
@@ -41,7 +43,12 @@ def choose(values: pd.Series, word: str | None = None) -> Choice:
         is_typed = known.dtype == "category" or known.dtype.kind == "M"
         return _first(known, _rules()) if is_typed else Choice(Real(name))
     own = [cls for kind, cls in Field.kinds.items() if kind not in ORDER and "choose" in vars(cls)]
-    return _first(known, [*(cls.choose for cls in own), *_rules()])
+    choice = _first(known, [*(cls.choose for cls in own), *_rules()])
+    is_text = choice.field is None or isinstance(choice.field, Category)
+    if choice.notice is None or not is_text or not has_leading_zeros(known):
+        return choice
+    numbers = ("learn the numbers", SetKind(name, "integer"))
+    return choice._replace(notice=replace(choice.notice, advice=(*choice.notice.advice, numbers)))
 
 
 def _rules() -> list[Rule]:
@@ -61,6 +68,8 @@ def _of_numbers_with_text(known: pd.Series) -> Choice | None:
     if known.dtype != object:
         return None
     name, counts = str(known.name), label_counts(known)
+    if has_leading_zeros(known):
+        return None
     some = counts.head(SOME)
     if some[are_numbers(some.index.to_series())].sum() < some.sum() / 2:
         return None

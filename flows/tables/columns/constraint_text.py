@@ -311,14 +311,12 @@ class ConstraintText:
     def beside(self, other: Quantity, sign: str, part: Quantity) -> Quantity:
         """Return a constant beside a date, a clock time or a label as one of these.
 
-        Dates are quoted. A number beside a clock time is HHMM in a comparison, and minutes in a sum.
+        Dates are quoted. A number beside a clock time is HHMM if compared, and else minutes.
         """
         is_date = other.type in POINTS and part.type is Type.TEXT
         is_time = other.type is Type.TIME and sign not in "+-*/"
         is_label = other.type is Type.LABEL and sign in EQUALITIES
-        if part.constant is None or other.column is None or not (
-            is_date or is_time or is_label
-        ):
+        if part.constant is None or other.column is None or not (is_date or is_time or is_label):
             return part
         return Quantity(other.type, {}, self.converted(other.column, part.constant), 1.0)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
@@ -19,6 +19,8 @@ from flows.core.arrays import Array, ArrayOrTensor, Mask, Whole
 from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import Notice, TableError
 from flows.tables.columns.order import ORDER
+from flows.tables.columns.spelling import Spelling
+from flows.tables.columns.types import cast
 
 if TYPE_CHECKING:
     from flows.tables.columns.lines import Line
@@ -57,6 +59,7 @@ class Field:
         dtype: the type of the column in a data frame, as ``types.type_of`` returns it; ``None`` for
             the type that samples have anyway.
         text_is_missing: whether text among numbers counts as missing.
+        spelling: the currency or percent sign around the numbers; ``None`` for none.
 
     Examples:
         >>> import flows
@@ -73,6 +76,7 @@ class Field:
     decimals: int | None = field(default=None, kw_only=True)
     dtype: Any = field(default=None, kw_only=True, hash=False)
     text_is_missing: bool = field(default=False, kw_only=True)
+    spelling: Spelling | None = field(default=None, kw_only=True)
 
     kind: ClassVar[str] = ""  # the first part of a user's word, and the name in a file
     words: ClassVar[tuple[str, ...]] = ()  # what a user writes, for messages
@@ -86,6 +90,11 @@ class Field:
         super().__init_subclass__(**arguments)
         if "kind" in vars(cls):  # a subclass without a kind of its own is no kind
             Field.kinds[cls.kind] = cls
+
+    def __post_init__(self) -> None:
+        """Complete a field that a file holds as lists."""
+        if self.spelling is not None:
+            object.__setattr__(self, "spelling", Spelling(*self.spelling))
 
     # How a field comes about
 
@@ -268,6 +277,21 @@ class Field:
             rare: the rare labels to draw from; by default all.
         """
         raise NotImplementedError
+
+    def spelled(
+        self, x: Array, generator: np.random.Generator, rare: Set[Label] | None = None
+    ) -> pd.Series:
+        """Return samples as ``restored`` does, with the sign of the column.
+
+        Args:
+            x: the samples, which ``shown`` returned.
+            generator: draws values that one number stands for, such as rare labels.
+            rare: the rare labels to draw from; by default all.
+        """
+        if self.spelling is None:
+            return self.restored(x, generator, rare)
+        numbers = replace(self, dtype=None).restored(x, generator, rare)
+        return cast(self.spelling.write(numbers), self.dtype)
 
     def natural_types(self) -> tuple[Any, ...]:
         """Return the types of a data frame and of Arrow that samples have without a ``dtype``.

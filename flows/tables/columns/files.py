@@ -22,7 +22,7 @@ from flows.core import atomic
 from flows.core.arrays import Array
 from flows.core.errors import one_line
 from flows.tables.columns.field import Field
-from flows.tables.columns.kinds import Real
+from flows.tables.columns.kinds import Category, Real
 from flows.tables.columns.notices import Notice, SetFormat, TableError
 from flows.tables.columns.parsing import (
     Table,
@@ -32,6 +32,7 @@ from flows.tables.columns.parsing import (
     position,
     reads_labels,
 )
+from flows.tables.columns.spelling import Spelling, joined
 from flows.tables.columns.types import type_of
 from flows.tables.columns.values import PLAIN, Format
 
@@ -77,7 +78,7 @@ def read(
         1  50.0  north
         2  62.0  south
     """
-    kinds, parts, types = kinds or {}, list[pd.DataFrame](), dict[str, Any]()
+    kinds, parts, types = kinds or {}, list[Table](), dict[str, Any]()
     for piece in stream(path, written):
         # Without the index of a data frame, which Parquet files may hold
         names = [name for name in piece if not name.startswith("__index_level_")]
@@ -89,15 +90,34 @@ def read(
         words = {name: kinds.get(name, "") for name in chosen}
         if not is_csv(path):
             types = {name: type_of(piece[name]) for name in chosen}
-        parts.append(parse(piece, words, str(path), written, na).frame)
-    frame = pd.concat(parts)
+        parts.append(parse(piece, words, str(path), written, na))
+    padded = {name for part in parts for name in part.padded}
+    if any(padded - part.padded for part in parts):  # numbers of other pieces are text, too
+        as_text = dict.fromkeys(padded, Category.kind)
+        return read(path, {**kinds, **as_text}, written, only=only, drop=drop, na=na)
+    spellings = _spellings(parts, str(path))
+    frame = pd.concat([part.frame for part in parts])
     # The fields of a CSV file are text: as a label, 7 is a number, and 007 is not
     labels = [reads_labels(kinds.get(name, "")) and is_csv(path) for name in frame]
     for name in frame.columns[labels]:
         digits = frame[name].dropna().astype(str).str.fullmatch(r"-?(0|[1-9]\d{0,14})")
         if digits.all():
             frame[name] = pd.to_numeric(frame[name])
-    return Table(frame, str(path), types, written)
+    return Table(frame, str(path), types, written, spellings=spellings)
+
+
+def _spellings(parts: Sequence[Table], source: str) -> dict[str, Spelling]:
+    """Return the signs of columns, which are the same in all pieces of a file."""
+    found = dict[str, Spelling]()
+    for name in {name for part in parts for name in part.spellings}:
+        own = [part.spellings.get(name) for part in parts if part.frame[name].notna().any()]
+        try:
+            spelling = joined(name, own)
+        except TableError as error:
+            raise TableError(error.faults, source) from None
+        if spelling is not None:
+            found[name] = spelling
+    return found
 
 
 def count_rows(path: str | Path) -> int | None:

@@ -118,6 +118,7 @@ class _Learner:
         self.faults, self.notices = list[Notice](), list[Notice]()
         self.source, self.types, self.written = table.source, table.types, table.written
         self.na, self.text_is_missing = tuple(options["na"]), set[str]()
+        self.spellings = table.spellings
         for name in (*self.kinds, *self.targets, *(each.name for each in self.excluded)):
             position(list(table.frame), name, self.source)
         self._check_names(table)
@@ -132,8 +133,15 @@ class _Learner:
         choices = self._choices()
         kept, choices = self._selected(choices)
         fields, values, stored = self._converted(kept, choices)
-        options = {"targets": self.targets, "stored": stored, "named": self.kinds}
-        checked = check(fields, values, kept.index.to_numpy(), self.faults, **options)
+        checked = check(
+            fields,
+            values,
+            kept.index.to_numpy(),
+            self.faults,
+            targets=self.targets,
+            stored=stored,
+            named=self.kinds,
+        )
         self._note_missing(fields, values)
         times = {field.name for field in checked.fields if isinstance(field, Time)}
         for name, choice in choices.items():
@@ -306,7 +314,9 @@ class _Learner:
                 decimals = None if field.labels else count_decimals(x)
                 numbers.append(x)
                 is_mixed = field.name in self.text_is_missing
-                fields.append(replace(field, decimals=decimals, text_is_missing=is_mixed))
+                spelling = self.spellings.get(field.name)
+                own = replace(field, decimals=decimals, text_is_missing=is_mixed, spelling=spelling)
+                fields.append(own)
         if not fields:
             raise TableError(self.faults or [Notice("there is no column to learn")])
         values, before = np.stack(numbers, axis=1), np.stack(stored, axis=1)

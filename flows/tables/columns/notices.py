@@ -51,14 +51,27 @@ class ReadAsMissing:
 
 @dataclass(frozen=True)
 class SetFormat:
-    """Read a CSV file with these ``options`` of ``values.Format``: names and values."""
+    """Read a CSV file with these ``options`` of ``values.Format``: names and values.
+
+    ``column`` is a column whose numbers have a sign, which pandas does not read; empty for others.
+    """
 
     options: tuple[tuple[str, str], ...]
+    column: str = ""
 
     @classmethod
-    def of(cls, **options: str) -> SetFormat:
+    def of(cls, column: str = "", **options: str) -> SetFormat:
         """Return the remedy with keyword arguments as options."""
-        return cls(tuple(options.items()))
+        return cls(tuple(options.items()), column)
+
+
+@dataclass(frozen=True)
+class Replace:
+    """Replace the labels ``old`` of ``column`` by the label ``new``."""
+
+    column: str
+    old: tuple[str, ...]
+    new: str
 
 
 @dataclass(frozen=True)
@@ -66,7 +79,7 @@ class Inspect:
     """Print what a fit does with each column, and why."""
 
 
-Remedy = SetKind | DropColumn | DropIncompleteRows | ReadAsMissing | SetFormat | Inspect
+Remedy = SetKind | DropColumn | DropIncompleteRows | ReadAsMissing | SetFormat | Replace | Inspect
 # Aims of a user, such as "learn labels", each with the remedy that reaches it
 Advice = tuple[tuple[str, Remedy], ...]
 Words = Callable[[Remedy], str]  # returns an imperative clause, such as "pass --drop age"
@@ -83,9 +96,15 @@ def python_words(remedy: Remedy) -> str:
             return "pass missing='drop'"
         case ReadAsMissing(mark):
             return f"pass na=[{mark!r}]"
+        case SetFormat(options, column) if column:
+            own, plain = dict(options), {"thousands": "", "decimal": "."}
+            steps = [f".str.replace({own[key]!r}, {plain[key]!r})" for key in plain if key in own]
+            return f"call frame[{column!r}]{''.join(steps)}"
         case SetFormat(options):
             arguments = ", ".join(f"{name}={value!r}" for name, value in options)
             return f"call pandas.read_csv(path, {arguments})"
+        case Replace(column, old, new):
+            return f"call frame.replace({{{column!r}: {dict.fromkeys(old, new)}}})"
         case Inspect():
             return "call flows.inspect(frame)"
 

@@ -97,7 +97,7 @@ class TableOptions(TypedDict, total=False):
             "classes in ``tables/columns/kinds`` choose the kinds of all other columns.",
             shell="a kind: real, positive, interval:LOW:HIGH, integer, integer:STEP, "
             "integer:LOW:HIGH, integer:LOW:, integer::HIGH, integer:LOW:HIGH:STEP, count, "
-            "count:STEP, category, date or time",
+            "count:STEP, category, time or date",
             flag="--column",
             metavar="NAME=KIND",
             clean=_kinds,

@@ -5,8 +5,8 @@ import the thresholds.
 """
 
 # The first kind that takes a column gets the column. Two names are not kinds: numbers with some
-# text among them (``choosing``), and columns that identify the rows (``Excluded``). Clock times that
-# are numbers are taken last, after the search for equations (``checking``).
+# text among them (``choosing``), and columns that identify the rows (``Excluded``). Clock times in
+# numbers are found later, after equations (``checking``).
 ORDER = (
     "date",
     "time",

@@ -21,6 +21,7 @@ from flows.tables.columns.notices import (
     TableError,
     collecting,
 )
+from flows.tables.columns.spelling import Spelling, find_spelling, has_leading_zeros
 from flows.tables.columns.types import type_of
 from flows.tables.columns.values import PLAIN, Format, missing_values, parse_values
 
@@ -34,6 +35,8 @@ class Table(NamedTuple):
         types: the types of the columns of a data frame, as ``types.type_of`` returns them.
         written: the format of the file, if it is CSV.
         nameless: what the columns of a data frame that are labelled ``None`` or NaN are called.
+        spellings: the currency or percent signs of columns, by name.
+        padded: the columns of text with leading zeros.
     """
 
     frame: pd.DataFrame
@@ -41,6 +44,8 @@ class Table(NamedTuple):
     types: Mapping[str, Any] = {}
     written: Format = PLAIN
     nameless: Set[str] = frozenset()
+    spellings: Mapping[str, Spelling] = {}
+    padded: Set[str] = frozenset()
 
 
 def default_names(count: int) -> list[str]:
@@ -106,18 +111,28 @@ def parse(
     ``values.parse_values`` describes the parsed columns. Raises ``TableError`` for a column that is
     missing, or whose name occurs twice.
     """
-    names = list(map(str, frame.columns))
-    parsed = {
-        name: parse_values(
-            frame.iloc[:, position(names, name, source)],
-            is_category=reads_labels(word),
+    names, parsed = list(map(str, frame.columns)), dict[str, pd.Series]()
+    spellings, padded = dict[str, Spelling](), set[str]()
+    for name, word in kinds.items():
+        column, is_category = frame.iloc[:, position(names, name, source)], reads_labels(word)
+        if not word and has_leading_zeros(column):
+            padded.add(name)
+            is_category = True
+        spelling = word.spelling if isinstance(word, Field) else None
+        if not isinstance(word, Field) and not is_category:
+            spelling = find_spelling(column, written, na)
+        if spelling is not None:
+            spellings[name] = spelling
+        parsed[name] = parse_values(
+            column,
+            is_category=is_category,
             text_is_missing=isinstance(word, Field) and word.text_is_missing,
             written=written,
             na=na,
+            signed=None if spelling is None else spelling.read(column),
         )
-        for name, word in kinds.items()
-    }
-    return Table(pd.DataFrame(parsed, index=frame.index), source)
+    found = pd.DataFrame(parsed, index=frame.index)
+    return Table(found, source, spellings=spellings, padded=padded)
 
 
 def position(names: Sequence[str], name: str, source: str = "") -> int:

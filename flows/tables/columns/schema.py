@@ -122,7 +122,7 @@ class Schema:
         generator = numpy_generator(seed, "unknown", start, 2)
         shown = [field.shown(x) for field, x in zip(self.fields, rows.T, strict=True)]
         found = {
-            field.name: field.restored(x, generator, (rare or {}).get(d))
+            field.name: field.spelled(x, generator, (rare or {}).get(d))
             for d, (field, x) in enumerate(zip(self.fields, shown, strict=True))
         }
         written = np.stack(shown, axis=1)

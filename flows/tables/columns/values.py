@@ -48,8 +48,8 @@ FORMATS: tuple[dict[str, str], ...] = (
     {"decimal": ",", "thousands": " "},
     {"thousands": "'"},
 )
-# Signs around a number that no format allows, as in 12% and $5
-SIGNS = "^[-+\u2212\u2013$€£¥ ]+|[%$€£¥ ]+$"
+CURRENCY = "[%$\u00a2-\u00a5\u20a0-\u20cf]"  # a percent, dollar, cent, pound or other sign
+SIGNS = rf"^({CURRENCY}|[-+\u2212\u2013 ])+|({CURRENCY}| )+$"  # around a number
 LAST = 1e-16  # the last decimal of numbers in files
 
 
@@ -60,6 +60,7 @@ def parse_values(
     text_is_missing: bool = False,
     written: Format = PLAIN,
     na: Sequence[str] = (),
+    signed: Array | None = None,
 ) -> pd.Series:
     """Return a column with numbers in place of text.
 
@@ -74,6 +75,7 @@ def parse_values(
         text_is_missing: whether text that is a number in no format counts as missing.
         written: the format of text.
         na: further marks of missing values; a number is a mark in whatever way it is written.
+        signed: the numbers of values with a currency or percent sign, and ``NaN`` for others.
     """
     if na:
         column = column.mask(_are_marks(column, na))
@@ -84,6 +86,8 @@ def parse_values(
     if column.dtype.kind == "b" or pd.api.types.infer_dtype(column, skipna=True) == "boolean":
         return column.astype(object).astype(pd.CategoricalDtype([False, True]))
     found = as_numbers(column, written)
+    if signed is not None:
+        found = np.where(np.isnan(found), signed, found)
     is_text = np.isnan(found) | is_category
     rest = column[is_text].astype(object)
     rest = rest.where(rest.notna(), "")  # also None
@@ -206,13 +210,19 @@ def to_floats(values: pd.Series, name: str, *, is_fit: bool) -> Array:
     problem = "which is not a number"
     advice: Advice = (("learn labels", SetKind(name, "category")),) if is_fit else ()
     numbers = texts[are_numbers(texts)]
-    if len(numbers):  # in another format
-        best = max(FORMATS, key=lambda options: _are_finite(numbers, options).sum())
-        if (reads := _are_finite(numbers, best)).any():
-            numbers, advice = numbers[reads], (("read it as a number", SetFormat.of(**best)),)
+    if len(numbers):  # in another format, or with a sign that not all values have
+        bare = numbers.str.replace(SIGNS, "", regex=True)
+        best = max(FORMATS, key=lambda options: _are_finite(bare, options).sum())
+        numbers = numbers[_are_finite(bare, best)]
+        value, row = numbers.iloc[0], numbers.index[0]
+        has_sign = re.search(CURRENCY, value) is not None
+        if has_sign and best == FORMATS[0]:
+            problem, advice = "whose sign not all values of the column have", ()
+        elif has_sign or _are_finite(numbers, best).any():
+            how = SetFormat.of(name if has_sign else "", **best)
+            advice = (("read it as a number", how),)
         else:
             problem, advice = "which is not a number such as -12", ()
-        value, row = numbers.iloc[0], numbers.index[0]
     raise TableError([Notice(f"holds {value!r}, {problem}", name, row, advice)])
 
 

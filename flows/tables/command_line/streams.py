@@ -51,10 +51,12 @@ def rows_in(command: Command, path: Path, added: Sequence[str]) -> UserRows:
 def write(command: Command, frames: Iterable[pd.DataFrame]) -> None:
     """Write frames to the output of a command.
 
-    In a Parquet file, numbers of learned columns that are text become numbers.
+    In a Parquet file, numbers of learned columns that are text become numbers, unless they have a
+    sign.
     """
     output, written = command.output, command.written
-    names = [column.name for column in command.density.columns if column.is_numeric]
+    columns = command.density.columns
+    names = [each.name for each in columns if each.is_numeric and each.spelling is None]
 
     def with_numbers(frame: pd.DataFrame) -> pd.DataFrame:
         texts = frame.select_dtypes("string").columns.intersection(names)

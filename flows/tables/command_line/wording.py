@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from shlex import quote
 
+from flows.core.plurals import listed
 from flows.tables.columns.notices import (
     DropColumn,
     DropIncompleteRows,
     Inspect,
     ReadAsMissing,
     Remedy,
+    Replace,
     SetFormat,
     SetKind,
 )
@@ -29,5 +31,7 @@ def shell_words(remedy: Remedy) -> str:
         case SetFormat(options):
             texts = [(name, quote(value.replace("\t", r"\t"))) for name, value in options]
             return "pass " + " ".join(f"--{name} {text}" for name, text in texts)
+        case Replace(_, old, new):
+            return f"write {new!r} in place of {listed([*map(repr, old)])} in the file"
         case Inspect():
             return "run flows inspect"

@@ -376,7 +376,7 @@ def test_the_largest_constraints_are_read():
         ("x < 1", "there is no column x; the columns are: a, b, c"),
         ("id < 1", "column id is excluded from the density; the learned columns are: a, b"),
         ("empty < 1", "column empty holds no value"),
-        ("sound == 1", "column sound holds no numbers, dates or labels"),
+        ("sound == 1", "column sound holds no numbers, dates, clock times or labels"),
         ("end - start <= stay", "column stay, which counts seconds; compare them in different"),
     ],
 )

@@ -37,7 +37,7 @@ def test_complex_numbers_are_refused_and_lose_no_part(kind):
 
 def test_a_message_names_a_number_in_another_format_before_other_text():
     values = pd.Series(["-", "45.5%", "46%"], dtype=object)
-    with pytest.raises(TableError, match=r"row 1 holds '45.5%', which is not a number such as -12"):
+    with pytest.raises(TableError, match=r"row 1 holds '45.5%', whose sign not all values"):
         to_floats(values, "share", is_fit=True)
 
 

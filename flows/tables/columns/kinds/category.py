@@ -13,10 +13,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from flows.core.arrays import Array, ArrayOrTensor, Mask
-from flows.core.plurals import counted
+from flows.core.plurals import counted, listed
 from flows.tables.columns.field import Choice, Field, Label
 from flows.tables.columns.lazy import pd
-from flows.tables.columns.notices import Notice, SetKind, TableError
+from flows.tables.columns.notices import Notice, Replace, SetKind, TableError
 from flows.tables.columns.order import DISTINCT, MOST_LABELS
 from flows.tables.columns.types import cast
 from flows.tables.columns.values import label_text
@@ -88,6 +88,28 @@ class Category(Field):
         return Choice(
             found, Notice(problem, name, advice=advice, is_decision=True, together=POOLED)
         )
+
+    def about_values(self, x: Array) -> list[Notice]:
+        """Return a notice on labels that differ in case or blanks alone."""
+        counts = dict(self.pooled)
+        codes, rows = np.unique(x, return_counts=True)
+        counts |= {self.labels[int(code)]: int(n) for code, n in zip(codes, rows, strict=True)}
+        if self.pool is not None:
+            counts.pop(self.labels[self.pool], None)
+        alike: dict[str, list[str]] = {}
+        for label in sorted(label for label in counts if isinstance(label, str)):
+            alike.setdefault(" ".join(label.split()).casefold(), []).append(label)
+        found = list[Notice]()
+        for labels in alike.values():
+            if len(labels) > 1:
+                most = max(labels, key=lambda label: counts[label])
+                others = tuple(label for label in labels if label != most)
+                problem = f"holds the labels {listed([*map(repr, labels)])}, which differ in case "
+                advice = (("join them", Replace(self.name, others, most)),)
+                problem += "or blanks alone"
+                together = "hold labels that differ in case or blanks alone"
+                found.append(Notice(problem, self.name, advice=advice, together=together))
+        return found
 
     def taken(self) -> Choice:
         """Return the choice of this field, with a notice unless it has a single label."""

@@ -28,6 +28,7 @@ FACTOR = 5  # numbers above 0 are positive if the largest is more than this many
 SKEWED = 10  # the largest of skewed numbers above 0 is more than this many times their median
 # Of less skewed numbers, the range above the median is more than LONG times the range below
 LONG = 2
+MORE = 2  # decimals of means and quantiles with a sign, beyond those of the values
 NEAR = 0.1  # share of the median below which the map of positive numbers is a logarithm, at least
 
 
@@ -110,11 +111,17 @@ class Number(Field):
     def restored(
         self, x: Array, generator: np.random.Generator, rare: Set[Label] | None = None
     ) -> pd.Series:
+        is_text = isinstance(self.dtype, str) and self.dtype.startswith("str")
+        if self.is_whole and is_text:  # 7 and not 7.0
+            whole = pd.Series(x).clip(-LARGEST_WHOLE, LARGEST_WHOLE).astype("Int64")
+            return cast(whole, self.dtype)
         if self.is_whole and self.dtype is None and not np.isnan(x).any():
             return pd.Series(x.clip(-LARGEST_WHOLE, LARGEST_WHOLE).astype(np.int64))
         return cast(x, self.dtype)
 
     def points(self, x: Array, *, is_distance: bool = False) -> pd.Series:
+        if self.spelling is not None:
+            return self.spelling.write(pd.Series(x), more=MORE)
         return to_durations(x) if are_seconds(self.dtype) else pd.Series(x)
 
     def natural_types(self) -> tuple[str, ...]:

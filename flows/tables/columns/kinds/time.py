@@ -173,7 +173,7 @@ class Time(Whole):
 
 def are_clock_digits(x: Array) -> Mask:
     """Return which numbers ``x`` ``(n,)`` are HHMM, from 0 to 2400."""
-    return (x % 1 == 0) & (x % 100 < HOUR) & (0 <= x) & (x <= 2400)
+    return (x % 1 == 0) & (x % 100 < HOUR) & (x >= 0) & (x <= 2400)
 
 
 def are_times(x: Array) -> bool:

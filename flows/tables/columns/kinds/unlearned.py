@@ -290,7 +290,7 @@ class Carried:
         x = sampled.columns[self.name]
         if self.field.labels:  # a code without a label has no text
             x = np.asarray(self.field.round(x))
-        return self.field.restored(x, generator)
+        return self.field.spelled(x, generator)
 
     @property
     def why(self) -> str:
@@ -334,9 +334,7 @@ def in_order(carried: Iterable[Carried]) -> list[Carried]:
     return found
 
 
-def computed(
-    fields: Sequence[Field], carried: Iterable[Carried], rows: Array
-) -> dict[str, Array]:
+def computed(fields: Sequence[Field], carried: Iterable[Carried], rows: Array) -> dict[str, Array]:
     """Return the values ``(n,)`` of learned and of computed columns, by their name.
 
     Args:

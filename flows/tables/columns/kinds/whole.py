@@ -67,6 +67,7 @@ class Whole(Number):
     is_discrete: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.peak is not None:  # a file holds a list
             object.__setattr__(self, "peak", Peak(*self.peak))
 
