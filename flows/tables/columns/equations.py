@@ -52,7 +52,8 @@ def _functions(
     """Return the columns that are functions of one or two other columns, by their place.
 
     Functions of one column come first, and then those of the most finely rounded columns: if p is
-    a / b, then a is p b up to its rounding, but p does not follow from the rounded a.
+    a / b, then a is p b up to its rounding, but p does not follow from the rounded a. Of two formulas
+    of a column, the one without a change of units comes first.
 
     Args:
         fields: the columns.
@@ -64,7 +65,10 @@ def _functions(
     numbers = [fields[d] for d in places]
     formulas = [each for values in both for each in search(numbers, values[:, places])]
     found = dict[int, Carried]()
-    for place, term, factor, _ in sorted(formulas, key=lambda f: (len(f.term.names), f.rounding)):
+    formulas.sort(
+        key=lambda each: (len(each.term.names), each.rounding, abs(math.log10(each.factor)))
+    )
+    for place, term, factor, _ in formulas:
         d = places[place]
         if d in found or _needs(term.names, fields[d].name, found.values()):
             continue
@@ -106,8 +110,8 @@ def _add_linear(
     standardised columns, the diagonal of R is the part of each column that the columns before it do
     not explain. This part is 0, up to rounding, for a linear combination.
 
-    Of the columns of an equation, one that no function needs is carried, if there is one, and of
-    these the fittest (``_fitness``). If several are equally fit, the last one is carried.
+    Of the columns of an equation, the fittest one is carried (``_fitness``). If several are equally
+    fit, one that no function needs is carried, and else the last one.
     """
     functions = {d: each for d, each in found.items() if any(term.word for term, _ in each.terms)}
     places = [d for d in np.flatnonzero(computable).tolist() if d in functions or d not in found]
@@ -140,13 +144,13 @@ def _add_linear(
         if not (terms := others(d)):
             kept.append(d)
             continue
-        ranks = dict[int, tuple[bool, bool, bool, float]]()
+        ranks = dict[int, tuple[bool, bool, float, bool]]()
         for k in (members := [*terms, d]):
             own, name = [e for e in members if e != k], fields[k].name
             if places[k] in functions or _needs((fields[e].name for e in own), name, known):
                 continue
             fitness = _fitness(equation(k, own), [fields[e] for e in own], values[:, own])
-            ranks[k] = name not in needed, *fitness
+            ranks[k] = *fitness, name not in needed
         if not ranks:  # functions give all of them
             continue
         chosen = max(ranks, key=lambda k: (*ranks[k], k))

@@ -167,8 +167,9 @@ def has_leading_zeros(column: pd.Series) -> bool:
     """Return whether a value of a column is text such as 007, which is no number."""
     if column.dtype.kind in "biufmM" or isinstance(column.dtype, pd.CategoricalDtype):
         return False
-    return any(
-        len(value) > 1 and value[0] == "0" and value.isdigit()
-        for value in map(str.strip, filter(lambda value: isinstance(value, str), column))
-        if value
-    )
+    try:
+        values = pd.unique(column)
+    except TypeError:  # lists, for example
+        return False
+    texts = (value.strip() for value in values if isinstance(value, str))
+    return any(text[:1] == "0" and len(text) > 1 and text.isdigit() for text in texts)
