@@ -14,7 +14,8 @@ import numpy as np
 
 from flows.core.arrays import Array, Mask
 from flows.tables.columns.field import Field
-from flows.tables.columns.formula_search import BASES, search
+from flows.tables.columns.formula_search import BASES, Found, search
+from flows.tables.columns.formulas import OPERATIONS
 from flows.tables.columns.kinds.continuous import Positive, Real
 from flows.tables.columns.kinds.unlearned import Carried, ends_of
 from flows.tables.columns.kinds.whole import Whole
@@ -51,9 +52,10 @@ def _functions(
 ) -> dict[int, Carried]:
     """Return the columns that are functions of one or two other columns, by their place.
 
-    Functions of one column come first, and then those of the most finely rounded columns: if p is
-    a / b, then a is p b up to its rounding, but p does not follow from the rounded a. Of two formulas
-    of a column, the one without a change of units comes first.
+    Functions of one column come first. Those of a finely rounded column precede those of a coarsely
+    rounded one: if p is a / b, then a is p b up to its rounding, but p does not follow from the
+    rounded a. Of equally rounded ones, a square precedes a root, and a formula without a change of
+    units one with it.
 
     Args:
         fields: the columns.
@@ -65,9 +67,7 @@ def _functions(
     numbers = [fields[d] for d in places]
     formulas = [each for values in both for each in search(numbers, values[:, places])]
     found = dict[int, Carried]()
-    formulas.sort(
-        key=lambda each: (len(each.term.names), each.rounding, abs(math.log10(each.factor)))
-    )
+    formulas.sort(key=_rank)
     for place, term, factor, _ in formulas:
         d = places[place]
         if d in found or _needs(term.names, fields[d].name, found.values()):
@@ -149,9 +149,13 @@ def _add_linear(
             own, name = [e for e in members if e != k], fields[k].name
             if places[k] in functions or _needs((fields[e].name for e in own), name, known):
                 continue
+            if not _is_sound(fields[k], [fields[e] for e in own], values[:, own]):
+                continue
             fitness = _fitness(equation(k, own), [fields[e] for e in own], values[:, own])
             ranks[k] = *fitness, name not in needed
-        if not ranks:  # functions give all of them
+        if not ranks:
+            if not any(places[k] in functions for k in members):  # else functions give all of them
+                kept.append(d)
             continue
         chosen = max(ranks, key=lambda k: (*ranks[k], k))
         kept = sorted({*kept, d} - {chosen})
@@ -161,6 +165,34 @@ def _add_linear(
         column = equation(d, others(d))
         if not _needs(column.needs, column.name, found.values()):
             found[places[d]] = column
+
+
+def _is_sound(field: Field, others: Sequence[Field], values: Array) -> bool:
+    """Return whether a linear combination gives a column, and not by chance codes of labels.
+
+    The code of one of three labels or more is no number. A combination with such codes is sound if
+    it is a copy, if all other columns have two labels, of which each may stand for a label, or if
+    the rows hold all combinations of the values of the other columns.
+
+    Args:
+        field: the column.
+        others: the columns that it is computed from.
+        values: their values ``(n, K)``.
+    """
+    if len(others) == 1 or all(len(each.labels) <= 2 for each in (field, *others)):
+        return True
+    if all(len(each.labels) == 2 for each in others):
+        return True
+    different = [len(np.unique(x)) for x in values.T]
+    return math.prod(different) == len(np.unique(values, axis=0))
+
+
+def _rank(found: Found) -> tuple[int, float, int, float]:
+    """Return the rank of a formula among all, as ``_functions`` says."""
+    columns, magnitude = len(found.term.names), math.log10(found.rounding)
+    if columns == 1:
+        return columns, round(magnitude), [*OPERATIONS].index(found.term.word), 0.0
+    return columns, round(magnitude, 2), 0, abs(math.log10(found.factor))
 
 
 def _fitness(column: Carried, fields: Sequence[Field], values: Array) -> tuple[bool, bool, float]:

@@ -2,7 +2,7 @@
 
 A column y is computed from columns a and b if it equals one of::
 
-    10^k a^2,    log a,    10^k a b,    10^k a / b
+    10^k a^2,    10^k sqrt(a),    log a,    10^k a b,    10^k a / b
 
 in all rows in which it and they are known, with one whole number k for all rows. The power of ten
 is a change of units, such as percent. Logarithms are natural, or have the base 10 or 2. Values are
@@ -34,6 +34,8 @@ STEPS = (1, 4, EXAMPLES)  # how many of these rows, in steps, which leave fewer 
 MOST_COLUMNS = 200  # in which functions of two columns are looked for
 ABOUT = 1e-12  # the rounding of logarithms
 CLEAR = 0.2  # an example is rounded by less than this power of ten
+# The functions with a power of ten, as powers of two columns or of one column taken twice
+POWERS = {"square": (1.0, 1.0), "sqrt": (0.25, 0.25), "product": (1.0, 1.0), "ratio": (1.0, -1.0)}
 BASES = {"log": math.e, "log10": 10.0, "log2": 2.0}
 # The relative rounding of floating-point numbers in files, after one step in the same precision
 SINGLE, DOUBLE = 2.0**-23, 2e-14
@@ -137,7 +139,8 @@ class _Trial:
         others = np.delete(np.arange(len(self.columns)), self.y)
         for word, base in BASES.items():
             yield from self._logarithms(word, self.logs[:, others] / np.log10(base), others)
-        yield from self._products("square", others, others)
+        for word in ("square", "sqrt"):
+            yield from self._products(word, others, others)
         if len(others) >= MOST_COLUMNS:
             return
         first, second = np.triu_indices(len(others), 1)
@@ -160,18 +163,18 @@ class _Trial:
             yield from self._confirmed(word, [int(place)], 1.0)
 
     def _products(self, word: str, a: Whole, b: Whole) -> Iterator[Found]:
-        """Yield the products that hold, or ratios, or squares, of pairs of columns.
+        """Yield the products that hold, or ratios, of pairs of columns, or squares, or roots.
 
         Args:
             word: the function.
             a: the index of the first column of each pair, ``(P,)``.
-            b: the index of the second column, ``(P,)``; for squares the same.
+            b: the index of the second column, ``(P,)``; of a function of one column the same.
         """
-        sign = -1.0 if word == "ratio" else 1.0
+        first, second = POWERS[word]
         power = np.zeros(len(a))
         for step in STEPS:
             logs = self.logs[:step]
-            found = logs[:, self.y, None] - logs[:, a] - sign * logs[:, b]
+            found = logs[:, self.y, None] - first * logs[:, a] - second * logs[:, b]
             nearest, is_unknown = np.round(found), np.isnan(found)
             is_near = is_unknown | (np.abs(found - nearest) <= self.width[:step, None])
             power = np.fmax.reduce(nearest, axis=0)
@@ -179,7 +182,7 @@ class _Trial:
             holds = is_near.all(axis=0) & is_one
             a, b, power = a[holds], b[holds], power[holds]
         for pair in zip(a.tolist(), b.tolist(), power.tolist(), strict=True):
-            places = [pair[0]] if word == "square" else [*pair[:2]]
+            places = [*dict.fromkeys(pair[:2])]
             if np.isfinite(pair[2]):  # else no example has all values
                 yield from self._confirmed(word, places, 10.0 ** pair[2])
 

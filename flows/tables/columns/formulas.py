@@ -33,6 +33,7 @@ class Operation(NamedTuple):
 COLUMN = Operation("{0}", lambda a: a)
 OPERATIONS = {
     "square": Operation("{0}^2", np.square, math.sqrt),
+    "sqrt": Operation("sqrt({0})", np.sqrt, np.square),
     "log": Operation("log({0})", np.log, math.exp),
     "log10": Operation("log10({0})", np.log10, lambda y: 10.0**y),
     "log2": Operation("log2({0})", np.log2, lambda y: 2.0**y),
@@ -91,7 +92,7 @@ class Term:
             corners.append((0.0,))
         with np.errstate(all="ignore"):
             found = self.operation.values(*np.array(corners).T)
-        # 0 times infinity is the limit of zeros; a logarithm has no number below 0
+        # 0 times infinity is the limit of zeros; logarithms and roots have no number below 0
         empty = -math.inf if self.word.startswith("log") else 0.0
         found = np.where(np.isnan(found), empty, found)
         return float(found.min()), float(found.max())
