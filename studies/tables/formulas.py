@@ -56,7 +56,7 @@ def found_in(tables: Sequence[str]) -> pd.DataFrame:
         own = search(table)
         own = own if len(own) else own.reindex([0])
         parts.append(own.assign(table=table).fillna(""))
-    return pd.concat(parts, ignore_index=True)[["table", *SEARCHED]]
+    return pd.concat(parts, ignore_index=True)[["table", *SEARCHED]].astype("str")
 
 
 def report(listed: pd.DataFrame) -> str:
