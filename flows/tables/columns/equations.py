@@ -63,7 +63,9 @@ def _functions(
         computable: which columns may be in a formula, ``(D,)``.
         named: the names of the columns whose kind the user names.
     """
-    places = np.flatnonzero(computable & [field.is_numeric for field in fields]).tolist()
+    # The codes of the labels 0 and 1 are numbers
+    are_numbers = [field.is_numeric or field.labels == (0, 1) for field in fields]
+    places = np.flatnonzero(computable & are_numbers).tolist()
     numbers = [fields[d] for d in places]
     formulas = [each for values in both for each in search(numbers, values[:, places])]
     found = dict[int, Carried]()

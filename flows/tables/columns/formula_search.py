@@ -25,7 +25,7 @@ from flows.core.arrays import Array, Mask, Whole
 from flows.tables.columns.field import Field
 from flows.tables.columns.formulas import Term
 from flows.tables.columns.rounding import count_digits, last_digit
-from flows.tables.columns.values import are_same_in_single
+from flows.tables.columns.values import SOME, are_same_in_single
 
 # A formula has to give this many different numbers, besides 0; fewer may agree by chance
 LEAST_DIFFERENT = 10
@@ -85,7 +85,7 @@ class _Column:
     def __init__(self, field: Field, x: Array) -> None:
         self.name, self.x, self.known = field.name, x, ~np.isnan(x)
         known = x[self.known]
-        self.rounding = (SINGLE if are_same_in_single(known, known).all() else DOUBLE) * np.abs(x)
+        self.rounding = (SINGLE if _are_single(known) else DOUBLE) * np.abs(x)
         if field.decimals is not None:
             self.rounding = np.fmax(self.rounding, 0.5 * 10.0**-field.decimals)
         if field.decimals != 0 and (digits := count_digits(known)):
@@ -111,6 +111,14 @@ class _Column:
         """Return whether the column is another column times a number, in some ``rows`` ``(n,)``."""
         largest = int(np.argmax(np.where(rows, np.abs(other.x), -1.0)))
         return self.equals(other.x * self.x[largest] / other.x[largest], rows)
+
+
+def _are_single(x: Array) -> bool:
+    """Return whether numbers ``x`` ``(n,)`` are of single precision, as stored or as text."""
+    if are_same_in_single(x, x).all():
+        return True
+    some = x[:SOME]
+    return bool((some == [float(str(each)) for each in some.astype(np.float32)]).all())
 
 
 class _Trial:

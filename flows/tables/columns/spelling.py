@@ -151,8 +151,8 @@ def joined(name: str, spellings: Sequence[Spelling | None]) -> Spelling | None:
     first, *others = spellings or [None]
     for other in others:
         if (other and other.sign) != (first and first.sign):
-            signs = ["".join(each.sign) if each else "no sign" for each in (first, other)]
-            problem = f"holds numbers with {signs[0]} and with {signs[1]}; a column has one sign"
+            sign = "".join((first or other or Spelling()).sign)
+            problem = f"holds numbers with {sign}, and others with another sign or none"
             raise TableError([Notice(problem, name)])
         if first is not None and other is not None:
             same = first.decimals == other.decimals

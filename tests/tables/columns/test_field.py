@@ -68,7 +68,7 @@ def test_only_categories_are_stored_with_labels():
 def test_an_invalid_kind_gives_a_one_line_error_with_the_column(word):
     with pytest.raises(
         ValueError,
-        match=r"^column age: '.*' is not a kind; a kind is real, positive, .*category, time or date$",
+        match=r"^column age: '.*' is not a kind; a kind is real, .*category, time or date$",
     ):
         Field.parse("age", word)
 

@@ -81,9 +81,15 @@ THOUSANDS = lines(["a,b"], a='"{i},234"')
         (PLAIN + "?,3\n", "column a, row 31 holds '?', which counts as a missing value"),
         (PLAIN + " - ,3\n", "column a, row 31 holds '-', which counts as a missing value"),
         (PLAIN + "3\n", "column b, row 31 holds no value"),
-        (PLAIN + "12%,3\n", "column a, row 31 holds '12%', whose sign not all values of the column have"),
+        (
+            PLAIN + "12%,3\n",
+            "column a, row 31 holds '12%', whose sign not all values of the column have",
+        ),
         (lines(["a,b"], a='"{i},5 %"'), "holds '1,5 %', which is not a number"),
-        (lines(["a,b"], a="-${i}") + "7,1\n", "'-$1', whose sign not all values of the column have"),
+        (
+            lines(["a,b"], a="-${i}") + "7,1\n",
+            "'-$1', whose sign not all values of the column have",
+        ),
         (lines(["a,b"], a="\u2212{i}"), "holds '\u22121', which is not a number"),
         (PLAIN + "3,4,5\n", "Error tokenizing data. C error: Expected 2 fields in line 32, saw 3"),
         (lines(["a,b"], b="1,"), "more fields than its first line has names; name every"),
