@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from flows.core.arrays import Array, Whole
+from flows.core.arrays import Array
+from flows.core.arrays import Whole as Counts
 from flows.core.plurals import counted
 from flows.tables.columns.duplicates import first_copies
 from flows.tables.columns.equations import equations
 from flows.tables.columns.field import Field
+from flows.tables.columns.formula_search import BASES
 from flows.tables.columns.kinds import Real, Time
-from flows.tables.columns.kinds.time import to_minutes
+from flows.tables.columns.kinds.time import are_clock_digits, to_minutes
 from flows.tables.columns.kinds.unlearned import Carried
+from flows.tables.columns.kinds.whole import Whole
 from flows.tables.columns.notices import Notice, SetKind, TableError
 from flows.tables.columns.order import DISTINCT
 
@@ -38,7 +41,7 @@ class Checked(NamedTuple):
 
     fields: list[Field]
     values: Array
-    copies: Whole
+    copies: Counts
     carried: list[Carried]
     notices: list[Notice]
 
@@ -58,7 +61,7 @@ class NoDensity(NamedTuple):
 def check(
     fields: Sequence[Field],
     values: Array,
-    rows: Whole | None = None,
+    rows: Counts | None = None,
     faults: Sequence[Notice] = (),
     *,
     targets: Sequence[str] = (),
@@ -113,6 +116,7 @@ def check(
     carried = [each.carried for _, each in sorted(without.items())]
     learned = [field for d, field in enumerate(fields) if d not in without]
     values = np.delete(values, [*without], axis=1)
+    learned = _with_domains(learned, values, carried, named)
     learned, values, carried, notices = _with_times(learned, values, carried, named)
     known, copies = ~np.isnan(values), first_copies(values)
     count = len(np.unique(copies))
@@ -132,12 +136,55 @@ def check(
     return Checked(fitted, values, copies, carried, notices)
 
 
+def _with_domains(
+    fields: Sequence[Field], values: Array, carried: Sequence[Carried], named: Collection[str]
+) -> list[Field]:
+    """Return columns with the ends that formulas need, so samples of computed columns have values.
+
+    A count without 0 starts above 0 if a logarithm or a ratio divides by it. In an equation
+    ``time = 100 hour + minute``, minutes end at 59 and hours at 23.
+
+    Args:
+        fields: the learned columns.
+        values: their values ``(n, K)``.
+        carried: the computed columns.
+        named: the names of the columns whose kind the user names.
+    """
+    columns = {field.name: x for field, x in zip(fields, values.T, strict=True)}
+    found = {field.name: field for field in fields}
+    for each in carried:
+        ends: dict[str, tuple[float, float]] = {}
+        for term, _ in each.terms:
+            name = term.names[-1]
+            is_needed = term.word in BASES or term.word == "ratio"
+            if is_needed and name in columns and np.nanmin(columns[name]) > 0:
+                field = found[name]
+                ends[name] = (field.cell, math.inf)
+        if each.needs <= columns.keys() and _is_clock_time(each, columns):
+            (hour, _), (minute, _) = sorted(each.terms, key=lambda term: -term[1])
+            last = max(23.0, float(np.nanmax(columns[hour.names[0]])))
+            ends |= {hour.names[0]: (0.0, last), minute.names[0]: (0.0, 59.0)}
+        for name in ends.keys() - {*named}:
+            if isinstance(field := found[name], Whole):
+                found[name] = field.within(*ends[name])
+    return [*found.values()]
+
+
+def _is_clock_time(column: Carried, columns: Mapping[str, Array]) -> bool:
+    """Return whether a column is 100 hour + minute, and a clock time in all rows."""
+    if sorted(c for _, c in column.terms) != [1, 100] or column.offset:
+        return False
+    x = column.values(columns)
+    return bool(are_clock_digits(x[~np.isnan(x)]).all())
+
+
 def _with_times(
     fields: Sequence[Field], values: Array, carried: Sequence[Carried], named: Collection[str]
 ) -> tuple[list[Field], Array, list[Carried], list[Notice]]:
     """Return columns in which numbers that are clock times have their kind, and notices on them.
 
-    A column that the formula of another one needs stays as it is, unless it equals that column.
+    A column that the formula of another one needs stays as it is. A copy of a clock time is a clock
+    time, too.
 
     Args:
         fields: the learned columns.
@@ -146,27 +193,28 @@ def _with_times(
         named: the names of the columns whose kind the user names.
     """
     values, notices = values.copy(), list[Notice]()
-    needed = {name for each in carried if not each.is_copy for name in each.needs}
+    used = {name for each in carried if not each.is_copy for name in each.needs}
+    used |= {name for each in carried if each.name in named for name in each.needs}
     times: dict[str, Field] = {}
     for field, x in zip(fields, values.T, strict=True):
-        if not field.is_numeric or field.name in {*named, *needed}:
+        if not field.is_numeric or field.name in {*named, *used}:
             continue
         if time := Time.of_numbers(field, x[~np.isnan(x)]):
             times[field.name] = time
             notices.append(time.about(field.without_ends.word))
             x[:] = to_minutes(x)
-    copies = {each.name: times[own] for each in carried for own in each.needs if own in times}
     found = [times.get(field.name, field) for field in fields]
-    computed = [
-        replace(each, field=replace(copies[each.name], name=each.name))
-        if each.name in copies
-        else each
-        for each in carried
-    ]
-    return found, values, computed, notices
+    with_copies = list[Carried]()
+    for each in carried:
+        for name in each.needs & times.keys():
+            is_mixed = each.field.text_is_missing
+            own = replace(times[name], name=each.name, text_is_missing=is_mixed)
+            each = replace(each, field=own)
+        with_copies.append(each)
+    return found, values, with_copies, notices
 
 
-def _faults(field: Field, x: Array, rows: Whole) -> list[Notice]:
+def _faults(field: Field, x: Array, rows: Counts) -> list[Notice]:
     """Return the first fault of the known values ``x`` ``(m,)`` of a column, or an empty list."""
     disallowed = np.flatnonzero(~field.holds(x))
     if len(disallowed):

@@ -313,10 +313,10 @@ class ConstraintText:
 
         Dates are quoted. A number beside a clock time is HHMM if compared, and else minutes.
         """
-        is_date = other.type in POINTS and part.type is Type.TEXT
+        is_point = other.type in POINTS and part.type is Type.TEXT
         is_time = other.type is Type.TIME and sign not in "+-*/"
         is_label = other.type is Type.LABEL and sign in EQUALITIES
-        if part.constant is None or other.column is None or not (is_date or is_time or is_label):
+        if part.constant is None or other.column is None or not (is_point or is_time or is_label):
             return part
         return Quantity(other.type, {}, self.converted(other.column, part.constant), 1.0)
 
@@ -334,11 +334,11 @@ class ConstraintText:
             with self.faults():
                 found = fields[self.schema.find(name)]
         if isinstance(found, Carried):
-            own = found.source(fields)
-            if own is None:
+            linear = found.source(fields)
+            if linear is None:
                 why = f"equals {found.formula}, which is no linear formula of learned columns"
                 raise self.error(f"column {name} {why}; compare these columns instead")
-            source = own
+            source = linear
         else:
             source = Source(found, {fields.index(found): 1.0})
         column = source.column

@@ -20,7 +20,8 @@ from flows.tables.columns.kinds.continuous import Positive, Real
 from flows.tables.columns.kinds.unlearned import Carried, ends_of
 from flows.tables.columns.kinds.whole import Whole
 
-LEAST_ROWS = 10  # complete rows in which a linear combination holds
+SMALL = 0.1  # a part of an equation is small if its deviation is below this share of the largest
+LEAST_COMPLETE = 10  # rows in which all columns of a linear combination are known
 
 
 def equations(
@@ -54,8 +55,8 @@ def _functions(
 
     Functions of one column come first. Those of a finely rounded column precede those of a coarsely
     rounded one: if p is a / b, then a is p b up to its rounding, but p does not follow from the
-    rounded a. Of equally rounded ones, a square precedes a root, and a formula without a change of
-    units one with it.
+    rounded a. Of equally rounded ones, a square precedes a root, and a formula without a factor
+    precedes a formula with a factor.
 
     Args:
         fields: the columns.
@@ -112,16 +113,17 @@ def _add_linear(
     standardised columns, the diagonal of R is the part of each column that the columns before it do
     not explain. This part is 0, up to rounding, for a linear combination.
 
-    Of the columns of an equation, the fittest one is carried (``_fitness``). If several are equally
-    fit, one that no function needs is carried, and else the last one.
+    Of the columns of an equation, one with a large part in the equation is carried, because a small
+    difference of two large columns needs a density of its own; of these the fittest (``_fitness``);
+    of equally fit ones, one that no function needs, and else the last.
     """
     functions = {d: each for d, each in found.items() if any(term.word for term, _ in each.terms)}
     places = [d for d in np.flatnonzero(computable).tolist() if d in functions or d not in found]
     fields, values = [fields[d] for d in places], values[:, places]
     values = values[~np.isnan(values).any(axis=1)]
-    if len(values) < LEAST_ROWS or not (np.ptp(values, axis=0) > 0).all():
+    if len(values) < LEAST_COMPLETE or not (np.ptp(values, axis=0) > 0).all():
         return
-    known = [*functions.values()]
+    known = [*found.values()]
     needed = {name for each in known for name in each.needs}
     deviation = values.std(axis=0)
     standard = (values - values.mean(axis=0)) / deviation
@@ -146,7 +148,10 @@ def _add_linear(
         if not (terms := others(d)):
             kept.append(d)
             continue
-        ranks = dict[int, tuple[bool, bool, float, bool]]()
+        ranks = dict[int, tuple[bool, bool, bool, float, bool]]()
+        whole = equation(d, terms)
+        sizes = {k: abs(c) * deviation[k] for k, (_, c) in zip(terms, whole.terms, strict=True)}
+        sizes[d] = deviation[d]
         for k in (members := [*terms, d]):
             own, name = [e for e in members if e != k], fields[k].name
             if places[k] in functions or _needs((fields[e].name for e in own), name, known):
@@ -154,9 +159,10 @@ def _add_linear(
             if not _is_sound(fields[k], [fields[e] for e in own], values[:, own]):
                 continue
             fitness = _fitness(equation(k, own), [fields[e] for e in own], values[:, own])
-            ranks[k] = *fitness, name not in needed
-        if not ranks:
-            if not any(places[k] in functions for k in members):  # else functions give all of them
+            is_large = sizes[k] > SMALL * max(sizes.values())
+            ranks[k] = is_large, *fitness, name not in needed
+        if not ranks:  # a function gives d, or d stays
+            if places[d] not in functions:
                 kept.append(d)
             continue
         chosen = max(ranks, key=lambda k: (*ranks[k], k))
@@ -172,9 +178,10 @@ def _add_linear(
 def _is_sound(field: Field, others: Sequence[Field], values: Array) -> bool:
     """Return whether a linear combination gives a column, and not by chance codes of labels.
 
-    The code of one of three labels or more is no number. A combination with such codes is sound if
-    it is a copy, if all other columns have two labels, of which each may stand for a label, or if
-    the rows hold all combinations of the values of the other columns.
+    The code of one of three labels or more is no number. A combination with such codes is sound in
+    three cases: it needs one column alone; or all other columns have two labels, as columns of 0
+    and 1 that each stand for a label; or the rows hold all combinations of the values of the other
+    columns.
 
     Args:
         field: the column.

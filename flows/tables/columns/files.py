@@ -34,7 +34,7 @@ from flows.tables.columns.parsing import (
 )
 from flows.tables.columns.spelling import Spelling, joined
 from flows.tables.columns.types import type_of
-from flows.tables.columns.values import PLAIN, Format
+from flows.tables.columns.values import PLAIN, Format, missing_values, to_floats
 
 SPACES = r"\s+"  # the only separator of several characters
 ROWS_PER_PIECE = 50_000  # limits the memory
@@ -109,9 +109,17 @@ def read(
 def _spellings(parts: Sequence[Table], source: str) -> dict[str, Spelling]:
     """Return the signs of columns, which are the same in all pieces of a file."""
     found = dict[str, Spelling]()
-    for name in {name for part in parts for name in part.spellings}:
-        own = [part.spellings.get(name) for part in parts if part.frame[name].notna().any()]
+    for name in sorted({name for part in parts for name in part.spellings}):
+        own = list[Spelling | None]()
         try:
+            for values, spelling in (
+                (part.frame[name], part.spellings.get(name)) for part in parts
+            ):
+                known = values[~missing_values(values)]
+                if spelling is None:
+                    to_floats(known, name, is_fit=True)  # such as $1,234, which no option reads
+                if len(known):
+                    own.append(spelling)
             spelling = joined(name, own)
         except TableError as error:
             raise TableError(error.faults, source) from None

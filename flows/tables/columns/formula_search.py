@@ -4,10 +4,10 @@ A column y is computed from columns a and b if it equals one of::
 
     10^k a^2,    10^k sqrt(a),    log a,    10^k a b,    10^k a / b
 
-in all rows in which it and they are known, with one whole number k for all rows. The power of ten
-is a change of units, such as percent. Logarithms are natural, or have the base 10 or 2. Values are
-equal within the rounding of y: half a unit of the last decimal or of the last significant digit
-with which the file holds y, or else the rounding error of floating-point numbers.
+in all rows in which it and they are known, with one whole number k for all rows. The factor is
+positive, and changes units, such as percent. Logarithms are natural, or have the base 10 or 2.
+Values are equal within the rounding of y: half a unit of the last decimal or of the last
+significant digit with which the file holds y, or else the rounding error of floating-point numbers.
 
 Formulas are first tried on a few rows. In logarithms, those with a free power of ten are sums, up
 to a whole number.
@@ -30,8 +30,8 @@ from flows.tables.columns.values import SOME, are_same_in_single
 # A formula has to give this many different numbers, besides 0; fewer may agree by chance
 LEAST_DIFFERENT = 10
 EXAMPLES = 24  # rows on which formulas are tried first
-STEPS = (1, 4, EXAMPLES)  # how many of these rows, in steps, which leave fewer and fewer formulas
-MOST_COLUMNS = 200  # in which functions of two columns are looked for
+STEPS = (1, 4, EXAMPLES)  # the first of these rows rule out most formulas, at little cost
+MOST_COLUMNS = 200  # for functions of two columns, whose number grows with the third power
 ABOUT = 1e-12  # the rounding of logarithms
 CLEAR = 0.2  # an example is rounded by less than this power of ten
 # The functions with a power of ten, as powers of two columns or of one column taken twice
@@ -210,4 +210,5 @@ class _Trial:
             return
         if any(own.is_multiple(column, rows) for column in others):  # the other column is constant
             return
-        yield Found(self.y, term, factor, float(np.nanmedian(own.relative[rows])))
+        rows &= own.x != 0
+        yield Found(self.y, term, factor, float(np.median(own.relative[rows])))

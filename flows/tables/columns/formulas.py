@@ -21,8 +21,8 @@ class Operation(NamedTuple):
     Args:
         text: the function of the columns ``{0}`` and ``{1}``, for messages.
         values: returns the values of the function.
-        inverse: the inverse function of a function that increases where columns are above 0;
-            ``None`` for a function of two columns.
+        inverse: the inverse, of a value at least 0 for a square or a root; ``None`` for a function
+            of two columns, and for the column itself.
     """
 
     text: str
@@ -83,10 +83,10 @@ class Term:
             ends: the ends of columns, by their name.
         """
         own = [ends[name] for name in self.names]
-        low, high = own[-1]
+        low, high = own[-1]  # of the divisor, or of the only column
         if self.word == "ratio" and low < 0 <= high:  # near a divisor of 0, any number
             return -math.inf, math.inf
-        # The functions are monotone in each column, but for a square
+        # Now each function is monotone in each column, but for a square
         corners = [*itertools.product(*own)]
         if self.word == "square" and low < 0 < high:
             corners.append((0.0,))

@@ -25,6 +25,8 @@ from flows.tables.columns.spelling import Spelling, find_spelling, has_leading_z
 from flows.tables.columns.types import type_of
 from flows.tables.columns.values import PLAIN, Format, missing_values, parse_values
 
+KEEP_ZEROS = ("", "time")  # kinds of users for which text with leading zeros stays text
+
 
 class Table(NamedTuple):
     """A parsed table.
@@ -115,7 +117,7 @@ def parse(
     spellings, padded = dict[str, Spelling](), set[str]()
     for name, word in kinds.items():
         column, is_category = frame.iloc[:, position(names, name, source)], reads_labels(word)
-        if not word and has_leading_zeros(column):
+        if word in KEEP_ZEROS and has_leading_zeros(column):
             padded.add(name)
             is_category = True
         spelling = word.spelling if isinstance(word, Field) else None

@@ -20,12 +20,25 @@ from flows.tables.columns.values import (
     as_numbers,
 )
 
+PADDED = re.compile(r"0\d+([.,]\d+)*")  # a code, unless all digits are 0
 MINUS = "[-+\u2212]"
 # A number with one sign, before or after it: -$5, $-5, $ 5, 5%, 5 %
 SIGNED = re.compile(
     rf"({MINUS}?)({CURRENCY} ?)({MINUS}?)([\d.,' ]*\d)|({MINUS}?)([\d.,' ]*\d)( ?{CURRENCY})",
     re.ASCII,
 )
+
+
+class _Parts(NamedTuple):
+    """The parts of a number with a sign: what stands before and after it, and the number."""
+
+    before: str
+    after: str
+    number: str
+
+    @property
+    def sign(self) -> tuple[str, str]:
+        return self.before.strip(), self.after.strip()
 
 
 class Spelling(NamedTuple):
@@ -77,20 +90,8 @@ class Spelling(NamedTuple):
         whole, _, rest = (size if decimals is None else f"{abs(x):.{decimals}f}").partition(".")
         if self.thousands:
             whole = f"{int(whole):,}".replace(",", self.thousands)
-        minus = "-" if x < 0 else ""
+        minus = "-" if x < 0 and re.search("[1-9]", whole + rest) else ""
         return f"{minus}{self.before}{whole}{self.decimal if rest else ''}{rest}{self.after}"
-
-
-class _Parts(NamedTuple):
-    """The parts of a number with a sign: what stands before and after it, and the number."""
-
-    before: str
-    after: str
-    number: str
-
-    @property
-    def sign(self) -> tuple[str, str]:
-        return self.before.strip(), self.after.strip()
 
 
 def _parts(value: Any) -> _Parts | None:
@@ -164,7 +165,7 @@ def joined(name: str, spellings: Sequence[Spelling | None]) -> Spelling | None:
 
 
 def has_leading_zeros(column: pd.Series) -> bool:
-    """Return whether a value of a column is text such as 007, which is no number."""
+    """Return whether a value of a column is text such as 007 or 01.1, which is no number."""
     if column.dtype.kind in "biufmM" or isinstance(column.dtype, pd.CategoricalDtype):
         return False
     try:
@@ -172,4 +173,4 @@ def has_leading_zeros(column: pd.Series) -> bool:
     except TypeError:  # lists, for example
         return False
     texts = (value.strip() for value in values if isinstance(value, str))
-    return any(text[:1] == "0" and len(text) > 1 and text.isdigit() for text in texts)
+    return any(PADDED.fullmatch(text) and text.strip("0.,") for text in texts)

@@ -210,20 +210,47 @@ def to_floats(values: pd.Series, name: str, *, is_fit: bool) -> Array:
     problem = "which is not a number"
     advice: Advice = (("learn labels", SetKind(name, "category")),) if is_fit else ()
     numbers = texts[are_numbers(texts)]
-    if len(numbers):  # in another format, or with a sign that not all values have
-        bare = numbers.str.replace(SIGNS, "", regex=True)
-        best = max(FORMATS, key=lambda options: _are_finite(bare, options).sum())
-        numbers = numbers[_are_finite(bare, best)]
-        value, row = numbers.iloc[0], numbers.index[0]
-        has_sign = re.search(CURRENCY, value) is not None
-        if has_sign and best == FORMATS[0]:
-            problem, advice = "whose sign not all values of the column have", ()
-        elif has_sign or _are_finite(numbers, best).any():
-            how = SetFormat.of(name if has_sign else "", **best)
-            advice = (("read it as a number", how),)
-        else:
-            problem, advice = "which is not a number such as -12", ()
+    if len(numbers):  # in another format, or with another sign
+        known = values[~is_missing].map(label_text)
+        value, row, problem, advice = _about_numbers(numbers, known, name, is_fit)
     raise TableError([Notice(f"holds {value!r}, {problem}", name, row, advice)])
+
+
+def _about_numbers(
+    numbers: pd.Series, known: pd.Series, name: str, is_fit: bool
+) -> tuple[str, Any, str, Advice]:
+    """Return a text that is not read, its row, what is wrong with it, and the remedy.
+
+    Args:
+        numbers: texts that are numbers in some format, perhaps with a sign.
+        known: the texts of all known values of the column.
+        name: the name of the column.
+        is_fit: whether the column is new; otherwise a fit knows its sign.
+    """
+    are_some = are_numbers(known)
+    signs = known[are_some].map(lambda text: "".join(re.findall(CURRENCY, text)))
+    usual = signs.mode().iloc[0]
+    if not is_fit and usual:
+        return numbers.iloc[0], numbers.index[0], "whose sign the column does not have", ()
+    if (signs != usual).any():
+        other = known[are_some][(signs != usual).to_numpy()]
+        return (
+            str(other.iloc[0]),
+            other.index[0],
+            "whose sign not all values of the column have",
+            (),
+        )
+    bare = numbers.str.replace(SIGNS, "", regex=True)
+    best = max(FORMATS, key=lambda options: _are_finite(bare, options).sum())
+    reads = _are_finite(bare, best)
+    numbers, bare = numbers[reads], bare[reads]
+    if best == FORMATS[0] and (usual or not _are_finite(numbers, best).any()):
+        wrong = numbers if are_some.all() else known[~are_some]
+        return str(wrong.iloc[0]), wrong.index[0], "which is not a number such as -12", ()
+    only = numbers[~_are_finite(bare, FORMATS[0])]  # not $41 beside $1,234
+    numbers = only if len(only) else numbers
+    advice: Advice = (("read it as a number", SetFormat.of(name if usual else "", **best)),)
+    return numbers.iloc[0], numbers.index[0], "which is not a number", advice
 
 
 def label_text(label: Any) -> str:

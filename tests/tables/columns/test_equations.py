@@ -109,6 +109,8 @@ def test_a_logarithm_is_not_held_above_0_by_a_rule():
     assert learned(from_user(frame, {})).schema.require == ()
     kinds = {"lwage": "positive"}
     assert learned(from_user(frame, kinds), kinds).schema.require == ("wage >= 1",)
+    kinds = {"lwage": "interval:-10:1000"}
+    assert learned(from_user(frame, kinds), kinds).schema.require == ()
 
 
 def test_a_constraint_on_a_computed_column_must_be_linear():
@@ -134,3 +136,50 @@ def test_codes_of_labels_are_no_numbers_in_a_formula():
     whole = frame[frame.balls.between(1, 3) & frame.strikes.between(1, 2)]
     whole = whole.assign(x=rng().normal(size=len(whole)))
     assert len(formulas(whole)) == 1
+
+
+def test_a_count_starts_above_0_if_a_formula_divides_by_it():
+    n, part = rng().poisson(9, N) + 1.0, rng(1).poisson(4, N).astype(float)
+    frame = pd.DataFrame({"n": n, "part": part, "share": (100 * part / n).round(2)})
+    drawn = quick_fit(frame).sample(2_000)
+    assert drawn.n.min() >= 1
+    assert drawn.share.notna().all()
+    named = learned(from_user(frame, {}), {"n": "count"}).schema.fields
+    assert [field.word for field in named if field.name == "n"] == ["count"]
+
+
+def test_hours_and_minutes_of_a_clock_time_have_their_ends():
+    minutes = rng().integers(300, 1400, 500)
+    frame = pd.DataFrame({"hour": minutes // 60, "minute": minutes % 60})
+    frame = frame.assign(time=100 * frame.hour + frame.minute, x=rng(1).normal(size=500))
+    drawn = quick_fit(frame).sample(2_000)
+    assert (drawn.time == 100 * drawn.hour + drawn.minute).all()
+    assert (drawn.time % 100 < 60).all()
+    assert drawn.time.between(0, 2359).all()
+
+
+def test_a_small_difference_of_large_columns_is_learned():
+    gross, tax = rng().lognormal(6, 1, N).round(2), rng(1).normal(size=N).round(2)
+    frame = pd.DataFrame({"net": (gross - tax).round(2), "gross": gross, "tax": tax})
+    for names in (["net", "gross", "tax"], ["gross", "net", "tax"], ["tax", "gross", "net"]):
+        assert "tax" not in formulas(frame[names])
+
+
+def test_bounds_of_computed_clock_times_are_clock_times():
+    r = rng(2)
+    start, length = r.integers(300, 900, N), r.integers(10, 200, N)
+    spelled = {
+        name: [f"{t // 60:02d}{t % 60:02d}" for t in x]
+        for name, x in (("dep", start), ("arr", start + length))
+    }
+    frame = pd.DataFrame({**spelled, "length": length})
+    density = quick_fit(frame)
+    assert [each.name for each in density.schema.carried] == ["length"] or (
+        density.schema.require and all("'" in text for text in density.schema.require)
+    )
+    drawn = density.sample(500)
+    dep, arr = (
+        drawn[name].str[:2].astype(int) * 60 + drawn[name].str[2:].astype(int)
+        for name in ("dep", "arr")
+    )
+    assert (arr - dep == drawn.length).all()

@@ -88,7 +88,7 @@ THOUSANDS = lines(["a,b"], a='"{i},234"')
         (lines(["a,b"], a='"{i},5 %"'), "holds '1,5 %', which is not a number"),
         (
             lines(["a,b"], a="-${i}") + "7,1\n",
-            "'-$1', whose sign not all values of the column have",
+            "row 31 holds '7', whose sign not all values of the column have",
         ),
         (lines(["a,b"], a="\u2212{i}"), "holds '\u22121', which is not a number"),
         (PLAIN + "3,4,5\n", "Error tokenizing data. C error: Expected 2 fields in line 32, saw 3"),

@@ -100,6 +100,13 @@ def test_rows_with_gaps_do_not_count_and_zeros_do():
     assert carried(a=a, b=b, y=y) == {}
 
 
+def test_a_column_that_is_mostly_0_may_be_computed():
+    a = np.where(np.arange(N) % 10 < 7, 0, A)
+    b = B.round() + 1
+    assert carried(a=a, y=a**2) == {"y": "a^2"}
+    assert carried(a=a, b=b, c=a * b) == {"c": "a * b"}
+
+
 def test_the_search_takes_at_most_a_second():
     x = rng().lognormal(size=(20_000, 40))
     x[:, ::2] = np.floor(10 * x[:, ::2])

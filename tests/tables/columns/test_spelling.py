@@ -94,8 +94,16 @@ def test_conditions_and_rows_may_have_the_sign_or_not():
     ):
         event = {"x": (0, None)}
         assert density.probability(event, given=one) == density.probability(event, given=other)
-    with pytest.raises(TableError, match="holds '€20', whose sign not all values"):
+    with pytest.raises(TableError, match="holds '€20', whose sign the column does not have"):
         density.log_prob(frame.assign(pay="€20"))
+
+
+def test_a_wrong_number_is_the_one_that_is_named():
+    for wrong in ("($5)", "5e1$x"):
+        frame = pd.DataFrame({"c": [f"${k}" for k in range(30)], "x": rng().normal(size=30)})
+        frame.loc[7, "c"] = wrong
+        said = error_message(lambda frame=frame: flows.inspect(frame))
+        assert f"row 7 holds {wrong!r}, which is not a number" in said
 
 
 def test_a_file_keeps_the_sign(tmp_path):
@@ -126,11 +134,11 @@ def test_the_command_line_reads_and_writes_signs(tmp_path):
     [
         (["$61,370", "$5,250"], "frame['c'].str.replace(',', '')"),
         (["€1.234,50", "€2.000,10"], "frame['c'].str.replace('.', '').str.replace(',', '.')"),
-        (["$5", "€6"], "holds '$5', whose sign not all values of the column have"),
+        (["$5", "€6", "$7"], "holds '€6', whose sign not all values of the column have"),
     ],
 )
 def test_an_ambiguous_number_with_a_sign_is_refused_with_a_remedy(texts, said):
-    frame = pd.DataFrame({"c": texts * N, "x": rng().normal(size=2 * N)})
+    frame = pd.DataFrame({"c": texts * N, "x": rng().normal(size=len(texts) * N)})
     assert said in error_message(lambda: flows.inspect(frame))
 
 
@@ -142,7 +150,17 @@ def test_all_pieces_of_a_file_have_one_sign(tmp_path, monkeypatch):
     assert table.spellings == {"a": Spelling(before="$", decimals=None)}
     assert table.frame["zip"].tolist() == [f"{k:05d}" for k in range(1, 50)] + ["99999"]
     path = write(tmp_path / "t.csv", "\n".join(["a,zip,b", *lines, "€7,99999,7\n"]))
-    assert "holds numbers with $, and others with another sign or none" in file_error(path)
+    assert "holds '€7', whose sign not all values of the column have" in file_error(path)
+
+
+def test_a_comma_in_a_later_piece_names_the_option(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "ROWS_PER_PIECE", 20)
+    lines = [*(f"${k},{k}" for k in range(1, 50)), '"$1,234",7', ""]
+    path = write(tmp_path / "t.csv", "\n".join(["a,b", *lines]))
+    assert "row 50 holds '$1,234', which is not a number; to read it" in file_error(path)
+    lines[20:40] = ["?,1.5"] * 20
+    path = write(tmp_path / "t.csv", "\n".join(["a,b", *lines[:-2], ""]))
+    assert files.read(path).spellings == {"a": Spelling(before="$", decimals=0)}
 
 
 def test_zeros_of_a_later_piece_make_text(tmp_path, monkeypatch):

@@ -36,8 +36,8 @@ def test_complex_numbers_are_refused_and_lose_no_part(kind):
 
 
 def test_a_message_names_a_number_in_another_format_before_other_text():
-    values = pd.Series(["-", "45.5%", "46%"], dtype=object)
-    with pytest.raises(TableError, match=r"row 1 holds '45.5%', whose sign not all values"):
+    values = pd.Series(["-", "45,5", "46,5"], dtype=object)
+    with pytest.raises(TableError, match=r"row 1 holds '45,5', which is not a number; to read it"):
         to_floats(values, "share", is_fit=True)
 
 

@@ -18,9 +18,10 @@ from flows.tables.columns.types import cast
 from flows.tables.columns.values import to_floats
 
 HOUR, DAY = 60.0, 1440.0  # minutes
-WIDTH = 4  # of times in text, such as 0517
-# Numbers are clock times if they are so many different ones, over so many hours, and if this share
-# of them is in the second half of an hour: numbers such as 101, 102, 201 count things in groups
+TEXT = r"\d{4}|\d{1,2}:\d\d"  # times in text, such as 0517 and 5:17
+# Numbers are clock times if they are so many different ones, over so many hours: by chance, 30
+# numbers have digits below 60 at their end with a probability of 2e-7. This share of them is in the
+# second half of an hour: numbers such as 101, 102, 201 count things in groups
 LEAST_TIMES, LEAST_HOURS, LEAST_LATE = 30, 6, 0.25
 COARSE = 25  # multiples of 25 may be any numbers
 
@@ -32,12 +33,15 @@ class Time(Whole):
     A table may write midnight as 0 or as 2400, and a sample is written as the table does.
 
     Args:
-        is_text: whether times are text with leading zeros, such as ``"0517"``.
+        low: the first time, in minutes.
+        high: the last time, in minutes.
+        mark: what stands between the hour and the minute in text, such as ``":"``; ``None`` for
+            numbers.
     """
 
     low: float | None = 0.0
     high: float | None = DAY - 1
-    is_text: bool = False
+    mark: str | None = None
 
     kind: ClassVar[str] = "time"
     words: ClassVar[tuple[str, ...]] = ("time",)
@@ -45,27 +49,29 @@ class Time(Whole):
 
     @classmethod
     def choose(cls, known: pd.Series) -> Choice | None:
-        """Take text of four digits that ``are_times``.
+        """Take text such as 0517 and 05:17 that ``are_clock_times``.
 
         Numbers are taken later (``of_numbers``), because they may be in an equation.
         """
-        if known.dtype != object:
+        if known.dtype != object or not all(isinstance(value, str) for value in known):
             return None
         texts = known.astype(str)
-        if not texts.str.fullmatch(r"\d{4}").all() or not are_times(texts.to_numpy(np.float64)):
+        if not texts.str.fullmatch(TEXT).all():
+            return None
+        if not are_clock_times(texts.str.replace(":", "").to_numpy(np.float64)):
             return None
         found = cls(str(known.name)).with_values(known)
         return Choice(found, found.about("category"))
 
     @classmethod
     def of_numbers(cls, field: Field, x: Array) -> Self | None:
-        """Return the field for numbers ``x`` ``(n,)`` that ``are_times``; ``None`` for others.
+        """Return the field for numbers ``x`` that ``are_clock_times``, and ``None`` for others.
 
         Args:
             field: the kind that the column has otherwise.
-            x: the known numbers as the table writes them.
+            x: the known numbers as the table writes them, ``(n,)``.
         """
-        if not are_times(x):
+        if not are_clock_times(x):
             return None
         found = cls(field.name, decimals=0, text_is_missing=field.text_is_missing)
         return found._with_ends(x)
@@ -83,20 +89,28 @@ class Time(Whole):
 
         Raises ``TableError`` for values that are not clock times.
         """
-        is_text = bool(len(known)) and all(isinstance(value, str) for value in known)
-        return replace(self._with_ends(self._digits(known, is_fit=True)), is_text=is_text)
+        texts = [value for value in known if isinstance(value, str)]
+        mark = ":" if any(":" in text for text in texts) else ""
+        found = self._with_ends(self._digits(known, is_fit=True))
+        return replace(found, mark=mark if texts else None)
 
     def _with_ends(self, x: Array) -> Self:
-        """Return the field with the ends of a day, in which midnight is 0 or 2400, or both."""
+        """Return the field for digits ``x`` ``(n,)``: its ends, and the multiple of all times.
+
+        Midnight is 0 or 2400, or both, as in the table. A multiple divides an hour.
+        """
         minutes = to_minutes(x)
-        multiple = float(np.gcd.reduce(np.unique(minutes).astype(np.int64))) if len(x) else 1.0
-        multiple = max(multiple, 1.0)
-        if HOUR % multiple:
-            multiple = 1.0
+        step = float(np.gcd.reduce(np.unique(minutes).astype(np.int64))) if len(x) else 1.0
+        step = step if step and HOUR % step == 0 else 1.0
         has_end = bool((minutes == DAY).any())
-        low = multiple if has_end and not (minutes == 0).any() else 0.0
-        high = DAY if has_end else DAY - multiple
-        return replace(self, low=low, high=high, multiple=multiple if multiple > 1 else None)
+        low = step if has_end and not (minutes == 0).any() else 0.0
+        high = DAY if has_end else DAY - step
+        return replace(self, low=low, high=high, multiple=step if step > 1 else None)
+
+    def fitted(self, x: Array, *, is_rounded: bool) -> Self:
+        found = super().fitted(x, is_rounded=is_rounded)
+        # A smooth density reaches beyond midnight by many cells, which must not end in one
+        return found if found.peak else replace(found, edge=HOUR)
 
     def about_values(self, x: Array) -> list[Notice]:
         return []
@@ -104,12 +118,9 @@ class Time(Whole):
     def numbers(self, values: pd.Series, *, is_fit: bool = False) -> Array:
         """Return clock times as minutes since midnight, ``(n,)``.
 
-        Midnight is 0 or 1440, as in the fitted table. Raises ``TableError`` for a value that is not
-        a clock time.
+        Midnight is 0 or 1440. Raises ``TableError`` for a value that is not a clock time.
         """
-        x = to_minutes(self._digits(values, is_fit=is_fit))
-        low, high = self.ends
-        return np.where((x == DAY) & (high < DAY), 0.0, np.where((x == 0) & (low > 0), DAY, x))
+        return to_minutes(self._digits(values, is_fit=is_fit))
 
     def _digits(self, values: pd.Series, *, is_fit: bool) -> Array:
         """Return clock times as numbers HHMM, ``(n,)``; the text 12:30 is 1230."""
@@ -129,22 +140,27 @@ class Time(Whole):
     def shown(self, x: Array) -> Array:
         return x
 
+    def computed(self, x: Array) -> Array:
+        """Return computed minutes as they are written, and ``NaN`` outside of a day."""
+        found = super().computed(x)
+        return np.where((found >= 0) & (found <= DAY), found, np.nan)
+
     def restored(
         self, x: Array, generator: np.random.Generator, rare: Set[Label] | None = None
     ) -> pd.Series:
-        digits = written(x)
-        if self.is_text:
-            texts = pd.Series([f"{each:0{WIDTH}.0f}" for each in digits], dtype=object)
-            return cast(texts, self.dtype)
-        return super().restored(digits, generator, rare)
+        if self.mark is not None:
+            return cast(pd.Series([self.text(each) for each in x], dtype=object), self.dtype)
+        return super().restored(to_digits(x), generator, rare)
 
     def points(self, x: Array, *, is_distance: bool = False) -> pd.Series:
         """Return means and quantiles as clock times, to the minute, and distances in minutes."""
-        return pd.Series(x if is_distance else written(np.round(x)))
+        return pd.Series(x if is_distance else to_digits(np.round(x)))
 
     def text(self, x: float) -> str:
-        [digits] = written(np.round([x]))
-        return f"{digits:0{WIDTH if self.is_text else 1}.0f}"
+        hour, minute = divmod(round(x), int(HOUR))
+        if self.mark is None:
+            return f"{100 * hour + minute}"
+        return f"{hour:02d}{self.mark}{minute:02d}"
 
     def short_text(self, x: float) -> str:
         hour, minute = divmod(round(x), int(HOUR))
@@ -176,7 +192,7 @@ def are_clock_digits(x: Array) -> Mask:
     return (x % 1 == 0) & (x % 100 < HOUR) & (x >= 0) & (x <= 2400)
 
 
-def are_times(x: Array) -> bool:
+def are_clock_times(x: Array) -> bool:
     """Return whether known numbers ``x`` ``(n,)`` are clock times, as their digits tell.
 
     All are HHMM. They are at least 30 different times over at least six hours, of which at least a
@@ -196,12 +212,12 @@ def are_times(x: Array) -> bool:
 
 
 def to_minutes(x: Array) -> Array:
-    """Return clock times ``x`` ``(n,)``, HHMM, as minutes since midnight."""
+    """Return clock times ``x``, HHMM, as minutes since midnight, ``(n,)``."""
     return HOUR * np.floor(x / 100) + x % 100
 
 
-def written(minutes: Array) -> Array:
-    """Return whole minutes since midnight ``(n,)`` as clock times, HHMM."""
+def to_digits(minutes: Array) -> Array:
+    """Return whole minutes since midnight as clock times, HHMM, ``(n,)``."""
     return 100 * np.floor(minutes / HOUR) + minutes % HOUR
 
 

@@ -257,7 +257,9 @@ class Carried:
         name = _quoted(self.name)
         if labels := self.field.labels:
             return [" or ".join(f"{name} == {label_text(label)!r}" for label in labels)]
-        return [f"{name} {sign} {end:.15g}" for sign, end in found]
+        are_numbers = self.field.is_numeric
+        texts = [f"{end:.15g}" if are_numbers else repr(self.field.text(end)) for _, end in found]
+        return [f"{name} {sign} {text}" for (sign, _), text in zip(found, texts, strict=True)]
 
     def _thresholds(self, fields: Sequence[Field], ends: Sequence[tuple[str, float]]) -> list[str]:
         """Return constraints on the column of a function that keep its values within ``ends``."""
@@ -274,9 +276,15 @@ class Carried:
             y = (end + outwards * self.field.spacing / 2 - (self.offset or 0.0)) / c
             if term.word == "square" and y < 0:
                 continue
-            x = inverse(y)
+            try:
+                x = float(inverse(y))
+            except OverflowError:  # beyond all numbers
+                continue
             if step := column.spacing:  # the farthest value of the column
                 x = outwards * math.floor(outwards * x / step + ROUNDING) * step
+            (least, most), step = column.ends, 0.0 if column.is_discrete else column.spacing
+            if (sign == ">=" and x <= least + step) or (sign == "<=" and x >= most - step):
+                continue  # no value of the column lies beyond
             if term.word != "square" or column.ends[0] >= 0:
                 found.append(f"{name} {sign} {x:.15g}")
             elif sign == "<=":

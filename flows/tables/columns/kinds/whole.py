@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -202,11 +202,24 @@ class Whole(Number):
     def cells_of(self, x: Array) -> Array:
         multiples = count_steps(x, self.cell or 1.0)
         for value in x[multiples != np.round(multiples)][:1]:
-            why = f"is given as {value:.15g}, and samples are multiples of {self.cell:.15g}"
+            given = f"{value:.15g}" if self.is_numeric else self.text(value)
+            why = f"is given as {given}, and samples are multiples of {self.cell:.15g}"
             why += ", so its probability is 0; give a range"
             raise TableError([Notice(why, self.name)])
         half = self.cell / 2
         return np.array([[value - half, value + half] for value in np.unique(x)])
+
+    def within(self, low: float, high: float) -> Integer:
+        """Return the field with ends, unless its own are nearer.
+
+        Args:
+            low: the smallest value.
+            high: the largest value, perhaps infinite.
+        """
+        least, most = max(low, self.ends[0]), min(high, self.ends[1])
+        own = {each.name: getattr(self, each.name) for each in fields(self)}
+        ends = {"low": least, "high": most if math.isfinite(most) else None}
+        return Integer(**{**own, **ends})
 
     @property
     def closed(self) -> str:

@@ -69,6 +69,24 @@ def test_a_copy_of_a_clock_time_is_written_as_one():
     assert (drawn.again % 100 < 60).all()
 
 
+def test_a_copy_of_a_kind_that_the_user_names_stays_a_number():
+    frame = flights().assign(again=lambda x: x.dep)
+    schema = learned(from_user(frame, {}), {"again": "integer"}).schema
+    assert not any(isinstance(each, Time) for each in schema.fields if each.name != "arr")
+    assert not isinstance(schema.carried[0].field, Time)
+
+
+def test_text_may_have_a_colon():
+    times = [f"{x // 60}:{x % 60:02d}" for x in rng().integers(300, 1300, N)]
+    frame = pd.DataFrame({"t": times, "x": rng().normal(size=N)})
+    density = quick_fit(frame)
+    assert isinstance(density.columns[0], Time)
+    assert density.sample(50)["t"].str.fullmatch(r"\d\d:[0-5]\d").all()
+    padded = pd.DataFrame({"t": [f"{x:04d}" for x in clock(np.arange(60, 100))], "x": range(40)})
+    named = quick_fit(padded.assign(x=rng().normal(size=40)), columns={"t": "time"})
+    assert named.sample(20)["t"].str.fullmatch(r"0\d[0-5]\d").mean() > 0.5
+
+
 def test_samples_and_answers_are_clock_times():
     frame = flights()
     frame["late"] = rng(2).normal(size=N)
@@ -117,7 +135,12 @@ def test_midnight_is_written_as_the_table_does():
     drawn = density.sample(2_000)
     assert drawn.t.between(1, 2400).all()
     at = [density.log_prob(frame[:1].assign(t=x))[0] for x in (0, 2400)]
-    assert at[0] == at[1] > -np.inf
+    assert at[0] == -np.inf < at[1]
+    assert density.probability({"t": (0, 100)}) == density.probability({"t": (1, 100)})
+    assert density.probability({"t": (2300, 2400)}).probability > 0.02
+    whole = quick_fit(flights())
+    late = [whole.probability({"dep": (1500, end)}) for end in (2359, 2400, None)]
+    assert late[0] == late[1] == late[2]
 
 
 def test_a_schedule_in_steps_of_minutes_keeps_its_steps():
@@ -179,5 +202,5 @@ def test_a_wrong_constraint_names_the_clock_time(text, said):
 
 
 def test_a_file_holds_the_kind():
-    own = Time("t", low=1.0, high=1440.0, multiple=5.0, is_text=True)
+    own = Time("t", low=1.0, high=1440.0, multiple=5.0, mark=":")
     assert Field.from_json(own.to_json()) == own
