@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from flows.core.plurals import counted
-from flows.tables.columns.field import Choice, Field, registered
+from flows.tables.columns.field import Choice, Field, kinds_of_users, registered
 from flows.tables.columns.kinds import Category, Real
 from flows.tables.columns.kinds.category import label_counts
 from flows.tables.columns.kinds.unlearned import Excluded
@@ -42,8 +42,7 @@ def choose(values: pd.Series, word: str | None = None) -> Choice:
     if known.empty:  # all values are in rows that are left out
         is_typed = known.dtype == "category" or known.dtype.kind == "M"
         return _first(known, _rules()) if is_typed else Choice(Real(name))
-    own = [cls for kind, cls in Field.kinds.items() if kind not in ORDER and "choose" in vars(cls)]
-    choice = _first(known, [*(cls.choose for cls in own), *_rules()])
+    choice = _first(known, [*(cls.choose for cls in kinds_of_users()), *_rules()])
     is_text = choice.field is None or isinstance(choice.field, Category)
     if choice.notice is None or not is_text or not has_leading_zeros(known):
         return choice

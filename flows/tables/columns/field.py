@@ -505,6 +505,11 @@ def registered() -> dict[str, type[Field]]:
     return ours | Field.kinds
 
 
+def kinds_of_users() -> list[type[Field]]:
+    """Return the classes of kinds that users defined, and that choose columns."""
+    return [cls for kind, cls in Field.kinds.items() if kind not in ORDER and "choose" in vars(cls)]
+
+
 def _frozen(value: Any) -> Any:
     """Return lists as tuples."""
     return tuple(map(_frozen, value)) if isinstance(value, list) else value

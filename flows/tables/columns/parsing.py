@@ -11,7 +11,7 @@ import numpy as np
 from flows.core.arrays import Array, Mask
 from flows.core.errors import UserError
 from flows.core.plurals import counted
-from flows.tables.columns.field import Field, registered
+from flows.tables.columns.field import Field, kinds_of_users, registered
 from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import (
     Advice,
@@ -21,6 +21,7 @@ from flows.tables.columns.notices import (
     TableError,
     collecting,
 )
+from flows.tables.columns.order import ORDER
 from flows.tables.columns.spelling import Spelling, find_spelling, has_leading_zeros
 from flows.tables.columns.types import type_of
 from flows.tables.columns.values import PLAIN, Format, missing_values, parse_values
@@ -121,7 +122,7 @@ def parse(
             padded.add(name)
             is_category = True
         spelling = word.spelling if isinstance(word, Field) else None
-        if not isinstance(word, Field) and not is_category:
+        if not isinstance(word, Field) and not is_category and not _is_for_users(word, column):
             spelling = find_spelling(column, written, na)
         if spelling is not None:
             spellings[name] = spelling
@@ -135,6 +136,23 @@ def parse(
         )
     found = pd.DataFrame(parsed, index=frame.index)
     return Table(found, source, spellings=spellings, padded=padded)
+
+
+def _is_for_users(word: str, column: pd.Series) -> bool:
+    """Return whether a kind that a user defined takes a column, with signs around numbers.
+
+    Args:
+        word: the kind that the user names, or an empty text.
+        column: the column.
+    """
+    if word:
+        return word.partition(":")[0] not in ORDER
+    kinds = kinds_of_users()
+    if not kinds or column.dtype.kind in "biufmM":
+        return False
+    known = parse_values(column, is_category=False)
+    known = known[~missing_values(known)]
+    return bool(len(known)) and any(cls.choose(known) for cls in kinds)
 
 
 def position(names: Sequence[str], name: str, source: str = "") -> int:
