@@ -234,12 +234,10 @@ def _about_numbers(
         return numbers.iloc[0], numbers.index[0], "whose sign the column does not have", ()
     if (signs != usual).any():
         other = known[are_some][(signs != usual).to_numpy()]
-        return (
-            str(other.iloc[0]),
-            other.index[0],
-            "whose sign not all values of the column have",
-            (),
+        lacks = (
+            f"which lacks the sign {usual} of other values" if usual else "whose sign others lack"
         )
+        return str(other.iloc[0]), other.index[0], lacks, ()
     bare = numbers.str.replace(SIGNS, "", regex=True)
     best = max(FORMATS, key=lambda options: _are_finite(bare, options).sum())
     reads = _are_finite(bare, best)

@@ -83,12 +83,12 @@ THOUSANDS = lines(["a,b"], a='"{i},234"')
         (PLAIN + "3\n", "column b, row 31 holds no value"),
         (
             PLAIN + "12%,3\n",
-            "column a, row 31 holds '12%', whose sign not all values of the column have",
+            "column a, row 31 holds '12%', whose sign others lack",
         ),
         (lines(["a,b"], a='"{i},5 %"'), "holds '1,5 %', which is not a number"),
         (
             lines(["a,b"], a="-${i}") + "7,1\n",
-            "row 31 holds '7', whose sign not all values of the column have",
+            "row 31 holds '7', which lacks the sign $ of other values",
         ),
         (lines(["a,b"], a="\u2212{i}"), "holds '\u22121', which is not a number"),
         (PLAIN + "3,4,5\n", "Error tokenizing data. C error: Expected 2 fields in line 32, saw 3"),

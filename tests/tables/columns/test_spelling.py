@@ -134,7 +134,7 @@ def test_the_command_line_reads_and_writes_signs(tmp_path):
     [
         (["$61,370", "$5,250"], "frame['c'].str.replace(',', '')"),
         (["€1.234,50", "€2.000,10"], "frame['c'].str.replace('.', '').str.replace(',', '.')"),
-        (["$5", "€6", "$7"], "holds '€6', whose sign not all values of the column have"),
+        (["$5", "€6", "$7"], "holds '€6', which lacks the sign"),
     ],
 )
 def test_an_ambiguous_number_with_a_sign_is_refused_with_a_remedy(texts, said):
@@ -150,7 +150,7 @@ def test_all_pieces_of_a_file_have_one_sign(tmp_path, monkeypatch):
     assert table.spellings == {"a": Spelling(before="$", decimals=None)}
     assert table.frame["zip"].tolist() == [f"{k:05d}" for k in range(1, 50)] + ["99999"]
     path = write(tmp_path / "t.csv", "\n".join(["a,zip,b", *lines, "€7,99999,7\n"]))
-    assert "holds '€7', whose sign not all values of the column have" in file_error(path)
+    assert "holds '€7', which lacks the sign $ of other values" in file_error(path)
 
 
 def test_a_comma_in_a_later_piece_names_the_option(tmp_path, monkeypatch):
