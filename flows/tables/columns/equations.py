@@ -91,6 +91,7 @@ def _any_number(field: Field) -> Real:
         decimals=field.decimals,
         dtype=field.dtype,
         text_is_missing=field.text_is_missing,
+        spelling=field.spelling,
     )
 
 

@@ -109,6 +109,10 @@ def test_a_logarithm_is_not_held_above_0_by_a_rule():
     assert learned(from_user(frame, {})).schema.require == ()
     kinds = {"lwage": "positive"}
     assert learned(from_user(frame, kinds), kinds).schema.require == ("wage >= 1",)
+    signed = frame.assign(lwage=[f"{x:.4f}%" for x in frame.lwage])
+    [carried] = learned(from_user(signed, {})).schema.carried
+    assert carried.formula == "log(wage)"
+    assert carried.field.spelling is not None
     kinds = {"lwage": "interval:-10:1000"}
     assert learned(from_user(frame, kinds), kinds).schema.require == ()
 
