@@ -44,25 +44,24 @@ class Margins(Bijection):
         dim: the number of columns D.
         members: the number of members M.
         context: the number of first columns whose slopes do not count in the log-determinant.
+        kept: the number of first columns that do not change, at most ``context``.
     """
 
     knots: Tensor
 
-    def __init__(self, dim: int, members: int, context: int = 0) -> None:
+    def __init__(self, dim: int, members: int, context: int = 0, kept: int = 0) -> None:
         super().__init__()
-        self.context = context
+        self.context, self.kept = context, kept
         line = torch.from_numpy(SCORES)
-        # (M, D, 3, K): x, z and slope of each knot
-        self.register_buffer(
-            "knots", torch.stack([line, line, torch.ones_like(line)]).repeat(members, dim, 1, 1)
-        )
+        # (M, D - kept, 3, K): x, z and slope of each knot
+        each = torch.stack([line, line, torch.ones_like(line)])
+        self.register_buffer("knots", each.repeat(members, dim - kept, 1, 1))
 
     @torch.no_grad()
-    def initialize(self, x: Tensor, kept: int = 0) -> None:
-        """Set the map from points ``x`` ``(M, D, N)``; the first ``kept`` columns do not change."""
-        for member, rows in enumerate(x.double().numpy()):
-            knots = np.stack([normal_scores(column) for column in rows[kept:]])
-            self.knots[member, kept:] = torch.from_numpy(knots)
+    def initialize(self, x: Tensor) -> None:
+        """Set the map from points ``x`` ``(M, D, N)``."""
+        for member, rows in enumerate(x[:, self.kept :].double().numpy()):
+            self.knots[member] = torch.from_numpy(np.stack([*map(normal_scores, rows)]))
 
     def _bins(self, value: Tensor, *, by_score: bool) -> tuple[Tensor, ...]:
         """Locate ``value`` ``(M, D, N)``, an x or, with ``by_score``, a z, among the knots.
@@ -82,17 +81,21 @@ class Margins(Bijection):
         return value - inside, straight, inside, *corner_and_size, low, high
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        kept, x = x[:, : self.kept], x[:, self.kept :]
         beyond, straight, inside, x_k, z_k, *bin_ = self._bins(x, by_score=False)
         z, log_slope = rational_quadratic((inside - x_k) / bin_[0], *bin_)
         log_slope = torch.where(beyond == 0, log_slope, straight.log())
-        return z_k + z + beyond * straight, log_slope[:, self.context :].sum(1)
+        z = z_k + z + beyond * straight
+        return torch.cat([kept, z], dim=1), log_slope[:, self.context - self.kept :].sum(1)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        kept, z = z[:, : self.kept], z[:, self.kept :]
         beyond, straight, inside, x_k, z_k, *bin_ = self._bins(z, by_score=True)
         u = rational_quadratic_root(inside - z_k, *bin_)
         _, log_slope = rational_quadratic(u, *bin_)
         log_slope = torch.where(beyond == 0, log_slope, straight.log())
-        return x_k + u * bin_[0] + beyond / straight, -log_slope[:, self.context :].sum(1)
+        x = x_k + u * bin_[0] + beyond / straight
+        return torch.cat([kept, x], dim=1), -log_slope[:, self.context - self.kept :].sum(1)
 
 
 def normal_scores(column: Array) -> Array:

@@ -65,6 +65,14 @@ class Scaler:
         deviation = rounded(self.deviation)
         return Scaler(deviation * np.round(self.mean / deviation, 9), deviation)
 
+    def padded(self, count: int) -> Scaler:
+        """Return the scaler of rows with ``count`` further columns first, which do not change."""
+        if not count:
+            return self
+        shape = (*self.mean.shape[:-1], count)
+        parts = (np.zeros(shape), self.mean), (np.ones(shape), self.deviation)
+        return Scaler(*(np.concatenate(each, axis=-1) for each in parts))
+
     def scale(self, rows: Array) -> Array:
         """Return ``rows`` in standardised units."""
         scaled = rows - self.mean

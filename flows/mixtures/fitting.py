@@ -150,6 +150,33 @@ def fit_filler(rows: Rows, recipe: Recipe) -> Mixture:
     return fits[search(score, counts, ridges=(), patience=1)[0]].to_nine_digits()
 
 
+def fit_frequencies(codes: Whole, sizes: Sequence[int], root: int, strength: float) -> Mixture:
+    """Return the frequencies of labels given the label of one column, the root::
+
+        p(c) = p(c_root) prod_j p(c_j | c_root)
+        p(c_j | c_root) = (n(c_j, c_root) + strength p(c_j)) / (n(c_root) + strength)
+
+    It is a mixture with a class for each label of the root. n counts rows. Source: naive Bayes with
+    a Dirichlet prior, as in Friedman, Geiger and Goldszmidt 1997 (Bayesian network classifiers).
+
+    Args:
+        codes: the codes of the labels ``(n, C)``, -1 in gaps.
+        sizes: the numbers of labels of the columns.
+        root: the index of the root.
+        strength: the number of rows of the frequencies p(c_j) that are added.
+    """
+    frequencies, shares = [*Rows.of_labels(codes, sizes).frequencies()], list[Array]()
+    for j, (size, p) in enumerate(zip(sizes, frequencies, strict=True)):
+        if j == root:
+            shares.append(np.eye(size))
+            continue
+        known = codes[(codes[:, root] >= 0) & (codes[:, j] >= 0)]
+        counts = np.zeros((sizes[root], size))
+        np.add.at(counts, (known[:, root], known[:, j]), 1)
+        shares.append((counts + strength * p) / (counts.sum(axis=1, keepdims=True) + strength))
+    return Mixture.of_labels(frequencies[root], shares)
+
+
 def few_rows(rows: Array, most: int) -> Whole:
     """Return the indices of ``most`` evenly spaced rows, or of all if there are fewer.
 

@@ -43,7 +43,6 @@ class GaussianMixture(Population):
         preprocessing: a map of the numbers from the user's units to the units of the mixture;
             ``None`` if these are equal.
         shares: for each column of L labels, their probabilities given the component, ``(K, L)``.
-        labels: the places of the labels in whole rows; by default, the first ones.
 
     The arrays are kept in float64. The attribute ``mixture`` is the ``flows.Mixture`` of points
     after the preprocessing. Raises ``ValueError`` if the arrays do not describe a mixture.
@@ -68,7 +67,6 @@ class GaussianMixture(Population):
         preprocessing: Preprocessing | None = None,
         *,
         shares: Sequence[Any] = (),
-        labels: Sequence[int] | None = None,
     ) -> None:
         given = weights, means, covariances, *shares
         own = [as_tensor(each).detach().double().numpy().copy() for each in given]
@@ -78,12 +76,7 @@ class GaussianMixture(Population):
         description: Description = {"model": "mixture", **to_real.description}
         super().__init__(1, self.mixture.means.shape[1:], description)
         self.preprocessing = preprocessing
-        places = range(sum(self.row_shape))
-        self.labels = [*(places[: len(of_labels)] if labels is None else labels)]
-        self.numbers = [d for d in places if d not in self.labels]
-        if of_labels:
-            arrays |= {f"shares_{j}": share for j, share in enumerate(of_labels)}
-            self.register_buffer("labels_at", torch.tensor(self.labels))
+        arrays |= {f"shares_{j}": share for j, share in enumerate(of_labels)}
         for name, array in arrays.items():
             self.register_buffer(name, torch.from_numpy(array))
 
@@ -92,7 +85,6 @@ class GaussianMixture(Population):
         cls,
         mixture: Mixture,
         preprocessing: Preprocessing | None = None,
-        labels: Sequence[int] | None = None,
     ) -> GaussianMixture:
         """Return ``mixture`` as a model.
 
@@ -100,10 +92,9 @@ class GaussianMixture(Population):
             mixture: the density of numbers after the preprocessing, and of codes of labels.
             preprocessing: a map of the numbers from the user's units to the units of the mixture;
                 ``None`` if these are equal.
-            labels: the places of the labels in whole rows; by default, the first ones.
         """
         own = mixture.weights, mixture.means, mixture.covariances
-        return cls(*own, preprocessing, shares=mixture.shares, labels=labels)
+        return cls(*own, preprocessing, shares=mixture.shares)
 
     @classmethod
     def fit(
@@ -137,7 +128,7 @@ class GaussianMixture(Population):
         cls,
         rows: Array,
         to_real: ToReal,
-        labels: Sequence[int] = (),
+        labels: int = 0,
         *,
         recipe: Recipe | None = None,
         noise: Generator | None = None,
@@ -147,21 +138,20 @@ class GaussianMixture(Population):
         Args:
             rows: rows ``(n, C + D)`` in the user's units with codes of labels, ``NaN`` in gaps.
             to_real: the map of all columns to the real line.
-            labels: the places of the labels.
+            labels: the number of columns of labels C, which come first.
             recipe: the numbers of the fit.
             noise: spreads rounded numbers over their cells; ``None`` if they are spread already.
         """
-        numbers, preprocessing = [d for d in range(rows.shape[1]) if d not in labels], None
-        x, sizes = rows[:, numbers], [to_real.label_counts[d] for d in labels]
-        if numbers:
-            own = to_real.part(numbers) if labels else to_real
+        x, sizes, preprocessing = rows[:, labels:], to_real.label_counts[:labels], None
+        if x.shape[1]:
+            own = to_real.part(range(labels, rows.shape[1])) if labels else to_real
             if noise is not None:
                 x = own.spread(x, noise.uniform(-0.5, 0.5, x.shape))
             preprocessing = Preprocessing(x.shape[1:], 1, own)
             preprocessing.fit_scaler(x[:, None])
             x = preprocessing.scale(x[:, None])[:, 0]
-        learned = Rows(x, codes_of(rows[:, [*labels]], sizes), tuple(sizes))
-        return cls.of(fit_filler(learned, recipe or Recipe()), preprocessing, labels)
+        learned = Rows(x, codes_of(rows[:, :labels], sizes), tuple(sizes))
+        return cls.of(fit_filler(learned, recipe or Recipe()), preprocessing)
 
     def mapped(self, rows: Array) -> tuple[Rows, Array]:
         """Return the numbers of rows after the preprocessing, the codes, and log dz/dx.
@@ -171,11 +161,11 @@ class GaussianMixture(Population):
         Args:
             rows: whole rows ``(n, C + D)`` in the user's units, ``NaN`` in gaps.
         """
-        z, slopes = rows[:, self.numbers], np.zeros((len(rows), len(self.numbers)))
+        z, sizes = rows[:, self.context :], self.mixture.sizes
+        slopes = np.zeros(z.shape)
         if self.preprocessing is not None:
             z, slopes = self.preprocessing.map_known(z)
-        sizes = self.mixture.sizes
-        return Rows(z, codes_of(rows[:, self.labels], sizes), sizes), slopes
+        return Rows(z, codes_of(rows[:, : self.context], sizes), sizes), slopes
 
     def joined(self, rows: Rows) -> Array:
         """Return whole rows ``(n, C + D)`` in the user's units.
@@ -183,12 +173,10 @@ class GaussianMixture(Population):
         Args:
             rows: complete rows, as ``mapped`` returns them.
         """
-        whole = np.empty((len(rows.codes), len(self.labels) + len(self.numbers)))
         x = rows.numbers
         if self.preprocessing is not None:
             x = as_rows(self.preprocessing.inverse(as_points(x))[0])
-        whole[:, self.labels], whole[:, self.numbers] = rows.codes, x
-        return whole
+        return np.column_stack([rows.codes, x])
 
     def draw_missing(self, rows: Array, generator: Generator) -> tuple[Array, Array]:
         """Return rows with draws in their gaps, given the known values of each row.
@@ -203,7 +191,7 @@ class GaussianMixture(Population):
         drawn, log_r = self.mixture.draw_missing(self.mapped(rows)[0], generator)
         if self.preprocessing is not None:
             slopes = as_rows(self.preprocessing.log_slopes(as_points(drawn.numbers)))
-            log_r += (unknown[:, self.numbers] * slopes).sum(axis=1)
+            log_r += (unknown[:, self.context :] * slopes).sum(axis=1)
         return np.where(unknown, self.joined(drawn), rows), log_r
 
     @property
@@ -292,6 +280,16 @@ class GaussianMixture(Population):
             z = self.preprocessing.restore(z)
         return self.rows_first(z, shape)
 
+    def draw_given(
+        self, context: Array, generator: Generator, *, is_rounded: bool = True
+    ) -> Array:
+        codes = codes_of(context[:, 0], self.mixture.sizes)
+        z = as_points(self.mixture.sample_numbers(codes, generator))
+        if self.preprocessing is not None:
+            of_sample = self.preprocessing.restore
+            z = of_sample(z) if is_rounded else self.preprocessing.inverse(z)[0]
+        return as_rows(z)[:, None]
+
     def draw(self, n: int, generator: Generator) -> Array:
         """Draw whole rows, ``(n, 1, C + D)``, as ``sample_rows``.
 
@@ -324,13 +322,13 @@ class GaussianMixture(Population):
             to_real: the map of the numbers from the user's units to the real line.
             state: the tensors, by name.
         """
-        shares = [state[f"shares_{j}"] for j in range(len(state.get("labels_at", ())))]
-        labels = state["labels_at"].tolist() if shares else None
+        count = sum(name.startswith("shares_") for name in state)
+        shares = [state[f"shares_{j}"] for j in range(count)]
         preprocessing = None
         if "preprocessing.standardize.mean" in state:
             preprocessing = Preprocessing(state["means"].shape[1:], 1, to_real)
         own = {name: state[name] for name in GAUSSIANS}
-        model = cls(**own, preprocessing=preprocessing, shares=shares, labels=labels)
+        model = cls(**own, preprocessing=preprocessing, shares=shares)
         model.load_state_dict(state)
         return model.eval()
 
@@ -345,12 +343,12 @@ def context_filler(
     """Fit the distribution of contexts, from which their gaps are drawn.
 
     Args:
-        contexts: the contexts ``(n, d)`` in the user's units, ``NaN`` in gaps.
+        contexts: the contexts ``(n, d)`` in the user's units, labels first, ``NaN`` in gaps.
         to_real: the map of whole rows to the real line.
         seed: the seed of the noise of rounded numbers.
         recipe: the numbers of the fit.
     """
     own = to_real.part(range(contexts.shape[1]))
-    labels = own.label_places
+    labels = sum(count > 0 for count in own.label_counts)
     noise = np.random.default_rng(seed)
     return GaussianMixture.fit_filler(contexts, own, labels, recipe=recipe, noise=noise)

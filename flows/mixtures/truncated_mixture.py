@@ -180,7 +180,6 @@ class BoxProposal:
 
 def restriction(
     intervals: Mapping[int, Array],
-    columns: tuple[Sequence[int], Sequence[int]],
     sizes: Sequence[int],
     ends: Callable[[int, Array], Array],
 ) -> tuple[dict[int, Limit], dict[int, Whole]]:
@@ -189,14 +188,16 @@ def restriction(
     Args:
         intervals: intervals ``(I, 2)`` in the user's units, by unknown column of a table; a label
             is allowed if its code lies in one of them.
-        columns: the column of the table of each of the mixture's numbers, and of its labels.
-        sizes: the numbers of labels.
+        sizes: the numbers of labels of the first columns; the others hold numbers.
         ends: maps intervals of a column of numbers to the units of the mixture.
     """
-    numbers, labels = columns
-    boxes = {numbers.index(d): fixed(ends(d, own)) for d, own in intervals.items() if d in numbers}
-    codes = {labels.index(d): own for d, own in intervals.items() if d in labels}
-    return boxes, {j: codes_inside(own, sizes[j]) for j, own in codes.items()}
+    count, of_numbers, of_labels = len(sizes), dict[int, Limit](), dict[int, Whole]()
+    for d, own in intervals.items():
+        if d < count:
+            of_labels[d] = codes_inside(own, sizes[d])
+        else:
+            of_numbers[d - count] = fixed(ends(d, own))
+    return of_numbers, of_labels
 
 
 def fixed(intervals: Array) -> Limit:

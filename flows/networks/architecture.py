@@ -121,7 +121,7 @@ class FlowArchitecture(Architecture):
         if name not in Base.known:
             raise LookupError(f"base {name!r} is not defined; import the module of its class first")
         base = Base.known[name](len(generators), event_shape)
-        if context := description.get("context", 0):
+        if context := description.get("inputs", description.get("context", 0)):
             chain = self.conditional_chain(event_shape, context, generators)
         else:
             chain = self.chain(event_shape, generators)

@@ -8,12 +8,14 @@ from typing import Any
 
 from torch import Tensor
 
+from flows.core.checkpoint import CheckpointError
 from flows.core.plurals import counted
 from flows.core.seeds import numpy_generators
 from flows.networks import registry
 from flows.networks.architecture import Architecture, FlowArchitecture
 from flows.networks.base_distribution import Base
 from flows.networks.densities import Description
+from flows.networks.encoding import CODES, Encoding
 from flows.networks.network_population import NetworkPopulation
 from flows.networks.to_real import ToReal
 
@@ -126,8 +128,10 @@ def _build(
         raise ValueError(f"context = {context!r}: must be {limit}")
     generators = numpy_generators(description["seed"], "initialize", range(*description["members"]))
     whole: Description = {**description, "settings": architecture.model_dump()}
+    if added := Encoding.of(to_real, context, len(generators)).added:
+        whole["inputs"] = context + added
     population = architecture.build(event_shape, generators, whole)
-    population.preprocessing.to_real = to_real.with_context(context) if context else to_real
+    population.preprocessing.set_map(to_real.with_context(context) if context else to_real)
     names = to_real.names
     if names and population.row_shape != (len(names),):
         raise ValueError(
@@ -140,5 +144,7 @@ def _build(
 def restored(description: Mapping[str, Any], state: Mapping[str, Tensor]) -> NetworkPopulation:
     """Return the population of a ``description`` in a ``state``, in the precision of the state."""
     population = build_described(description)
+    if population.preprocessing.labels and "preprocessing.encoding.shares" not in state:
+        raise CheckpointError(CODES)
     population.load_state_dict(state, assign=True)
     return population.eval()

@@ -9,7 +9,7 @@ from numpy.random import Generator
 from torch import Tensor
 
 from flows.bijections import Bijection, Chain, Coupling
-from flows.core.arrays import Shape
+from flows.core.arrays import Array, Shape
 from flows.core.seeds import Generators, generator_of
 from flows.networks.backend import backend
 from flows.networks.base_distribution import Base
@@ -25,8 +25,9 @@ class Flow(DensityPopulation):
     ``flows.build`` returns the flows of the named architectures. A flow can also be assembled from
     any base and bijections.
 
-    With a ``context`` of d numbers, the density is conditional. The bijections map rows (x, y) of
-    the context x and the point y, and change only y. The base is a distribution of y alone::
+    With a ``context`` of d columns, the density is conditional. The bijections map rows (x, y) of
+    the inputs x, which encode the context (``encoding.py``), and the point y, and change only y. The
+    base is a distribution of y alone::
 
         log q(y | x) = log p_0(f(y; x)) + sum_k log |det df_k / dy|
 
@@ -34,7 +35,7 @@ class Flow(DensityPopulation):
         base: the distribution p_0 of the noise, with M members.
         bijections: the bijections f_1 to f_K, each with M members.
         description: how to build the flow again; empty for a flow assembled by hand.
-        context: the number of features d of the context; 0 for none.
+        context: the number of columns d of the context; 0 for none.
 
     Examples:
         >>> import flows
@@ -80,10 +81,10 @@ class Flow(DensityPopulation):
         of times. The backward pass recomputes the chain (``flows/networks/backend.py``).
 
         Args:
-            z: preprocessed points ``(M, *event, N)``; with a context, ``(M, d + D, N)``.
+            z: preprocessed points ``(M, *event, N)``; with a context, ``(M, inputs + D, N)``.
         """
         noise, log_det = self.to_noise(z)
-        return log_det + self.base.log_prob(noise[:, self.context :])
+        return log_det + self.base.log_prob(noise[:, self.inputs :])
 
     @torch.no_grad()
     def log_factors(self, value: Any, context: Any) -> Tensor:
@@ -102,10 +103,10 @@ class Flow(DensityPopulation):
         for bijection in self.chain:
             assert isinstance(bijection, Coupling)
             z, log_det = backend.map(bijection, z)
-            slopes[:, bijection.changed[0]] += log_det
+            slopes[:, bijection.changed[0] - self.inputs] += log_det
+        noise = z[:, self.inputs :]
         factors = [
-            self.base.log_prob(z[:, j : j + 1]) + slopes[:, j]
-            for j in range(self.context, z.shape[1])
+            self.base.log_prob(noise[:, j : j + 1]) + slopes[:, j] for j in range(noise.shape[1])
         ]
         return torch.stack(factors).permute(2, 1, 0)
 
@@ -162,6 +163,13 @@ class Flow(DensityPopulation):
         return self.decode(noise.movedim(-1, 0).reshape(*shape, *noise.shape[:-1]), context)
 
     @torch.no_grad()
+    def draw_given(
+        self, context: Array, generator: Generator, *, is_rounded: bool = True
+    ) -> Array:
+        noise = self.base.sample(len(context), generator, self.dtype).movedim(-1, 0)
+        return self.decode(noise, context, is_rounded=is_rounded).numpy()
+
+    @torch.no_grad()
     def decode(self, noise: Any, context: Any, *, is_rounded: bool = True) -> Tensor:
         """Return the points that ``noise`` is mapped to in a context; ``encode`` is the inverse.
 
@@ -178,11 +186,11 @@ class Flow(DensityPopulation):
         given = self.joined(middle, context)
         noise = self.points(noise)
         shape = torch.broadcast_shapes(noise.shape[:-2], given.shape[:-2])
-        of_context = self.preprocessing.context_of(self.features_first(given))
-        of_context = of_context.movedim(-1, 0).reshape(*given.shape[:-2], self.members, -1)
+        inputs = self.preprocessing.inputs_of(self.features_first(given))
+        inputs = inputs.movedim(-1, 0).reshape(*given.shape[:-2], self.members, -1)
         parts = [
             each.to(self.dtype).expand(*shape, self.members, -1).reshape(-1, self.members, n)
-            for each, n in ((of_context, self.context), (noise, self.event_shape[0]))
+            for each, n in ((inputs, self.inputs), (noise, self.event_shape[0]))
         ]
         z = torch.cat(parts, dim=-1).movedim(0, -1).contiguous()
         mapped = backend.map(self.chain, z, inverse=True)[0].double()
@@ -191,7 +199,7 @@ class Flow(DensityPopulation):
 
     def middle(self) -> Tensor:
         """Return the row of each member in the middle of its preprocessed rows, ``(M, d + D)``."""
-        zeros = torch.zeros(self.members, *self.row_shape, 1, dtype=torch.float64)
+        zeros = torch.zeros(self.members, self.preprocessing.width, 1, dtype=torch.float64)
         return self.restore(zeros)[:, :, 0]
 
     @torch.no_grad()
@@ -240,7 +248,7 @@ class Flow(DensityPopulation):
             torch.Size([2, 3, 2])
         """
         value = self.joined(value, context)
-        noise = self.to_noise(self.preprocess(value)[0])[0][:, self.context :]
+        noise = self.to_noise(self.preprocess(value)[0])[0][:, self.inputs :]
         return self.rows_first(noise, value.shape[: -1 - len(self.event_shape)])
 
     @torch.no_grad()

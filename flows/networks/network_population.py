@@ -64,6 +64,11 @@ class NetworkPopulation(Population, ABC):
         return int(self.description.get("context", 0))
 
     @property
+    def inputs(self) -> int:
+        """The number of features that encode the context, which networks are given."""
+        return int(self.description.get("inputs", self.context))
+
+    @property
     def member_weights(self) -> Tensor:
         return self.weights
 

@@ -164,16 +164,19 @@ class Population(nn.Module, Distribution, Densities):
     def draw(self, n: int, generator: Generator) -> Array:
         return self.sample((n,), generator=generator).double().cpu().numpy()
 
-    @torch.no_grad()
-    def draw_given(self, context: Array, generator: Generator) -> Array:
+    def draw_given(
+        self, context: Array, generator: Generator, *, is_rounded: bool = True
+    ) -> Array:
         """Draw a point given each context from each member, ``(n, M, D)``.
 
         Args:
             context: the contexts, ``(n, M or 1, d)``.
             generator: the source of the draws.
+            is_rounded: whether the points are rounded like samples.
+
+        Raises ``NotImplementedError`` if the model takes no context.
         """
-        of_context: Any = self.sample
-        return np.asarray(of_context((), generator, context).double().numpy())
+        raise NotImplementedError(f"{type(self).__name__} takes no context")
 
     def encode(self, value: Any) -> Tensor:
         """Return the noise ``(n, M, *event)`` that the points are mapped to.

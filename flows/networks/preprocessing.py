@@ -13,32 +13,37 @@ from flows.bijections import Bijection, Margins, Process, Reach, Standardize, Wh
 from flows.bijections.chain import compose
 from flows.core.arrays import Array, Shape, as_points, as_rows
 from flows.core.scaler import Scaler
+from flows.networks.encoding import Encoding
 from flows.networks.to_real import ToReal
 
 
 class Preprocessing(Bijection):
-    """A composition of up to six kinds of maps, in double precision::
+    """A composition of up to seven kinds of maps, in double precision::
 
         to_real       maps the user's values to the real line; the identity for real numbers
         standardize   is the scaler of the training rows
         margins       makes every column approximately normal (automatic recipe)
         reach         keeps far points within single precision
+        encoding      replaces codes of given labels by indicators
         whiten        removes correlations                    (automatic recipe)
-        processes     remove the mean and the scale of each feature after the context, given the
+        processes     remove the mean and the scale of each feature after the inputs, given the
                       features before it                      (automatic recipe)
 
-    With a ``context``, log-determinants are of the last features given the first ``context``
-    features: the maps are triangular, so these are the log-determinants of the last features alone.
+    A user gives the first ``context`` columns of a row, and networks are given the first ``inputs``
+    features of a point, which encode these columns. Log-determinants are of the last features given
+    the inputs: the maps are triangular, so these are the log-determinants of the last features
+    alone. Codes of given labels are neither scaled nor mapped by margins.
 
     No map is trained by gradients. Points are ``(M, *event, N)``, and log-determinants
     ``(M, N or 1)`` are of the whole composition. Loading a state adds the maps that the state
     contains.
 
     Args:
-        event_shape: the shape of a point.
+        event_shape: the shape of a row.
         members: the number of members M.
-        to_real: the map to the real line; ``None`` for the identity.
-        context: the number of first features that a conditional density is given.
+        to_real: the map to the real line; ``None`` for the identity. Given labels are the columns
+            before the context's numbers.
+        context: the number of first columns that a conditional density is given.
     """
 
     def __init__(
@@ -51,7 +56,7 @@ class Preprocessing(Bijection):
         super().__init__()
         self.dim, self.members = int(np.prod(event_shape)), members
         self.context = context
-        self.to_real = to_real or ToReal()
+        self.set_map(to_real or ToReal())
         self.standardize = Standardize(event_shape, members, context)
         self.is_scaler_fixed = False
         self.margins: Margins | None = None
@@ -59,16 +64,45 @@ class Preprocessing(Bijection):
         self.whiten: Whiten | None = None
         self._processes = nn.ModuleList()
 
+    def set_map(self, to_real: ToReal) -> None:
+        """Set the map to the real line, and the encoding of its given labels, which is not fitted.
+
+        Raises ``ValueError`` if a given column of labels follows a given column of numbers.
+        """
+        self.to_real = to_real
+        encoding = Encoding.of(to_real, self.context, self.members)
+        self.encoding = encoding if encoding.columns else None
+
+    @property
+    def labels(self) -> int:
+        """The number of given columns of labels, which come first."""
+        return 0 if self.encoding is None else self.encoding.columns
+
+    @property
+    def indicators(self) -> int:
+        """The number of features that encode given labels, which come first."""
+        return 0 if self.encoding is None else self.encoding.indicators
+
+    @property
+    def inputs(self) -> int:
+        """The number of first features, which encode the given columns."""
+        return self.context - self.labels + self.indicators
+
+    @property
+    def width(self) -> int:
+        """The number of features."""
+        return self.dim - self.labels + self.indicators
+
     @property
     def processes(self) -> list[Process]:
-        """The processes of the features after the context, in order; empty for none."""
+        """The processes of the features after the inputs, in order; empty for none."""
         return [cast(Process, each) for each in self._processes]
 
     @property
     def steps(self) -> list[Bijection]:
         """The maps that are present, from data to noise."""
         steps: list[Bijection] = [self.to_real, self.standardize]
-        more = self.margins, self.reach, self.whiten
+        more = self.margins, self.reach, self.encoding, self.whiten
         return [*steps, *(step for step in more if step is not None), *self.processes]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,46 +115,45 @@ class Preprocessing(Bijection):
         """Return preprocessed points in the user's units, rounded like samples."""
         return self.to_real.round(self.inverse(z)[0])
 
-    def context_of(self, x: Tensor) -> Tensor:
-        """Return the context of rows ``(M, D, N)`` after the maps, ``(M, context, N)``.
+    def inputs_of(self, x: Tensor) -> Tensor:
+        """Return the inputs of rows ``(M, D, N)``, ``(M, inputs, N)``.
 
-        Processes do not change the context, so they are left out.
+        Processes do not change the inputs, so they are left out.
         """
-        return compose(self.steps[: -len(self.processes) or None], x)[0][:, : self.context]
+        return compose(self.steps[: -len(self.processes) or None], x)[0][:, : self.inputs]
 
     def restore_points(self, z: Tensor, *, is_rounded: bool = True) -> Tensor:
-        """Return the features after the context in the user's units, ``(M, D, N)``.
+        """Return the columns after the context in the user's units, ``(M, D, N)``.
 
-        They are the last features of ``inverse``, without the work for the context.
+        They are the last columns of ``inverse``, without the work for the context.
 
         Args:
-            z: preprocessed rows ``(M, context + D, N)``, in double precision.
-            is_rounded: whether the features are rounded like samples.
+            z: preprocessed rows ``(M, inputs + D, N)``, in double precision.
+            is_rounded: whether the columns are rounded like samples.
         """
         z, _ = compose([*filter(None, [self.whiten]), *self.processes], z, inverse=True)
-        dim = z.shape[1]
-        part, own = self.part(range(self.context, dim)), z[:, self.context :]
+        part, own = self.part(range(self.context, self.dim)), z[:, self.inputs :]
         return part.restore(own) if is_rounded else part.inverse(own)[0]
 
     def add_margins(self) -> None:
         """Add ``Margins`` after the scaler; until fitted, it is the identity."""
-        self.margins = Margins(self.dim, self.members, self.context)
+        self.margins = Margins(self.dim, self.members, self.context, kept=self.labels)
 
     def add_whitening(self) -> None:
         """Add ``Whiten`` at the end; until fitted, it is the identity."""
-        self.whiten = Whiten(self.dim, self.members, self.context)
+        self.whiten = Whiten(self.width, self.members, self.inputs, kept=self.indicators)
 
     def add_processes(self, points: int) -> None:
-        """Add a ``Process`` for each feature after the context; until fitted, the identity.
+        """Add a ``Process`` for each feature after the inputs; until fitted, the identity.
 
         Args:
             points: the number of inducing points of a process.
         """
-        features = range(self.context, self.dim)
+        features = range(self.inputs, self.width)
         self._processes = nn.ModuleList(Process(d, self.members, points) for d in features)
 
     def remove_processes(self) -> None:
-        """Remove the processes, which mix columns."""
+        """Remove the processes."""
         self._processes = nn.ModuleList()
 
     def remove_automatic(self) -> None:
@@ -129,16 +162,19 @@ class Preprocessing(Bijection):
         self.remove_processes()
 
     def part(self, places: Sequence[int]) -> Preprocessing:
-        """Return the preprocessing of the columns with the indices ``places``.
+        """Return the preprocessing of some columns of numbers alone.
 
         Whitening and processes are left out, because they mix columns.
+
+        Args:
+            places: the indices of the columns, none of which holds given labels.
         """
         part = Preprocessing((len(places),), self.members, self.to_real.part(places))
         scaler = self.standardize.scaler
         part.use_scaler(Scaler(scaler.mean[:, places], scaler.deviation[:, places]))
         if self.margins is not None:
             part.margins = Margins(part.dim, part.members)
-            part.margins.knots.copy_(self.margins.knots[:, places])
+            part.margins.knots.copy_(self.margins.knots[:, [d - self.labels for d in places]])
         return part
 
     def use_scaler(self, scaler: Scaler) -> None:
@@ -149,13 +185,18 @@ class Preprocessing(Bijection):
     def fit_scaler(self, rows: Array) -> None:
         """Set ``standardize`` to the moments of training rows in the user's units.
 
-        The rows are ``(n, M or 1, *event)``, with ``NaN`` in gaps. Raises ``ValueError``, which
-        names the column, if a column is constant.
+        The rows are ``(n, M or 1, *event)``, with ``NaN`` in gaps. The encoding is fitted, too.
+        Raises ``ValueError``, which names the column, if a column of numbers is constant.
         """
-        if not self.is_scaler_fixed:
-            scaler = Scaler.fit(self.to_real.map_rows(rows), self.to_real.names)
-            # The last bits of a map depend on the processor; those of the user's numbers do not
-            self.standardize.set(scaler.to_nine_digits() if self.to_real.name else scaler)
+        if self.is_scaler_fixed:
+            return
+        if self.encoding is not None:
+            self.encoding.fit(torch.from_numpy(rows[..., : self.labels]).movedim(0, -1))
+        real, names = self.to_real.map_rows(rows)[..., self.labels :], self.to_real.names
+        scaler = Scaler.fit(real, names[self.labels :])
+        # The last bits of a map depend on the processor; those of the user's numbers do not
+        scaler = scaler.to_nine_digits() if self.to_real.name else scaler
+        self.standardize.set(scaler.padded(self.labels))
 
     def scale(self, rows: Array) -> Array:
         """Return rows in the user's units after ``to_real`` and ``standardize``.
@@ -171,15 +212,18 @@ class Preprocessing(Bijection):
     ) -> None:
         """Fit all maps to rows ``(n, M or 1, D)`` in the user's units, one after another.
 
-        A map that is not fitted stays the identity. The first ``kept`` columns are only scaled.
+        A map that is not fitted stays the identity. The whitening keeps the indicators and the
+        first ``kept`` numbers.
         """
         self.fit_scaler(rows)
         z = torch.from_numpy(self.scale(rows)).movedim(0, -1)
         z = z.expand(self.members, -1, -1).contiguous()
-        for step, is_fitted in ((self.margins, margins), (self.whiten, whiten)):
-            if step is not None and is_fitted:
-                step.initialize(z, kept)
-                z = step(z)[0]
+        if self.margins is not None and margins:
+            self.margins.initialize(z)
+            z = self.margins(z)[0]
+        if self.whiten is not None and whiten:
+            z = z if self.encoding is None else self.encoding(z)[0]
+            self.whiten.initialize(z, kept)
 
     @torch.no_grad()
     def map_known(self, rows: Array) -> tuple[Array, Array]:
@@ -209,25 +253,24 @@ class Preprocessing(Bijection):
         return -slopes.where(~z.isnan(), torch.nan)  # a clamped NaN has the gradient 0
 
     def with_factor_log_slopes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return z and log dz_j/dx_j of each feature given the features before it.
+        """Return z, and log dz_j/dx_j of each learned feature given the features before it.
 
-        Both are ``(M, D, N)``. The maps are triangular, so these log-slopes sum to the
-        log-determinant.
+        They are ``(M, inputs + D, N)`` and ``(M, D, N)``. The maps are triangular, so these
+        log-slopes sum to the log-determinant.
 
         Args:
-            x: rows in the user's units, ``(M, D, N)``.
+            x: rows in the user's units, ``(M, d + D, N)``.
         """
-        by_column = Preprocessing((self.dim,), self.members)
-        by_column.to_real, by_column.standardize = self.to_real, self.standardize
-        by_column.margins = self.margins
-        z = by_column(x)[0]
-        slopes = by_column.log_slopes(z)
+        of_columns = [step for step in (self.margins, self.reach, self.encoding) if step is not None]
+        z = compose([self.to_real, self.standardize, *of_columns], x)[0]
+        slopes = self.part(range(self.context, self.dim)).log_slopes(z[:, self.inputs :])
         if self.whiten is not None:
             z = self.whiten(z)[0]
-            slopes = slopes - torch.diagonal(self.whiten.factor, dim1=1, dim2=2).log()[..., None]
+            diagonal = torch.diagonal(self.whiten.factor, dim1=1, dim2=2)
+            slopes = slopes - diagonal[:, self.inputs - self.indicators :].log()[..., None]
         for process in self.processes:
             z, log_det = process(z)
-            slopes[:, process.feature] += log_det
+            slopes[:, process.feature - self.inputs] += log_det
         return z, slopes
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:

@@ -22,7 +22,8 @@ class ToReal(Bijection):
 
     A subclass may also know the values of rows. ``round`` then rounds samples, and ``spread`` gives
     rounded values a density. ``names`` are the names of the columns, and ``label_counts`` the
-    numbers of their labels, 0 for numbers; both are empty if they are unknown.
+    numbers of their labels, 0 for numbers; ``ordered`` says which labels have an order. They are
+    empty if they are unknown.
 
     Examples:
         >>> import torch, flows
@@ -42,6 +43,7 @@ class ToReal(Bijection):
     maps: ClassVar[dict[str, type[ToReal]]] = {}
     names: Sequence[str] = ()
     label_counts: Sequence[int] = ()
+    ordered: Sequence[bool] = ()
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         """Register the class, so that files can hold its maps.
@@ -58,11 +60,6 @@ class ToReal(Bijection):
         if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
             raise TypeError(f"the name {cls.name!r} of {cls.__name__} is that of {other.__name__}")
         ToReal.maps[cls.name] = cls  # a notebook may define the class again
-
-    @property
-    def label_places(self) -> list[int]:
-        """The indices of the columns of labels."""
-        return [d for d, count in enumerate(self.label_counts) if count]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x, x.new_zeros(len(x), 1)

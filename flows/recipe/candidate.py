@@ -110,10 +110,7 @@ def ensemble_of(
     """
     weights = np.full(len(folds), 1 / len(folds)) if weights is None else weights
     labels = [fold.label_density for fold in folds if fold.label_density is not None]
-    to_real, width = folds[0].to_real, folds[0].learned.shape[1]
-    if not labels:
-        return Ensemble(parts, weights)
-    return Ensemble(parts, weights, labels, to_real, range(width))
+    return Ensemble(parts, weights, labels, folds[0].to_real if labels else None)
 
 
 def score_unseen(part: Densities, folds: Sequence[Fold], places: Sequence[Whole]) -> list[Array]:

@@ -11,14 +11,14 @@ from numpy.random import Generator
 from torch import Tensor
 
 from flows.core.arrays import Array, Whole
-from flows.core.checkpoint import below
+from flows.core.checkpoint import CheckpointError, below
 from flows.core.rows import codes_of
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.mixture import Mixture
-from flows.networks.densities import Densities, Description, Restore
+from flows.networks.densities import Densities, Description, Restore, order_within
+from flows.networks.encoding import CODES
 from flows.networks.population import Population
 from flows.networks.to_real import ToReal
-
 
 class Ensemble(Densities):
     """The members of several populations over one space, and their weights; immutable.
@@ -26,8 +26,8 @@ class Ensemble(Densities):
     Networks, if there are any, come first: ``networks`` and ``history`` are those of the first
     part. A file can hold parts that describe themselves: networks and mixtures.
 
-    With labels, the parts are densities of the numbers x of a row given its labels c, and each
-    member m has a density P_m of the labels::
+    With labels, which are the first columns of a row, the parts are densities of the numbers x given
+    the labels c, and each member m has a density P_m of the labels::
 
         log q_m(c, x) = log P_m(c) + log p_m(x | c)
 
@@ -36,9 +36,7 @@ class Ensemble(Densities):
         weights: the weights of all members, ``(M,)``, which sum to 1.
         labels: the density of the labels of each member, M densities; none without labels. The
             members of a fold share one.
-        to_real: with labels, the map of all columns, in the order of the rows.
-        places: with labels, the place in the rows of each column of labels, then of each column of
-            numbers.
+        to_real: with labels, the map of all columns.
 
     Examples:
         >>> import flows
@@ -56,36 +54,25 @@ class Ensemble(Densities):
         weights: Any,
         labels: Sequence[Mixture] = (),
         to_real: ToReal | None = None,
-        places: Sequence[int] = (),
     ) -> None:
-        self.parts, self.labels, self.places = list(parts), list(labels), list(places)
+        self.parts, self.labels = list(parts), list(labels)
         self.weights = torch.as_tensor(weights, dtype=torch.float64).clone()
         self.ends = np.cumsum([part.members for part in parts]).tolist()
         self._to_real = parts[0].to_real if to_real is None else to_real
         self.history, self.scores_labels = parts[0].history, bool(labels)
-        count = len(labels[0].shares) if labels else 0
-        self.of_labels, self.of_numbers = self.places[:count], self.places[count:]
+        self.sizes = labels[0].sizes if labels else ()
+        self.numbers = parts[0].event_shape.numel()
         # Labels are given, and draws of the numbers in gaps need them
-        self.scores_gaps = all(part.scores_gaps for part in parts) and not (
-            labels and self.of_numbers
-        )
+        self.scores_gaps = all(part.scores_gaps for part in parts) and not (labels and self.numbers)
         described = [self._describe(k) for k in range(len(self.parts))]
         self.description = {}  # a file can hold members that describe themselves
         if all("model" in each for each in described):
             self.description = {**described[0], "parts": described[1:]}
 
-    def placed(self, places: Sequence[int], to_real: ToReal) -> Ensemble:
-        """Return the ensemble of rows with labels in another order.
-
-        Args:
-            places: for each column of labels, then for each column of numbers, its new place.
-            to_real: the map of all columns in the new order.
-        """
-        return Ensemble(self.parts, self.weights, self.labels, to_real, places)
-
     @property
     def event_shape(self) -> torch.Size:
-        return torch.Size([len(self.places)]) if self.labels else self.parts[0].event_shape
+        own = self.parts[0].event_shape
+        return torch.Size([len(self.sizes) + self.numbers]) if self.labels else own
 
     @property
     def members(self) -> int:
@@ -116,12 +103,11 @@ class Ensemble(Densities):
         rows = rows if rows.ndim > 1 + len(self.event_shape) else rows[:, None]
         found = np.zeros((len(rows), self.members))
         if self.labels:
-            sizes = [self.to_real.label_counts[d] for d in self.of_labels]
-            codes = codes_of(rows[..., self.of_labels], sizes)
+            codes = codes_of(rows[..., : len(self.sizes)], self.sizes)
             found += self._log_labels(codes)
-            rows = rows[..., self.places]  # labels first
-            rows[..., : len(sizes)] = np.where(codes < 0, np.nan, codes)
-            if not self.of_numbers:
+            rows = rows.copy()
+            rows[..., : len(self.sizes)] = np.where(codes < 0, np.nan, codes)
+            if not self.numbers:
                 return found
         for part, end in zip(self.parts, self.ends, strict=True):
             own = slice(end - part.members, end)
@@ -132,15 +118,36 @@ class Ensemble(Densities):
     def draw(self, n: int, generator: Generator) -> Array:
         if not self.labels:
             return np.concatenate([part.draw(n, generator) for part in self.parts], axis=1)
-        rows = np.empty((n, self.members, *self.event_shape))
+        rows, count = np.empty((n, self.members, *self.event_shape)), len(self.sizes)
         for part, end in zip(self.parts, self.ends, strict=True):
             own = range(end - part.members, end)
             codes = [self.labels[m].sample_rows(n, generator).codes for m in own]
             given = np.stack(codes, axis=1).astype(np.float64)
-            rows[:, own[0] : end, self.of_labels] = given
-            if self.of_numbers:
-                rows[:, own[0] : end, self.of_numbers] = part.draw_given(given, generator)
+            rows[:, own[0] : end, :count] = given
+            if self.numbers:
+                rows[:, own[0] : end, count:] = part.draw_given(given, generator)
         return rows
+
+    def draw_given(self, codes: Whole, member: Whole, generator: Generator) -> Array:
+        """Draw the numbers of rows given their labels, ``(n, D)``, which are not rounded.
+
+        Args:
+            codes: the codes of the labels, ``(n, C)``.
+            member: the member that draws each row, ``(n,)``.
+            generator: the source of the draws.
+        """
+        found, place = np.empty((len(codes), self.numbers)), order_within(member)
+        for part, end in zip(self.parts, self.ends, strict=True):
+            first = end - part.members
+            own = np.flatnonzero((member >= first) & (member < end))
+            if not (len(own) and self.numbers):
+                continue
+            # Each member draws its own rows, side by side; one with fewer rows draws others, too
+            given = np.zeros((place[own].max() + 1, part.members, codes.shape[1]))
+            given[place[own], member[own] - first] = codes[own]
+            drawn = part.draw_given(given, generator, is_rounded=False)
+            found[own] = drawn[place[own], member[own] - first]
+        return found
 
     def _log_labels(self, codes: Whole) -> Array:
         """Return log P_m of codes ``(n, M or 1, C)``, ``(n, M)``."""
@@ -161,7 +168,7 @@ class Ensemble(Densities):
         for k, part in enumerate(self.parts):
             own = dict(part.state_dict())
             if self.labels:
-                inner = own if self.of_numbers else {}
+                inner = own if self.numbers else {}
                 own = {f"conditional.{name}": each for name, each in inner.items()}
                 for f, density in enumerate(different(self._labels_of(k))):
                     tensors = GaussianMixture.of(density).state_dict()
@@ -178,12 +185,11 @@ class Ensemble(Densities):
         about = dict(self.parts[k].description)
         if not self.labels:
             return about
-        if not self.of_numbers:
+        if not self.numbers:
             about = {"model": "labels"}
-        about.pop("context", None)
         own = self._labels_of(k)
         places = {id(each): f for f, each in enumerate(different(own))}
-        about["labelled"] = {"folds": [places[id(each)] for each in own], "places": self.places}
+        about["labelled"] = [places[id(each)] for each in own]
         return about | self.to_real.description
 
     @classmethod
@@ -205,18 +211,19 @@ class Ensemble(Densities):
             if "labelled" not in each:
                 parts.append(cast(Population, restore(each, own)))
                 continue
+            if isinstance(each["labelled"], dict):
+                raise CheckpointError(CODES)
             found = []
-            for f in range(max(each["labelled"]["folds"]) + 1):
+            for f in range(max(each["labelled"]) + 1):
                 tensors = below(f"labels.{f}.", own)
                 density = GaussianMixture.with_state(ToReal(), tensors)
                 key = b"".join(tensors[name].numpy().tobytes() for name in sorted(tensors))
                 found.append(known.setdefault(key, density.mixture))
-            labels += [found[f] for f in each["labelled"]["folds"]]
+            labels += [found[f] for f in each["labelled"]]
             parts.append(_restored_given_labels(each, own, found[0], restore))
         if not labels:
             return cls(parts, state["weights"])
-        to_real, places = ToReal.of(first), first["labelled"]["places"]
-        return cls(parts, state["weights"], labels, to_real, places)
+        return cls(parts, state["weights"], labels, ToReal.of(first))
 
 
 def different(densities: Sequence[Mixture]) -> list[Mixture]:
@@ -228,13 +235,11 @@ def _restored_given_labels(
     described: Description, state: Mapping[str, Tensor], labels: Mixture, restore: Restore
 ) -> Population:
     """Return the density of the numbers given the labels of a part of an ensemble."""
-    about, to_real = dict(described), ToReal.of(described)
-    own, count = about.pop("labelled"), len(to_real.label_places)
+    about = dict(described)
+    del about["labelled"]
     if not (inner := below("conditional.", state)):
         return GaussianMixture.of(labels)  # of labels alone
-    ordered = to_real.part(own["places"])
     if about["model"] == "mixture":
-        of_rows = {**about, **ordered.part(range(count, len(own["places"]))).description}
-    else:
-        of_rows = {**about, **ordered.description, "context": count}
-    return cast(Population, restore(of_rows, inner))
+        to_real = ToReal.of(about)
+        about |= to_real.part(range(len(labels.sizes), len(to_real.names))).description
+    return cast(Population, restore(about, inner))

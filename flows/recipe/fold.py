@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -25,7 +24,6 @@ from flows.recipe.mass import Possible
 from flows.recipe.noise import NeighbourNoise, PointNoise
 from flows.recipe.regularisation import Regularisation
 
-UNSEEN = 1e12  # the deviation of labels that a network does not see
 BITS = 20  # of training points, so that they are the same on every machine
 
 
@@ -77,7 +75,7 @@ class Fold:
     the context alone, since the target is unknown when the density is used.
 
     In a table with labels, the labels come first. They have a density of their own, and networks
-    are given their codes. A gap is drawn given all known values of its row.
+    are given their indicators. A gap is drawn given all known values of its row.
 
     Args:
         whole: what the recipe learns from: the rows of all folds.
@@ -115,30 +113,14 @@ class Fold:
         has_gaps = np.isnan(self.learned).any()
         self.completions = self.recipe.completions(len(self.train)) if has_gaps else 1
         self.completed, _ = self.complete(self.learned, self.completions)
-        self._prepared: dict[tuple[str, bool], PreparedFold] = {}
+        self._prepared: dict[str, PreparedFold] = {}
         count, of_labels = len(whole.rows), any(self.to_real.label_counts[self.context :])
         is_few = self.context and count <= self.recipe.process_rows and not of_labels
         self.process_points = min(self.recipe.process_points, count // 2) if is_few else 0
 
-    def preprocessing(self, *, sees_labels: bool = True) -> Preprocessing:
-        """Return a preprocessing of rows, which is not fitted.
-
-        Args:
-            sees_labels: whether networks see the labels; otherwise all codes map to nearly 0.
-        """
-        preprocessing = Preprocessing(self.learned.shape[1:], 1, self.to_real, self.given)
-        if self.labels:
-            # A label may be the only one of its column in the training rows
-            real = self.to_real.map_rows(self.completed[:: self.completions, None])[:, 0]
-            ends = np.array([[0] * len(self.sizes), np.array(self.sizes) - 1.0])
-            of_labels = self.to_real.part(range(self.labels)).map_rows(ends[:, None])[:, 0]
-            names = self.to_real.names[self.labels :]
-            of_numbers = Scaler.fit(real[:, self.labels :], names).to_nine_digits()
-            mean = np.concatenate([of_labels.mean(axis=0), of_numbers.mean])
-            width = np.ptp(of_labels, axis=0) / 2 if sees_labels else np.full(self.labels, UNSEEN)
-            deviation = np.concatenate([width, of_numbers.deviation])
-            preprocessing.use_scaler(Scaler(mean[None], deviation[None]))
-        return preprocessing
+    def preprocessing(self) -> Preprocessing:
+        """Return a preprocessing of rows, which is not fitted."""
+        return Preprocessing(self.learned.shape[1:], 1, self.to_real, self.given)
 
     def scaler(self) -> Preprocessing:
         """Return the map of the numbers of the rows to the real line, standardised."""
@@ -181,8 +163,8 @@ class Fold:
         if self.context:  # as the density (``TargetPopulation.of``)
             contexts = self.learned[:, : self.context]
             return context_filler(contexts, self.to_real, self.seed, self.recipe)
-        labels = range(self.labels)
-        return GaussianMixture.fit_filler(self.learned, self.to_real, labels, recipe=self.recipe)
+        own = self.learned, self.to_real, self.labels
+        return GaussianMixture.fit_filler(*own, recipe=self.recipe)
 
     def complete(self, rows: Array, count: int) -> tuple[Array, Array]:
         """Return ``count`` completions of each row, and the log-densities of the draws.
@@ -202,17 +184,17 @@ class Fold:
                 log_r[:] = 0.0
         return completed, log_r.reshape(-1, count)
 
-    def prepared(self, name: str, *, sees_labels: bool = True) -> PreparedFold:
+    def prepared(self, name: str) -> PreparedFold:
         """Return the fold after a preprocessing (``PreparedFold``), which is fitted once."""
-        if (key := (name, sees_labels)) not in self._prepared:
-            self._prepared[key] = PreparedFold(self, name, sees_labels=sees_labels)
-        return self._prepared[key]
+        if name not in self._prepared:
+            self._prepared[name] = PreparedFold(self, name)
+        return self._prepared[name]
 
 
 class PreparedFold:
     """A fold with one preprocessing, shared by all members with this fold and preprocessing.
 
-    The preprocessing is fitted to the first completion of each training row. ``points`` ``(D, N)``
+    The preprocessing is fitted to the first completion of each training row. ``points`` ``(W, N)``
     are all completions of the training rows after the preprocessing, rounded to ``BITS``, in
     torch's default precision.
 
@@ -220,17 +202,16 @@ class PreparedFold:
         fold: the fold.
         name: the preprocessing: ``"margins"``, ``"whiten"``, ``"process"`` (residuals of a linear
             regression, standardised by Gaussian processes), or ``"raw"`` for none.
-        sees_labels: whether networks see the labels, if labels come first; otherwise nearly 0.
     """
 
-    def __init__(self, fold: Fold, name: str, *, sees_labels: bool = True) -> None:
+    def __init__(self, fold: Fold, name: str) -> None:
         self.fold, self.name = fold, name
-        self.preprocessing = fold.preprocessing(sees_labels=sees_labels)
+        self.preprocessing = fold.preprocessing()
         self.preprocessing.add_margins()
         self.preprocessing.add_whitening()
         first = fold.completed[:: fold.completions]
         fitted = {"margins": name == "margins", "whiten": name in ("whiten", "process")}
-        kept = fold.context if name == "process" else fold.labels
+        kept = fold.context - self.preprocessing.labels if name == "process" else 0
         self.preprocessing.fit(first[:, None], **fitted, kept=kept)
         size = fold.recipe.piece_rows
         pieces = np.split(fold.completed, range(size, len(fold.completed), size))
@@ -269,25 +250,23 @@ class PreparedFold:
         return points
 
     def by_column(self) -> Preprocessing:
-        """Return a copy of the preprocessing without whitening and maps that are not fitted."""
-        own = copy.deepcopy(self.preprocessing)
-        own.whiten = None
-        own.remove_processes()
+        """Return the fitted maps of the numbers that act on single columns."""
+        own = self.preprocessing.part(range(self.fold.labels, self.fold.learned.shape[1]))
         if self.name != "margins":
             own.margins = None
         return own
 
     @cached_property
     def of_points(self) -> PointNoise:
-        """The noise of each point given the context."""
-        return PointNoise(self.points.double().numpy().T, self.fold.given)
+        """The noise of each point given the inputs."""
+        return PointNoise(self.points.double().numpy().T, self.preprocessing.inputs)
 
     @cached_property
     def of_neighbours(self) -> NeighbourNoise:
         """The noise with the shape of the neighbourhood; neighbours are found at the first use."""
         points = self.points.double().numpy().T
         different = self.fold.completions * self.fold.different
-        return NeighbourNoise(points, different, self.fold.labels)
+        return NeighbourNoise(points, different, self.preprocessing.inputs)
 
     def noise_of(self, regularisation: Regularisation) -> NeighbourNoise | PointNoise:
         """Return the noise of the training rows; it is set up at the first use."""
@@ -296,7 +275,7 @@ class PreparedFold:
     def visit(
         self, regularisation: Regularisation, count: int, generator: np.random.Generator
     ) -> Tensor:
-        """Return ``count`` training rows in random order with new noise, ``(D, count)``.
+        """Return ``count`` training rows in random order with new noise, ``(W, count)``.
 
         For each row, one of its completions is chosen at random.
 

@@ -79,11 +79,7 @@ class FoldTrainer:
     ) -> None:
         self.build, self.folds, self.settings = build, folds, settings
         self.recipe = folds[0].recipe
-        pairs = [
-            (each, f.prepared(each.preprocessing, sees_labels=each.sees_labels))
-            for each in regularisations
-            for f in folds
-        ]
+        pairs = [(each, f.prepared(each.preprocessing)) for each in regularisations for f in folds]
         self.members = [Member(*pair, stream) for stream, pair in enumerate(pairs)]
         states = [member.prepared.preprocessing.state_dict() for member in self.members]
         self.population = population = build(members=len(self.members))
@@ -184,6 +180,7 @@ class FoldTrainer:
         strengths = torch.tensor([member.regularisation.lasso for member in self.members])
         shrunk = first_layers(self.population) if strengths.any() else []
         change = torch.empty_like(self.average)
+        groups = self._groups()
         while self.step < until and (cool or not self.converged) and goes_on():
             # An epoch that the clock cut starts anew, with the same order and noise
             streams = [member.stream for member in self.members]
@@ -200,7 +197,7 @@ class FoldTrainer:
                 rate = self.rate * min(1.0, max(0.0, share))
                 self.optimizer.step(gradient, rate)
                 for weights in shrunk:
-                    shrink(weights, rate * strengths)
+                    shrink(weights, rate * strengths, groups[:, : weights.shape[-1]])
                 moved = 1 - min(self.recipe.average, (self.step + 1) / (self.step + 10))
                 # Not ``lerp_``, whose product and sum are one operation on some processors
                 torch.sub(self.optimizer.parameters, self.average, out=change)
@@ -211,6 +208,16 @@ class FoldTrainer:
                     on_check()
                 if is_over():
                     return
+
+    def _groups(self) -> Tensor:
+        """Return the number of each feature's group in the lasso of each member, ``(M, W)``."""
+        maps = self.population.preprocessing
+        alone = torch.arange(maps.width)
+        grouped, columns = alone.clone(), [] if maps.encoding is None else maps.encoding.groups
+        # A group has the number of its first feature
+        grouped[: len(columns)] = torch.tensor([columns.index(d) for d in columns])
+        own = [grouped if each.regularisation.is_grouped else alone for each in self.members]
+        return torch.stack(own)
 
     def epochs(self, step: int) -> int:
         """Return the number of passes of a member over its rows after ``step`` steps."""

@@ -10,7 +10,7 @@ In a table with labels, the components are latent classes, which know the labels
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -19,7 +19,7 @@ from flows.core.arrays import Array, subsample
 from flows.core.rows import Rows, codes_of
 from flows.core.settings import Recipe
 from flows.mixtures import expectation
-from flows.mixtures.fitting import components, few_rows, search
+from flows.mixtures.fitting import components, few_rows, fit_frequencies, search
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.mixture import Mixture
 from flows.networks.population import Population
@@ -31,6 +31,8 @@ from flows.recipe.fold import Fold
 NAMES = ("margins", "raw")  # preprocessings
 GROWTH = 1.5  # a setting is expected to take this many times as long as the one before
 LONGER = 1.5  # and the final fits this many times as long as their rows and starts suggest
+
+STRENGTHS = (0.3, 3.0)  # rows of the frequencies of all labels that a label's own are mixed with
 
 # Rows of a component, at least: one of fewer rows would remember them, and samples repeat them
 LEAST = 2.5
@@ -73,7 +75,7 @@ class MixtureCandidate(Candidate):
             raise ValueError(f"{type(self).__name__} is a candidate for tables without labels")
         if _has_numbers(folds):
             self._found = self.fit_all(folds, clock)
-        by_setting = [_labels_alone(folds)]
+        by_setting = [_labels_alone(folds), *_given_a_label(folds)]
         for first in range(0, len(self._found.parts), len(folds)):
             own = cast("list[GaussianMixture]", self._found.parts[first : first + len(folds)])
             by_setting.append([part.mixture.marginal(0) for part in own])
@@ -81,7 +83,8 @@ class MixtureCandidate(Candidate):
             np.column_stack([_log_labels(each[f], fold) for each in by_setting])
             for f, fold in enumerate(folds)
         ]
-        weights = stacking.weights(np.concatenate(scores))
+        log_p = np.concatenate(scores)
+        weights = stacking.without_small(log_p, stacking.weights(log_p))
         for f, fold in enumerate(folds):
             fold.label_density = Mixture.stacked([each[f] for each in by_setting], weights)
 
@@ -118,9 +121,7 @@ class MixtureCandidate(Candidate):
 
         Raises ``ValueError`` if the setting cannot be fitted.
         """
-        numbers = range(fold.labels, fold.learned.shape[1])
-        by_column = fold.prepared(name).by_column()
-        of_numbers = by_column.part(numbers) if fold.labels else by_column
+        of_numbers = fold.prepared(name).by_column()
         if (key := (fold, name)) not in self._learned:
             train = fold.learned[few_rows(fold.learned, fold.recipe.fitted_rows)]
             self._learned[key], _ = fold.mapped(train, of_numbers)
@@ -219,6 +220,16 @@ def _labels_alone(folds: Sequence[Fold]) -> list[Mixture]:
     count, _ = search(score, counts, ridges=())
     last = [fitted(fold, count, recipe.fitted_rows, recipe.starts) for fold in folds]
     return [each.to_nine_digits() for each in last]
+
+
+def _given_a_label(folds: Sequence[Fold]) -> Iterator[list[Mixture]]:
+    """Yield the frequencies of all labels given each label of a column (``fit_frequencies``)."""
+    for root in range(folds[0].labels if folds[0].labels > 1 else 0):
+        for strength in STRENGTHS:
+            yield [
+                fit_frequencies(codes_of(f.learned[:, : f.labels], f.sizes), f.sizes, root, strength)
+                for f in folds
+            ]
 
 
 def _log_labels(mixture: Mixture, fold: Fold) -> Array:

@@ -34,7 +34,7 @@ class NeighbourNoise:
         points: the points ``(n, D)``.
         among: the indices of the points among which neighbours are searched: one completion of each
             row, without copies of rows. By default, all points.
-        fixed: the number of first columns that do not move.
+        fixed: the number of first columns that do not move, such as inputs.
     """
 
     def __init__(self, points: Array, among: Whole | None = None, fixed: int = 0) -> None:
@@ -53,8 +53,8 @@ class NeighbourNoise:
             nearest = search.fit(reference).kneighbors(points, return_distance=False)
         self.nearest = nearest.astype(np.int32)
         self.differences: Array | None = None
-        if self.nearest.size * points.shape[1] <= KEPT:
-            self.differences = _short(self.reference[self.nearest] - self.points[:, None])
+        if self.nearest.size * (points.shape[1] - fixed) <= KEPT:
+            self.differences = self._differences(self.points, self.nearest)
 
     def visit(self, order: Whole, level: float, generator: np.random.Generator) -> Array:
         """Return the points with the indices ``order`` and new noise, in single precision."""
@@ -62,12 +62,15 @@ class NeighbourNoise:
         normal = generator.standard_normal(nearest.shape).astype(np.float32)
         weights = level / np.sqrt(self.count) * normal + level**2 / (2 * self.count)
         if self.differences is None:
-            differences = _short(self.reference[nearest] - points[:, None])
+            differences = self._differences(points, nearest)
         else:
             differences = self.differences[order]
-        moved = points + np.einsum("nk,nkd->nd", _short(weights), differences)
-        moved[:, : self.fixed] = points[:, : self.fixed]
-        return moved
+        points[:, self.fixed :] += np.einsum("nk,nkd->nd", _short(weights), differences)
+        return points
+
+    def _differences(self, points: Array, nearest: Whole) -> Array:
+        """Return d_j of the columns that move, ``(n, k + 1, D - fixed)``."""
+        return _short(self.reference[nearest, self.fixed :] - points[:, None, self.fixed :])
 
 
 def _short(x: Array) -> Array:
@@ -82,7 +85,7 @@ def _short(x: Array) -> Array:
 
 
 class PointNoise:
-    """Noise of the points y given their context x, for a conditional density::
+    """Noise of the points y given the inputs x, for a conditional density::
 
         (x_i, y_i + h s a),    a ~ N(0, 1)
 
@@ -90,16 +93,16 @@ class PointNoise:
 
     Args:
         points: the rows (x, y) after the preprocessing, ``(n, d + D)``.
-        context: the number of columns d of x.
+        inputs: the number of columns d of x.
     """
 
-    def __init__(self, points: Array, context: int) -> None:
-        self.points, self.context = points.astype(np.float32), context
-        self.deviation = points[:, context:].std(axis=0).astype(np.float32)
+    def __init__(self, points: Array, inputs: int) -> None:
+        self.points, self.inputs = points.astype(np.float32), inputs
+        self.deviation = points[:, inputs:].std(axis=0).astype(np.float32)
 
     def visit(self, order: Whole, level: float, generator: np.random.Generator) -> Array:
         """Return the rows with the indices ``order`` and new noise, in single precision."""
         rows = self.points[order]
-        own = rows[:, self.context :]
+        own = rows[:, self.inputs :]
         own += level * self.deviation * generator.standard_normal(own.shape).astype(np.float32)
         return cast(Array, rows)

@@ -88,6 +88,8 @@ def learn(
         log_q -= log_p.reshape(-1, folds).T[fold_of]
         mass = {"log_mass": log_p.tolist(), "log_mass_se": error.tolist()}
     weights = stacking.weights(log_q[fold_of >= 0])
+    if learned.labels:
+        weights = stacking.without_small(log_q[fold_of >= 0], weights)
     held_out = ensemble_log_prob(log_q, weights).round(DECIMALS)
     record = Record(
         recipe=learned.recipe.name,

@@ -13,7 +13,7 @@ algorithms), section 6.5.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -33,13 +33,13 @@ class Regularisation:
     noise: float  # its level (``noise.py``)
     lasso: float = 0.0  # the strength of the group lasso
     is_separate: bool = False  # whether the noise of a column does not depend on other columns
-    sees_labels: bool = True  # whether the network is given the labels, if they are its context
+    is_grouped: bool = False  # whether the indicators of a column are one group of the lasso
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The preprocessing, the noise and a lasso above 0, and whether labels are not seen."""
-        numbers = {key: value for key, value in asdict(self).items() if value and value is not True}
-        return numbers if self.sees_labels else {**numbers, "labels": "unseen"}
+        """The preprocessing, the noise, a lasso above 0, and whether its groups are columns."""
+        found = {key: value for key, value in asdict(self).items() if value and value is not True}
+        return found | ({"grouped": True} if self.is_grouped else {})
 
 
 REGULARISATIONS = (
@@ -48,12 +48,6 @@ REGULARISATIONS = (
     *(Regularisation("margins", noise) for noise in (0.2, 0.12)),
     *(Regularisation("whiten", noise) for noise in (1.0, 0.7, 0.35)),
     Regularisation("raw", 0.5),
-)
-
-# For numbers given labels: with few rows, a network that does not see the labels may be better
-LABEL_REGULARISATIONS = (
-    *REGULARISATIONS,
-    *(replace(REGULARISATIONS[k], sees_labels=False) for k in (1, 3, 4, 7)),
 )
 
 # For p(y | x): the whitening leaves the residuals of y's regression on x, and the processes leave
@@ -65,11 +59,32 @@ TARGET_REGULARISATIONS = tuple(
     for lasso in (1.0, 2.0, 4.0, 8.0)
 )
 
-# The ways in which a conditional flow learns numbers given labels
-COLUMN_REGULARISATIONS = tuple(
-    each
-    for each in TARGET_REGULARISATIONS
-    if each.preprocessing != "process" and each.noise > 0.05 and each.lasso in (2.0, 8.0)
+# For numbers given labels: fewer ways, because three architectures race each other
+LABEL_REGULARISATIONS = (
+    Regularisation("margins", 0.8),
+    Regularisation("margins", 0.35, lasso=1.0),
+    Regularisation("margins", 0.12),
+    Regularisation("whiten", 0.7),
+    Regularisation("whiten", 0.35),
+)
+
+
+def _separate(preprocessing: str, noise: float, lasso: float = 2.0) -> Regularisation:
+    grouped = lasso > 2.0
+    return Regularisation(preprocessing, noise, lasso, is_separate=True, is_grouped=grouped)
+
+
+COLUMN_REGULARISATIONS = (
+    _separate("margins", 0.1),
+    _separate("margins", 0.2),
+    _separate("margins", 0.2, lasso=8.0),
+)
+LINEAR_REGULARISATIONS = (
+    _separate("margins", 0.05),
+    _separate("margins", 0.2, lasso=8.0),
+    _separate("whiten", 0.05),
+    _separate("whiten", 0.2),
+    _separate("whiten", 0.2, lasso=8.0),
 )
 
 
@@ -82,14 +97,24 @@ def first_layers(population: nn.Module) -> list[Tensor]:
     return [each.layers()[0][0].detach() for each in perceptrons]
 
 
-def shrink(weights: Tensor, amount: Tensor) -> None:
-    """Shrink the norms of the columns of ``weights`` in place.
+def shrink(weights: Tensor, amount: Tensor, groups: Tensor) -> None:
+    """Shrink the norms of groups of columns of ``weights`` in place.
+
+    The norm of a group of K columns counts as its root mean square, so the reduction is sqrt(K)
+    times as strong as that of a single column.
 
     Args:
         weights: the first-layer weights, ``(M, hidden, inputs)``.
         amount: the reduction of the norms, ``(M,)``; 0 leaves a member unchanged, bit for bit.
+        groups: the number of the group of each column, ``(M, inputs)``, below ``inputs``.
     """
     least = torch.finfo(weights.dtype).tiny  # a column of norm 0 stays 0
     # Sums of single precision would depend on the processor
-    norm = weights.double().norm(dim=1, keepdim=True).to(weights.dtype).clamp(min=least)
+    norm = weights.double().norm(dim=1)
+    if (groups != torch.arange(groups.shape[1])).any():
+        total, sizes = torch.zeros_like(norm), torch.zeros_like(norm)
+        total.scatter_add_(1, groups, norm.square())
+        sizes.scatter_add_(1, groups, torch.ones_like(norm))
+        norm = (total / sizes.clamp(min=1)).sqrt().gather(1, groups)
+    norm = norm[:, None].to(weights.dtype).clamp(min=least)
     weights.mul_(1 - (amount[:, None, None] / norm).clamp(max=1))

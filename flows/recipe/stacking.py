@@ -21,6 +21,7 @@ from flows.networks.population import ensemble_log_prob
 
 STEPS = 300
 DIGITS = 6  # of weights, so that they are the same on every machine
+SMALL, ERRORS = 0.1, 2.0  # ``without_small``
 ALONE = 0.02  # weight of the score of a single density beside the score of the mixture
 
 
@@ -33,6 +34,29 @@ def weights(log_q: Array) -> Array:
         w = (joint / joint.sum(axis=1, keepdims=True)).mean(axis=0)
     w = rounded(w, DIGITS)
     return np.asarray(w / w.sum())
+
+
+def without_small(log_q: Array, found: Array) -> Array:
+    """Return the weights ``(C,)`` without small ones that the out-of-fold rows do not need.
+
+    A density with a weight below ``SMALL`` is left out, the smallest first, if the mean score of
+    the mixture falls by at most ``ERRORS`` standard errors of the difference. A density that is
+    much wider than the others can spoil standard deviations with a weight of 1%.
+
+    Args:
+        log_q: the log-densities of the rows, ``(n, C)``.
+        found: the weights of the densities, ``(C,)``.
+    """
+    for c in np.argsort(found):
+        rest = np.flatnonzero((found > 0) & (np.arange(len(found)) != c))
+        if not 0 < found[c] < SMALL or not len(rest):
+            continue
+        fewer = np.zeros(len(found))
+        fewer[rest] = weights(log_q[:, rest])
+        loss = ensemble_log_prob(log_q, found) - ensemble_log_prob(log_q, fewer)
+        if loss.mean() <= ERRORS * loss.std() / np.sqrt(len(loss)):
+            found = fewer
+    return found
 
 
 def member_weights(log_q: Array, fold: Whole, folds: int) -> Array:

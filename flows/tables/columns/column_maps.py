@@ -34,6 +34,7 @@ class ColumnMaps(ToReal):
         self.fields, self.context = list(fields), context
         self.names = [field.name for field in fields]
         self.label_counts = [len(field.labels) for field in fields]
+        self.ordered = [field.ordered for field in fields]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         z, log_det = x.clone(), x.new_zeros(len(x), x.shape[-1])

@@ -333,6 +333,11 @@ class Field:
     # Rare labels, of which one code stands for several
 
     @property
+    def ordered(self) -> bool:
+        """Whether the labels have an order."""
+        return False
+
+    @property
     def pool(self) -> int | None:
         """The code that stands for several rare labels; ``None`` if there is none."""
         return None

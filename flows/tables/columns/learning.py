@@ -348,7 +348,7 @@ class _Learner:
         return sample
 
     def _order(self, fields: Sequence[Field], unlearned: Sequence[Unlearned]) -> list[int]:
-        """Return the places of the fields with the targets at the end, in their order.
+        """Return the places of the fields: labels, numbers, and the targets in their order.
 
         Raises ``TableError`` for a target that is named twice or not learned, and if every column
         is a target.
@@ -364,6 +364,7 @@ class _Learner:
         if names and not given:
             problem = "every column is a target; a target needs a column beside it"
             raise TableError([Notice(problem)])
+        given.sort(key=lambda d: not fields[d].labels)
         return [*given, *map(names.index, self.targets)]
 
 

@@ -34,7 +34,8 @@ class Schema:
     """The columns of a table, of which a density learns some.
 
     Args:
-        fields: the D learned columns, in the order of the density: the targets are the last.
+        fields: the D learned columns, in the order of the density. Labels come before numbers, and
+            targets are the last columns.
         names: the names of all columns, in the order of the table.
         unlearned: the other columns.
         na: marks of missing values that the user named.

@@ -11,7 +11,11 @@ from flows.networks.architecture import Architecture
 from flows.recipe.candidate import Candidate
 from flows.recipe.mixture_candidate import MixtureCandidate
 from flows.recipe.network_candidate import Family, NetworkCandidate
-from flows.recipe.regularisation import COLUMN_REGULARISATIONS, LABEL_REGULARISATIONS
+from flows.recipe.regularisation import (
+    COLUMN_REGULARISATIONS,
+    LABEL_REGULARISATIONS,
+    LINEAR_REGULARISATIONS,
+)
 from flows.tables.fitting.fit_request import FitRequest
 from flows.tables.fitting.learned_columns import LearnedColumns
 
@@ -70,12 +74,15 @@ def _families(request: FitRequest, columns: LearnedColumns) -> list[Family]:
             f"model = {request.model!r}: does not learn numbers given labels; a table with labels "
             f"needs one of {', '.join(own)}"
         )
-    separate = registry.architecture("conditional", {"linear": False})
+    separate, linear = (
+        registry.architecture("conditional", {"linear": each}) for each in (False, True)
+    )
     racing = (
-        (request.architecture, LABEL_REGULARISATIONS),
-        (separate, COLUMN_REGULARISATIONS),
+        (request.architecture, LABEL_REGULARISATIONS, {}),
+        (separate, COLUMN_REGULARISATIONS, {}),
+        (linear, LINEAR_REGULARISATIONS, {"linear": True}),
     )
     return [
-        family(each, regularisations=own, settings={"model": registry.name_of(each)})
-        for each, own in racing
+        family(each, regularisations=own, settings={"model": registry.name_of(each), **more})
+        for each, own, more in racing
     ]

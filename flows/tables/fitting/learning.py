@@ -15,11 +15,9 @@ from flows.core.rows import digests
 from flows.networks.densities import Densities
 from flows.networks.flow import Flow
 from flows.recipe.clock import Clock
-from flows.recipe.ensemble import Ensemble
 from flows.recipe.fold import Learned
 from flows.recipe.mass import MassError
 from flows.recipe.recipe import learn
-from flows.tables.columns.column_maps import ColumnMaps
 from flows.tables.columns.constraint import Constraints
 from flows.tables.columns.learning import Sample, fit_schema
 from flows.tables.columns.notices import Notice, TableError, warn
@@ -107,13 +105,16 @@ def _learned(
         copies=sample.copies if sample.has_copies else None,
         seed=request.seed,
         recipe=request.recipe,
-        possible=None if columns.is_context else columns.possible(constraints),
+        possible=None if columns.is_context or not constraints else constraints.met,
     )
     ensemble, record = learn(learned, candidates, request.folds, clock)
-    gaps = columns.in_table(record.gaps)
     fit = request.model_dump(mode="json")
-    record = replace(record, gaps=gaps, require=schema.require, fit=fit)
-    population = _wrapped(ensemble, columns, schema, sample, request)
+    record = replace(record, require=schema.require, fit=fit)
+    population: Densities = ensemble
+    if columns.is_context:
+        flow = cast(Flow, ensemble.networks)
+        flow.weights.copy_(ensemble.member_weights)
+        population = TargetPopulation.of(flow, sample.values, request.seed, request.recipe)
     most = request.recipe.rescored_rows
     if isinstance(population, TargetPopulation):
         if is_rescored:
@@ -126,23 +127,6 @@ def _learned(
     assert record.row_scores is not None
     scores = replace(record.row_scores, digest=digests(sample.values))
     return density_of(population, schema, replace(record, row_scores=scores))
-
-
-def _wrapped(
-    ensemble: Ensemble,
-    columns: LearnedColumns,
-    schema: Schema,
-    sample: Sample,
-    request: FitRequest,
-) -> Densities:
-    """Return the population of rows of the table: with labels in place, or given a context."""
-    if columns.is_context:
-        flow = cast(Flow, ensemble.networks)
-        flow.weights.copy_(ensemble.member_weights)
-        return TargetPopulation.of(flow, sample.values, request.seed, request.recipe)
-    if columns.labels:
-        return ensemble.placed(columns.places, ColumnMaps(schema.fields))
-    return ensemble
 
 
 def _check_constraints(schema: Schema, sample: Sample, source: str) -> None:

@@ -18,6 +18,7 @@ from flows.core.rows import digests
 from flows.core.seeds import numpy_generator
 from flows.networks.densities import Densities
 from flows.networks.population import ensemble_log_prob
+from flows.recipe.ensemble import Ensemble
 from flows.recipe.mass import log_mass, share_possible
 from flows.recipe.record import EVERY, Record
 from flows.tables.columns.column_maps import ColumnMaps
@@ -27,6 +28,7 @@ from flows.tables.columns.kinds import Real
 from flows.tables.columns.parsing import default_names
 from flows.tables.columns.schema import Schema
 from flows.tables.posterior.distillation import SAMPLES, Distilled
+from flows.tables.posterior.given_labels import GivenLabels
 from flows.tables.posterior.joint import JointPosteriors
 from flows.tables.posterior.peaks import Peaks
 from flows.tables.posterior.posterior import Evidence, Goal, Posterior
@@ -342,10 +344,28 @@ class ArrayDensity:
         found = Evidence.empty(len(region), self.population.members)
         # A row without known values has probability 1
         some = region.gaps.all(axis=1) & (not region.intervals)
+        of_labels, log_p = self.log_labels(region)
+        found.log_q[of_labels], some[of_labels] = log_p, True
         known = np.flatnonzero(~some)
         for place, posterior in self.posteriors(region.take(known)):
             found.put(int(known[place]), posterior)
         return found
+
+    def log_labels(self, region: Region) -> tuple[Whole, Array]:
+        """Return the log-probabilities of the labels of rows of which nothing else is known.
+
+        Args:
+            region: the rows.
+
+        Returns the indices of these rows ``(n,)``, none if the probabilities have no closed form,
+        and the members' log-probabilities, ``(n, M)``.
+        """
+        given, first = self._given_labels, sum(bool(column.labels) for column in self.columns)
+        own = region.gaps[:, first:].all(axis=1) & ~region.gaps[:, :first].all(axis=1)
+        if given is None or self.constraints or region.intervals:
+            return np.arange(0), np.empty((0, self.population.members))
+        places = np.flatnonzero(own)
+        return places, given.log_prob(region.rows[places], {})
 
     @cached_property
     def distilled(self) -> Distilled:
@@ -355,4 +375,11 @@ class ArrayDensity:
     @cached_property
     def _joint(self) -> JointPosteriors:
         how = self.distilled, self.peaks, self.member_weights, self.constraints, self._mass[1]
-        return JointPosteriors(self._log_possible, *how)
+        return JointPosteriors(self._log_possible, *how, self._given_labels)
+
+    @cached_property
+    def _given_labels(self) -> GivenLabels | None:
+        """The members given labels; ``None`` if no labels have a density of their own."""
+        if isinstance(self.population, Ensemble) and self.population.labels:
+            return GivenLabels(self.population, self.log_mass)
+        return None

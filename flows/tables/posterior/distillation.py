@@ -36,19 +36,19 @@ class Distilled:
 
     Attributes:
         low, high: the ends of the columns' ranges, ``(D,)`` each.
-        labels, numbers: the indices of the columns of labels, and of the other columns.
+        sizes: the numbers of labels of the columns of labels.
+        numbers: the indices of the columns of numbers.
 
     Args:
-        columns: the D columns.
+        columns: the D columns, those of labels first.
         samples: samples of the density, ``(n, D)``, with codes for labels.
     """
 
     def __init__(self, columns: Sequence[Field], samples: Array) -> None:
         self.columns, self.samples = list(columns), samples
         self.low, self.high = np.quantile(samples, RANGE, axis=0)
-        self.labels = [d for d, column in enumerate(columns) if column.labels]
-        self.numbers = [d for d, column in enumerate(columns) if not column.labels]
-        self.sizes = tuple(len(columns[d].labels) for d in self.labels)
+        self.sizes = tuple(len(column.labels) for column in columns if column.labels)
+        self.numbers = range(len(self.sizes), len(columns))
         # Samples of whole columns are rounded, so they get noise; other samples are continuous.
         # Equal samples are no copies
         x = dequantise(columns, samples, np.arange(len(samples)), 0, only_discrete=True)
@@ -75,7 +75,7 @@ class Distilled:
         for k, d in enumerate(self.numbers):
             if not np.isnan(x[:, d]).all():
                 z[:, k] = self.scores(d, x[:, d].copy())[0]
-        return Rows(z, codes_of(x[:, self.labels], self.sizes), self.sizes)
+        return Rows(z, codes_of(x[:, : len(self.sizes)], self.sizes), self.sizes)
 
     def known(self, x: Array) -> Rows:
         """Return ``rows`` whose scores are at most ``MOST`` in size.

@@ -6,6 +6,8 @@ integrated out. The unknown columns have the conditional density::
     q(x_o) = integral of q(x_o, x_u) dx_u,        q(x_u | x_o) = q(x_o, x_u) / q(x_o)
 
 - *Unknown labels* alone are summed, if they have at most ``MOST_COMBINATIONS`` combinations.
+- *All numbers unknown*, and unrestricted: the members draw them given the known labels
+  (``given_labels.py``).
 - *One unknown number* is integrated over its normal score by adaptive quadrature
   (``quadrature.py``), inside the intervals that constraints and conditions allow.
 - *Other unknown columns* are integrated by importance sampling
@@ -27,10 +29,13 @@ mean of the density over the cell, and each draw has its own noise over the cell
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 
 from flows.core.arrays import Array, Whole, rounded
 from flows.core.seeds import numpy_generator
@@ -40,6 +45,7 @@ from flows.networks.population import ensemble_log_prob
 from flows.tables.columns.constraint import Constraints
 from flows.tables.columns.field import Field
 from flows.tables.posterior.distillation import Distilled
+from flows.tables.posterior.given_labels import GivenLabels, Sets
 from flows.tables.posterior.importance import Draws
 from flows.tables.posterior.peaks import Peaks
 from flows.tables.posterior.posterior import FIRST, Goal, Posterior
@@ -71,6 +77,7 @@ class JointPosteriors:
         constraints: the constraints that cut the density.
         log_mass_se: the standard errors of the members' log-probabilities of the constraints,
             ``(M,)``.
+        given_labels: the members given labels; ``None`` for a density without labels.
     """
 
     def __init__(
@@ -81,9 +88,11 @@ class JointPosteriors:
         member_weights: Array,
         constraints: Constraints,
         log_mass_se: Array,
+        given_labels: GivenLabels | None = None,
     ) -> None:
         self.log_density, self.distilled, self.peaks = log_density, distilled, peaks
         self.constraints, self.log_mass_se = constraints, log_mass_se
+        self.given_labels = given_labels
         self.columns: Sequence[Field] = distilled.columns
         self.member_weights = member_weights
 
@@ -107,6 +116,8 @@ class JointPosteriors:
             places, part = np.flatnonzero(unknown).tolist(), region.take(some).of_gaps()
             if not places or self._combinations(places) <= MOST_COMBINATIONS:
                 found = self._listed(part, places)
+            elif self._is_of_labels(part):
+                found = self._of_labels(part, seed, goal)
             elif len(places) == 1:
                 found = self._integrated(part, places[0])
             else:
@@ -155,6 +166,40 @@ class JointPosteriors:
             log_q = np.where(is_met[:, None], log_q, -np.inf)
         parts = zip(np.split(values, len(rows)), np.split(log_q, len(rows)), strict=True)
         return [self._posterior(*part, is_exact=True) for part in parts]
+
+    def _is_of_labels(self, region: Region) -> bool:
+        """Return whether labels alone are known or restricted in rows that lack the same values."""
+        first = len(self.distilled.sizes)
+        lacks_numbers = bool(region.gaps[0, first:].all())
+        are_labels = all(d < first for d in region.intervals)
+        return self.given_labels is not None and lacks_numbers and are_labels
+
+    def _sets(self, region: Region) -> Sets:
+        """Return the codes of the labels that a region allows, by column."""
+        sizes = self.distilled.sizes
+        return {d: codes_inside(own, sizes[d]) for d, own in region.intervals.items()}
+
+    def _of_labels(self, region: Region, seed: int, goal: Goal) -> list[Posterior]:
+        """Return posteriors given labels alone, of draws from the members (``given_labels.py``)."""
+        assert self.given_labels is not None
+        given, sets, found = self.given_labels, self._sets(region), list[Posterior]()
+        about = {"log_mass_se": self.log_mass_se, "mass_shares": self.member_weights}
+        for row, number in zip(region.rows, region.row_numbers.tolist(), strict=True):
+            draw = partial(self._draw_given_labels, region, row, sets)
+            stream = numpy_generator(seed, "unknown", number)
+            own = Posterior.doubled(partial(draw, stream), self.member_weights, goal)
+            found.append(replace(own, **about))
+        return found
+
+    def _draw_given_labels(
+        self, region: Region, row: Array, sets: Sets, generator: Generator, count: int
+    ) -> tuple[Array, Array]:
+        """Return ``count`` draws given the labels of a row, and their log-weights ``(count, M)``."""
+        assert self.given_labels is not None
+        drawn, log_q, log_r = self.given_labels.draw(row, sets, count, generator)
+        if self.constraints:
+            log_q = np.where(self.constraints.met(drawn, row)[:, None], log_q, -np.inf)
+        return drawn, log_q + region.log_share(self.columns, drawn)[:, None] - log_r[:, None]
 
     def _integrated(self, region: Region, d: int) -> list[Posterior]:
         """Integrate over the normal score z of column ``d``, with nodes at ``z = m + s v``.
@@ -282,8 +327,7 @@ class JointPosteriors:
         ``log_own`` is computed for each complete row of ``own`` ``(n, D)``.
         """
         distilled, row_numbers = self.distilled, region.row_numbers.tolist()
-        columns = distilled.numbers, distilled.labels
-        limits, sets = restriction(region.intervals, columns, distilled.sizes, distilled.ends)
+        limits, sets = restriction(region.intervals, distilled.sizes, distilled.ends)
         if self.constraints:
             cut = self._limits(region)
             limits = cut | limits | cut  # the constrained numbers come first
@@ -314,7 +358,7 @@ class JointPosteriors:
         count: int,
     ) -> None:
         """Add ``count`` draws to each of ``draws``, which belong to ``some`` rows of a region."""
-        row, width = some.repeat(count), len(proposal.places)
+        distilled, row, width = self.distilled, some.repeat(count), len(proposal.places)
         z = np.empty((len(row), width))
         places = np.split(np.arange(len(row)), len(some))
         levels, noise, is_first = np.empty((len(row), proposal.uniforms)), z.copy(), []
@@ -333,8 +377,8 @@ class JointPosteriors:
         if (proposal.known.codes < 0).any():
             for each, own in zip(draws, places, strict=True):
                 filled, log_labels[own] = proposal.with_labels(row[own], z[own], each.generator)
-                points[own[:, None], self.distilled.labels] = filled.codes
-        numbers = [self.distilled.numbers[place] for place in proposal.places]
+                points[own, : len(distilled.sizes)] = filled.codes
+        numbers = [distilled.numbers[place] for place in proposal.places]
         log_slope = self._set_numbers(points, numbers, z) - log_labels
         log_q = np.full((len(row), len(self.member_weights)), -np.inf)
         inside = np.isfinite(log_first)

@@ -369,8 +369,7 @@ class TargetPosteriors:
         if not inside:
             drawn, _ = model.draw_missing(drawn, generator)
         else:
-            columns, sizes = (model.numbers, model.labels), model.mixture.sizes
-            boxes = restriction(inside, columns, sizes, self._scaled)
+            boxes = restriction(inside, model.mixture.sizes, self._scaled)
             proposal = BoxProposal(model.mixture, model.mapped(x[None])[0], *boxes)
             rows, log_r = proposal.draw(np.zeros(count, np.int64), generator)
             log_w = model.mixture.log_prob(rows.numbers, rows.codes) - log_r
@@ -396,7 +395,7 @@ class TargetPosteriors:
         assert model.preprocessing is not None
         low, high = self.population.columns[d].bounds
         inside = (low < intervals) & (intervals < high)
-        part = model.preprocessing.part([model.numbers.index(d)])
+        part = model.preprocessing.part([d - model.context])
         values = np.where(inside, intervals, float(part.restore(torch.zeros(1, 1, 1).double())))
         scaled = part.scale(values.reshape(-1, 1, 1)).reshape(intervals.shape)
         return np.where(inside, scaled, np.where(intervals <= low, -np.inf, np.inf))

@@ -179,8 +179,9 @@ class TargetPopulation(Densities):
         about = {key: value for key, value in description.items() if key != "targets"}
         flow = cast(Flow, restore(about, below("flow.", state)))
         of_context, own = flow.to_real.part(range(flow.context)), below("context_model.", state)
-        numbers = [d for d, count in enumerate(of_context.label_counts) if not count]
-        return cls(flow, GaussianMixture.with_state(of_context.part(numbers), own))
+        first = sum(count > 0 for count in of_context.label_counts)
+        of_numbers = of_context.part(range(first, flow.context))
+        return cls(flow, GaussianMixture.with_state(of_numbers, own))
 
 
 saving.RESTORERS["targets"] = TargetPopulation.restored

@@ -150,7 +150,11 @@ def _known(density: ArrayDensity, region: Region, is_given: Mask, joint: Evidenc
     """
     known = region.hiding(np.flatnonzero(~is_given).tolist())
     found = Evidence.empty(len(region), density.population.members)
-    for k, posterior in density.posteriors(known, own=region.rows):
+    of_labels, log_p = density.log_labels(known)
+    found.log_q[of_labels] = log_p
+    others = np.setdiff1d(np.arange(len(region)), of_labels)
+    for place, posterior in density.posteriors(known.take(others), own=region.rows[others]):
+        k = int(others[place])
         found.put(k, posterior)
         if posterior.effective < ENOUGH and not np.isnan(posterior.log_own):
             count, log_own = len(posterior.values), joint.log_q[k] + posterior.log_own

@@ -150,11 +150,16 @@ class Category(Field):
         return super().holds(x) & (x == np.round(x))
 
     def refusal(self, x: float) -> str:
-        return f"which is not one of its labels ({', '.join(map(str, self.labels))})"
+        return f"which is not one of its labels ({self._listed})"
 
     @property
     def allowed(self) -> str:
-        return f"one of the labels {', '.join(map(str, self.labels))}"
+        return f"one of the labels {self._listed}"
+
+    @property
+    def _listed(self) -> str:
+        """The first labels, for messages."""
+        return shorten(", ".join(map(str, self.labels)), 300, placeholder=" ...")
 
     def computed(self, x: Array) -> Array:
         return np.round(x)  # perhaps the code of no label
