@@ -110,13 +110,12 @@ def people(n: int = 120) -> pd.DataFrame:
     )
 
 
-def cities(n: int = 2_000) -> pd.DataFrame:
-    """Return a table with 19 frequent labels and 6 rare ones, whose shares are 1/6 to 6/6 of 1%."""
+def cities() -> pd.DataFrame:
+    """Return a table with 199 labels of ten rows each, and 6 rare ones of 1 to 6 rows."""
     rng = np.random.default_rng(0)
-    shares = np.r_[np.full(19, 0.965 / 19), np.arange(1, 7) * 0.01 / 6]
-    names = [f"big {k}" for k in range(19)] + [f"small {k}" for k in range(6)]
-    city = rng.choice(names, n, p=shares / shares.sum())
-    return pd.DataFrame({"city": city, "x": rng.normal(size=n)})
+    names = [f"big {k}" for k in range(199)] + [f"small {k}" for k in range(6)]
+    city = rng.permutation(np.repeat(names, [10] * 199 + [*range(1, 7)]))
+    return pd.DataFrame({"city": city, "x": rng.normal(size=len(city))})
 
 
 def patients(n: int = 300) -> pd.DataFrame:

@@ -22,7 +22,7 @@ ANSWERS = json.loads((FOLDER / "version-0.4.0.json").read_text())
 
 @pytest.mark.parametrize(
     "name",
-    ["labels", "target", "targets", "require", *map(further, ["numbers", "peak", "carried"])],
+    ["target", "targets", "require", *map(further, ["numbers", "peak", "carried"])],
 )
 def test_a_file_of_version_0_4_0_answers_as_before(name: str) -> None:
     density: Any = flows.load(FOLDER / f"version-0.4.0-{name}.flow")
@@ -41,6 +41,13 @@ def test_a_file_of_version_0_4_0_answers_as_before(name: str) -> None:
         drawn, was = density.sample(3, seed=3), pd.read_csv(io.StringIO(before["sample"]))
         for each in was.select_dtypes("number"):
             np.testing.assert_allclose(drawn[each], was[each], rtol=1e-6)
+
+
+def test_a_file_with_labels_is_refused_with_the_command() -> None:
+    path = FOLDER / "version-0.4.0-labels.flow"
+    said = error_message(flows.load, path, error=CheckpointError)
+    assert "holds labels as release 0.4 learned them: networks were given their codes" in said
+    assert said.endswith("fit the table again: flows fit TABLE -o FILE")
 
 
 def test_a_file_with_a_ratio_of_columns_is_refused_with_the_remedy() -> None:

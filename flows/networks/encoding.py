@@ -85,7 +85,7 @@ class Encoding(Bijection):
     @torch.no_grad()
     def fit(self, codes: Tensor) -> None:
         """Set the shares from the codes ``(M or 1, C, N)`` of training rows."""
-        self.shares.copy_(self._raw(codes).mean(-1, keepdim=True))
+        self.shares.copy_(self._raw(codes).nanmean(-1, keepdim=True))
 
     def _raw(self, codes: Tensor) -> Tensor:
         """Return the indicators i of codes ``(M, C, N)``, in double precision."""
@@ -93,7 +93,8 @@ class Encoding(Bijection):
         for column, size, ordered in zip(codes.unbind(1), self.sizes, self.ordered, strict=True):
             labels = torch.arange(1, size, dtype=codes.dtype)[:, None]
             own = column.round()[:, None]
-            found.append((own >= labels if ordered else own == labels).double())
+            raw = (own >= labels if ordered else own == labels).double()
+            found.append(torch.where(own.isnan(), torch.nan, raw))
         return torch.cat(found, dim=1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,7 +110,7 @@ class Encoding(Bijection):
             if not ordered:
                 shares = self.shares[:, own, 0]
                 is_known = torch.cat([shares.sum(1, keepdim=True) < 1, shares > 0], dim=1)
-                code = codes[:, j].round().long().clamp(0, size - 1)
+                code = codes[:, j].nan_to_num().round().long().clamp(0, size - 1)
                 known = is_known.expand(len(code), -1).gather(1, code)
                 feature = feature * known[:, None]
             parts.append(feature)

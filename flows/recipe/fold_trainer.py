@@ -177,10 +177,11 @@ class FoldTrainer:
             cool: whether the learning rate falls to 0 until ``until``, whatever the convergence.
         """
         start = self.step
-        strengths = torch.tensor([member.regularisation.lasso for member in self.members])
+        maps = self.population.preprocessing
+        of_members = [member.regularisation.groups(maps) for member in self.members]
+        groups, strengths = (torch.stack(each) for each in zip(*of_members, strict=True))
         shrunk = first_layers(self.population) if strengths.any() else []
         change = torch.empty_like(self.average)
-        groups = self._groups()
         while self.step < until and (cool or not self.converged) and goes_on():
             # An epoch that the clock cut starts anew, with the same order and noise
             streams = [member.stream for member in self.members]
@@ -197,7 +198,8 @@ class FoldTrainer:
                 rate = self.rate * min(1.0, max(0.0, share))
                 self.optimizer.step(gradient, rate)
                 for weights in shrunk:
-                    shrink(weights, rate * strengths, groups[:, : weights.shape[-1]])
+                    own = slice(weights.shape[-1])
+                    shrink(weights, rate * strengths[:, own], groups[:, own])
                 moved = 1 - min(self.recipe.average, (self.step + 1) / (self.step + 10))
                 # Not ``lerp_``, whose product and sum are one operation on some processors
                 torch.sub(self.optimizer.parameters, self.average, out=change)
@@ -208,16 +210,6 @@ class FoldTrainer:
                     on_check()
                 if is_over():
                     return
-
-    def _groups(self) -> Tensor:
-        """Return the number of each feature's group in the lasso of each member, ``(M, W)``."""
-        maps = self.population.preprocessing
-        alone = torch.arange(maps.width)
-        grouped, columns = alone.clone(), [] if maps.encoding is None else maps.encoding.groups
-        # A group has the number of its first feature
-        grouped[: len(columns)] = torch.tensor([columns.index(d) for d in columns])
-        own = [grouped if each.regularisation.is_grouped else alone for each in self.members]
-        return torch.stack(own)
 
     def epochs(self, step: int) -> int:
         """Return the number of passes of a member over its rows after ``step`` steps."""

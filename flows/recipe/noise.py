@@ -34,23 +34,25 @@ class NeighbourNoise:
         points: the points ``(n, D)``.
         among: the indices of the points among which neighbours are searched: one completion of each
             row, without copies of rows. By default, all points.
-        fixed: the number of first columns that do not move, such as inputs.
+        fixed: the number of first columns that do not move, such as inputs. Neighbours are near in
+            the other columns.
     """
 
     def __init__(self, points: Array, among: Whole | None = None, fixed: int = 0) -> None:
         self.fixed = fixed
         rows = points if among is None else points[among]
         reference = subsample(rows, REFERENCE_ROWS)
+        own, there = points[:, fixed:], reference[:, fixed:]
         self.points, self.reference = points.astype(np.float32), reference.astype(np.float32)
         self.count = min(NEIGHBOURS, len(rows) - 1)
         # k + 1, because the nearest neighbour of most rows is the row itself
-        if points.shape[1] <= MOST_TREE_COLUMNS:
-            nearest = KDTree(reference).query(points, self.count + 1, workers=-1)[1]
+        if own.shape[1] <= MOST_TREE_COLUMNS:
+            nearest = KDTree(there).query(own, self.count + 1, workers=-1)[1]
         else:
             from sklearn.neighbors import NearestNeighbors
 
             search = NearestNeighbors(n_neighbors=self.count + 1, algorithm="brute")
-            nearest = search.fit(reference).kneighbors(points, return_distance=False)
+            nearest = search.fit(there).kneighbors(own, return_distance=False)
         self.nearest = nearest.astype(np.int32)
         self.differences: Array | None = None
         if self.nearest.size * (points.shape[1] - fixed) <= KEPT:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from flows.conditioners.perceptron import Perceptron
+from flows.networks.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,30 @@ class Regularisation:
     preprocessing: str  # "margins", "whiten" or "process", or "raw" for none
     noise: float  # its level (``noise.py``)
     lasso: float = 0.0  # the strength of the group lasso
+    label_lasso: float = 0.0  # if above 0, the strength for the columns of given labels
     is_separate: bool = False  # whether the noise of a column does not depend on other columns
-    is_grouped: bool = False  # whether the indicators of a column are one group of the lasso
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The preprocessing, the noise, a lasso above 0, and whether its groups are columns."""
-        found = {key: value for key, value in asdict(self).items() if value and value is not True}
-        return found | ({"grouped": True} if self.is_grouped else {})
+        """The preprocessing, the noise, and strengths of the lasso above 0."""
+        return {key: value for key, value in asdict(self).items() if value and value is not True}
+
+    def groups(self, maps: Preprocessing) -> tuple[Tensor, Tensor]:
+        """Return the group of each feature, and its strength, ``(W,)`` each.
+
+        A feature is a group of its own, and so are, with a strength for labels, all indicators of a
+        column of labels.
+
+        Args:
+            maps: the preprocessing of the features.
+        """
+        groups, strengths = torch.arange(maps.width), torch.full((maps.width,), self.lasso)
+        if self.label_lasso and maps.encoding is not None:
+            columns = maps.encoding.groups
+            # A group has the number of its first feature
+            groups[: len(columns)] = torch.tensor([columns.index(d) for d in columns])
+            strengths[: len(columns)] = self.label_lasso
+        return groups, strengths
 
 
 REGULARISATIONS = (
@@ -59,32 +76,35 @@ TARGET_REGULARISATIONS = tuple(
     for lasso in (1.0, 2.0, 4.0, 8.0)
 )
 
-# For numbers given labels: fewer ways, because three architectures race each other
+# For numbers given labels: fewer ways, because three architectures race each other. A strong lasso
+# of labels removes those that do not matter
 LABEL_REGULARISATIONS = (
     Regularisation("margins", 0.8),
+    Regularisation("margins", 0.5),
     Regularisation("margins", 0.35, lasso=1.0),
+    Regularisation("margins", 0.2, label_lasso=4.0),
     Regularisation("margins", 0.12),
     Regularisation("whiten", 0.7),
     Regularisation("whiten", 0.35),
 )
 
 
-def _separate(preprocessing: str, noise: float, lasso: float = 2.0) -> Regularisation:
-    grouped = lasso > 2.0
-    return Regularisation(preprocessing, noise, lasso, is_separate=True, is_grouped=grouped)
+def _separate(preprocessing: str, noise: float, *, label_lasso: float = 0.0) -> Regularisation:
+    return Regularisation(preprocessing, noise, 2.0, label_lasso, is_separate=True)
 
 
 COLUMN_REGULARISATIONS = (
     _separate("margins", 0.1),
     _separate("margins", 0.2),
-    _separate("margins", 0.2, lasso=8.0),
+    _separate("margins", 0.2, label_lasso=8.0),
 )
+# With a linear shift
 LINEAR_REGULARISATIONS = (
     _separate("margins", 0.05),
-    _separate("margins", 0.2, lasso=8.0),
+    _separate("margins", 0.2, label_lasso=8.0),
     _separate("whiten", 0.05),
     _separate("whiten", 0.2),
-    _separate("whiten", 0.2, lasso=8.0),
+    _separate("whiten", 0.2, label_lasso=8.0),
 )
 
 
@@ -105,16 +125,17 @@ def shrink(weights: Tensor, amount: Tensor, groups: Tensor) -> None:
 
     Args:
         weights: the first-layer weights, ``(M, hidden, inputs)``.
-        amount: the reduction of the norms, ``(M,)``; 0 leaves a member unchanged, bit for bit.
+        amount: the reduction of the norms, ``(M, inputs)``; 0 leaves a column unchanged, bit for
+            bit.
         groups: the number of the group of each column, ``(M, inputs)``, below ``inputs``.
     """
     least = torch.finfo(weights.dtype).tiny  # a column of norm 0 stays 0
     # Sums of single precision would depend on the processor
-    norm = weights.double().norm(dim=1)
+    norm = weights.double().square_().sum(dim=1).sqrt_()
     if (groups != torch.arange(groups.shape[1])).any():
         total, sizes = torch.zeros_like(norm), torch.zeros_like(norm)
         total.scatter_add_(1, groups, norm.square())
         sizes.scatter_add_(1, groups, torch.ones_like(norm))
         norm = (total / sizes.clamp(min=1)).sqrt().gather(1, groups)
-    norm = norm[:, None].to(weights.dtype).clamp(min=least)
-    weights.mul_(1 - (amount[:, None, None] / norm).clamp(max=1))
+    norm = norm.to(weights.dtype).clamp(min=least)
+    weights.mul_(1 - (amount / norm).clamp(max=1)[:, None])

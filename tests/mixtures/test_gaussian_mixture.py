@@ -105,8 +105,8 @@ def test_samples_of_numbers_given_labels_are_those_of_their_classes():
     assert (drawn[:, 0, 1] > 0).all()
 
 
-def labelled(sizes: list[int], places: list[int]) -> Ensemble:
-    """Return three networks of two folds, for rows with the columns at ``places``."""
+def labelled(sizes: list[int]) -> Ensemble:
+    """Return three networks of two folds."""
     count, columns = len(sizes), columns_of(sizes)
     own = {"members": 3, "to_real": ColumnMaps(columns), "context": count}
     networks = flows.build(SMALL, (2,), **own)
@@ -114,36 +114,33 @@ def labelled(sizes: list[int], places: list[int]) -> Ensemble:
         mixture(sizes).mixture.marginal(0),
         Mixture.of_labels(np.ones(1), [np.full((1, size), 1 / size) for size in sizes]),
     ]
-    ordered = [columns[places.index(d)] for d in range(len(places))]
     of_member = [labels[0], labels[1], labels[1]]
-    return Ensemble([networks], np.full(3, 1 / 3), of_member, ColumnMaps(ordered), places)
+    return Ensemble([networks], np.full(3, 1 / 3), of_member, ColumnMaps(columns))
 
 
 def test_the_log_density_is_that_of_the_labels_of_the_fold_and_of_the_numbers_given_them():
-    places = [3, 0, 1, 2]  # of two labels, x and y
-    ensemble, rows = labelled([2, 3], places), rows_of([2, 3])
-    table = rows[:, np.argsort(places)]
+    ensemble, rows = labelled([2, 3]), rows_of([2, 3])
     codes, x = rows[:, :2], rows[:, 2:]
     own = ensemble.networks.log_prob(x, codes).double().numpy()
     first = by_hand(mixture([2, 3]), rows)[1]
     expected = own + np.column_stack([first, np.full((12, 2), -np.log(6))])
-    np.testing.assert_allclose(ensemble.score(table), expected, rtol=1e-6)
-    per_member = np.repeat(table[:, None], 3, axis=1)
-    per_member[:, 2, 3] = 1 - per_member[:, 2, 3]  # another label for the last member
+    np.testing.assert_allclose(ensemble.score(rows), expected, rtol=1e-6)
+    per_member = np.repeat(rows[:, None], 3, axis=1)
+    per_member[:, 2, 0] = 1 - per_member[:, 2, 0]  # another label for the last member
     found = ensemble.score(per_member)
     np.testing.assert_allclose(found[:, :2], expected[:, :2], rtol=1e-6)
-    changed = table.copy()
-    changed[:, 3] = 1 - changed[:, 3]
+    changed = rows.copy()
+    changed[:, 0] = 1 - changed[:, 0]
     np.testing.assert_allclose(found[:, 2], ensemble.score(changed)[:, 2], rtol=1e-6)
 
 
 def test_a_missing_label_is_integrated_out_by_a_mixture_and_unknown_to_a_network():
     table = rows_of([2, 3], 4)
     table[0, 0] = np.nan
-    assert np.isnan(labelled([2, 3], [0, 1, 2, 3]).score(table)[0]).all()
+    assert np.isnan(labelled([2, 3]).score(table)[0]).all()
     own = mixture([2, 3])
     columns = ColumnMaps(columns_of([2, 3]))
-    model = Ensemble([own], [1.0], [own.mixture.marginal(0)], columns, range(4))
+    model = Ensemble([own], [1.0], [own.mixture.marginal(0)], columns)
     np.testing.assert_allclose(model.score(table), own.score(table))
 
 
@@ -151,7 +148,7 @@ def test_labels_with_many_combinations_are_drawn_and_not_listed():
     columns = [category(f"label{j}", 2) for j in range(64)]
     labels = Mixture.of_labels(np.ones(1), [np.array([[0.3, 0.7]])] * 64)
     part = GaussianMixture.of(labels)
-    density = Density(Ensemble([part], [1.0], [labels], ColumnMaps(columns), range(64)))
+    density = Density(Ensemble([part], [1.0], [labels], ColumnMaps(columns)))
     with few_samples():
         drawn = density.sample(given=pd.DataFrame({"label0": ["label00"] * 20}))
     assert (drawn["label0"] == "label00").all()
@@ -165,11 +162,11 @@ def test_an_impossible_point_has_no_density_and_is_not_a_nan():
 
 
 def test_samples_have_codes_with_their_probabilities():
-    drawn = labelled([2, 3], [3, 0, 1, 2]).draw(20_000, numpy_generator(0, "sample"))
+    drawn = labelled([2, 3]).draw(20_000, numpy_generator(0, "sample"))
     assert drawn.shape == (20_000, 3, 4)
     weights, shares = mixture([2, 3]).mixture.weights, mixture([2, 3]).mixture.shares
     for a, b in product(range(2), range(3)):
-        own = (drawn[..., 3] == a) & (drawn[..., 0] == b)
+        own = (drawn[..., 0] == a) & (drawn[..., 1] == b)
         expected = float((weights * shares[0][:, a] * shares[1][:, b]).sum())
         np.testing.assert_allclose(own.mean(axis=0), [expected, 1 / 6, 1 / 6], atol=0.015)
 

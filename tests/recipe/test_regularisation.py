@@ -34,6 +34,7 @@ def trained(candidates: Sequence[Regularisation]) -> FoldTrainer:
 
 
 def test_shrink_is_the_soft_threshold_of_each_columns_norm():
+    alone = torch.arange(5).repeat(3, 1)
     generator = torch.Generator().manual_seed(0)
     weights = torch.randn(3, 4, 5, generator=generator)
     weights[1, :, 2] = 0
@@ -44,9 +45,20 @@ def test_shrink_is_the_soft_threshold_of_each_columns_norm():
             w = weights[m, :, column].double().numpy()
             if (norm := np.linalg.norm(w)) > amount:
                 expected[m, :, column] = w * (norm - amount) / norm
-    shrink(weights, torch.tensor(amounts))
+    shrink(weights, torch.tensor(amounts)[:, None].expand(3, 5), alone)
     np.testing.assert_allclose(weights.numpy(), expected, rtol=1e-5, atol=1e-6)
     assert (weights[2] == 0).all()
+
+
+def test_a_group_shrinks_as_a_whole_by_its_root_mean_square():
+    weights = torch.randn(1, 4, 5, generator=torch.Generator().manual_seed(0))
+    groups = torch.tensor([[0, 0, 0, 3, 4]])  # three indicators, and two features alone
+    amounts = torch.tensor([[0.5, 0.5, 0.5, 0.0, 100.0]])
+    before = weights.clone().double().numpy()[0]
+    shrink(weights, amounts, groups)
+    size = np.sqrt((before[:, :3] ** 2).sum() / 3)
+    expected = before * [1 - 0.5 / size, 1 - 0.5 / size, 1 - 0.5 / size, 1, 0]
+    np.testing.assert_allclose(weights.numpy()[0], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_lasso_removes_an_irrelevant_feature():

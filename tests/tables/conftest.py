@@ -41,7 +41,7 @@ def with_labels() -> flows.Density:
     """Return a density of labels and numbers whose conditionals are known."""
     mixture = GaussianMixture.of(labelled())
     maps, of_labels = ColumnMaps(FIELDS), [labelled().marginal(0)]
-    return flows.Density(Ensemble([mixture], [1.0], of_labels, maps, range(6)))
+    return flows.Density(Ensemble([mixture], [1.0], of_labels, maps))
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from flows.tables.columns.kinds.category import label_counts
 from flows.tables.columns.kinds.unlearned import Excluded
 from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import Notice, ReadAsMissing, SetKind
-from flows.tables.columns.order import MOST_AMONG_NUMBERS, ORDER
+from flows.tables.columns.order import FEW_LABELS, ORDER
 from flows.tables.columns.spelling import has_leading_zeros
 from flows.tables.columns.values import SOME, are_numbers, as_written
 
@@ -78,7 +78,7 @@ def _of_numbers_with_text(known: pd.Series) -> Choice | None:
     text, row = known[is_text].iloc[0], known.index[is_text][0]
     to_mark = ("mark missing values", ReadAsMissing(text))
     to_learn = SetKind(name, Category.kind)
-    if len(counts) <= MOST_AMONG_NUMBERS:
+    if len(counts) <= FEW_LABELS:
         found = Category(name).with_values(known)
         problem = f"holds {text!r}, which is not a number; the column is taken as a category of "
         problem += f"{len(found.labels)} labels"

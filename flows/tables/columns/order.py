@@ -24,6 +24,6 @@ ORDER = (
 # distinct. With a smaller share, numbers are counts or rounded, and text is labels.
 DISTINCT = 0.9
 MOST_LABELS = 200  # text has at most this many labels; of more, rare ones are pooled
-MOST_AMONG_NUMBERS = 20  # with more different values, text among numbers counts as missing
+FEW_LABELS = 20  # as many texts never identify rows; with more, text among numbers is missing
 LEAST_NUMBERED = 10  # fewer increasing numbers do not number rows
 YEARS = (1500, 2100)  # whole numbers between these are years

@@ -34,7 +34,9 @@ def describe(population: Densities, schema: Schema, record: Record | None) -> st
         noun = "network" if networks and model in registry.names() else "member"
         lines = [f"{model} of {', '.join([_count(population.members, noun), *words])}"]
     gaps = [0] * len(schema.fields) if record is None else record.gaps or [0] * len(schema.fields)
-    lines += [_column(*pair) for pair in zip(schema.fields, gaps, strict=True)]
+    of_fields = dict(zip((field.name for field in schema.fields), gaps, strict=True))
+    in_table = sorted(schema.fields, key=lambda field: schema.names.index(field.name))
+    lines += [_column(field, of_fields[field.name]) for field in in_table]
     lines += [f"column {each.name}: {each.details}" for each in schema.unlearned]
     lines += [f"requires {' '.join(text.split())}" for text in schema.require]
     if record is None:
@@ -80,9 +82,12 @@ def words_of(settings: Mapping[str, Any]) -> str:
         value = settings[key]
         if key == "components":
             words.append(_count(value, "component"))
+        elif value is True:
+            words.append(key)
         else:
             shown = value if isinstance(value, str) else f"{value:g}"
-            words.append(shown if key == "preprocessing" else f"{key} {shown}")
+            name = key.replace("_", " ")
+            words.append(shown if key == "preprocessing" else f"{name} {shown}")
     return ", ".join(words)
 
 

@@ -108,7 +108,7 @@ class Density:
 
     @property
     def columns(self) -> list[Field]:
-        """The learned columns of the table, with their names and kinds."""
+        """The learned columns, with their names and kinds: labels first, and targets last."""
         return self._array.columns
 
     @property

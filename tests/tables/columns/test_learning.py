@@ -60,10 +60,10 @@ def test_gaps_are_kept_and_counted(capsys):
     )
     notices = [notice.text(python_words) for notice in found]
     assert len(values) == 59
-    assert np.isnan(values[:, 3]).sum() == 3
-    assert set(values[~np.isnan(values[:, 3]), 3]) == {0, 1}
-    assert [column.kind for column in columns] == ["real"] * 3 + ["category", "count"]
-    assert [bool(column.cell) for column in columns] == [False] * 3 + [True] * 2
+    assert np.isnan(values[:, 0]).sum() == 3
+    assert set(values[~np.isnan(values[:, 0]), 0]) == {0, 1}
+    assert [column.kind for column in columns] == ["category"] + ["real"] * 3 + ["count"]
+    assert [bool(column.cell) for column in columns] == [True] + [False] * 3 + [True]
     assert notices[0] == "1 row without a value is left out"
     assert "3 in label" in notices[1]
     few = np.where(np.arange(30) < 7, gappy(30)[0][:, 0], np.nan)

@@ -105,7 +105,7 @@ def test_the_column_of_weights_is_not_learned_and_is_1_in_samples(tmp_path: Path
     density = flows.fit(frame, members=2, weights="w", settings=SHORT_RECIPE)
     density.save(tmp_path / "table.flow")
     loaded = flows.load(tmp_path / "table.flow")
-    assert [column.name for column in loaded.columns] == ["x", "y", "label"]
+    assert [column.name for column in loaded.columns] == ["label", "x", "y"]
     drawn = loaded.sample(3)
     assert list(drawn) == list(frame)
     assert drawn["w"].tolist() == [1.0, 1.0, 1.0]

@@ -17,7 +17,7 @@ from flows.core.plurals import counted, listed
 from flows.tables.columns.field import Choice, Field, Label
 from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import Notice, Replace, SetKind, TableError
-from flows.tables.columns.order import DISTINCT, MOST_LABELS
+from flows.tables.columns.order import DISTINCT, FEW_LABELS, MOST_LABELS
 from flows.tables.columns.types import cast
 from flows.tables.columns.values import label_text
 
@@ -57,10 +57,12 @@ class Category(Field):
                 return None
             return cls(name).with_values(known).taken()
         counts = label_counts(known)
-        if getattr(known.dtype, "ordered", False) or len(counts) <= MOST_LABELS:
+        if getattr(known.dtype, "ordered", False) or len(counts) <= FEW_LABELS:
             return cls(name).with_values(known).taken()
         if len(counts) >= DISTINCT * len(known):  # identifies rows
             return None
+        if len(counts) <= MOST_LABELS:
+            return cls(name).with_values(known).taken()
         return cls._with_pool(known, counts)
 
     @classmethod

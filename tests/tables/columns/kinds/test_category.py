@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from frames import every_sort
+from frames import cities, every_sort
 from helpers import field, learned
 
 from flows.tables.columns import files as table
@@ -17,11 +17,11 @@ pytestmark = pytest.mark.usefixtures("few_samples")
 
 
 def labels(frame, kinds=None):
-    """Return the labels of the last column of a frame or of a file."""
+    """Return the labels of the first column that is learned, of a frame or of a file."""
     found = (
         frame if isinstance(frame, parsing.Table) else parsing.parse(frame, dict.fromkeys(frame))
     )
-    return learned(found, kinds or {})[0][-1].labels
+    return learned(found, kinds or {})[0][0].labels
 
 
 def with_values(values):
@@ -43,11 +43,11 @@ def test_text_with_few_values_booleans_and_categories_are_categories_by_default(
     if isinstance(values, pd.Categorical):
         frame["b"] = frame["b"].astype("category")
     parsed = parsing.parse(frame, {"a": "", "b": ""})
-    (_, column), codes, _, notices, *_ = learned(parsed, {}, missing="drop")
+    (column, _), codes, _, notices, *_ = learned(parsed, {}, missing="drop")
     assert repr(column.labels) == repr(expected)
     said = f"column b is taken as a category of {len(expected)} labels"
     assert said in [notice.text(shell_words) for notice in notices]
-    assert set(codes[:, 1]) == {*range(len(expected))}
+    assert set(codes[:, 0]) == {*range(len(expected))}
 
 
 def test_an_ordered_category_keeps_its_order_but_drops_unused_labels(tmp_path):
@@ -78,8 +78,8 @@ def test_labels_are_identified_by_their_text_in_all_formats():
         assert codes[:, 0].tolist() == [1, 0, -1]
     zeros = with_values([-0.0, 0.0, 1.0])
     found = learned(parsing.parse(zeros, dict.fromkeys(zeros)), {}, missing="drop")
-    assert found.columns[1].labels == (0, 1)
-    assert found.values[:3, 1].tolist() == [0, 0, 1]
+    assert found.columns[0].labels == (0, 1)
+    assert found.values[:3, 0].tolist() == [0, 0, 1]
     flags = field("b", "category", step=1.0, labels=(False, True))
     found = parsing.parse(pd.DataFrame({"b": ["True", "false", "TRUE"]}), {"b": "category"})
     assert numbers_of([flags], found)[:, 0].tolist() == [1, 0, 1]
@@ -90,18 +90,23 @@ def test_words_that_pandas_parses_as_dates_are_labels(word):
     assert labels(with_values([word, "other"])) == tuple(sorted([word, "other"]))
 
 
-def test_rare_labels_are_pooled_drawn_by_frequency_and_given_as_they_are(of_sorts):
+def test_sixty_labels_of_text_are_labels(of_sorts):
     city = next(each for each in of_sorts.columns if each.name == "city")
-    counts = every_sort()["city"].value_counts()
-    assert len(city.labels) == 20
-    assert city.labels[-1] == f"{len(counts) - 19} others"
-    assert sum(count for _, count in city.pooled) == counts.iloc[19:].sum()
+    assert {*city.labels} == {*every_sort()["city"]}
+    assert not city.pooled
+
+
+def test_rare_labels_are_pooled_drawn_by_frequency_and_given_as_they_are(of_cities):
+    city = of_cities.columns[0]
+    assert len(city.labels) == 200
+    assert city.labels[-1] == "6 others"
+    assert city.pooled == tuple((f"small {k}", k + 1) for k in range(6))
     rare = city.pooled[0][0]
-    assert (of_sorts.sample(3, given={"city": rare})["city"] == rare).all()
-    chunk = every_sort()[:3].assign(city=["a new city", rare, None], a=np.nan)
-    drawn = of_sorts.sample(given=chunk)["city"].tolist()
+    assert (of_cities.sample(3, given={"city": rare})["city"] == rare).all()
+    chunk = cities()[:3].assign(city=["a new city", rare, None], x=np.nan)
+    drawn = of_cities.sample(given=chunk)["city"].tolist()
     assert drawn[:2] == ["a new city", rare]
-    rows = every_sort()[:1]
-    one, other = (of_sorts.log_prob(rows.assign(city=name))[0] for name in (rare, "a new city"))
+    rows = cities()[:1]
+    one, other = (of_cities.log_prob(rows.assign(city=name))[0] for name in (rare, "a new city"))
     assert one == other
     assert np.isfinite(one)
