@@ -280,9 +280,7 @@ class GaussianMixture(Population):
             z = self.preprocessing.restore(z)
         return self.rows_first(z, shape)
 
-    def draw_given(
-        self, context: Array, generator: Generator, *, is_rounded: bool = True
-    ) -> Array:
+    def draw_given(self, context: Array, generator: Generator, *, is_rounded: bool = True) -> Array:
         codes = codes_of(context[:, 0], self.mixture.sizes)
         z = as_points(self.mixture.sample_numbers(codes, generator))
         if self.preprocessing is not None:

@@ -15,6 +15,8 @@ CODES = (
     "indicators; fit the table again: flows fit TABLE -o FILE"
 )
 
+NONE = 1e-9  # of a share that is not 0; the shares of all labels sum to 1 but for rounding
+
 
 class Encoding(Bijection):
     """Indicators in place of the codes of labels; numbers stay.
@@ -56,10 +58,8 @@ class Encoding(Bijection):
         sizes = list(to_real.label_counts[:given])
         count = sum(size > 0 for size in sizes)
         if not all(sizes[:count]):
-            names = [to_real.names[d] for d in range(given) if sizes[d]]
-            raise ValueError(
-                f"the context must hold its columns of labels first ({', '.join(names)})"
-            )
+            labels = ", ".join(to_real.names[d] for d in range(given) if sizes[d])
+            raise ValueError(f"the context must hold its columns of labels first: {labels}")
         return cls(sizes[:count], to_real.ordered[:count], members)
 
     @property
@@ -88,44 +88,42 @@ class Encoding(Bijection):
         self.shares.copy_(self._raw(codes).nanmean(-1, keepdim=True))
 
     def _raw(self, codes: Tensor) -> Tensor:
-        """Return the indicators i of codes ``(M, C, N)``, in double precision."""
-        found = [codes.new_empty(len(codes), 0, codes.shape[-1], dtype=torch.float64)]
+        """Return the indicators i of codes ``(M, C, N)``, ``(M, I, N)``; ``NaN`` for gaps."""
+        found = [codes.new_empty(len(codes), 0, codes.shape[-1])]
         for column, size, ordered in zip(codes.unbind(1), self.sizes, self.ordered, strict=True):
-            labels = torch.arange(1, size, dtype=codes.dtype)[:, None]
-            own = column.round()[:, None]
-            raw = (own >= labels if ordered else own == labels).double()
-            found.append(torch.where(own.isnan(), torch.nan, raw))
+            code, labels = column.round()[:, None], torch.arange(1, size)[:, None]
+            indicators = (code >= labels if ordered else code == labels).to(codes.dtype)
+            found.append(torch.where(code.isnan(), torch.nan, indicators))
+        return torch.cat(found, dim=1)
+
+    def _is_seen(self, codes: Tensor) -> Tensor:
+        """Return whether each code ``(M, C, N)`` has a training row, ``(M, I, N)``.
+
+        An ordered label always counts as seen: each of its indicators tells.
+        """
+        found = []
+        shares = self.shares[..., 0].split([size - 1 for size in self.sizes], dim=1)
+        for column, own, ordered in zip(codes.unbind(1), shares, self.ordered, strict=True):
+            is_seen = torch.cat([own.sum(1, keepdim=True) < 1 - NONE, own > 0], dim=1) | ordered
+            code = column.nan_to_num().round().long().clamp(0, own.shape[1])
+            each = is_seen.expand(len(code), -1).gather(1, code)
+            found.append(each[:, None].expand(-1, own.shape[1], -1))
         return torch.cat(found, dim=1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         codes, numbers = x.split([self.columns, x.shape[1] - self.columns], dim=1)
         variance = self.shares * (1 - self.shares)
         scale = torch.where(variance > 0, variance, torch.inf).sqrt()
-        parts, first = [], 0
-        raw = self._raw(codes)
-        for j, (size, ordered) in enumerate(zip(self.sizes, self.ordered, strict=True)):
-            own = slice(first, first + size - 1)
-            first += size - 1
-            feature = (raw[:, own] - self.shares[:, own]) / scale[:, own]
-            if not ordered:
-                shares = self.shares[:, own, 0]
-                is_known = torch.cat([shares.sum(1, keepdim=True) < 1, shares > 0], dim=1)
-                code = codes[:, j].nan_to_num().round().long().clamp(0, size - 1)
-                known = is_known.expand(len(code), -1).gather(1, code)
-                feature = feature * known[:, None]
-            parts.append(feature)
-        return torch.cat([*parts, numbers], dim=1), x.new_zeros(len(x), 1)
+        features = (self._raw(codes) - self.shares) / scale * self._is_seen(codes)
+        return torch.cat([features, numbers], dim=1), x.new_zeros(len(x), 1)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         features, numbers = z.split([self.indicators, z.shape[1] - self.indicators], dim=1)
         raw = features * (self.shares * (1 - self.shares)).sqrt() + self.shares
         codes = []
-        for own, ordered in zip(raw.split([n - 1 for n in self.sizes], dim=1), self.ordered, strict=True):
-            if ordered:
-                code = (own > 0.5).sum(1)
-            else:
-                first = 1 - own.sum(1, keepdim=True)
-                code = torch.cat([first, own], dim=1).argmax(1)
-            codes.append(code.to(z.dtype))
-        parts = [torch.stack(codes, dim=1), numbers] if codes else [numbers]
-        return torch.cat(parts, dim=1), z.new_zeros(len(z), 1)
+        parts = raw.split([size - 1 for size in self.sizes], dim=1)
+        for own, ordered in zip(parts, self.ordered, strict=True):
+            first = 1 - own.sum(1, keepdim=True)
+            nearest = torch.cat([first, own], dim=1).argmax(1)
+            codes.append(((own > 0.5).sum(1) if ordered else nearest).to(z.dtype))
+        return torch.cat([torch.stack(codes, dim=1), numbers], dim=1), z.new_zeros(len(z), 1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,8 +27,8 @@ class Flow(DensityPopulation):
     any base and bijections.
 
     With a ``context`` of d columns, the density is conditional. The bijections map rows (x, y) of
-    the inputs x, which encode the context (``encoding.py``), and the point y, and change only y. The
-    base is a distribution of y alone::
+    the inputs x, which encode the context (``encoding.py``), and of the point y, and change only y.
+    The base is a distribution of y alone::
 
         log q(y | x) = log p_0(f(y; x)) + sum_k log |det df_k / dy|
 
@@ -163,11 +164,11 @@ class Flow(DensityPopulation):
         return self.decode(noise.movedim(-1, 0).reshape(*shape, *noise.shape[:-1]), context)
 
     @torch.no_grad()
-    def draw_given(
-        self, context: Array, generator: Generator, *, is_rounded: bool = True
-    ) -> Array:
+    def draw_given(self, context: Array, generator: Generator, *, is_rounded: bool = True) -> Array:
         noise = self.base.sample(len(context), generator, self.dtype).movedim(-1, 0)
-        return self.decode(noise, context, is_rounded=is_rounded).numpy()
+        size, decode = self.piece(len(context)), partial(self.decode, is_rounded=is_rounded)
+        pieces = zip(noise.split(size), torch.from_numpy(context).split(size), strict=True)
+        return torch.cat([decode(*each) for each in pieces]).numpy()
 
     @torch.no_grad()
     def decode(self, noise: Any, context: Any, *, is_rounded: bool = True) -> Tensor:

@@ -15,6 +15,7 @@ from flows.networks.population import Population
 from flows.networks.preprocessing import Preprocessing
 from flows.networks.to_real import ToReal
 
+MOST_FEATURES = 4_000_000  # of rows with labels that are mapped at a time: limits the memory
 Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
@@ -234,6 +235,12 @@ class DensityPopulation(NetworkPopulation):
     def log_density(self, z: Tensor) -> Tensor:
         """Return ``log q``, ``(M, N)``, of preprocessed points ``(M, *event, N)``."""
 
+    def piece(self, rows: int) -> int:
+        """Return how many of ``rows`` rows are mapped at a time, fewer with many indicators."""
+        if not self.preprocessing.indicators:
+            return max(1, rows)
+        return max(1, MOST_FEATURES // (self.members * self.preprocessing.width))
+
     def log_prob(self, value: Any, context: Any = None) -> Tensor:
         """Return log-densities ``(n, M)`` in nats of points ``(n, *event)`` or ``(n, M, *event)``.
 
@@ -272,7 +279,8 @@ class DensityPopulation(NetworkPopulation):
     @torch.no_grad()
     def score_chunk(self, rows: Any) -> Array:
         rows = self.points(rows, shape=self.row_shape)
-        return self.log_prob_of_rows(rows).double().cpu().numpy()
+        parts = [self.log_prob_of_rows(each) for each in rows.split(self.piece(len(rows)))]
+        return torch.cat(parts).double().cpu().numpy()
 
     @torch.no_grad()
     def curves(self, points: dict[str, Points]) -> dict[str, Array]:

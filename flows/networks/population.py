@@ -164,9 +164,7 @@ class Population(nn.Module, Distribution, Densities):
     def draw(self, n: int, generator: Generator) -> Array:
         return self.sample((n,), generator=generator).double().cpu().numpy()
 
-    def draw_given(
-        self, context: Array, generator: Generator, *, is_rounded: bool = True
-    ) -> Array:
+    def draw_given(self, context: Array, generator: Generator, *, is_rounded: bool = True) -> Array:
         """Draw a point given each context from each member, ``(n, M, D)``.
 
         Args:

@@ -261,7 +261,9 @@ class Preprocessing(Bijection):
         Args:
             x: rows in the user's units, ``(M, d + D, N)``.
         """
-        of_columns = [step for step in (self.margins, self.reach, self.encoding) if step is not None]
+        of_columns = [
+            step for step in (self.margins, self.reach, self.encoding) if step is not None
+        ]
         z = compose([self.to_real, self.standardize, *of_columns], x)[0]
         slopes = self.part(range(self.context, self.dim)).log_slopes(z[:, self.inputs :])
         if self.whiten is not None:

@@ -20,14 +20,15 @@ from flows.networks.encoding import CODES
 from flows.networks.population import Population
 from flows.networks.to_real import ToReal
 
+
 class Ensemble(Densities):
     """The members of several populations over one space, and their weights; immutable.
 
     Networks, if there are any, come first: ``networks`` and ``history`` are those of the first
     part. A file can hold parts that describe themselves: networks and mixtures.
 
-    With labels, which are the first columns of a row, the parts are densities of the numbers x given
-    the labels c, and each member m has a density P_m of the labels::
+    With labels, which are the first columns of a row, the parts are densities of the numbers x
+    given the labels c, and each member m has a density P_m of the labels::
 
         log q_m(c, x) = log P_m(c) + log p_m(x | c)
 

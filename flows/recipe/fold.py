@@ -11,7 +11,6 @@ from torch import Tensor
 
 from flows.core.arrays import Array, Whole, as_points, subsample
 from flows.core.rows import Rows, codes_of
-from flows.core.scaler import Scaler
 from flows.core.seeds import numpy_generator
 from flows.core.settings import Recipe
 from flows.core.threads import one_thread

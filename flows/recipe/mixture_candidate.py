@@ -227,7 +227,9 @@ def _given_a_label(folds: Sequence[Fold]) -> Iterator[list[Mixture]]:
     for root in range(folds[0].labels if folds[0].labels > 1 else 0):
         for strength in STRENGTHS:
             yield [
-                fit_frequencies(codes_of(f.learned[:, : f.labels], f.sizes), f.sizes, root, strength)
+                fit_frequencies(
+                    codes_of(f.learned[:, : f.labels], f.sizes), f.sizes, root, strength
+                )
                 for f in folds
             ]
 

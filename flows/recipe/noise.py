@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from scipy.spatial import KDTree
@@ -68,9 +68,9 @@ class NeighbourNoise:
         else:
             differences = self.differences[order]
         points[:, self.fixed :] += np.einsum("nk,nkd->nd", _short(weights), differences)
-        return points
+        return cast(Array, points)
 
-    def _differences(self, points: Array, nearest: Whole) -> Array:
+    def _differences(self, points: Any, nearest: Whole) -> Array:
         """Return d_j of the columns that move, ``(n, k + 1, D - fixed)``."""
         return _short(self.reference[nearest, self.fixed :] - points[:, None, self.fixed :])
 

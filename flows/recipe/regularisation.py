@@ -80,12 +80,11 @@ TARGET_REGULARISATIONS = tuple(
 # of labels removes those that do not matter
 LABEL_REGULARISATIONS = (
     Regularisation("margins", 0.8),
-    Regularisation("margins", 0.5),
     Regularisation("margins", 0.35, lasso=1.0),
+    Regularisation("margins", 0.35, lasso=1.0, label_lasso=4.0),
     Regularisation("margins", 0.2, label_lasso=4.0),
     Regularisation("margins", 0.12),
-    Regularisation("whiten", 0.7),
-    Regularisation("whiten", 0.35),
+    Regularisation("whiten", 0.5),
 )
 
 

@@ -47,9 +47,7 @@ class Split(NamedTuple):
         return {**dict.fromkeys(self.numbers, "real"), **dict.fromkeys(self.labels, "category")}
 
 
-def load(
-    name: str, number: int, train: int, test: int, *, keeps_labels: bool = False
-) -> Split:
+def load(name: str, number: int, train: int, test: int, *, keeps_labels: bool = False) -> Split:
     """Return split ``number`` of a table, with at most ``train`` and ``test`` rows.
 
     With ``keeps_labels``, no label is pooled. Raises ``UserError`` as ``realistic.load`` does.

@@ -45,7 +45,7 @@ def fit(
         **options: the options of a fit (``tables/columns/options.py``, ``FitOptions``).
 
     A column that has no density is carried along: a constant, and a linear combination of other
-    columns. A column that identifies the rows is excluded. Rare labels of text with more than 20
+    columns. A column that identifies the rows is excluded. Rare labels of text with more than 200
     different values are pooled. Samples have all columns of the table, in order. Log-densities are
     those of the learned columns, ``Density.columns``.
 

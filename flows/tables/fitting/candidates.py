@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from flows.recipe.regularisation import (
     COLUMN_REGULARISATIONS,
     LABEL_REGULARISATIONS,
     LINEAR_REGULARISATIONS,
+    Regularisation,
 )
 from flows.tables.fitting.fit_request import FitRequest
 from flows.tables.fitting.learned_columns import LearnedColumns
@@ -77,7 +79,7 @@ def _families(request: FitRequest, columns: LearnedColumns) -> list[Family]:
     separate, linear = (
         registry.architecture("conditional", {"linear": each}) for each in (False, True)
     )
-    racing = (
+    racing: Sequence[tuple[Architecture, Sequence[Regularisation], Mapping[str, Any]]] = (
         (request.architecture, LABEL_REGULARISATIONS, {}),
         (separate, COLUMN_REGULARISATIONS, {}),
         (linear, LINEAR_REGULARISATIONS, {"linear": True}),

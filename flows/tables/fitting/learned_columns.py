@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-
 from flows.core.arrays import Array
 from flows.tables.columns.column_maps import ColumnMaps
 from flows.tables.columns.field import Field

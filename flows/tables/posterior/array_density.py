@@ -343,7 +343,7 @@ class ArrayDensity:
         """
         found = Evidence.empty(len(region), self.population.members)
         # A row without known values has probability 1
-        some = region.gaps.all(axis=1) & (not region.intervals)
+        some = np.asarray(region.gaps.all(axis=1) & (not region.intervals))
         of_labels, log_p = self.log_labels(region)
         found.log_q[of_labels], some[of_labels] = log_p, True
         known = np.flatnonzero(~some)

@@ -181,20 +181,19 @@ class JointPosteriors:
 
     def _of_labels(self, region: Region, seed: int, goal: Goal) -> list[Posterior]:
         """Return posteriors given labels alone, of draws from the members (``given_labels.py``)."""
-        assert self.given_labels is not None
-        given, sets, found = self.given_labels, self._sets(region), list[Posterior]()
-        about = {"log_mass_se": self.log_mass_se, "mass_shares": self.member_weights}
+        sets, found = self._sets(region), list[Posterior]()
+        errors, shares = self.log_mass_se, self.member_weights
         for row, number in zip(region.rows, region.row_numbers.tolist(), strict=True):
             draw = partial(self._draw_given_labels, region, row, sets)
             stream = numpy_generator(seed, "unknown", number)
             own = Posterior.doubled(partial(draw, stream), self.member_weights, goal)
-            found.append(replace(own, **about))
+            found.append(replace(own, log_mass_se=errors, mass_shares=shares))
         return found
 
     def _draw_given_labels(
         self, region: Region, row: Array, sets: Sets, generator: Generator, count: int
     ) -> tuple[Array, Array]:
-        """Return ``count`` draws given the labels of a row, and their log-weights ``(count, M)``."""
+        """Return ``count`` draws given the labels of a row, and log-weights ``(count, M)``."""
         assert self.given_labels is not None
         drawn, log_q, log_r = self.given_labels.draw(row, sets, count, generator)
         if self.constraints:
