@@ -84,7 +84,8 @@ LABEL_REGULARISATIONS = (
     Regularisation("margins", 0.35, lasso=1.0, label_lasso=4.0),
     Regularisation("margins", 0.2, label_lasso=4.0),
     Regularisation("margins", 0.12),
-    Regularisation("whiten", 0.5),
+    Regularisation("whiten", 0.7),
+    Regularisation("whiten", 0.35),
 )
 
 
