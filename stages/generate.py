@@ -43,7 +43,10 @@ def main() -> None:
 
 
 def take(params: schema.Settings) -> tuple[list[Field], Array]:
-    """Return the columns and the rows ``(n, D)`` of the user's table, and print the notices."""
+    """Return the columns and the rows ``(n, D)`` of the user's table, and print the notices.
+
+    The columns are in the order of the table, because the pipeline learns codes of labels.
+    """
     kinds = params.data.columns
     tables = [path for path in files.SOURCE.glob("[!.]*") if path.suffix not in (".dvc", "")]
     if len(tables) != 1:
@@ -62,7 +65,9 @@ def take(params: schema.Settings) -> tuple[list[Field], Array]:
     schema.check_rows(params, len(sample.copies))
     for notice in notices:
         print(notice.text(pipeline_words))
-    return list(table.fields), sample.values
+    names = [field.name for field in table.fields]
+    order = [names.index(name) for name in found.frame if name in names]
+    return [table.fields[d] for d in order], sample.values[:, order]
 
 
 def refuse_decisions(notices: Sequence[Notice], source: str) -> None:

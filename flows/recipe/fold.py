@@ -262,10 +262,15 @@ class PreparedFold:
 
     @cached_property
     def of_neighbours(self) -> NeighbourNoise:
-        """The noise with the shape of the neighbourhood; neighbours are found at the first use."""
+        """The noise with the shape of the neighbourhood; neighbours are found at the first use.
+
+        Neighbours need not share their labels, of which each may have few rows. After the
+        whitening, they must: residuals do not tell labels apart, whose noise may differ.
+        """
         points = self.points.double().numpy().T
         different = self.fold.completions * self.fold.different
-        return NeighbourNoise(points, different, self.preprocessing.inputs)
+        inputs = self.preprocessing.inputs
+        return NeighbourNoise(points, different, inputs, 0 if self.name == "whiten" else inputs)
 
     def noise_of(self, regularisation: Regularisation) -> NeighbourNoise | PointNoise:
         """Return the noise of the training rows; it is set up at the first use."""

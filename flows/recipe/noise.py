@@ -34,15 +34,17 @@ class NeighbourNoise:
         points: the points ``(n, D)``.
         among: the indices of the points among which neighbours are searched: one completion of each
             row, without copies of rows. By default, all points.
-        fixed: the number of first columns that do not move, such as inputs. Neighbours are near in
-            the other columns.
+        fixed: the number of first columns that do not move, such as inputs.
+        left_out: the number of first columns in which neighbours may be far from each other.
     """
 
-    def __init__(self, points: Array, among: Whole | None = None, fixed: int = 0) -> None:
+    def __init__(
+        self, points: Array, among: Whole | None = None, fixed: int = 0, left_out: int = 0
+    ) -> None:
         self.fixed = fixed
         rows = points if among is None else points[among]
         reference = subsample(rows, REFERENCE_ROWS)
-        own, there = points[:, fixed:], reference[:, fixed:]
+        own, there = points[:, left_out:], reference[:, left_out:]
         self.points, self.reference = points.astype(np.float32), reference.astype(np.float32)
         self.count = min(NEIGHBOURS, len(rows) - 1)
         # k + 1, because the nearest neighbour of most rows is the row itself

@@ -65,7 +65,7 @@ def fit(
         >>> quick = {"recipe": "quick"}
         >>> density = flows.fit(frame, small, columns={"age": "positive"}, settings=quick)
         >>> [column.word for column in density.columns]
-        ['positive', 'category']
+        ['category', 'positive']
 
         >>> given = flows.fit(frame, target="age", settings=quick)
         >>> list(given.predict(frame[:2]))
