@@ -367,6 +367,26 @@ class ArrayDensity:
         places = np.flatnonzero(own)
         return places, given.log_prob(region.rows[places], {})
 
+    def label_probabilities(self, region: Region, d: int) -> tuple[Whole, Array]:
+        """Return the probabilities of labels of rows of which no number is known.
+
+        Args:
+            region: the rows, which lack column ``d``.
+            d: the index of a column of labels.
+
+        Returns the indices of these rows ``(n,)``, none if the probabilities have no closed form,
+        and the probabilities of the K labels of the column, ``(n, K)``.
+        """
+        given, count = self._given_labels, len(self.columns[d].labels)
+        first = sum(bool(column.labels) for column in self.columns)
+        if given is None or self.constraints or region.intervals:
+            return np.arange(0), np.empty((0, count))
+        places = np.flatnonzero(region.gaps[:, first:].all(axis=1))
+        rows = region.rows[places].repeat(count, axis=0)
+        rows[:, d] = np.tile(np.arange(count), len(places))
+        log_p = self.ensemble(given.log_prob(rows, {})).reshape(len(places), count)
+        return places, np.exp(log_p - np.logaddexp.reduce(log_p, axis=1, keepdims=True))
+
     @cached_property
     def distilled(self) -> Distilled:
         """The approximation of the density, from samples, which proposes unknown values."""

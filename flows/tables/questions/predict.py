@@ -74,6 +74,12 @@ class Predict(Question):
             found.effective[k] = posterior.effective
             for name, d in places.items():
                 found[name][k] = self._summary(density, posterior, d)
+        for name, d in places.items():
+            if density.columns[d].labels:
+                exact, shares = density.label_probabilities(region.hiding(hidden), d)
+                found[name][exact] = shares
+                if len(places) == 1:
+                    found.effective[exact] = np.inf
         return found
 
     def adds(self, density: ArrayDensity) -> list[str]:

@@ -58,6 +58,16 @@ def test_all_draws_are_effective_and_have_the_conditional_distribution(
         np.testing.assert_allclose(shares, expected, atol=0.015)
 
 
+def test_the_probabilities_of_labels_given_labels_are_exact(with_labels: flows.Density):
+    one = pd.DataFrame({LABELS[0]: ["a"]})
+    found = with_labels.predict(one, LABELS[2]).iloc[0]
+    codes = np.array([[0, -1, code] for code in range(4)])
+    log_p = labelled().log_labels(codes)
+    expected = np.exp(log_p - np.logaddexp.reduce(log_p))
+    np.testing.assert_allclose(found[[*"abcd"]].astype(float), expected, rtol=1e-9)
+    assert np.isnan(found["effective_draws"])
+
+
 def test_a_fit_predicts_numbers_from_one_of_sixty_labels():
     """A mixture that approximates the fit would not know the labels."""
     rng = np.random.default_rng(0)
