@@ -11,7 +11,7 @@ The rule was written before any table was fitted. ``params.yaml`` has the tables
 3. The first suitable tables are drawn; of several with the same columns, the first one.
 
 The complete rows of a table are used, 3,000 at most. ``many_labels.csv`` has the scores of these
-tables and of those of ``realistic`` with labels, and ``python -m studies.tables.many_labels`` writes
+tables and of those of ``realistic`` with labels. ``python -m studies.tables.many_labels`` writes
 ``many_labels.md`` from them.
 """
 
