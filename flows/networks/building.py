@@ -143,8 +143,9 @@ def _build(
 
 def restored(description: Mapping[str, Any], state: Mapping[str, Tensor]) -> NetworkPopulation:
     """Return the population of a ``description`` in a ``state``, in the precision of the state."""
-    population = build_described(description)
-    if population.preprocessing.labels and "preprocessing.encoding.shares" not in state:
+    given = ToReal.of(description).label_counts[: description.get("context", 0)]
+    if any(given) and "preprocessing.encoding.shares" not in state:
         raise CheckpointError(CODES)
+    population = build_described(description)
     population.load_state_dict(state, assign=True)
     return population.eval()

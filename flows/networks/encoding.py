@@ -15,7 +15,7 @@ CODES = (
     "indicators; fit the table again: flows fit TABLE -o FILE"
 )
 
-NONE = 1e-9  # of a share that is not 0; the shares of all labels sum to 1 but for rounding
+NONE = 1e-9  # the first label has no training row if the other shares sum to 1 within this number
 
 
 class Encoding(Bijection):
@@ -33,7 +33,8 @@ class Encoding(Bijection):
 
     Rows ``(M, D, N)`` hold C columns of codes first, and rows ``(M, W, N)`` of features hold the
     indicators of all columns first. The volume of the numbers does not change, so the
-    log-determinant is 0. The inverse returns the label whose indicators are the nearest ones.
+    log-determinant is 0. The inverse returns the label with the largest indicator; that of the
+    first label is 1 minus the sum of the others.
 
     Args:
         sizes: the number of labels of each of the C columns.

@@ -230,7 +230,7 @@ class PreparedFold:
         points are drawn from the mixture of the context; the noise of targets is normal.
 
         Args:
-            points: the completions of the training rows before the processes, ``(D, N)``.
+            points: the completions of the training rows before the processes, ``(W, N)``.
         """
         fold, context = self.fold, self.fold.context
         _, places, owner = np.unique(fold.learned, axis=0, return_index=True, return_inverse=True)
@@ -240,7 +240,8 @@ class PreparedFold:
         rows = middle[0].T.repeat(len(drawn), 1).numpy()
         rows[:, :context] = drawn
         inducing = self.preprocessing(as_points(rows))[0][0]
-        inducing[context:] = torch.from_numpy(generator.standard_normal(inducing[context:].shape))
+        inputs = self.preprocessing.inputs
+        inducing[inputs:] = torch.from_numpy(generator.standard_normal(inducing[inputs:].shape))
         owners = torch.from_numpy(owner.ravel().repeat(fold.completions))
         first = torch.from_numpy(places * fold.completions)
         with one_thread():
@@ -250,7 +251,7 @@ class PreparedFold:
 
     def by_column(self) -> Preprocessing:
         """Return the fitted maps of the numbers that act on single columns."""
-        own = self.preprocessing.part(range(self.fold.labels, self.fold.learned.shape[1]))
+        own = self.preprocessing.part(range(self.preprocessing.labels, self.preprocessing.dim))
         if self.name != "margins":
             own.margins = None
         return own

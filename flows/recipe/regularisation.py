@@ -33,7 +33,7 @@ class Regularisation:
     preprocessing: str  # "margins", "whiten" or "process", or "raw" for none
     noise: float  # its level (``noise.py``)
     lasso: float = 0.0  # the strength of the group lasso
-    label_lasso: float = 0.0  # if above 0, the strength for the columns of given labels
+    label_lasso: float = 0.0  # if above 0, it replaces ``lasso`` for given labels
     is_separate: bool = False  # whether the noise of a column does not depend on other columns
 
     @property
@@ -44,8 +44,7 @@ class Regularisation:
     def groups(self, maps: Preprocessing) -> tuple[Tensor, Tensor]:
         """Return the group of each feature, and its strength, ``(W,)`` each.
 
-        A feature is a group of its own, and so are, with a strength for labels, all indicators of a
-        column of labels.
+        Each feature is a group. With a ``label_lasso``, all indicators of a column are one group.
 
         Args:
             maps: the preprocessing of the features.
@@ -131,7 +130,7 @@ def shrink(weights: Tensor, amount: Tensor, groups: Tensor) -> None:
     """
     least = torch.finfo(weights.dtype).tiny  # a column of norm 0 stays 0
     # Sums of single precision would depend on the processor
-    norm = weights.double().square_().sum(dim=1).sqrt_()
+    norm = weights.double().square().sum(dim=1).sqrt()
     if (groups != torch.arange(groups.shape[1])).any():
         total, sizes = torch.zeros_like(norm), torch.zeros_like(norm)
         total.scatter_add_(1, groups, norm.square())

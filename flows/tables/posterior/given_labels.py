@@ -6,7 +6,7 @@ labels of a row, A the sets in which unknown labels lie, and w the weights of th
     P_m(o, A) = P_m(c_o, c_u in A)            in closed form
     r(c, x)   = sum_m s_m q_m(c, x | c_o, c_u in A),    s_m = w_m P_m(o, A) / sum_k w_k P_k(o, A)
 
-Draws from r have equal weights in the ensemble, so all of them are effective.
+Draws from r have equal weights in the ensemble. Without constraints, all of them are effective.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ class GivenLabels:
                 codes[own] = inside.draw_missing(given, generator)[0].codes
         rows = np.column_stack([codes, self.ensemble.draw_given(codes, member, generator)])
         log_q = self.ensemble.score(rows)
-        log_r = np.logaddexp.reduce(log_shares + log_q - log_p, axis=1)
+        own = np.isfinite(log_shares)
+        log_r = np.logaddexp.reduce((log_shares + log_q - log_p)[:, own], axis=1)
         return rows, log_q - self.log_mass, log_r
 
     @property

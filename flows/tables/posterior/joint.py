@@ -116,10 +116,10 @@ class JointPosteriors:
             places, part = np.flatnonzero(unknown).tolist(), region.take(some).of_gaps()
             if not places or self._combinations(places) <= MOST_COMBINATIONS:
                 found = self._listed(part, places)
-            elif self._is_of_labels(part):
-                found = self._of_labels(part, seed, goal)
             elif len(places) == 1:
                 found = self._integrated(part, places[0])
+            elif self._is_of_labels(part):
+                found = self._of_labels(part, seed, goal)
             else:
                 found = self._drawn(part, seed, goal, own[some])
             yield from zip(some.tolist(), found, strict=True)
@@ -172,7 +172,9 @@ class JointPosteriors:
         first = len(self.distilled.sizes)
         lacks_numbers = bool(region.gaps[0, first:].all())
         are_labels = all(d < first for d in region.intervals)
-        return self.given_labels is not None and lacks_numbers and are_labels
+        # Draws of numbers that constraints cut are mostly rejected
+        are_free = all(d < first for d in self.constraints.places)
+        return self.given_labels is not None and lacks_numbers and are_labels and are_free
 
     def _sets(self, region: Region) -> Sets:
         """Return the codes of the labels that a region allows, by column."""
