@@ -15,7 +15,13 @@ from sklearn.model_selection import GridSearchCV, KFold
 from flows.core.rows import Rows
 from flows.core.settings import Recipe
 from flows.mixtures import bandwidth, fitting
-from flows.mixtures.fitting import bayesian_information, fit_filler, fit_gmm, fit_mixture
+from flows.mixtures.fitting import (
+    bayesian_information,
+    fit_filler,
+    fit_frequencies,
+    fit_gmm,
+    fit_mixture,
+)
 
 
 def test_a_mixture_has_the_density_and_criterion_of_scikit_learn():
@@ -92,3 +98,15 @@ def test_the_searches_of_references_show_progress(monkeypatch):
     fitting.fit_kde(x, bandwidths=[0.1, 0.3, 0.9], folds=2, seed=0)
     assert [bar.about for bar in bars] == [("mixture", "setting"), ("bandwidth", "fit")]
     assert [(bar.total, sum(bar.steps)) for bar in bars] == [(6, 6), (6, 6)]
+
+
+def test_frequencies_given_a_label_are_those_of_the_rows_with_few_others():
+    codes = np.array([[0, 1], [0, 1], [1, 0], [1, -1], [1, 2]])
+    mixture = fit_frequencies(codes, (2, 3), root=0, strength=3.0)
+    first, second = Rows.of_labels(codes, (2, 3)).frequencies()
+    given = np.array([[0, 2, 0], [1, 0, 1]]) + 3.0 * second
+    given /= given.sum(axis=1, keepdims=True)
+    for a in range(2):
+        for b in range(3):
+            found = np.exp(mixture.log_labels(np.array([[a, b]])))[0]
+            np.testing.assert_allclose(found, first[a] * given[a, b])

@@ -10,6 +10,8 @@ from helpers import short_recipe
 import flows
 from flows.networks.to_real import ToReal
 from flows.recipe.fold import Fold, Learned
+from flows.tables.columns.column_maps import ColumnMaps
+from flows.tables.columns.kinds import Category, Real
 from flows.tables.columns.notices import TableNotice
 
 
@@ -84,3 +86,18 @@ def test_a_row_and_its_copies_are_left_out_together():
     np.testing.assert_allclose(other[:, ::2], other[:, 1::2])
     assert found.shape[1] == 50
     assert np.corrcoef(found[2], other[2, ::2])[0, 1] > 0.95
+
+
+def test_inducing_points_of_a_process_have_the_indicators_of_labels():
+    """Of the features of an inducing point, only those of the targets are noise."""
+    rng = np.random.default_rng(0)
+    fields = [Category("c", labels=tuple("abcd")), Real("x"), Real("y")]
+    code = np.arange(80) % 4
+    rows = np.column_stack([code, rng.normal(size=80), code + rng.normal(size=80)])
+    learned = Learned(rows, ColumnMaps(fields).with_context(2), given=2, is_context=True)
+    prepared = Fold(learned, np.arange(80) % 5, 0).prepared("process")
+    (process,) = prepared.preprocessing.processes
+    assert process.feature == 4
+    of_rows, of_points = prepared.points[:3].numpy(), process.points[0, :3].numpy()
+    for own, known in zip(of_points, of_rows, strict=True):
+        assert {*own.round(3).tolist()} <= {*known.astype(np.float64).round(3).tolist()}

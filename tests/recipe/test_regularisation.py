@@ -50,6 +50,13 @@ def test_shrink_is_the_soft_threshold_of_each_columns_norm():
     assert (weights[2] == 0).all()
 
 
+def test_weights_in_double_precision_shrink_in_the_same_way():
+    weights = torch.full((1, 2, 2), 3.0, dtype=torch.float64)
+    shrink(weights, torch.tensor([[0.0, 1.0]]).double(), torch.arange(2)[None])
+    size = 3 * np.sqrt(2)
+    np.testing.assert_allclose(weights[0, 0].numpy(), [3, 3 * (1 - 1 / size)], rtol=1e-12)
+
+
 def test_a_group_shrinks_as_a_whole_by_its_root_mean_square():
     weights = torch.randn(1, 4, 5, generator=torch.Generator().manual_seed(0))
     groups = torch.tensor([[0, 0, 0, 3, 4]])  # three indicators, and two features alone

@@ -29,3 +29,15 @@ def test_stacking_selects_the_pair_with_the_best_mixture():
     log_q = np.stack([best, best - 0.01, np.where(np.arange(100) < 80, -8.0, 0.0)], axis=1)
     assert log_q.mean(axis=0).argmin() == 2
     assert stacking.chosen(log_q, 2) == [0, 2]
+
+
+def test_a_small_weight_that_the_rows_do_not_need_goes_and_another_stays():
+    rng = np.random.default_rng(0)
+    good, noise = rng.normal(size=400), 0.01 * rng.normal(size=400)
+    same = np.column_stack([good, good + noise])  # a second density that adds nothing
+    np.testing.assert_allclose(stacking.without_small(same, np.array([0.95, 0.05])), [1, 0])
+    needed = np.column_stack([good, good - 3])
+    needed[::20] = [-20, 0]  # rows that only the second density explains
+    weights = stacking.weights(needed)
+    assert weights[1] < stacking.SMALL
+    np.testing.assert_array_equal(stacking.without_small(needed, weights), weights)
