@@ -9,6 +9,11 @@ from closed_forms import LABELS, NUMBERS, drawn, labelled
 
 import flows
 from flows.core.settings import Recipe
+from flows.mixtures.gaussian_mixture import GaussianMixture
+from flows.mixtures.mixture import Mixture
+from flows.recipe.ensemble import Ensemble
+from flows.tables.columns.column_maps import ColumnMaps
+from flows.tables.columns.kinds import Category, Real
 from flows.tables.posterior.posterior import Goal
 from flows.tables.posterior.region import Region
 
@@ -86,3 +91,33 @@ def test_a_fit_predicts_numbers_from_one_of_sixty_labels():
     far = np.abs(found["mean"] - middle) > 0.5
     assert far.mean() <= 0.05
     assert found["sd"].median() < 0.4
+
+
+def test_5040_combinations_of_labels_are_drawn_and_summed_with_their_errors():
+    """Three columns of 105, 16 and 3 labels, and two numbers."""
+    rng, sizes = np.random.default_rng(4), (105, 16, 3)
+    shares = [rng.dirichlet(np.full(size, 0.3), 6) for size in sizes]
+    covariances = np.tile(0.3 * np.eye(2), (6, 1, 1))
+    truth = Mixture(np.full(6, 1 / 6), 2 * rng.normal(size=(6, 2)), covariances, shares)
+    names = ["dest", "carrier", "origin"]
+    fields = [
+        Category(name, labels=tuple(f"{name}{k:03}" for k in range(size)))
+        for name, size in zip(names, sizes, strict=True)
+    ]
+    maps = ColumnMaps([*fields, Real("x"), Real("y")])
+    ensemble = Ensemble([GaussianMixture.of(truth)], [1.0], [truth.marginal(0)], maps)
+    density = flows.Density(ensemble)
+    x = truth.sample_rows(8, rng).numbers
+    rows = pd.DataFrame({**dict.fromkeys(names), "x": x[:, 0], "y": x[:, 1]})
+    found, error = density.log_prob_and_error(rows)
+    assert (np.abs(found - truth.log_prob(x)) <= 4 * error + 1e-9).all()
+    assert (error < 0.15).all()
+    shares_of = density.predict(rows, "origin")[[*fields[2].labels]].to_numpy(float)
+    for code in range(3):
+        own = np.tile([-1, -1, code], (8, 1))
+        expected = np.exp(truth.log_prob(x, own) - truth.log_prob(x))
+        np.testing.assert_allclose(shares_of[:, code], expected, atol=0.17)
+    one = density.predict(pd.DataFrame({"carrier": [fields[1].labels[0]]}), "dest").iloc[0, :105]
+    own = np.column_stack([np.arange(105), np.zeros(105), np.full(105, -1)]).astype(np.int64)
+    expected = np.exp(truth.log_labels(own) - truth.log_labels(own * [0, 1, 1] - [1, 0, 0]))
+    np.testing.assert_allclose(one.astype(float), expected, rtol=1e-9, atol=1e-15)
