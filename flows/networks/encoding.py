@@ -61,7 +61,9 @@ class Encoding(Bijection):
         if not all(sizes[:count]):
             labels = ", ".join(to_real.names[d] for d in range(given) if sizes[d])
             raise ValueError(f"the context must hold its columns of labels first: {labels}")
-        return cls(sizes[:count], to_real.ordered[:count], members)
+        # A map may know the numbers of labels and no order
+        ordered = to_real.ordered[:count] or [False] * count
+        return cls(sizes[:count], ordered, members)
 
     @property
     def columns(self) -> int:
