@@ -277,9 +277,9 @@ def two_targets_have_mass_1(case: Case, rows: pd.DataFrame, seed: int) -> None:
     [kind], row = kinds, rows[:1]
     drawn = case.density.sample(200, given=row[["z", "w"]].iloc[0].to_dict())
     x, y = (scores(drawn[name], kind) for name in ("x", "y"))
-    total, u = 0.0, np.linspace(-4, 4, 49)
+    total, u = 0.0, np.linspace(-4, 4, 121)
     middle, width = np.median(x), np.subtract(*np.quantile(x, [0.75, 0.25])) / 2
-    gap = np.linspace(-6, np.log(10 * (y.std() + np.abs(y - x).max())), 41)
+    gap = np.linspace(-6, np.log(10 * (y.std() + np.abs(y - x).max())), 101)
     for sign in (1, -1):
         v, s = (each.ravel() for each in np.meshgrid(u, gap))
         below = middle + width * np.sinh(v)  # denser in the middle
