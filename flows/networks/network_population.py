@@ -67,7 +67,7 @@ class NetworkPopulation(Population, ABC):
     @property
     def inputs(self) -> int:
         """The number of features that encode the context, which networks are given."""
-        return int(self.description.get("inputs", self.context))
+        return self.preprocessing.inputs
 
     @property
     def member_weights(self) -> Tensor:

@@ -41,8 +41,8 @@ class Preprocessing(Bijection):
     Args:
         event_shape: the shape of a row.
         members: the number of members M.
-        to_real: the map to the real line; ``None`` for the identity. Given labels are the columns
-            before the context's numbers.
+        to_real: the map to the real line; ``None`` for the identity. The context's columns
+            of labels come first.
         context: the number of first columns that a conditional density is given.
     """
 
@@ -152,14 +152,10 @@ class Preprocessing(Bijection):
         features = range(self.inputs, self.width)
         self._processes = nn.ModuleList(Process(d, self.members, points) for d in features)
 
-    def remove_processes(self) -> None:
-        """Remove the processes."""
-        self._processes = nn.ModuleList()
-
     def remove_automatic(self) -> None:
         """Remove the maps of the automatic recipe, which the fixed recipe does not fit."""
         self.margins = self.whiten = None
-        self.remove_processes()
+        self._processes = nn.ModuleList()
 
     def part(self, places: Sequence[int]) -> Preprocessing:
         """Return the preprocessing of some columns of numbers alone.
@@ -208,12 +204,12 @@ class Preprocessing(Bijection):
 
     @torch.no_grad()
     def fit(
-        self, rows: Array, *, margins: bool = False, whiten: bool = False, kept: int = 0
+        self, rows: Array, *, margins: bool = False, whiten: bool = False, more: int = 0
     ) -> None:
         """Fit all maps to rows ``(n, M or 1, D)`` in the user's units, one after another.
 
         A map that is not fitted stays the identity. The whitening keeps the indicators and the
-        first ``kept`` numbers.
+        first ``more`` numbers.
         """
         self.fit_scaler(rows)
         z = torch.from_numpy(self.scale(rows)).movedim(0, -1)
@@ -223,7 +219,7 @@ class Preprocessing(Bijection):
             z = self.margins(z)[0]
         if self.whiten is not None and whiten:
             z = z if self.encoding is None else self.encoding(z)[0]
-            self.whiten.initialize(z, kept)
+            self.whiten.initialize(z, more)
 
     @torch.no_grad()
     def map_known(self, rows: Array) -> tuple[Array, Array]:

@@ -117,10 +117,6 @@ class Fold:
         is_few = self.context and count <= self.recipe.process_rows and not of_labels
         self.process_points = min(self.recipe.process_points, count // 2) if is_few else 0
 
-    def preprocessing(self) -> Preprocessing:
-        """Return a preprocessing of rows, which is not fitted."""
-        return Preprocessing(self.learned.shape[1:], 1, self.to_real, self.given)
-
     def scaler(self) -> Preprocessing:
         """Return the map of the numbers of the rows to the real line, standardised."""
         numbers = range(self.labels, self.learned.shape[1])
@@ -142,14 +138,17 @@ class Fold:
         z = slopes = rows[:, self.labels :]
         if z.shape[1]:
             z, slopes = preprocessing.map_known(z)
-        return Rows(z, codes_of(rows[:, : self.labels], self.sizes), self.sizes), slopes
+        return Rows(z, self.codes(rows), self.sizes), slopes
+
+    def codes(self, rows: Array) -> Whole:
+        """Return the codes of the labels of rows ``(n, D)``, ``(n, C)``; -1 in gaps."""
+        return codes_of(rows[:, : self.labels], self.sizes)
 
     def log_labels(self, rows: Array) -> Array:
         """Return the log-probabilities of the labels of complete rows ``(n, D)``, ``(n,)``."""
         if self.label_density is None:
             return np.zeros(len(rows))
-        codes = codes_of(rows[:, : self.labels], self.sizes)
-        return self.label_density.log_labels(codes)
+        return self.label_density.log_labels(self.codes(rows))
 
     @cached_property
     def checked(self) -> Whole:
@@ -205,13 +204,13 @@ class PreparedFold:
 
     def __init__(self, fold: Fold, name: str) -> None:
         self.fold, self.name = fold, name
-        self.preprocessing = fold.preprocessing()
+        self.preprocessing = Preprocessing(fold.learned.shape[1:], 1, fold.to_real, fold.given)
         self.preprocessing.add_margins()
         self.preprocessing.add_whitening()
         first = fold.completed[:: fold.completions]
         fitted = {"margins": name == "margins", "whiten": name in ("whiten", "process")}
-        kept = fold.context - self.preprocessing.labels if name == "process" else 0
-        self.preprocessing.fit(first[:, None], **fitted, kept=kept)
+        more = fold.context - self.preprocessing.labels if name == "process" else 0
+        self.preprocessing.fit(first[:, None], **fitted, more=more)
         size = fold.recipe.piece_rows
         pieces = np.split(fold.completed, range(size, len(fold.completed), size))
         points = torch.cat([self.preprocessing(as_points(each))[0][0] for each in pieces], dim=1)

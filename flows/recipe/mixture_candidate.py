@@ -16,7 +16,7 @@ from typing import Any, cast
 import numpy as np
 
 from flows.core.arrays import Array, subsample
-from flows.core.rows import Rows, codes_of
+from flows.core.rows import Rows
 from flows.core.settings import Recipe
 from flows.mixtures import expectation
 from flows.mixtures.fitting import components, few_rows, fit_frequencies, search
@@ -207,7 +207,7 @@ def _labels_alone(folds: Sequence[Fold]) -> list[Mixture]:
     recipe, fewest = folds[0].recipe, min(len(fold.train) for fold in folds)
 
     def fitted(fold: Fold, count: int, most: int, starts: int) -> Mixture:
-        codes = codes_of(fold.learned[:, : fold.labels], fold.sizes)
+        codes = fold.codes(fold.learned)
         rows = Rows.of_labels(codes, fold.sizes)
         few = rows.take(subsample(np.arange(len(codes)), most))
         return expectation.fit(few, count, 0.0, starts)
@@ -224,20 +224,15 @@ def _labels_alone(folds: Sequence[Fold]) -> list[Mixture]:
 
 def _given_a_label(folds: Sequence[Fold]) -> Iterator[list[Mixture]]:
     """Yield the frequencies of all labels given each label of a column (``fit_frequencies``)."""
-    for root in range(folds[0].labels if folds[0].labels > 1 else 0):
+    sizes, codes = folds[0].sizes, [fold.codes(fold.learned) for fold in folds]
+    for root in range(len(sizes) if len(sizes) > 1 else 0):
         for strength in STRENGTHS:
-            yield [
-                fit_frequencies(
-                    codes_of(f.learned[:, : f.labels], f.sizes), f.sizes, root, strength
-                )
-                for f in folds
-            ]
+            yield [fit_frequencies(own, sizes, root, strength) for own in codes]
 
 
 def _log_labels(mixture: Mixture, fold: Fold) -> Array:
     """Return the log-probabilities of the known labels of the held-out rows, ``(h,)``."""
-    codes = codes_of(fold.unseen[:, : fold.labels], fold.sizes)
-    return mixture.log_labels(codes)
+    return mixture.log_labels(fold.codes(fold.unseen))
 
 
 def _effort(recipe: Recipe, *, is_last: bool) -> tuple[int, int]:

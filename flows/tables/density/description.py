@@ -34,9 +34,9 @@ def describe(population: Densities, schema: Schema, record: Record | None) -> st
         noun = "network" if networks and model in registry.names() else "member"
         lines = [f"{model} of {', '.join([_count(population.members, noun), *words])}"]
     gaps = [0] * len(schema.fields) if record is None else record.gaps or [0] * len(schema.fields)
-    of_fields = dict(zip((field.name for field in schema.fields), gaps, strict=True))
-    in_table = sorted(schema.fields, key=lambda field: schema.names.index(field.name))
-    lines += [_column(field, of_fields[field.name]) for field in in_table]
+    with_gaps = zip(schema.fields, gaps, strict=True)
+    in_table = sorted(with_gaps, key=lambda each: schema.names.index(each[0].name))
+    lines += [_column(*each) for each in in_table]
     lines += [f"column {each.name}: {each.details}" for each in schema.unlearned]
     lines += [f"requires {' '.join(text.split())}" for text in schema.require]
     if record is None:

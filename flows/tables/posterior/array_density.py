@@ -360,11 +360,10 @@ class ArrayDensity:
         Returns the indices of these rows ``(n,)``, none if the probabilities have no closed form,
         and the members' log-probabilities, ``(n, M)``.
         """
-        given, first = self._given_labels, sum(bool(column.labels) for column in self.columns)
-        own = region.gaps[:, first:].all(axis=1) & ~region.gaps[:, :first].all(axis=1)
-        if given is None or self.constraints or region.intervals:
+        given, lacks_numbers = self._given_labels, self._lacks_numbers(region)
+        if given is None:
             return np.arange(0), np.empty((0, self.population.members))
-        places = np.flatnonzero(own)
+        places = np.flatnonzero(lacks_numbers & ~region.gaps.all(axis=1))
         return places, given.log_prob(region.rows[places], {})
 
     def label_probabilities(self, region: Region, d: int) -> tuple[Whole, Array]:
@@ -378,14 +377,22 @@ class ArrayDensity:
         and the probabilities of the K labels of the column, ``(n, K)``.
         """
         given, count = self._given_labels, len(self.columns[d].labels)
-        first = sum(bool(column.labels) for column in self.columns)
-        if given is None or self.constraints or region.intervals:
+        if given is None:
             return np.arange(0), np.empty((0, count))
-        places = np.flatnonzero(region.gaps[:, first:].all(axis=1))
+        places = np.flatnonzero(self._lacks_numbers(region))
         rows = region.rows[places].repeat(count, axis=0)
         rows[:, d] = np.tile(np.arange(count), len(places))
         log_p = self.ensemble(given.log_prob(rows, {})).reshape(len(places), count)
         return places, np.exp(log_p - np.logaddexp.reduce(log_p, axis=1, keepdims=True))
+
+    def _lacks_numbers(self, region: Region) -> Mask:
+        """Return the rows ``(n,)`` whose labels have probabilities in closed form.
+
+        No number of these rows is known, and neither constraints nor intervals restrict any.
+        """
+        numbers = [d for d, column in enumerate(self.columns) if not column.labels]
+        is_restricted = bool(self.constraints) or bool(region.intervals)
+        return np.asarray(region.gaps[:, numbers].all(axis=1) & (not is_restricted))
 
     @cached_property
     def distilled(self) -> Distilled:

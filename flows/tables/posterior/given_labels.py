@@ -77,8 +77,8 @@ class GivenLabels:
                 codes[own] = inside.draw_missing(given, generator)[0].codes
         rows = np.column_stack([codes, self.ensemble.draw_given(codes, member, generator)])
         log_q = self.ensemble.score(rows)
-        own = np.isfinite(log_shares)
-        log_r = np.logaddexp.reduce((log_shares + log_q - log_p)[:, own], axis=1)
+        possible = np.isfinite(log_shares)
+        log_r = np.logaddexp.reduce((log_shares + log_q - log_p)[:, possible], axis=1)
         return rows, log_q - self.log_mass, log_r
 
     @property
