@@ -12,6 +12,7 @@ from pathlib import Path
 from flows.core.errors import UserError, errors_in_one_line
 from flows.core.plurals import counted, listed
 from flows.tables.columns.notices import (
+    CheckFit,
     DropColumn,
     DropIncompleteRows,
     Inspect,
@@ -62,6 +63,8 @@ def pipeline_words(remedy: Remedy) -> str:
             return f"write {new!r} in place of {listed([*map(repr, old)])} in the file"
         case Inspect():
             return "run flows inspect"
+        case CheckFit():
+            return "run flows check"
 
 
 def restore() -> None:

@@ -25,6 +25,7 @@ from studies.engine import SMALL, Cell, Family, check_names
 from studies.tables import (
     anomalies,
     census,
+    given_others,
     imputation,
     latent_classes,
     peers,
@@ -139,6 +140,7 @@ FAMILIES = {
     "anomalies": Family(anomalies.score, changed={"precision": 2}, tolerance={"*": 0.1}),
     "census": Family(census.count),
     "census_fit": Family(census.fit, changed={"near": 2, "distance": 2}, tolerance={"*": 0.1}),
+    "given_others": Family(given_others.score, tolerance={"*": 0.1}),
 }
 
 
@@ -147,7 +149,7 @@ def cells(params: dict[str, Any]) -> Iterator[Cell]:
 
     The cells of ``realistic`` are named by model, table and split; those of ``questions``,
     ``imputation`` and ``anomalies`` by table and split; those of the census by their place in the
-    list of ``params.yaml``.
+    list of ``params.yaml``; those of ``given_others`` by table, split and column.
     """
     for part in ("ranking", "full", "set_aside", "small"):
         own = {**params, **params[part]}
@@ -178,6 +180,19 @@ def cells(params: dict[str, Any]) -> Iterator[Cell]:
         yield f"census/{place}", {"table": table}
         if place < drawn["fits"]:
             yield f"census_fit/{place}", {"table": table, "members": drawn["members"]}
+    yield from _given_others(params["given_others"])
+
+
+def _given_others(params: dict[str, Any]) -> Iterator[Cell]:
+    """Yield the cells of columns given all others, those of a table one after the other."""
+    shared = {name: params[name] for name in ("train", "test", "members")}
+    for part, split in product(("tables", "all_labels"), range(params["splits"])):
+        for table, columns in params[part].items():
+            own = {"table": table, "split": split, "keeps_labels": part == "all_labels", **shared}
+            for column in columns:
+                name = f"given_others/{realistic.short(table)}/{split}/{column}"
+                yield name, {"column": column, **own}
+    yield f"given_others/{SMALL}", {"keeps_labels": False, **params[SMALL]}
 
 
 def _realistic(params: dict[str, Any]) -> Iterator[Cell]:

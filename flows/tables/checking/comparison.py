@@ -14,10 +14,12 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from flows.core.arrays import Array, subsample
-from flows.tables.checking.result import FRAMES, MEASURES, SHARE_OF
+from flows.core.plurals import counted
+from flows.tables.checking.result import FAR, FRAMES, MEASURES, SHARE_OF, SHOWN
 from flows.tables.checking.rows import CheckedRows, draw_tables
 from flows.tables.columns.field import Field
 from flows.tables.columns.kinds.unlearned import computed
+from flows.tables.columns.notices import CheckFit, Notice
 from flows.tables.columns.rounding import many_rows
 from flows.tables.posterior.array_density import ArrayDensity
 
@@ -25,6 +27,9 @@ MOST_ROWS = 10_000  # rows that are compared, at most
 DRAWN_ROWS = 100_000  # drawn rows together, about
 TABLES = (20, 100)  # the least and the largest number of drawn tables
 VALUES = 5  # repeated values of a column of numbers, at most
+LOST = 0.2  # the least difference of an association that a fit calls lost
+LOST_ROWS = 2_000  # rows that are compared at the end of a fit, at most
+FEW_COLUMNS = 10  # columns of numbers whose associations a fit does not compare
 NUMBERS: dict[str, Callable[[Array], Array]] = {  # of tables (R, n), one number for each
     "mean": lambda x: np.nanmean(x, axis=1),
     "sd": lambda x: np.nanstd(x, axis=1),
@@ -73,12 +78,55 @@ def compare(
             found.append(values)
     n = len(rows.values)
     columns = _measured(pd.DataFrame(lines, columns=[*FRAMES["samples"][:4]]), found, n)
-    pairs = [pair for pair in combinations(range(len(density.columns)), 2) if {*pair} & {*compared}]
+    pairs = _compare_pairs(density, tables)
+    order = np.argsort(-pairs["difference"].abs().to_numpy(), kind="stable")
+    return columns, pairs.iloc[order].reset_index(drop=True)
+
+
+def lost_associations(density: ArrayDensity, rows: CheckedRows, seed: int) -> list[Notice]:
+    """Return a notice on pairs of columns whose association is lost in samples, if there are any.
+
+    An association is lost if the one in samples differs from the one in rows by more than ``LOST``
+    and by more than ``FAR`` standard errors, and is smaller or has the other sign. The largest
+    differences are named. Tables of numbers with at most ``FEW_COLUMNS`` columns are not compared.
+
+    Args:
+        density: the density.
+        rows: the training rows, of which ``LOST_ROWS`` are compared.
+        seed: the seed of the draws.
+    """
+    columns = density.columns
+    if len(columns) <= FEW_COLUMNS and not any(column.labels for column in columns):
+        return []
+    rows = rows.take(subsample(np.arange(len(rows.values)), LOST_ROWS))
+    tables = [rows.values[None], draw_tables(density, rows, TABLES[0], seed)]
+    pairs = _compare_pairs(density, np.concatenate(tables))
+    lost = (pairs["rows"] - pairs["samples"]) * np.sign(pairs["rows"])
+    pairs = pairs.assign(lost=lost)[(lost > LOST) & (pairs["difference"].abs() > FAR)]
+    if pairs.empty:
+        return []
+    largest = pairs.sort_values("lost", ascending=False, kind="stable")[:SHOWN]
+    named = [
+        f"`{line['first']}` and `{line['second']}` have the association "
+        f"{line['samples'] + 0.0:.2f}, in rows {line['rows']:.2f}"
+        for _, line in largest.iterrows()
+    ]
+    if others := len(pairs) - len(named):
+        named.append(f"{counted(others, 'other pair')} also lost association")
+    return [Notice(f"in samples, {'; '.join(named)}", advice=(("see all pairs", CheckFit()),))]
+
+
+def _compare_pairs(density: ArrayDensity, tables: Array) -> pd.DataFrame:
+    """Return the associations of pairs of columns of ``tables`` ``(1 + R, n, D)``, rows first.
+
+    With targets, each pair has a target.
+    """
+    outputs = {*np.flatnonzero(~density.inputs).tolist()}
+    pairs = [pair for pair in combinations(range(len(density.columns)), 2) if {*pair} & outputs]
     names = [(density.names[a], density.names[b]) for a, b in pairs]
     together = np.array([associations(density.columns, own, pairs) for own in tables])
-    of_pairs = _measured(pd.DataFrame(names, columns=[*FRAMES["pairs"][:2]]), [*together.T], n)
-    order = np.argsort(-of_pairs["difference"].abs().to_numpy(), kind="stable")
-    return columns, of_pairs.iloc[order].reset_index(drop=True)
+    frame = pd.DataFrame(names, columns=[*FRAMES["pairs"][:2]])
+    return _measured(frame, [*together.T], tables.shape[1])
 
 
 def compare_carried(density: ArrayDensity, seed: int) -> pd.DataFrame:
@@ -122,30 +170,46 @@ def associations(
 
     It is the rank correlation of two columns of numbers, from -1 to 1. With a column of labels, it
     is the correlation ratio of ranks; of two such columns, Cramer's V; both from 0 to 1. All are
-    the same formula ``|Q_a' Q_b| / sqrt(min(k_a, k_b))`` with orthonormal bases Q ``(n, k)`` of the
-    centred ranks, or of the centred indicators of labels. A missing value counts as the mean.
+    the same formula ``|U_a' U_b| / sqrt(min(k_a, k_b))`` of the scaled columns U and their ranks k
+    as matrices (``_scaled``). A missing value counts as the mean.
+
+    Args:
+        columns: the D columns.
+        values: the rows of a table, ``(n, D)``.
+        pairs: the indices of both columns of each pair.
     """
-    bases = []
-    for column, x in zip(columns, values.T, strict=True):
-        known = ~np.isnan(x)
-        parts = np.zeros((len(x), max(1, len(column.labels))))
-        if column.labels:
-            parts[known] = x[known, None] == np.arange(len(column.labels))
-        else:
-            parts[known, 0] = rankdata(x[known])
-        parts[known] -= parts[known].mean(axis=0, keepdims=True) if known.any() else 0.0
-        u, size, _ = np.linalg.svd(parts, full_matrices=False)
-        sign = 1.0 if column.labels or u[:, 0] @ parts[:, 0] > 0 else -1.0
-        bases.append(sign * u[:, size > 1e-9 * max(1.0, size[0])])
+    parts, ranks = zip(*map(_scaled, columns, values.T), strict=True)
+    sizes = np.array([part.shape[1] for part in parts])
+    together, first = np.concatenate(parts, axis=1), sizes.cumsum() - sizes
+    products = together.T @ together
+    squares = np.add.reduceat(np.add.reduceat(products**2, first, axis=0), first, axis=1)
     found = np.zeros(len(pairs))
     for k, (a, b) in enumerate(pairs):
-        least = min(bases[a].shape[1], bases[b].shape[1])
-        if least:
-            products = bases[a].T @ bases[b]
+        if least := min(ranks[a], ranks[b]):
             are_numbers = not (columns[a].labels or columns[b].labels)
-            whole = products[0, 0] if are_numbers else np.linalg.norm(products)
+            whole = products[first[a], first[b]] if are_numbers else np.sqrt(squares[a, b])
             found[k] = whole / np.sqrt(least)
     return found
+
+
+def _scaled(column: Field, x: Array) -> tuple[Array, int]:
+    """Return the values ``x`` ``(n,)`` of a column as a matrix U, and the rank of U.
+
+    U has the ranks of numbers, ``(n, 1)``, with mean 0 and norm 1; or an indicator of each of the
+    K labels, ``(n, K)``, with mean 0, divided by the root of the number of its rows. All singular
+    values of U are 0 or 1.
+    """
+    known = ~np.isnan(x)
+    if column.labels:
+        is_label = x[:, None] == np.arange(len(column.labels))
+        counts = is_label.sum(axis=0)
+        centred = is_label - known[:, None] * counts / max(1, known.sum())
+        return centred / np.sqrt(np.maximum(counts, 1)), max(0, int((counts > 0).sum()) - 1)
+    u, ordered = np.zeros((len(x), 1)), rankdata(x[known])
+    if not known.any() or np.ptp(ordered) == 0:
+        return u, 0
+    u[known, 0] = ordered - ordered.mean()
+    return u / np.linalg.norm(u), 1
 
 
 def _measured(frame: pd.DataFrame, found: Sequence[Array], n: int) -> pd.DataFrame:

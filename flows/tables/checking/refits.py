@@ -151,8 +151,7 @@ def refit(
     density = learn_again(request, schema, sample)
     record = density.record
     assert record is not None
-    assert record.row_scores is not None
-    rows = CheckedRows(table, record.row_scores.held_out_in, sample)
+    rows = CheckedRows.of_fit(density, sample)
     ranks, traces = rank(density, rows, request.seed), trace(density, rows)
     distance = reference = np.nan
     if len(fresh):

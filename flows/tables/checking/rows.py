@@ -51,6 +51,13 @@ class CheckedRows:
     known: int | None = 0
     why: str = ""
 
+    @classmethod
+    def of_fit(cls, density: ArrayDensity, sample: Sample) -> CheckedRows:
+        """Return the rows that a density was fitted to."""
+        assert density.record is not None
+        assert density.record.row_scores is not None
+        return cls(sample.values, density.record.row_scores.held_out_in, sample)
+
     @property
     def copies(self) -> Whole:
         """The row that each row repeats, ``(n,)``; of new rows, the row itself."""

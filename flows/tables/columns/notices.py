@@ -79,7 +79,21 @@ class Inspect:
     """Print what a fit does with each column, and why."""
 
 
-Remedy = SetKind | DropColumn | DropIncompleteRows | ReadAsMissing | SetFormat | Replace | Inspect
+@dataclass(frozen=True)
+class CheckFit:
+    """Print the check of a fit against its training table."""
+
+
+Remedy = (
+    SetKind
+    | DropColumn
+    | DropIncompleteRows
+    | ReadAsMissing
+    | SetFormat
+    | Replace
+    | Inspect
+    | CheckFit
+)
 # Aims of a user, such as "learn labels", each with the remedy that reaches it
 Advice = tuple[tuple[str, Remedy], ...]
 Words = Callable[[Remedy], str]  # returns an imperative clause, such as "pass --drop age"
@@ -107,6 +121,8 @@ def python_words(remedy: Remedy) -> str:
             return f"call frame.replace({{{column!r}: {dict.fromkeys(old, new)}}})"
         case Inspect():
             return "call flows.inspect(frame)"
+        case CheckFit():
+            return "call density.check(frame)"
 
 
 @dataclass(frozen=True)

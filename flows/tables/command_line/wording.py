@@ -6,6 +6,7 @@ from shlex import quote
 
 from flows.core.plurals import listed
 from flows.tables.columns.notices import (
+    CheckFit,
     DropColumn,
     DropIncompleteRows,
     Inspect,
@@ -35,3 +36,5 @@ def shell_words(remedy: Remedy) -> str:
             return f"write {new!r} in place of {listed([*map(repr, old)])} in the file"
         case Inspect():
             return "run flows inspect"
+        case CheckFit():
+            return "run flows check"

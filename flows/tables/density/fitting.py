@@ -12,6 +12,8 @@ from flows.networks.architecture import Architecture
 from flows.networks.densities import Densities
 from flows.networks.population import Population
 from flows.recipe.record import Record
+from flows.tables.checking.comparison import lost_associations
+from flows.tables.checking.rows import CheckedRows
 from flows.tables.columns.column_maps import ColumnMaps
 from flows.tables.columns.constraint import Constraints
 from flows.tables.columns.files import is_table
@@ -84,9 +86,12 @@ def fit_table(
 ) -> Density:
     """Fit the density of a table that ``read`` returns; ``learn_table`` has the arguments.
 
-    The density passes its own notices on in the same way as the fit.
+    A notice names associations between columns that samples have lost. The density passes its own
+    notices on in the same way as the fit.
     """
-    found = learn_table(read, request, on_notices)
+    found, sample = learn_table(read, request, on_notices)
+    rows = CheckedRows.of_fit(found, sample)
+    on_notices(lost_associations(found, rows, request.seed))
     return Density(found.population, found.schema, found.record, on_notices)
 
 

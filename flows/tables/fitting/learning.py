@@ -41,8 +41,8 @@ def learn_table(
     read: Callable[[], Table],
     request: FitRequest,
     on_notices: Callable[[Sequence[Notice]], None] = warn,
-) -> ArrayDensity:
-    """Learn the density of a table that ``read`` returns.
+) -> tuple[ArrayDensity, Sample]:
+    """Learn the density of a table that ``read`` returns, and return both.
 
     ``on_notices`` is called with the notices on the table before training starts.
     """
@@ -58,7 +58,7 @@ def learn_table(
         notices = [*notices, Notice(WITHOUT_PROCESSES.format(len(sample.values), most))]
     on_notices(notices)
     try:
-        return _learned(request, clock, schema, sample, on_notices)
+        return _learned(request, clock, schema, sample, on_notices), sample
     except MassError:
         if request.require or not schema.require:
             raise
@@ -66,7 +66,7 @@ def learn_table(
         problem = f"hardly any draw meets {bounds}; the fit starts again without this constraint"
         on_notices([Notice(problem)])
         schema = replace(schema, require=())
-        return _learned(request, clock.again(), schema, sample, on_notices)
+        return _learned(request, clock.again(), schema, sample, on_notices), sample
 
 
 def learn_again(request: FitRequest, schema: Schema, sample: Sample) -> ArrayDensity:
