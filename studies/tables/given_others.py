@@ -51,8 +51,8 @@ def load(table: str, split: int, train: int, test: int, *, keeps_labels: bool) -
     """
     whole = realistic.load(table, keeps_labels=keeps_labels)
     first, last = sources.split(np.arange(len(whole)), split, train)
-    rows = (whole.iloc[places].reset_index(drop=True) for places in (first, last[:test]))
-    return Split(*rows, realistic.labels(whole))
+    learned, asked = (whole.iloc[own].reset_index(drop=True) for own in (first, last[:test]))
+    return Split(learned, asked, realistic.labels(whole))
 
 
 def fitted(parts: Split, members: int, target: str | None = None) -> flows.Density:
@@ -114,11 +114,11 @@ def score(
     }
     rng = seeds.numpy_generator(split, "metric")
     resampled = rng.integers(0, len(of_joint), (RESAMPLES, len(of_joint)))
+    compare = np.subtract if is_label else np.divide
     for name, (own, other) in pairs.items():
-        compare = np.subtract if is_label else np.divide
-        ends = np.quantile(compare(own[resampled].mean(axis=1), other[resampled].mean(axis=1)), ENDS)
         found[name] = compare(own.mean(), other.mean())
-        found[f"{name}_low"], found[f"{name}_high"] = ends
+        again = compare(own[resampled].mean(axis=1), other[resampled].mean(axis=1))
+        found[f"{name}_low"], found[f"{name}_high"] = np.quantile(again, ENDS)
     return found
 
 

@@ -1,4 +1,4 @@
-"""The report on the scores of tables: ``tables.md`` and ``ranks.png``."""
+"""The report on the scores of tables: ``tables.md``, ``given_others.md`` and ``ranks.png``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flows.plotting.style import WIDTH, line_key, save
 from studies import engine, figures, markdown
 from studies.engine import Study
 from studies.markdown import bold, frame, grid, plus_minus
-from studies.tables import realistic_report
+from studies.tables import given_others_report, realistic_report
 from studies.tables.census import USES
 from studies.tables.questions import CLOSED, METHODS, UNKNOWN
 from studies.tables.treatment import LEVELS
@@ -32,6 +32,7 @@ def report(study: Study) -> None:
     """Write all files of the report."""
     scores = read(study)
     study.write("tables.md", document(study, scores))
+    study.write("given_others.md", given_others_report.document(study))
     draw_figures(study, scores)
 
 

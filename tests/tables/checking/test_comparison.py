@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
+import pandas as pd
 import pytest
-from helpers import field
+from helpers import field, short_recipe
 from scipy.stats import spearmanr
 from scipy.stats.contingency import association
 
 import flows
 from flows.core.arrays import Array
 from flows.mixtures.mixture import Mixture
-from flows.tables.checking.comparison import associations, compare, repeated
+from flows.recipe import mixture_candidate
+from flows.tables.checking.comparison import associations, compare, lost_associations, repeated
 from flows.tables.checking.rows import EVERY, CheckedRows
+from flows.tables.columns.notices import python_words
 
 
 def test_associations_are_rank_correlations_ratios_and_cramers_v():
@@ -69,3 +74,68 @@ def test_another_mean_and_another_dependence_come_first(of_truth: flows.Density,
     assert worst["difference"] > 10
     assert "x0" in [*pairs.loc[0, ["first", "second"]]]
     assert pairs["difference"].abs().is_monotonic_decreasing
+
+
+def independent(dim: int) -> flows.Density:
+    """Return a density of independent standard normal columns."""
+    return flows.Density(flows.GaussianMixture([1.0], np.zeros((1, dim)), np.eye(dim)[None]))
+
+
+def new_rows(values: Array) -> CheckedRows:
+    return CheckedRows(values, np.full(len(values), EVERY))
+
+
+def test_lost_associations_are_named_the_largest_first():
+    rows = np.random.default_rng(0).normal(size=(400, 12))
+    rows[:, 1] = rows[:, 0] + 0.5 * rows[:, 1]
+    rows[:, 5] = -rows[:, 4] + rows[:, 5]
+    rows[:, 7] = 0.15 * rows[:, 6] + rows[:, 7]  # small
+    [notice] = lost_associations(independent(12)._array, new_rows(rows), 0)
+    found = re.fullmatch(
+        r"in samples, `x0` and `x1` have the association (-?0\.0\d), in rows (0\.\d\d); "
+        r"`x4` and `x5` have the association (-?0\.0\d), in rows (-0\.\d\d); "
+        r"to see all pairs, call density\.check\(frame\)",
+        notice.text(python_words),
+    )
+    assert found is not None
+    of_rows = spearmanr(rows).statistic
+    assert float(found[2]) == pytest.approx(of_rows[0, 1], abs=0.006)
+    assert float(found[4]) == pytest.approx(of_rows[4, 5], abs=0.006)
+
+
+def test_after_three_lost_associations_the_others_are_counted():
+    rows = np.random.default_rng(0).normal(size=(400, 11))
+    rows[:, 1:4] = rows[:, :1] + 0.5 * rows[:, 1:4]  # six pairs
+    [notice] = lost_associations(independent(11)._array, new_rows(rows), 0)
+    assert notice.problem.count("`") == 12
+    assert notice.problem.endswith("; 3 other pairs also lost association")
+
+
+def test_associations_of_the_density_are_not_lost_nor_those_of_a_few_columns_compared():
+    rows = np.random.default_rng(0).normal(size=(400, 12))
+    assert not lost_associations(independent(12)._array, new_rows(rows), 0)
+    rows[:, 1] = rows[:, 0]
+    assert not lost_associations(independent(10)._array, new_rows(rows[:, :10]), 0)
+
+
+def test_an_association_that_only_samples_have_is_not_lost():
+    covariance = np.eye(11)
+    covariance[0, 1] = covariance[1, 0] = 0.9
+    density = flows.Density(flows.GaussianMixture([1.0], np.zeros((1, 11)), covariance[None]))
+    rows = np.random.default_rng(0).normal(size=(400, 11))
+    rows[:, 1] += 0.1 * rows[:, 0]
+    assert not lost_associations(density._array, new_rows(rows), 0)
+    rows[:, 1] -= 0.5 * rows[:, 0]  # the sign is lost
+    assert len(lost_associations(density._array, new_rows(rows), 0)) == 1
+
+
+def test_a_fit_says_which_associations_samples_lost(monkeypatch):
+    """A fit of one class of labels takes the columns for independent."""
+    rng = np.random.default_rng(0)
+    town = rng.integers(0, 3, 150)
+    frame = pd.DataFrame({"town": np.take([*"abc"], town), "state": np.take([*"xyy"], town)})
+    frame["price"] = rng.normal(size=150)
+    recipe = {"recipe": short_recipe(components=1)}
+    monkeypatch.setattr(mixture_candidate, "_given_a_label", lambda folds: iter(()))
+    with pytest.warns(flows.TableNotice, match="in samples, `town` and `state` have the assoc"):
+        flows.fit(frame, members=1, settings=recipe)
