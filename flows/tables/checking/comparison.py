@@ -28,7 +28,9 @@ DRAWN_ROWS = 100_000  # drawn rows together, about
 TABLES = (20, 100)  # the least and the largest number of drawn tables
 VALUES = 5  # repeated values of a column of numbers, at most
 LOST = 0.2  # the least difference of an association that a fit calls lost
-LOST_ROWS = 2_000  # rows that are compared at the end of a fit, at most
+LOST_ROWS = 1_000  # rows that are compared at the end of a fit, at most
+TARGET_ROWS = 200  # the same for a target, which is drawn given each row
+LEAST_ROWS = 10  # the same, at least
 FEW_COLUMNS = 10  # columns of numbers whose associations a fit does not compare
 NUMBERS: dict[str, Callable[[Array], Array]] = {  # of tables (R, n), one number for each
     "mean": lambda x: np.nanmean(x, axis=1),
@@ -88,17 +90,24 @@ def lost_associations(density: ArrayDensity, rows: CheckedRows, seed: int) -> li
 
     An association is lost if the one in samples differs from the one in rows by more than ``LOST``
     and by more than ``FAR`` standard errors, and is smaller or has the other sign. The largest
-    differences are named. Tables of numbers with at most ``FEW_COLUMNS`` columns are not compared.
+    differences are named.
+
+    Tables of numbers with at most ``FEW_COLUMNS`` columns are not compared, nor are several
+    targets, whose draws take longer than the fit. With a target, complete rows are compared.
 
     Args:
         density: the density.
-        rows: the training rows, of which ``LOST_ROWS`` are compared.
+        rows: the training rows, of which ``LOST_ROWS`` or ``TARGET_ROWS`` are compared.
         seed: the seed of the draws.
     """
-    columns = density.columns
-    if len(columns) <= FEW_COLUMNS and not any(column.labels for column in columns):
+    columns, targets = density.columns, density.targets
+    is_small = len(columns) <= FEW_COLUMNS and not any(column.labels for column in columns)
+    places, most = np.arange(len(rows.values)), LOST_ROWS
+    if targets:
+        places, most = np.flatnonzero(~np.isnan(rows.values).any(axis=1)), TARGET_ROWS
+    if is_small or len(targets) > 1 or len(places) < LEAST_ROWS:
         return []
-    rows = rows.take(subsample(np.arange(len(rows.values)), LOST_ROWS))
+    rows = rows.take(subsample(places, most))
     tables = [rows.values[None], draw_tables(density, rows, TABLES[0], seed)]
     pairs = _compare_pairs(density, np.concatenate(tables))
     lost = (pairs["rows"] - pairs["samples"]) * np.sign(pairs["rows"])

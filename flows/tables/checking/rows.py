@@ -151,7 +151,7 @@ def draw_tables(density: ArrayDensity, rows: CheckedRows, count: int, seed: int)
         seed: the seed of the draws.
     """
     values, columns = rows.values, density.columns
-    first, place = np.unique(rows.copies, return_inverse=True)
+    _, first, place = np.unique(rows.copies, return_index=True, return_inverse=True)
     if density.targets:
         hidden = np.flatnonzero(~density.inputs).tolist()
         asked = Region(values[first], first).hiding(hidden)

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from frames import clinic
 from helpers import field, short_recipe
 from scipy.stats import spearmanr
 from scipy.stats.contingency import association
@@ -16,8 +17,9 @@ from flows.core.arrays import Array
 from flows.mixtures.mixture import Mixture
 from flows.recipe import mixture_candidate
 from flows.tables.checking.comparison import associations, compare, lost_associations, repeated
-from flows.tables.checking.rows import EVERY, CheckedRows
+from flows.tables.checking.rows import EVERY, CheckedRows, draw_tables, read_rows
 from flows.tables.columns.notices import python_words
+from flows.tables.columns.parsing import from_user
 
 
 def test_associations_are_rank_correlations_ratios_and_cramers_v():
@@ -139,3 +141,24 @@ def test_a_fit_says_which_associations_samples_lost(monkeypatch):
     monkeypatch.setattr(mixture_candidate, "_given_a_label", lambda folds: iter(()))
     with pytest.warns(flows.TableNotice, match="in samples, `town` and `state` have the assoc"):
         flows.fit(frame, members=1, settings=recipe)
+
+
+def test_tables_that_are_drawn_for_a_part_of_the_rows_have_its_contexts(of_visits: flows.Density):
+    density = of_visits._array
+    rows = read_rows(density, lambda kinds: from_user(clinic(), kinds, ()))
+    assert rows.sample is not None
+    part = rows.take(np.arange(6, 12))
+    inputs = np.flatnonzero(density.inputs)
+    drawn = draw_tables(density, part, 3, 0)[:, :, inputs]
+    np.testing.assert_array_equal(drawn, np.tile(part.values[:, inputs], (3, 1, 1)))
+
+
+def test_a_target_that_ignores_its_labels_loses_their_association(of_visits: flows.Density):
+    density = of_visits._array
+    rows = read_rows(density, lambda kinds: from_user(clinic(), kinds, ()))
+    assert not lost_associations(density, rows, 0)
+    shuffled = rows.values.copy()
+    label = next(d for d, column in enumerate(density.columns) if column.labels)
+    [target] = np.flatnonzero(~density.inputs)
+    shuffled[:, label] = shuffled[:, target] > np.median(shuffled[:, target])
+    assert len(lost_associations(density, new_rows(shuffled), 0)) == 1
