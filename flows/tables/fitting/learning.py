@@ -21,6 +21,7 @@ from flows.recipe.recipe import learn
 from flows.tables.columns.constraint import Constraints
 from flows.tables.columns.learning import Sample, fit_schema
 from flows.tables.columns.notices import Notice, TableError, warn
+from flows.tables.columns.order import FEW_LABELS
 from flows.tables.columns.parsing import Table
 from flows.tables.columns.schema import Schema
 from flows.tables.fitting.candidates import candidates_of, with_linear
@@ -34,6 +35,10 @@ from flows.tables.posterior.target_population import TargetPopulation
 WITHOUT_PROCESSES = (
     "the table has {:,} rows; Gaussian processes of the target are fitted to at most {:,} rows, so "
     "this fit has none"
+)
+ON_A_LINE = (
+    "is a target of {} labels, which are learned as places on a line; a fit without a target "
+    "predicts more than {} labels better on most tables that were tried"
 )
 
 
@@ -56,6 +61,11 @@ def learn_table(
     most = request.recipe.process_rows
     if are_numbers and len(sample.values) > most:
         notices = [*notices, Notice(WITHOUT_PROCESSES.format(len(sample.values), most))]
+    notices += [
+        Notice(ON_A_LINE.format(len(field.labels), FEW_LABELS), field.name)
+        for field in targets
+        if len(field.labels) > FEW_LABELS and not field.ordered
+    ]
     on_notices(notices)
     try:
         return _learned(request, clock, schema, sample, on_notices), sample

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -90,3 +92,16 @@ def test_a_column_without_a_value_in_a_subsample_is_learned(options, has_labels)
     density = flows.fit(table, members=1, settings={"recipe": few}, **options)
     assert "c" in [column.name for column in density.columns]
     assert np.isfinite(density.log_prob(table.iloc[:5])).all()
+
+
+def test_a_notice_says_that_a_target_of_many_labels_is_learned_on_a_line():
+    towns = [f"t{k:02}" for k in np.arange(210) % 21]
+    frame = pd.DataFrame({"town": towns, "x": np.random.default_rng(0).normal(size=210)})
+    with pytest.warns(flows.TableNotice, match="column town is a target of 21 labels, which are"):
+        flows.fit(frame, target="town", members=1, settings=SHORT_RECIPE)
+    ordered = frame.assign(town=pd.Categorical(towns, ordered=True))
+    for own, target in ((ordered, "town"), (frame[frame["town"] < "t20"], "town"), (frame, "x")):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            flows.fit(own, target=target, members=1, settings=SHORT_RECIPE)
+        assert not any("on a line" in str(each.message) for each in caught)
