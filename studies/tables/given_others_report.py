@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from flows.core import seeds
+from flows.tables.columns.order import FEW_LABELS
 from studies import markdown
 from studies.engine import SMALL, Study
 from studies.markdown import NONE, frame, number, within
@@ -36,7 +37,7 @@ def document(study: Study) -> str:
         **{f"{kind}_count": len(own) for kind, own in kinds.items()},
         **{kind: summary(own) for kind, own in kinds.items()},
         worst=worst(scores),
-        changes=changes(kinds),
+        changes=changes(scores),
         by_table=by_table(scores),
         by_column=by_column(scores),
     )
@@ -115,14 +116,21 @@ def worst(scores: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def changes(kinds: dict[str, pd.DataFrame]) -> str:
+def changes(scores: pd.DataFrame) -> str:
     """Return the table of the target fit beside the joint fit."""
+    few = scores["labels"] <= FEW_LABELS
+    parts = {
+        "numbers": scores["labels"] == 0,
+        f"labels, at most {FEW_LABELS}": (scores["labels"] > 0) & few,
+        f"labels, more than {FEW_LABELS}": ~few,
+    }
     lines = {}
-    for kind, scores in kinds.items():
-        signs, sizes = verdicts(scores, "change"), size(scores, "change")
-        mean = shown(kind == "numbers", float(sizes.mean()), *interval(scores, "change"))
-        lines[kind] = {
-            "mean over columns": mean,
+    for name, is_own in parts.items():
+        own = scores[is_own]
+        signs, sizes = verdicts(own, "change"), size(own, "change")
+        lines[name] = {
+            "columns": str(len(own)),
+            "mean": shown(name == "numbers", float(sizes.mean()), *interval(own, "change")),
             "target fit better": str((signs < 0).sum()),
             "joint fit better": str((signs > 0).sum()),
             "not decided": str((signs == 0).sum()),
