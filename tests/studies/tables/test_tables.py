@@ -245,6 +245,9 @@ def study(folder: Path, **changes: Any) -> engine.Study:
     for part in ("realistic", "anomalies"):  # test_realistic.py
         content[part] = params[part] | {"tables": []}
     content["realistic"]["set_aside"] = {"tables": [], "splits": 1}
+    few = {"tables": {"HSAUR/planets": ["mass"], "Stat2Data/Sparrows": ["Treatment"]}}
+    few |= {"all_labels": {}, "train": 60, "test": 20, "members": 1}
+    content["given_others"] = params["given_others"] | few
     content |= changes
     (folder / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     return engine.Study("tables", folder)
@@ -274,6 +277,12 @@ def test_the_report_shows_wins_and_losses_and_counts_failures(tmp_path: Path) ->
         keys = dict.fromkeys(engine.KEYS, "")
         tables.stored.rows[tables.key(name)] = [keys | row for row in engine.as_rows(line)]
         tables.stored.runs[tables.key(name)] = {"seconds": "1.5"}
+    for name in engine.select(tables, ["given_others"]):
+        losses = {"boosting": 1.0, "labels": 3 if name.endswith("Treatment") else 0}
+        for part in ("joint", "target", "change"):
+            losses |= {part: 0.5, f"{part}_low": 0.4, f"{part}_high": 0.6}
+        line = {key: str(value) for key, value in losses.items()}
+        tables.stored.rows[tables.key(name)] = [dict.fromkeys(engine.KEYS, "") | line]
     for name in engine.select(tables, ["questions"]):
         keys = dict.fromkeys(engine.KEYS, "")
         answers = engine.as_rows(answers_to_questions(name))
