@@ -214,6 +214,14 @@ MISSING = argument(
     default="keep",
 )
 
+INTERVAL = argument(
+    "--interval",
+    "the level of the interval that few rows leave in each result, such as 0.95: columns NAME_low "
+    "and NAME_high",
+    metavar="LEVEL",
+    type=float,
+)
+
 
 def given(what: str) -> Argument:
     """Return the conditions of a question."""
@@ -298,6 +306,7 @@ VERBS: dict[str, tuple[Any, ...]] = {
             type=_names,
             default=[],
         ),
+        INTERVAL,
     ),
     "impute": (
         "Fill the missing values of a table, given the other values of each row. A number "
@@ -335,10 +344,11 @@ VERBS: dict[str, tuple[Any, ...]] = {
             metavar="Q,Q",
             type=_levels,
         ),
+        INTERVAL,
     ),
     "probability": (
-        "Print the probability of an event, such as age=60.. or ward=A,B, with the error of the "
-        "integration.",
+        "Print the probability of an event, such as age=60.. or ward=A,B, with the interval that "
+        "few rows leave, and with the error of the integration.",
         MODEL,
         SEED,
         argument(

@@ -97,9 +97,12 @@ def score(
     anomalies: int | None,
     fdr: float | None,
     given: Sequence[str],
+    interval: float | None,
 ) -> None:
     """Write the rows of a table with their log-densities, or only the least likely rows."""
     density = command.density
+    if interval is not None and anomalies is not None:
+        raise UserError("--interval does not go with --anomalies")
     if fdr is None and anomalies == 0:
         raise UserError("--anomalies needs a number of rows, or --fdr")
     if fdr is not None:
@@ -107,7 +110,8 @@ def score(
             raise UserError("--fdr belongs to --anomalies, without --given")
         check_rate(fdr, density)
     if anomalies is None:
-        return write(command, answers(command, Score(given, missing), command.table))
+        question = Score(given, missing, interval=interval)
+        return write(command, answers(command, question, command.table))
     write(command, _anomalies(command, given, missing, anomalies or None, fdr))
 
 
@@ -150,7 +154,12 @@ def _impute(command: Command, seed: int, draws: int) -> Question:
     return Impute(draws, seed, command.written.decimal, one_type=True)
 
 
-def _predict(command: Command, column: str | None, quantiles: Sequence[float] | None) -> Question:
+def _predict(
+    command: Command,
+    column: str | None,
+    quantiles: Sequence[float] | None,
+    interval: float | None,
+) -> Question:
     density = command.density
     names = density.targets if column is None else [column]
     if not names:
@@ -158,7 +167,7 @@ def _predict(command: Command, column: str | None, quantiles: Sequence[float] | 
     for name in names if quantiles else ():
         if density.columns[density.schema.find(name)].labels:
             raise UserError(f"--quantiles: {name} is a category; its labels have probabilities")
-    return Predict(names, quantiles or QUANTILES)
+    return Predict(names, quantiles or QUANTILES, interval)
 
 
 def _probability(command: Command, seed: int, event: Sequence[tuple[str, str]]) -> Question:

@@ -292,9 +292,11 @@ class Density:
     def probability(
         self, event: Mapping[str, Any], *, given: Mapping[str, Any] | None = None, seed: int = 0
     ) -> Probability:
-        """Return the probability of an event, with the error of the integration.
+        """Return the probability of an event, with two errors.
 
-        The draws end when this error is below 2% of the probability, or after 200,000
+        The interval from ``low`` to ``high`` holds the probability that most other tables of this
+        size would give: 95% of them in tests. ``integration_error`` is the standard error of the
+        integration. The draws end when this error is below 2% of the probability, or after 200,000
         draws for an event, and as many for the conditions; a notice says so.
 
         Args:
@@ -320,6 +322,7 @@ class Density:
         quantiles: Sequence[float] = QUANTILES,
         *,
         given: Mapping[str, Any] | None = None,
+        interval: float | None = None,
     ) -> pd.DataFrame:
         """Return the distribution of ``column`` given the other values of each row.
 
@@ -337,6 +340,9 @@ class Density:
                 with the name of the target, such as ``y_mean``.
             quantiles: the levels of the quantiles, between 0 and 1.
             given: conditions in place of ``frame``, as in ``sample``; the result has one row.
+            interval: a level such as 0.95, for the interval that few rows leave in each result:
+                columns such as ``mean_low`` and ``mean_high``. They are ``NaN`` for a row without
+                an interval, which a notice explains.
 
         Raises ``TableError`` for an unknown column, ``TypeError`` without a column if there is no
         target, and ``UserError`` for a wrong level.
@@ -349,7 +355,7 @@ class Density:
         if not names:
             raise TypeError("predict needs a column, because the density has no target")
         rows = self._either("predict", frame, given)
-        return self._ask(Predict(names, quantiles), rows).added()
+        return self._ask(Predict(names, quantiles, interval), rows).added()
 
     def surprise(self, frame: Any) -> pd.DataFrame:
         """Return the surprise of each value, given the other values of its row, in nats.

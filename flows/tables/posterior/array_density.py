@@ -166,7 +166,7 @@ class ArrayDensity:
         if self.constraints:
             log_q = np.where(self.constraints.met(rows, known)[:, None], log_q, -np.inf)
         se, shares = (np.broadcast_to(x, log_q.shape) for x in (self._mass[1], self.member_weights))
-        return Evidence(log_q, np.zeros(len(rows)), se, shares, np.full(len(rows), np.inf))
+        return Evidence.exact(log_q, se, shares)
 
     def _log_possible(self, rows: Array) -> Array:
         """Return the members' log-densities of rows that meet the constraints, ``(n, M)``."""
@@ -202,6 +202,39 @@ class ArrayDensity:
         if members is not None:
             log_q, weights = log_q[:, members], weights[members]
         return ensemble_log_prob(log_q, weights / weights.sum())
+
+    @cached_property
+    def views(self) -> Array:
+        """The weights of the members in the ensemble, then in each fold, ``(1 + F, M)``.
+
+        The members of a fold did not learn from the rows of the fold. There is no fold if the
+        record tells fewer than two.
+        """
+        folds = sorted({member.fold for member in self.record.members}) if self.record else []
+        weights, found = self.member_weights, [self.member_weights]
+        for fold in folds if len(folds) > 1 else ():
+            assert self.record is not None
+            own = np.where(self.record.out_of_fold_members(fold), weights, 0.0)
+            found.append(own / own.sum())
+        return np.stack(found)
+
+    def in_views(self, log_q: Array) -> Array:
+        """Return the log-densities of the ensemble and of each fold, ``(1 + F, ...)``.
+
+        Args:
+            log_q: the log-densities of all members, ``(..., M)``.
+        """
+        return np.stack([ensemble_log_prob(log_q, weights) for weights in self.views])
+
+    def fills_context(self, region: Region) -> Mask:
+        """Return for which rows a model of the context of targets fills gaps or ranges, ``(n,)``.
+
+        All rows were used to fit this model, so these rows have no answers of folds.
+
+        Args:
+            region: the rows and the conditions.
+        """
+        return np.zeros(len(region), bool)
 
     def held_out_in(self, rows: Array) -> Whole:
         """Return the fold in which each training row among ``rows`` was held out, ``(n,)``.
@@ -335,19 +368,24 @@ class ArrayDensity:
             effective[known] = np.minimum(effective[known], rest.effective)
         return found, effective
 
-    def log_known(self, region: Region) -> Evidence:
+    def log_known(self, region: Region, seed: int = 0, goal: Goal | None = None) -> Evidence:
         """Return the log-densities of the known values of rows, with their errors.
 
+        The log-densities include the probabilities of the intervals of unknown values.
+
         Args:
-            region: the rows.
+            region: the rows and the conditions.
+            seed: the seed of the random streams.
+            goal: when drawing ends, as in ``posteriors``.
         """
         found = Evidence.empty(len(region), self.population.members)
         # A row without known values has probability 1
         some = np.asarray(region.gaps.all(axis=1) & (not region.intervals))
         of_labels, log_p = self.log_labels(region)
-        found.log_q[of_labels], some[of_labels] = log_p, True
+        found.put_exact(of_labels, log_p)
+        some[of_labels] = True
         known = np.flatnonzero(~some)
-        for place, posterior in self.posteriors(region.take(known)):
+        for place, posterior in self.posteriors(region.take(known), seed, goal):
             found.put(int(known[place]), posterior)
         return found
 
@@ -374,16 +412,17 @@ class ArrayDensity:
             d: the index of a column of labels.
 
         Returns the indices of these rows ``(n,)``, none if the probabilities have no closed form,
-        and the probabilities of the K labels of the column, ``(n, K)``.
+        and the probabilities of the K labels of the column in each of the ``views``, ``(V, n, K)``.
         """
         given, count = self._given_labels, len(self.columns[d].labels)
         if given is None:
-            return np.arange(0), np.empty((0, count))
+            return np.arange(0), np.empty((len(self.views), 0, count))
         places = np.flatnonzero(self._lacks_numbers(region))
         rows = region.rows[places].repeat(count, axis=0)
         rows[:, d] = np.tile(np.arange(count), len(places))
-        log_p = self.ensemble(given.log_prob(rows, {})).reshape(len(places), count)
-        return places, np.exp(log_p - np.logaddexp.reduce(log_p, axis=1, keepdims=True))
+        shape = len(self.views), len(places), count
+        log_p = self.in_views(given.log_prob(rows, {})).reshape(shape)
+        return places, np.exp(log_p - np.logaddexp.reduce(log_p, axis=2, keepdims=True))
 
     def _lacks_numbers(self, region: Region) -> Mask:
         """Return the rows ``(n,)`` whose labels have probabilities in closed form.

@@ -49,7 +49,7 @@ from flows.tables.posterior.given_labels import GivenLabels, Sets
 from flows.tables.posterior.importance import Draws
 from flows.tables.posterior.peaks import Peaks
 from flows.tables.posterior.posterior import FIRST, Goal, Posterior
-from flows.tables.posterior.quadrature import Line, Nodes, integrate
+from flows.tables.posterior.quadrature import Curves, Line, Nodes, integrate
 from flows.tables.posterior.region import Region
 
 # From rows (n, D), with codes for labels, to log-densities (n, M) of the members of an ensemble
@@ -240,16 +240,14 @@ class JointPosteriors:
         values, edges = values.reshape(*nodes.u.shape, -1), edges.reshape(len(nodes.row), -1)
         of_row = row[nodes.row]
         nodes = self._with_means(rows, d, nodes, of_row, values[..., d])
-        ensemble = ensemble_log_prob(nodes.log_mass, self.member_weights)
-        shares, found = nodes.shares(ensemble), list[Posterior]()
+        curves, found = Curves(nodes, edges), list[Posterior]()
         for k, each in enumerate(rows):
             own = np.flatnonzero(of_row == k)
             own = own[np.argsort(edges[own, 0], kind="stable")]
-            levels = np.pad(shares[own], ((0, 0), (1, 0))).cumsum()
-            if not levels.any():
+            curve = partial(curves.of, own)
+            if not curves.shares(self.member_weights)[own].any():
                 found.append(self._posterior(each[None], nothing, is_exact=True))
                 continue
-            curve = edges[own].ravel(), levels / levels[-1]
             parts = (some[own].reshape(-1, some.shape[2]) for some in (values, nodes.log_mass))
             found.append(self._posterior(*parts, is_exact=True, along=d, curve=curve))
         return found

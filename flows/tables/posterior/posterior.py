@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import logsumexp
 
-from flows.core.arrays import Array, Mask
+from flows.core.arrays import Array, Mask, Whole
 from flows.core.errors import UserError
 from flows.networks.population import ensemble_log_prob
 
@@ -18,6 +18,7 @@ ENOUGH = 100  # effective draws
 MOST = 8_192  # draws of a row, at most
 # Standard error of the log-probability of conditions at which draws end; for a ratio of two, 2%
 ERROR = 0.014
+BATCHES = 8  # parts of the draws: the deviation of their answers is the noise of the draws
 
 
 class NoDrawsError(UserError):
@@ -71,6 +72,9 @@ class Evidence(NamedTuple):
         mass_shares: the shares with which these errors enter the ensemble's log-densities,
             ``(n, M)`` (``mass_error``).
         effective: the effective numbers of draws, ``(n,)``; infinite for rows without draws.
+        draws: the numbers of draws, ``(n,)``.
+        batches: the log-densities from each of B parts of the draws, ``(B, n, M)``; those of
+            ``log_q`` for rows without draws.
     """
 
     log_q: Array
@@ -78,18 +82,38 @@ class Evidence(NamedTuple):
     log_mass_se: Array
     mass_shares: Array
     effective: Array
+    draws: Array
+    batches: Array
+
+    @classmethod
+    def exact(cls, log_q: Array, log_mass_se: Array, mass_shares: Array) -> Evidence:
+        """Return the evidence of rows without draws, from arrays ``(n, M)``."""
+        nothing, batches = np.zeros((2, len(log_q))), np.repeat(log_q[None], BATCHES, axis=0)
+        effective = np.full(len(log_q), np.inf)
+        return cls(log_q, nothing[0], log_mass_se, mass_shares, effective, nothing[1], batches)
 
     @classmethod
     def empty(cls, n: int, members: int) -> Evidence:
         """Return the evidence of ``n`` rows that have probability 1."""
-        nothing = np.zeros((3, n, members))
-        return cls(nothing[0], np.zeros(n), nothing[1], nothing[2], np.full(n, np.inf))
+        return cls.exact(*np.zeros((3, n, members)))
 
     def put(self, k: int, posterior: Posterior) -> None:
         """Set the evidence of row k to that of a posterior."""
         self.log_q[k], self.draw_error[k] = posterior.log_evidence, posterior.draw_error
         self.log_mass_se[k], self.mass_shares[k] = posterior.log_mass_se, posterior.shares
-        self.effective[k] = posterior.effective
+        self.effective[k], self.batches[:, k] = posterior.effective, self.log_q[k]
+        if not posterior.is_exact:
+            self.draws[k] = len(posterior.values)
+            self.batches[:, k] = [each.log_evidence for each in posterior.batches()]
+
+    def put_exact(self, places: Whole, log_q: Array) -> None:
+        """Set the log-densities of rows without draws, ``(m, M)``."""
+        self.log_q[places], self.batches[:, places] = log_q, log_q
+
+    @property
+    def parts(self) -> Array:
+        """The log-densities from all draws, and those from each part of them, ``(1 + B, n, M)``."""
+        return np.concatenate([self.log_q[None], self.batches])
 
     def error(self, given: Evidence | None = None) -> Array:
         """Return the standard errors of the ensemble's log-densities in nats, ``(n,)``.
@@ -97,11 +121,13 @@ class Evidence(NamedTuple):
         Args:
             given: the evidence of conditions, for log-densities given these.
         """
-        shares, draw_error = self.mass_shares, self.draw_error
+        shares, log_mass_se, draw_error = self.mass_shares, self.log_mass_se, self.draw_error
         if given is not None:
+            # Both terms are divided by the same probabilities of constraints
             shares = shares - given.mass_shares
+            log_mass_se = np.maximum(log_mass_se, given.log_mass_se)
             draw_error = np.hypot(draw_error, given.draw_error)
-        return np.asarray(np.hypot(draw_error, mass_error(shares, self.log_mass_se)))
+        return np.asarray(np.hypot(draw_error, mass_error(shares, log_mass_se)))
 
 
 def log_evidence_error(effective: float, draws: int) -> float:
@@ -158,8 +184,9 @@ class Posterior:
         is_exact: whether the weights are those of quadrature or of labels, and not of importance
             sampling.
         along: the column that quadrature integrated over, if there is one.
-        curve: the distribution function of this column: values, and their levels from 0 to 1,
-            ``(E,)`` each; ``None`` for that of the ``values``.
+        curve: returns the distribution function of this column for weights of the members
+            ``(M,)``: values, and their levels from 0 to 1, ``(E,)`` each. ``None`` stands for the
+            distribution function of the ``values``.
         log_own: minus the log-density of the proposal at the true values of the row; ``NaN`` if
             they are unknown. The log-weight of the true values, counted as one more draw, is their
             log-density plus ``log_own``.
@@ -177,7 +204,7 @@ class Posterior:
     member_weights: Array
     is_exact: bool = False
     along: int | None = None
-    curve: tuple[Array, Array] | None = None
+    curve: Callable[[Array], tuple[Array, Array]] | None = None
     log_own: float = np.nan
     completions: int = 0
     log_mass_se: Array | float = 0.0
@@ -193,11 +220,31 @@ class Posterior:
             member_weights: the weights of the members in the ensemble, ``(M,)``.
             kind: other fields.
         """
-        log_w = ensemble_log_prob(log_weights, member_weights)
-        with np.errstate(invalid="ignore"):
-            weights = np.exp(log_w - log_w.max())
-            weights /= weights.sum()
+        weights = _normalised(log_weights, member_weights)
         return cls(values, log_weights, weights, member_weights, **kind)
+
+    def under(self, member_weights: Array) -> Posterior:
+        """Return the posterior of the same values under other weights of the members.
+
+        Args:
+            member_weights: the weights, ``(M,)``, such as those of the members of a fold.
+        """
+        own = member_weights > 0
+        weights = _normalised(self.log_weights[:, own], member_weights[own])
+        return replace(self, weights=weights, member_weights=member_weights)
+
+    def batches(self) -> list[Posterior]:
+        """Return the posteriors of ``BATCHES`` parts of the draws; none without draws."""
+        if self.is_exact:
+            return []
+        found, count = list[Posterior](), len(self.values)
+        for b in range(BATCHES):
+            log_weights = self.log_weights[b::BATCHES]
+            log_weights = log_weights + np.log(count / max(1, len(log_weights)))
+            weights = _normalised(log_weights, self.member_weights)
+            values = self.values[b::BATCHES]
+            found.append(replace(self, values=values, log_weights=log_weights, weights=weights))
+        return found
 
     @classmethod
     def doubled(
@@ -265,7 +312,7 @@ class Posterior:
     def quantiles(self, d: int, levels: Array) -> Array:
         """Return the quantiles of column ``d`` at ``levels`` from 0 to 1."""
         if self.curve is not None and d == self.along:
-            values, own = self.curve
+            values, own = self.curve(self.member_weights)
             return np.interp(levels, own, values)
         order = np.argsort(self.values[:, d], kind="stable")
         weights = self.weights[order]
@@ -328,3 +375,16 @@ class Posterior:
         deviation = values[:, columns].std(axis=0)
         apart = (values[:, columns] - row[columns]) / np.where(deviation > 0, deviation, 1.0)
         return np.asarray(values[np.square(apart).sum(axis=1).argmin()])
+
+
+def _normalised(log_weights: Array, member_weights: Array) -> Array:
+    """Return weights of the ensemble that sum to 1, ``(N,)``; ``NaN`` if all are 0.
+
+    Args:
+        log_weights: the logarithms of the members' weights, ``(N, M)``.
+        member_weights: the weights of the members, ``(M,)``.
+    """
+    log_w = ensemble_log_prob(log_weights, member_weights)
+    with np.errstate(invalid="ignore"):
+        weights = np.exp(log_w - log_w.max(initial=-np.inf))
+        return np.asarray(weights / weights.sum())

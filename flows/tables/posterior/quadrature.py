@@ -21,6 +21,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from flows.core.arrays import Array, Whole
+from flows.networks.population import ensemble_log_prob
 
 FIRST = 4  # intervals
 HALVINGS = 40  # the largest number of halvings
@@ -126,6 +127,46 @@ class Nodes(NamedTuple):
         parts = np.exp(most) * -np.expm1(-rise) / rise
         mass = np.exp(log_mass).sum(axis=1, keepdims=True)
         return parts / parts.sum(axis=1, keepdims=True) * mass
+
+
+class Curves:
+    """The distribution functions of rows, for any weights of the M functions.
+
+    Args:
+        nodes: the nodes of the integrals.
+        edges: the values at the ends of the parts of each interval, ``(P, PARTS + 1)``.
+    """
+
+    def __init__(self, nodes: Nodes, edges: Array) -> None:
+        self.nodes, self.edges = nodes, edges
+        self._shares: dict[bytes, Array] = {}  # of all rows, by the weights
+
+    def of(self, own: Whole, weights: Array) -> tuple[Array, Array]:
+        """Return the distribution function of a row: values, and their levels, ``(E,)`` each.
+
+        The levels rise from 0 to 1. All are 0 if the weighted sum of the functions is 0.
+
+        Args:
+            own: the indices of the intervals of the row, in the order of their values.
+            weights: the weights of the functions, ``(M,)``.
+        """
+        levels = np.zeros((len(own), PARTS + 1))
+        levels[:, 1:] = self.shares(weights)[own]
+        levels = levels.cumsum()
+        return self.edges[own].ravel(), levels / levels[-1] if levels[-1] else levels
+
+    def shares(self, weights: Array) -> Array:
+        """Return the integrals of the weighted sum over the parts, ``(P, PARTS)``.
+
+        Args:
+            weights: the weights of the functions, ``(M,)``.
+        """
+        key = weights.tobytes()
+        if key not in self._shares:
+            own = weights > 0
+            log_mass = ensemble_log_prob(self.nodes.log_mass[..., own], weights[own])
+            self._shares[key] = self.nodes.shares(log_mass)
+        return self._shares[key]
 
 
 def _to_edges() -> Array:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -178,30 +178,50 @@ class TargetPosteriors:
             of_column = np.asarray(column.round(y.ravel()))
             rows = np.column_stack([np.tile(given, (members * nodes, 1)), of_column])
             of_members = np.where(is_own, log_w[..., None], -np.inf)
-            how: Any = {"along": x.shape[1], "curve": self._curve(y, own), "is_exact": True}
+            curve = partial(self._curve, *self._curves(y, own))
+            how: Any = {"along": x.shape[1], "curve": curve, "is_exact": True}
             log_weights_of = of_members.reshape(members * nodes, members)
             found.append(Posterior.of(rows, log_weights_of, self._weights, **how))
         return found
 
-    def _curve(self, y: Array, levels: Array) -> tuple[Array, Array] | None:
-        """Return the distribution function of the ensemble: values, and their levels from 0 to 1.
+    @staticmethod
+    def _curves(y: Array, levels: Array) -> tuple[Array, Array]:
+        """Return values, and their levels in the members' distribution functions, ``(M, E)``.
 
         Args:
             y: values of the only target for each member, ``(M, K)``.
             levels: their levels in the distribution function of the member, ``(M, K)``; ``NaN`` for
                 values that are impossible.
 
-        Returns ``None`` if no value is possible.
+        Returns the possible values of all members ``(E,)``, and the levels, which are 0 for a
+        member without possible values.
         """
         possible = np.isfinite(y) & np.isfinite(levels)
         values = np.unique(y[possible])
-        whole = np.zeros(len(values))
-        for own, own_levels, some, weight in zip(y, levels, possible, self._weights, strict=True):
+        found = np.zeros((len(y), len(values)))
+        for m, (own, own_levels, some) in enumerate(zip(y, levels, possible, strict=True)):
             if some.any():
                 order = np.argsort(own[some], kind="stable")
-                whole += weight * np.interp(values, own[some][order], own_levels[some][order])
+                found[m] = np.interp(values, own[some][order], own_levels[some][order])
+        return values, found
+
+    @staticmethod
+    def _curve(values: Array, levels: Array, weights: Array) -> tuple[Array, Array]:
+        """Return the distribution function of an ensemble: values, and their levels, ``(E,)``.
+
+        Args:
+            values: the values, ``(E,)``.
+            levels: their levels in the distribution functions of the members, ``(M, E)``.
+            weights: the weights of the members, ``(M,)``.
+
+        The levels rise from 0 to 1; one ``NaN`` stands for the curve if no value is possible.
+        """
+        whole = np.zeros(len(values))
+        for own, weight in zip(levels, weights, strict=True):
+            if weight:
+                whole += weight * own
         if not len(values) or whole[-1] <= whole[0]:
-            return None
+            return np.array([np.nan]), np.array([np.nan])
         return values, (whole - whole[0]) / (whole[-1] - whole[0])
 
     def _averaged(self, x: Array, generator: np.random.Generator, goal: Goal) -> Posterior:

@@ -51,6 +51,10 @@ class TargetDensity(ArrayDensity):
         """The weights of the members in the ensemble, ``(M,)``, also under the constraints."""
         return self.population.member_weights.numpy()
 
+    def fills_context(self, region: Region) -> Mask:
+        """Return which rows lack a value of the context, ``(n,)``, as ``ArrayDensity``."""
+        return np.asarray(region.gaps[:, self.inputs].any(axis=1))
+
     def evidence(self, rows: Array, known: Array | None = None) -> Evidence:
         """Return log p(y | x) of complete rows, as ``ArrayDensity.evidence``.
 
@@ -58,7 +62,7 @@ class TargetDensity(ArrayDensity):
         """
         log_q, error = self._conditional.log_density(rows, known)
         shares = member_shares(log_q, self.member_weights)
-        return Evidence(log_q, np.zeros(len(rows)), error, shares, np.full(len(rows), np.inf))
+        return Evidence.exact(log_q, error, shares)
 
     def posteriors(
         self, region: Region, seed: int = 0, goal: Goal | None = None, own: Array | None = None

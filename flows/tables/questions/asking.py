@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from flows.core.arrays import Mask
 from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import Notice, TableError
 from flows.tables.posterior.array_density import ArrayDensity
 from flows.tables.posterior.posterior import NoDrawsError
 from flows.tables.posterior.region import Region
+from flows.tables.questions.few_rows import without_interval
 from flows.tables.questions.question import Answer, Asked, Question
 from flows.tables.questions.reading import Reader, UserRows
 
@@ -53,6 +55,7 @@ class Asking:
         """Yield the rows with the answers, piece by piece."""
         reader = Reader(self.question, self.density)
         rough, count = list[float](), 0  # effective numbers of draws, and the number of rows
+        without = list[tuple[Mask, Mask]]()  # which rows lack an interval, and are filled
         for asked in self._asked(reader):
             parts = []
             for block in _blocks(asked.region):
@@ -61,10 +64,13 @@ class Asking:
             answer = Answer.joined(parts)
             rough += answer.effective[answer.effective < self.question.enough].tolist()
             count += len(asked.region)
+            without.append((answer.lacks_interval, self.density.fills_context(asked.region)))
             yield asked, answer
         notices = reader.notices()
         if rough:
             notices.append(Notice(self.question.roughness(len(rough), count, min(rough))))
+        lacks, is_filled = map(np.concatenate, zip(*without, strict=True))
+        notices += [Notice(each) for each in without_interval(self.density, lacks, is_filled)]
         self.on_notices(notices)
 
     def answer(self) -> Answer:

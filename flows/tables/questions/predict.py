@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,8 +13,9 @@ from flows.core.errors import UserError
 from flows.tables.columns.field import Field
 from flows.tables.columns.lazy import pd
 from flows.tables.posterior.array_density import ArrayDensity
-from flows.tables.posterior.posterior import ERROR, Goal, Posterior
+from flows.tables.posterior.posterior import BATCHES, ERROR, Goal, Posterior
 from flows.tables.posterior.region import Region
+from flows.tables.questions.few_rows import check_level, ends_of, interval
 from flows.tables.questions.question import Answer, Asked, Question
 
 QUANTILES = (0.05, 0.5, 0.95)
@@ -35,10 +36,13 @@ class Predict(Question):
     Args:
         columns: the names of the columns.
         levels: the levels of the quantiles, between 0 and 1.
+        interval: the level of the intervals that few rows leave in each result (``few_rows.py``);
+            ``None`` for no intervals.
     """
 
     columns: Sequence[str]
     levels: Sequence[float] = QUANTILES
+    interval: float | None = None
 
     noun: ClassVar[str] = "predictions"
     needs_all: ClassVar[bool] = False
@@ -56,6 +60,7 @@ class Predict(Question):
         if len({f"{level:g}" for level in self.levels}) < len(self.levels):
             shown = ", ".join(map(str, self.levels))
             raise UserError(f"quantiles {shown}: two are the same to six digits")
+        check_level(self.interval)
 
     def hidden(self, density: ArrayDensity) -> Sequence[str]:
         return [*self.columns, *density.targets]
@@ -66,24 +71,66 @@ class Predict(Question):
     def answer(self, density: ArrayDensity, region: Region) -> Answer:
         n, hidden = len(region), [density.schema.find(name) for name in self.hidden(density)]
         places = {name: density.schema.find(name) for name in self.columns}
-        results = {name: np.empty((n, len(self._names(density, name)))) for name in places}
-        found = Answer(results, np.empty(n))
+        sizes = {name: len(self._names(density, name)) for name in self.columns}
+        views, effective, region = density.views[:1], np.empty(n), region.hiding(hidden)
+        shape = 1, 1, n
+        if self.interval is not None:
+            views, shape = density.views, (1 + BATCHES, len(density.views), n)
+        answers = {name: np.full((*shape, size), np.nan) for name, size in sizes.items()}
         goal = Goal(error=ERROR) if region.intervals else Goal()
-        for k, posterior in density.posteriors(region.hiding(hidden), goal=goal):
+        for k, posterior in density.posteriors(region, goal=goal):
             posterior.possible()
-            found.effective[k] = posterior.effective
+            effective[k] = posterior.effective
+            parts = [posterior, *posterior.batches()] if self.interval is not None else [posterior]
+            under = [[part, *map(part.under, views[1:])] for part in parts]
             for name, d in places.items():
-                found[name][k] = self._summary(density, posterior, d)
+                answers[name][:, :, k] = [
+                    [_summary(density, each, d, self.levels) for each in own] for own in under
+                ]
         for name, d in places.items():
             if density.columns[d].labels:
-                exact, shares = density.label_probabilities(region.hiding(hidden), d)
-                found[name][exact] = shares
+                exact, shares = density.label_probabilities(region, d)
+                answers[name][:, :, exact] = shares[: len(views)]
                 if len(places) == 1:
-                    found.effective[exact] = np.inf
-        return found
+                    effective[exact] = np.inf
+        of_all = {name: own[0, 0] for name, own in answers.items()}
+        found = Answer(self._rounded(density, of_all), effective)
+        if self.interval is None:
+            return found
+        low, high = self._intervals(density, region, answers, self.interval)
+        return replace(found, low=low, high=high)
+
+    def _intervals(
+        self, density: ArrayDensity, region: Region, answers: Mapping[str, Array], level: float
+    ) -> list[dict[str, Array]]:
+        """Return the lower and the upper ends of the intervals of the results, by column.
+
+        Args:
+            density: the density.
+            region: the rows.
+            answers: by column, the answers ``(1 + B, 1 + F, n, K)``, as for ``interval``.
+            level: the level of the intervals.
+        """
+        found, is_filled = list[dict[str, Array]]([{}, {}]), density.fills_context(region)
+        for name, own in answers.items():
+            column = density.columns[density.schema.find(name)]
+            ends = interval(own, level, is_probability=bool(column.labels))
+            for by_name, x in zip(found, ends, strict=True):
+                x[is_filled] = np.nan
+                if not column.labels:
+                    sd = x[:, 1].clip(min=0.0)
+                    x = x.clip(*column.ends)
+                    x[:, 1] = sd
+                by_name[name] = x
+        return [self._rounded(density, ends) for ends in found]
 
     def adds(self, density: ArrayDensity) -> list[str]:
-        own = {name: [*map(str, self._names(density, name)), EFFECTIVE] for name in self.columns}
+        own = {}
+        for name in self.columns:
+            names = [*map(str, self._names(density, name))]
+            if self.interval is not None:
+                names = [each for own in names for each in (own, *ends_of(own))]
+            own[name] = [*names, EFFECTIVE]
         if len(own) == 1:
             return own[self.columns[0]]
         return [f"{name}_{each}" for name, names in own.items() for each in names]
@@ -99,11 +146,18 @@ class Predict(Question):
         for name in self.columns:
             column = density.columns[density.schema.find(name)]
             names = self._names(density, name)
-            own: dict[Any, Any] = dict(zip(names, answer[name].T, strict=True))
-            if not column.labels:
-                own = {each: column.points(x, is_distance=each == "sd") for each, x in own.items()}
+            own: dict[Any, Any] = {}
+            for k, each in enumerate(names):
+                values = {each: answer[name][:, k]}
+                if self.interval is not None:
+                    ends = answer.low[name][:, k], answer.high[name][:, k]
+                    values |= dict(zip(ends_of(each), ends, strict=True))
+                if not column.labels:
+                    is_sd = each == "sd"
+                    values = {x: column.points(y, is_distance=is_sd) for x, y in values.items()}
+                own |= values
             part = pd.DataFrame(own, index=pd.RangeIndex(len(index))).set_axis(index)
-            part.insert(len(names), EFFECTIVE, draws, allow_duplicates=True)
+            part.insert(len(own), EFFECTIVE, draws, allow_duplicates=True)
             parts.append(part if len(self.columns) == 1 else part.add_prefix(f"{name}_"))
         return pd.concat(parts, axis=1)
 
@@ -117,13 +171,27 @@ class Predict(Question):
         labels = density.columns[density.schema.find(name)].labels
         return [*(labels or ("mean", "sd", *(f"q{level:g}" for level in self.levels)))]
 
-    def _summary(self, density: ArrayDensity, posterior: Posterior, d: int) -> Array:
-        """Return the moments and quantiles of column ``d``, or the probabilities of its labels."""
-        column = density.columns[d]
-        if column.labels:
-            return label_probabilities(column, posterior, d)
-        quantiles = np.asarray(column.round(posterior.quantiles(d, np.array(self.levels))))
-        return np.concatenate([_moments(density, posterior, d), quantiles])
+    def _rounded(self, density: ArrayDensity, results: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the results with quantiles that their columns allow."""
+        found = dict(results)
+        for name, own in results.items():
+            column = density.columns[density.schema.find(name)]
+            if not column.labels:
+                quantiles = np.asarray(column.round(own[:, 2:]))
+                found[name] = np.concatenate([own[:, :2], quantiles], axis=1)
+        return found
+
+
+def _summary(density: ArrayDensity, posterior: Posterior, d: int, levels: Sequence[float]) -> Array:
+    """Return the moments and quantiles of column ``d``, or the probabilities of its labels.
+
+    Quantiles are not rounded.
+    """
+    column = density.columns[d]
+    if column.labels:
+        return label_probabilities(column, posterior, d)
+    quantiles = posterior.quantiles(d, np.array(levels))
+    return np.concatenate([_moments(density, posterior, d), quantiles])
 
 
 def _short(x: pd.Series) -> Any:

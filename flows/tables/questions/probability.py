@@ -7,17 +7,18 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp
 
 from flows.core.arrays import rounded
 from flows.tables.columns.lazy import pd
 from flows.tables.posterior.array_density import ArrayDensity
-from flows.tables.posterior.posterior import ERROR, Goal, mass_error
+from flows.tables.posterior.posterior import ERROR, Evidence, Goal
 from flows.tables.posterior.region import Region
+from flows.tables.questions.few_rows import LEVEL, interval
 from flows.tables.questions.question import Answer, Asked, Question
 
 MOST_OF_AN_EVENT = 200_000  # draws for a probability, at most
-DIGITS = {"probability": 6, "integration_error": 2}  # significant digits of the added columns
+# Significant digits of the added columns
+DIGITS = {"probability": 6, "low": 6, "high": 6, "integration_error": 2}
 ROUGH = 0.021  # standard error of a probability, relative, above which a notice says so
 
 
@@ -26,13 +27,17 @@ class Probability(NamedTuple):
 
     Args:
         probability: the estimate, from 0 to 1.
+        low: the lower end of the interval of 95% that few rows leave (``few_rows.py``); ``NaN``
+            without an interval.
+        high: the upper end.
         integration_error: the standard error of the integration, from random draws, and of the
-            probability of the constraints. The uncertainty of a fit to few rows is not part of this
-            error.
+            probability of the constraints. The interval includes the error of the draws.
         draws: the number of draws behind the estimate.
     """
 
     probability: float
+    low: float
+    high: float
     integration_error: float
     draws: int
 
@@ -46,7 +51,8 @@ class EventProbability(Question):
     Known values have a density in place of a probability. Terms with draws are estimated until the
     standard error is below 2% of the probability, or with ``MOST_OF_AN_EVENT`` draws. If no draw
     has a weight above 0, the standard error is infinite; if no draw for C has, the probability is
-    ``NaN``. The results are ``probability``, ``integration_error`` and ``draws``, ``(n,)`` each.
+    ``NaN``. The results are ``probability``, with the interval of 95% that few rows leave,
+    ``integration_error`` and ``draws``, ``(n,)`` each.
 
     Args:
         event: the event, intervals only.
@@ -64,11 +70,9 @@ class EventProbability(Question):
         return [density.names[d] for d in self.event.intervals]
 
     def answer(self, density: ArrayDensity, region: Region) -> Answer:
-        n = len(region)
-        both, excludes = region.also(self.event)
+        n, (both, excludes) = len(region), region.also(self.event)
         log_p, error, draws = np.full(n, -np.inf), np.zeros(n), np.zeros(n)
         log_p[~excludes] = 0.0
-        shares, log_mass_se = np.zeros((2, n, density.population.members))
         # The probability of an event that the conditions imply is 1
         none = np.empty((0, 2))
         narrower = [
@@ -78,36 +82,49 @@ class EventProbability(Question):
             or not np.array_equal(both.intervals.get(d, none), region.intervals.get(d, none))
         ]
         possible = np.flatnonzero(~excludes & region.gaps[:, narrower].any(axis=1))
-        for number, (part, sign) in enumerate(((both, 1), (region, -1))):
-            # The probability of everything is 1, also given the context of a target
-            if part.is_everything or (density.targets and not part.intervals):
-                continue
-            # Both estimates have their own draws
-            part = replace(part, row_numbers=2 * part.row_numbers + number).take(possible)
-            goal = Goal(0.0, ERROR, MOST_OF_AN_EVENT)
-            for place, posterior in density.posteriors(part, self.seed, goal):
-                k = possible[place]
-                with np.errstate(invalid="ignore"):
-                    evidence = logsumexp(posterior.log_evidence, b=density.member_weights)
-                    log_p[k] += sign * evidence
-                error[k] = np.hypot(error[k], posterior.draw_error)
-                # Both terms are divided by the same probabilities of constraints
-                shares[k] += sign * posterior.shares
-                log_mass_se[k] = np.maximum(log_mass_se[k], posterior.log_mass_se)
-                draws[k] += 0 if posterior.is_exact else len(posterior.values)
-        error = np.hypot(error, mass_error(shares, log_mass_se))
+        whole, given = (
+            self._evidence(density, part.take(possible), number)
+            for number, part in enumerate((both, region))
+        )
+        with np.errstate(invalid="ignore"):
+            log_answers = density.in_views(whole.parts) - density.in_views(given.parts)
+        log_p[possible], draws[possible] = log_answers[0, 0], whole.draws + given.draws
+        error[possible] = whole.error(given)
         p = np.minimum(1.0, np.exp(log_p))
         with np.errstate(divide="ignore", invalid="ignore"):
             absolute = np.where(np.isfinite(error), p * error, error)
             effective = np.where(absolute > 0, 1 / error**2, np.inf)
-        return Answer({"probability": p, "integration_error": absolute, "draws": draws}, effective)
+        answers = np.exp(log_answers).clip(max=1.0).swapaxes(0, 1)
+        low, high = p.copy(), p.copy()  # an exact 0 or 1 is its own interval
+        low[possible], high[possible] = interval(answers, LEVEL, is_probability=True)
+        unknown = density.fills_context(region) | ~np.isfinite(error)
+        low[unknown] = high[unknown] = np.nan
+        results = {"probability": p, "integration_error": absolute, "draws": draws}
+        return Answer(results, effective, {"probability": low}, {"probability": high})
+
+    def _evidence(self, density: ArrayDensity, part: Region, number: int) -> Evidence:
+        """Return the probabilities of the conditions of rows, perhaps times densities.
+
+        Args:
+            density: the density.
+            part: the rows and the conditions.
+            number: 0 for the event and the conditions, 1 for the conditions, which have other
+                draws.
+        """
+        # The probability of everything is 1, also given the context of a target
+        if part.is_everything or (density.targets and not part.intervals):
+            return Evidence.empty(len(part), density.population.members)
+        part = replace(part, row_numbers=2 * part.row_numbers + number)
+        return density.log_known(part, self.seed, Goal(0.0, ERROR, MOST_OF_AN_EVENT))
 
     def adds(self, density: ArrayDensity) -> list[str]:
         return [*DIGITS]
 
     def added(self, density: ArrayDensity, asked: Asked, answer: Answer) -> pd.DataFrame:
-        found = {name: rounded(answer[name], DIGITS[name]) for name in self.adds(density)}
-        return pd.DataFrame(found, asked.frame.index)
+        ends = {"low": answer.low["probability"], "high": answer.high["probability"]}
+        found = answer.results | ends
+        shown = {name: rounded(found[name], digits) for name, digits in DIGITS.items()}
+        return pd.DataFrame(shown, asked.frame.index)
 
     @property
     def enough(self) -> float:
@@ -123,5 +140,6 @@ class EventProbability(Question):
 
 def probability_of(answer: Answer) -> Probability:
     """Return the answer for a region of one row."""
-    p, error, draws = (float(answer[name][0]) for name in (*DIGITS, "draws"))
-    return Probability(p, error, int(draws))
+    [p], [low], [high] = (each["probability"] for each in (answer.results, answer.low, answer.high))
+    [error], [draws] = answer["integration_error"], answer["draws"]
+    return Probability(float(p), float(low), float(high), float(error), int(draws))

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
-from flows.core.arrays import Array
+from flows.core.arrays import Array, Mask
 from flows.core.errors import UserError
 from flows.tables.columns.lazy import pd
 from flows.tables.posterior.array_density import ArrayDensity
@@ -51,21 +51,42 @@ class Answer:
     Args:
         results: the results by name, arrays whose first axis has n entries.
         effective: the effective numbers of draws, ``(n,)``; infinite for a row without draws.
+        low: the lower ends of the intervals of results, by name; empty unless they are asked for.
+        high: the upper ends.
     """
 
     results: dict[str, Array]
     effective: Array
+    low: dict[str, Array] = field(default_factory=dict)
+    high: dict[str, Array] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Array:
         """Return the results of this name."""
         return self.results[name]
 
+    @property
+    def lacks_interval(self) -> Mask:
+        """Which rows have a result without an interval, ``(n,)``; none if none were asked for."""
+        found = np.zeros(len(self.effective), bool)
+        for name, low in self.low.items():
+            without = np.isnan(low) & ~np.isnan(self.results[name])
+            found |= without.reshape(len(found), -1).any(axis=1)
+        return found
+
     @classmethod
     def joined(cls, parts: Sequence[Answer]) -> Answer:
         """Return the answers for several blocks of rows as one answer."""
-        names = parts[0].results
-        results = {name: np.concatenate([part[name] for part in parts]) for name in names}
-        return cls(results, np.concatenate([part.effective for part in parts]))
+
+        def together(of_parts: Sequence[dict[str, Array]]) -> dict[str, Array]:
+            names = of_parts[0]
+            return {name: np.concatenate([each[name] for each in of_parts]) for name in names}
+
+        return cls(
+            together([part.results for part in parts]),
+            np.concatenate([part.effective for part in parts]),
+            together([part.low for part in parts]),
+            together([part.high for part in parts]),
+        )
 
 
 class Question(ABC):

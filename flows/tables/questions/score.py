@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -13,8 +13,9 @@ from flows.recipe.record import EVERY
 from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import Notice, TableError
 from flows.tables.posterior.array_density import ArrayDensity
-from flows.tables.posterior.posterior import ENOUGH, Evidence
+from flows.tables.posterior.posterior import BATCHES, ENOUGH, Evidence
 from flows.tables.posterior.region import Region
+from flows.tables.questions.few_rows import check_level, ends_of, interval
 from flows.tables.questions.question import Answer, Asked, Question
 
 DIGITS = 6  # decimals of the added columns
@@ -44,17 +45,22 @@ class Score(Question):
         missing: the policy for missing values (``apply_missing_policy``).
         tails: whether to add tail probabilities. The log-density of a complete training row is then
             that of the members that did not learn from the row.
+        interval: the level of the interval that few rows leave in each log-density
+            (``few_rows.py``); ``None`` for no intervals. A row far below all out-of-fold scores has
+            no interval.
     """
 
     given: Sequence[str] = ()
     missing: str = "keep"
     tails: bool = False
+    interval: float | None = None
 
     noun: ClassVar[str] = "log-densities"
     scores: ClassVar[bool] = True
 
     def check(self, density: ArrayDensity) -> None:
         self._is_given(density)
+        check_level(self.interval)
 
     def given_rows(self, density: ArrayDensity, rows: Array) -> Array | None:
         return np.where(self._is_given(density), rows, np.nan) if self.given else None
@@ -66,6 +72,7 @@ class Score(Question):
         results["tail_probability"] = np.full(n, np.nan)
         fold = np.full(n, EVERY)
         found = Answer(results, np.full(n, np.inf))
+        answers = np.full((1 + BATCHES, len(density.views), n), -np.inf)
         impossible = region.refused[:, outputs].any(axis=1)
         impossible |= density.constraints.broken(region.rows).any(axis=1)
         lacking = region.missing[:, outputs].any(axis=1) & bool(density.targets)
@@ -78,34 +85,52 @@ class Score(Question):
                 fold[direct] = density.held_out_in(rows)
             found["log_density"][direct] = density.out_of_fold(members[direct], fold[direct])
             found["error"][direct] = evidence.error()
+            answers[:, :, direct] = density.in_views(evidence.log_q)
         if (others := np.flatnonzero(~(impossible | lacking | direct))).size:
             part = region.take(others)
             joint = density.log_known(part)
             known = _known(density, part, is_given, joint) if is_given.any() else None
             for name, values in _scores(density, joint, known).items():
                 found[name][others] = values
+            with np.errstate(invalid="ignore"):
+                parts = density.in_views(joint.parts)
+                parts = parts if known is None else parts - density.in_views(known.parts)
+            answers[:, :, others] = parts.swapaxes(0, 1)
             effective = joint.effective if known is None else known.effective
             found.effective[others] = np.minimum(joint.effective, effective)
         for values in results.values():
             values[lacking] = np.nan
         if self.tails:
             results["tail_probability"][:] = density.tail_probability(members, fold)
-        return found
+        if self.interval is None:
+            return found
+        answers[0, 0] = results["log_density"]  # perhaps out of fold
+        low, high = interval(answers, self.interval)
+        without = density.fills_context(region) | np.isnan(self._deviation(density, region, found))
+        low, high = (np.where(without, np.nan, end) for end in (low, high))
+        return replace(found, low={"log_density": low}, high={"log_density": high})
 
     def adds(self, density: ArrayDensity) -> list[str]:
         names = ["log_density", "log_density_sd", "log_density_se"]
+        names += ends_of("log_density") if self.interval is not None else ()
         return [*names, "tail_probability"] if self.tails else names
 
     def added(self, density: ArrayDensity, asked: Asked, answer: Answer) -> pd.DataFrame:
-        # Out-of-fold scores are those of complete rows, or of targets given any known values
-        outputs, log_density = ~density.inputs, answer["log_density"]
-        is_whole = ~asked.region.gaps[:, outputs].any(axis=1) & (not self.given)
-        deviation = density.deviation(answer["members"], np.where(is_whole, log_density, np.nan))
-        columns = [log_density, deviation, answer["error"]]
+        deviation = self._deviation(density, asked.region, answer)
+        columns = [answer["log_density"], deviation, answer["error"]]
+        if self.interval is not None:
+            columns += [answer.low["log_density"], answer.high["log_density"]]
         if self.tails:
             columns.append(answer["tail_probability"])
         found = np.stack(columns, axis=1).round(DIGITS)
         return pd.DataFrame(found, asked.frame.index, self.adds(density))
+
+    def _deviation(self, density: ArrayDensity, region: Region, answer: Answer) -> Array:
+        """Return the standard deviations over the members, ``(n,)``, ``NaN`` for a far row."""
+        # Out-of-fold scores are those of complete rows, or of targets given any known values
+        is_whole = ~region.gaps[:, ~density.inputs].any(axis=1) & (not self.given)
+        compared = np.where(is_whole, answer["log_density"], np.nan)
+        return density.deviation(answer["members"], compared)
 
     def _is_given(self, density: ArrayDensity) -> Mask:
         """Return which columns are given, ``(D,)``.

@@ -488,7 +488,7 @@ def test_options_name_another_format(european, monkeypatch, tmp_path, capsys):
         main(["score", "m.flow", f"{tmp_path}/s.csv"])
     capsys.readouterr()
     main(["probability", "m.flow", "gewicht=70.."])
-    assert capsys.readouterr().out.startswith("probability;integration_error\n0,")
+    assert capsys.readouterr().out.startswith("probability;low;high;integration_error\n0,")
 
 
 def test_wrong_combinations_are_refused_before_the_density_is_loaded(tmp_path):

@@ -224,10 +224,10 @@ def probability(event: Mapping[str, Any], words: str, **given: Any) -> Case:
         return EventProbability(event_conditions(density._array, event))
 
     def found(density: flows.Density, _: Any) -> pd.DataFrame:
-        p, error, _ = density.probability(event, given=given)
-        return pd.DataFrame(
-            {"probability": [rounded(p, 6)], "integration_error": [rounded(error, 2)]}
-        )
+        *numbers, error, _ = density.probability(event, given=given)
+        names = ("probability", "low", "high")
+        shown = {name: [rounded(x, 6)] for name, x in zip(names, numbers, strict=True)}
+        return pd.DataFrame(shown | {"integration_error": [rounded(error, 2)]})
 
     return Case(question, f"probability model.flow {words}", found, given=given)
 
