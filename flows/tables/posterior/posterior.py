@@ -223,15 +223,23 @@ class Posterior:
         weights = _normalised(log_weights, member_weights)
         return cls(values, log_weights, weights, member_weights, **kind)
 
-    def under(self, member_weights: Array) -> Posterior:
-        """Return the posterior of the same values under other weights of the members.
+    def under(self, member_weights: Array) -> list[Posterior]:
+        """Return posteriors of the same values under other weights of the members.
 
         Args:
-            member_weights: the weights, ``(M,)``, such as those of the members of a fold.
+            member_weights: V times the weights of the members, ``(V, M)``, such as those of folds.
         """
-        own = member_weights > 0
-        weights = _normalised(self.log_weights[:, own], member_weights[own])
-        return replace(self, weights=weights, member_weights=member_weights)
+        most = self.log_weights.max(axis=0, initial=-np.inf)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            members = np.exp(self.log_weights - np.where(np.isfinite(most), most, 0.0))
+            log_share = np.log(member_weights) + most
+            shares = np.exp(log_share - log_share.max(axis=1, keepdims=True))
+            weights = shares @ members.T
+            weights /= weights.sum(axis=1, keepdims=True)
+        return [
+            replace(self, weights=own, member_weights=view)
+            for own, view in zip(weights, member_weights, strict=True)
+        ]
 
     def batches(self) -> list[Posterior]:
         """Return the posteriors of ``BATCHES`` parts of the draws; none without draws."""

@@ -82,7 +82,7 @@ class Predict(Question):
             posterior.possible()
             effective[k] = posterior.effective
             parts = [posterior, *posterior.batches()] if self.interval is not None else [posterior]
-            under = [[part, *map(part.under, views[1:])] for part in parts]
+            under = [[part, *part.under(views[1:])] for part in parts]
             for name, d in places.items():
                 answers[name][:, :, k] = [
                     [_summary(density, each, d, self.levels) for each in own] for own in under
