@@ -93,13 +93,17 @@ def draw_conditionals(
 ) -> Figure:
     """Draw the density of each column given the other values of a row, over a histogram of rows.
 
+    A band is the interval that few rows leave in the density.
+
     Args:
         columns: the columns of the table.
         rows: the rows of the table, ``(n, D)``; ``NaN`` for a missing value.
         k: the position of the row, from 0.
         label: the number or the label of the row.
         surprise: the surprise of each value of the row, ``(D,)``.
-        curves: values of each column and their densities, in the units of the column.
+        curves: values of each column ``(G,)``, and their densities in the units of the column with
+            the lower and the upper ends of their intervals, ``(3, G)``; ``NaN`` without a value or
+            an interval.
     """
     plain = Scene(columns=columns, data=rows, test=rows)
     is_wide, scene = by_column.is_wide(plain), by_column.as_shown(plain)
@@ -108,21 +112,29 @@ def draw_conditionals(
     label = by_column.short(label)
     with rc_context(STYLE):
         sheet, axes = panels(len(shown), 3, 2.0)
+        has_band = False
         for axis, d in zip(axes, shown, strict=True):
             x, density = curves[d]
             own, labels = rows[k, d], columns[d].labels
             value = "unknown" if np.isnan(own) else columns[d].text(own)
             if is_wide[d]:  # the axis is of logarithms
-                x, density = x[x > 0], density[x > 0]  # a count may be 0
+                x, density = x[x > 0], density[:, x > 0]  # a count may be 0
                 x, density = np.log10(x), density * x * np.log(10)
                 own = np.log10(own)
             by_column.draw_column(axis, scene, d)
+            density, low, high = density
+            has_band = has_band or bool(np.isfinite(low).any())
             if labels:
-                axis.bar(x, density, 0.5, color=COLOR, alpha=0.7)
+                ends = np.nan_to_num(np.abs(np.stack([low, high]) - density))
+                bars = {"ecolor": "black", "elinewidth": 1.0, "capsize": 2.0}
+                axis.bar(x, density, 0.5, yerr=ends, color=COLOR, alpha=0.7, error_kw=bars)
             elif columns[d].is_discrete:
                 between, reach = (x[1:] + x[:-1]) / 2, np.gradient(x) / 2
-                axis.stairs(density, [x[0] - reach[0], *between, x[-1] + reach[-1]], color=COLOR)
+                edges = [x[0] - reach[0], *between, x[-1] + reach[-1]]
+                axis.stairs(high, edges, baseline=low, fill=True, color=COLOR, alpha=0.25)
+                axis.stairs(density, edges, color=COLOR)
             else:
+                axis.fill_between(x, low, high, color=COLOR, alpha=0.25, linewidth=0)
                 axis.plot(x, density, color=COLOR)
             low, high = axis.get_xlim()
             if not np.isnan(own):
@@ -137,7 +149,9 @@ def draw_conditionals(
             line_key(f"value in row {label}", "--", color=OWN_COLOR),
             area_key(f"{len(rows):,} rows of data", DATA_COLOR, 0.35),
         ]
-        add_legend(sheet, handles, 3)
+        if has_band:
+            handles.insert(1, area_key("its 95% interval\nof few rows", COLOR, 0.25))
+        add_legend(sheet, handles, len(handles))
         text = f"what the rest of row {label} says of each column"
         explain(
             sheet, text + by_column.rest_of(scene, shown), up="density, or probability of a label"

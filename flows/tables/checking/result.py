@@ -158,16 +158,17 @@ class Check:
     def _beside(self) -> list[str]:
         """Return the differences between samples and rows: far ones, pairs, and the table."""
         lines = ["", "samples beside rows"]
-        order = self.samples["difference"].abs().to_numpy().argsort(kind="stable")[::-1]
-        ordered = self.samples.iloc[order]
-        far = ordered[ordered["difference"].abs() > FAR]
-        lines += [f"  {_in_words(line)}" for _, line in far.iterrows()]
-        far_pairs = self.pairs[self.pairs["difference"].abs() > FAR]
-        lines += [f"  {_pair_in_words(line)}" for _, line in far_pairs[:SHOWN].iterrows()]
-        if far.empty and far_pairs.empty:
+        columns, pairs = _largest_first(self.samples), _largest_first(self.pairs)
+        far = columns[columns["difference"].abs() > FAR]
+        far_pairs = pairs[pairs["difference"].abs() > FAR][:SHOWN]
+        both = [(line["difference"], _in_words(line)) for _, line in far.iterrows()]
+        both += [(line["difference"], _pair_in_words(line)) for _, line in far_pairs.iterrows()]
+        both.sort(key=lambda each: -abs(each[0]))
+        lines += [f"  {text}" for _, text in both]
+        if not both:
             lines.append(f"  no difference above {FAR:g} standard errors of a table of this size")
-            lines += [f"  largest: {_in_words(line)}" for _, line in ordered[:1].iterrows()]
-            lines += [f"  largest: {_pair_in_words(line)}" for _, line in self.pairs[:1].iterrows()]
+            lines += [f"  largest: {_in_words(line)}" for _, line in columns[:1].iterrows()]
+            lines += [f"  largest: {_pair_in_words(line)}" for _, line in pairs[:1].iterrows()]
         return lines + [f"  {line}" for line in self._table()]
 
     def _table(self) -> list[str]:
@@ -259,6 +260,12 @@ class Check:
             own = ", ".join(f"{row} ({score:.2f})" for row, score in pairs)
             lines.append(f"  rows with the largest memorisation scores of {kind} (nat): {own}")
         return [*lines, f"  {NOT_PRIVATE}"]
+
+
+def _largest_first(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return differences with the largest in absolute value first."""
+    order = np.argsort(-frame["difference"].abs().to_numpy(), kind="stable")
+    return frame.iloc[order]
 
 
 def _in_words(line: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ from flows.tables.posterior.array_density import ArrayDensity
 from flows.tables.posterior.region import Region
 from flows.tables.questions.asking import Asking
 from flows.tables.questions.curve import Curve
+from flows.tables.questions.few_rows import LEVEL
 from flows.tables.questions.predict import Predict
 from flows.tables.questions.reading import UserRows
 from flows.tables.questions.score import Score
@@ -109,14 +110,18 @@ def _of_row(
     answer = Asking(Surprise(), density, own, on_notices).answer()
     first = int(density.inputs.sum())
     row = Region(rows[k : k + 1], number)
-    curves = [Curve(name).answer(density, row) for name in density.names[first:]]
+    name = "density"
+    curves = [Curve(each, LEVEL).answer(density, row) for each in density.names[first:]]
     return draw_conditionals(
         drawn(density.columns[first:]),
         rows[:, first:],
         k,
         str(label),
         answer["surprise"][0, first:],
-        [(curve["x"][0], curve["density"][0]) for curve in curves],
+        [
+            (each["x"][0], np.stack([each[name], each.low[name], each.high[name]])[:, 0])
+            for each in curves
+        ],
     )
 
 

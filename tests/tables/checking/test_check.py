@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -211,3 +212,14 @@ def test_a_share_that_differs_comes_first_in_words(fitted: flows.Density):
     lines = str(fitted.check(rows)).splitlines()
     first = lines[lines.index("samples beside rows") + 1]
     assert first.startswith("  `a` is 0 in 0% of samples, 80% of rows (")
+
+
+def test_differences_of_columns_and_pairs_come_in_one_order(fitted: flows.Density):
+    rows = numbers()
+    rows["a"] += 0.6
+    rows["b"] = rows["a"]
+    text = str(fitted.check(rows)).split("samples beside rows\n")[1].split("\n\n")[0]
+    errors = [float(x) for x in re.findall(r"\(([\d.]+) standard errors\)", text)]
+    assert len(errors) > 1
+    assert errors == sorted(errors, reverse=True)
+    assert " have the association " in text.splitlines()[0]

@@ -11,9 +11,11 @@ from scipy.special import logsumexp
 from scipy.stats import t as student
 
 import flows
+from flows.__main__ import main
 from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.tables.questions import few_rows
+from flows.tables.questions.curve import Curve
 from flows.tables.questions.score import Score
 
 QUICK: dict[str, Any] = {"settings": {"recipe": "quick"}, "members": 5}
@@ -155,6 +157,35 @@ def test_one_member_has_no_interval():
     with pytest.warns(flows.TableNotice, match="an interval needs members of two folds"):
         found = density.probability({"a": (0, None)})
     assert np.isnan([found.low, found.high]).all()
+
+
+def test_curves_have_intervals_unless_another_value_is_unknown(fitted):
+    rows = rows_of(2, 5)
+    found = fitted.ask(Curve("a", interval=0.95), rows)
+    assert (found["density_low"] >= 0).all()
+    assert (found["density_low"] <= found["density"]).all()
+    assert (found["density"] <= found["density_high"]).all()
+    found = fitted.ask(Curve("kind", interval=0.95), rows)
+    assert (found["density_high"] < 1).all()
+    rows["b"] = np.nan
+    with pytest.warns(flows.TableNotice, match="2 of 2 answers have no interval"):
+        assert fitted.ask(Curve("a", interval=0.95), rows)["density_low"].isna().all()
+
+
+def test_the_command_line_adds_the_ends_of_intervals(fitted, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    fitted.save("m.flow")
+    rows_of(3, 6).to_csv("t.csv", index=False)
+    main(["predict", "m.flow", "t.csv", "--column", "kind", "--interval", "0.9", "-o", "p.csv"])
+    expected = fitted.predict(rows_of(3, 6), "kind", interval=0.9)
+    found = pd.read_csv("p.csv")[list(expected)]
+    np.testing.assert_allclose(found, expected.astype(float), atol=1e-6)
+    main(["score", "m.flow", "t.csv", "--interval", "0.9", "-o", "s.csv"])
+    assert [*pd.read_csv("s.csv")][-2:] == ["log_density_low", "log_density_high"]
+    main(["probability", "m.flow", "a=1.."])
+    assert capsys.readouterr().out.startswith("probability,low,high,integration_error\n")
+    with pytest.raises(SystemExit, match="--interval does not go with --anomalies"):
+        main(["score", "m.flow", "t.csv", "--anomalies", "2", "--interval", "0.9"])
 
 
 @pytest.mark.slow
