@@ -8,8 +8,8 @@ chapter 11)::
     interval = t +- sqrt((q c s)^2 + e^2)
 
 F is the number of folds, q the quantile of Student's t with F - 1 degrees of freedom, and c a
-factor, which ``studies/few_rows`` chooses on known densities. Answers from draws have noise, which
-the answers from parts of the draws show: its variance is taken out of s^2, but not more than half
+factor: the folds share most of their rows, so s alone is too small. A trial on known mixtures chose
+c (``docs/tables-reference.md``). Answers from draws have noise, which the answers from parts of the draws show: its variance is taken out of s^2, but not more than half
 of s^2, and e is the half-width of the interval that the draws leave in t. Without draws, both
 are 0.
 
@@ -80,9 +80,7 @@ def check_level(level: float | None) -> None:
         raise UserError(f"interval = {level:g}: must be between 0 and 1, such as {LEVEL}")
 
 
-def interval(
-    answers: Array, level: float, *, is_probability: bool = False, factor: float = FACTOR
-) -> Interval:
+def interval(answers: Array, level: float, *, is_probability: bool = False) -> Interval:
     """Return the intervals that hold the answers of other tables of this size.
 
     Args:
@@ -91,7 +89,6 @@ def interval(
             F folds.
         level: the level of the intervals, between 0 and 1.
         is_probability: whether the answers are probabilities; then 0 and 1 are their own intervals.
-        factor: the factor c.
 
     Returns ends ``(...)``, ``NaN`` for fewer than two folds and for answers that are not finite.
     """
@@ -108,7 +105,7 @@ def interval(
             noise = share * away.var(axis=0, ddof=1).sum(axis=0) / len(parts)
             variance = np.maximum(variance - noise, variance / 2)
             of_draws = parts[:, 0].var(axis=0, ddof=1) / len(parts)
-        of_rows = np.square(factor * student.ppf((1 + level) / 2, count - 1)) * variance
+        of_rows = np.square(FACTOR * student.ppf((1 + level) / 2, count - 1)) * variance
         width = np.sqrt(of_rows + np.square(norm.ppf((1 + level) / 2)) * of_draws)
         if not is_probability:
             found = np.where(np.isfinite(own), own + np.stack([-width, width]), np.nan)

@@ -536,11 +536,11 @@ def test_the_least_likely_rows_do_not_depend_on_the_pieces_of_a_file(
     table, options, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    case, found = replace(SCORE, words=f"{SCORE.words} {options}"), []
+    case, found, own = replace(SCORE, words=f"{SCORE.words} {options}"), [], table()
     for ending, size in (("csv", ROWS), ("csv", 7), ("parquet", 1)):
         with changed({files: {"ROWS_PER_PIECE": size}}):
             capsys.readouterr()
-            command_line(table(), case, ending)
+            command_line(own, case, ending)
             found.append(capsys.readouterr())
     assert found[0].out.startswith("row,")
     assert found[1] == found[2] == found[0]

@@ -46,17 +46,17 @@ def test_an_interval_is_the_grouped_jackknife_of_the_folds():
     answers = rng.normal(size=(1, 6, 3))
     folds = answers[0, 1:]
     s = np.sqrt(4 / 5 * ((folds - folds.mean(axis=0)) ** 2).sum(axis=0))
-    width = student.ppf(0.95, 4) * 1.3 * s
-    low, high = few_rows.interval(answers, 0.9, factor=1.3)
+    width = student.ppf(0.95, 4) * few_rows.FACTOR * s
+    low, high = few_rows.interval(answers, 0.9)
     np.testing.assert_allclose([low, high], [answers[0, 0] - width, answers[0, 0] + width])
 
 
 def test_a_probability_has_its_interval_on_the_logit_scale():
     folds = np.array([0.2, 0.25, 0.3])
     answers = np.array([0.25, *folds])[None, :, None]
-    [low], [high] = few_rows.interval(answers, 0.95, is_probability=True, factor=1.0)
+    [low], [high] = few_rows.interval(answers, 0.95, is_probability=True)
     s = np.sqrt(2 / 3 * ((folds - 0.25) ** 2).sum()) / (0.25 * 0.75)
-    odds = np.exp(student.ppf(0.975, 2) * s) / 3
+    odds = np.exp(student.ppf(0.975, 2) * few_rows.FACTOR * s) / 3
     assert [low, high] == pytest.approx([1 / 9 / odds / (1 + 1 / 9 / odds), odds / (1 + odds)])
     certain = few_rows.interval(np.array([[[1.0, 0.0]] * 4]), 0.95, is_probability=True)
     np.testing.assert_array_equal(certain, [[1, 0], [1, 0]])
