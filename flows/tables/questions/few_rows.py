@@ -9,9 +9,9 @@ chapter 11)::
 
 F is the number of folds, q the quantile of Student's t with F - 1 degrees of freedom, and c a
 factor: the folds share most of their rows, so s alone is too small. A trial on known mixtures chose
-c (``docs/tables-reference.md``). Answers from draws have noise, which the answers from parts of the draws show: its variance is taken out of s^2, but not more than half
-of s^2, and e is the half-width of the interval that the draws leave in t. Without draws, both
-are 0.
+c (``docs/tables-reference.md``). Answers from draws have noise, which the answers from parts of the
+draws show: its variance is taken out of s^2, but not more than half of s^2, and e is the half-width
+of the interval that the draws leave in t. Without draws, both are 0.
 
 A probability has its interval on the scale of the logit, where s becomes s / (t (1 - t)).
 """
