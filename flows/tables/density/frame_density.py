@@ -294,8 +294,8 @@ class Density:
     ) -> Probability:
         """Return the probability of an event, with two errors.
 
-        The interval from ``low`` to ``high`` holds the probability that most other tables of this
-        size would give: 95% of them in tests. ``integration_error`` is the standard error of the
+        The interval of 95% from ``low`` to ``high`` is for the error that few rows leave, and
+        includes the error of the draws. ``integration_error`` is the standard error of the
         integration. The draws end when this error is below 2% of the probability, or after 200,000
         draws for an event, and as many for the conditions; a notice says so.
 

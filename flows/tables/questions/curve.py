@@ -52,6 +52,8 @@ class Curve(Question):
 
     def answer(self, density: ArrayDensity, region: Region) -> Answer:
         found = [self._curve(density, region.take(slice(k, k + 1))) for k in range(len(region))]
+        gaps = np.delete(region.gaps, density.schema.find(self.column), axis=1)
+        others = np.flatnonzero(gaps.any(axis=1)).tolist()
         size = max((len(x) for x, _, _ in found), default=0)
         names, n = ("x", "density", "low", "high"), len(region)
         results = {name: np.full((n, size), np.nan) for name in names}
@@ -59,7 +61,7 @@ class Curve(Question):
         for k, (x, answers, own) in enumerate(found):
             results["x"][k, : len(x)], results["density"][k, : len(x)] = x, answers[0, 0]
             effective[k] = own
-            if self.interval is not None and np.isinf(own):
+            if self.interval is not None and k not in others:
                 is_probability = bool(density.columns[density.schema.find(self.column)].labels)
                 low, high = interval(answers, self.interval, is_probability=is_probability)
                 results["low"][k, : len(x)], results["high"][k, : len(x)] = low.clip(min=0), high

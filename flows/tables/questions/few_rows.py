@@ -66,7 +66,7 @@ def without_interval(density: ArrayDensity, lacks: Mask, is_filled: Mask) -> lis
         ),
         (
             lacks & ~is_filled,
-            "so far from the table, the answers of the folds do not tell the error",
+            "the answers of the folds do not tell their error",
         ),
     ):
         if some.any():
@@ -76,12 +76,12 @@ def without_interval(density: ArrayDensity, lacks: Mask, is_filled: Mask) -> lis
 
 def check_level(level: float | None) -> None:
     """Raise ``UserError`` for a level of an interval that is not between 0 and 1."""
-    if level is not None and not 0 < level < 1:
-        raise UserError(f"interval = {level:g}: must be between 0 and 1, such as {LEVEL}")
+    if level is not None and not (isinstance(level, int | float) and 0 < level < 1):
+        raise UserError(f"interval = {level!r}: must be between 0 and 1, such as {LEVEL}")
 
 
 def interval(answers: Array, level: float, *, is_probability: bool = False) -> Interval:
-    """Return the intervals that hold the answers of other tables of this size.
+    """Return the intervals for the error that few rows leave in answers.
 
     Args:
         answers: the answers ``(1 + B, 1 + F, ...)``: first from all draws, then from each of B
@@ -111,5 +111,5 @@ def interval(answers: Array, level: float, *, is_probability: bool = False) -> I
             found = np.where(np.isfinite(own), own + np.stack([-width, width]), np.nan)
             return Interval(*found)
         width = width / (own * (1 - own))
-        found = expit(logit(own) + np.stack([-width, width]))
+        found = expit(logit(own.clip(0, 1)) + np.stack([-width, width]))
         return Interval(*np.where((own == 0) | (own == 1), own, found))

@@ -61,6 +61,13 @@ class Predict(Question):
             shown = ", ".join(map(str, self.levels))
             raise UserError(f"quantiles {shown}: two are the same to six digits")
         check_level(self.interval)
+        names = self.adds(density)
+        for name in names:
+            if self.interval is not None and names.count(name) > 1:
+                raise UserError(
+                    f"the answer has two columns {name}, a label and the end of an interval: leave "
+                    "out the interval, or rename the label"
+                )
 
     def hidden(self, density: ArrayDensity) -> Sequence[str]:
         return [*self.columns, *density.targets]

@@ -19,6 +19,7 @@ from flows.tables.questions.question import Answer, Asked, Question
 MOST_OF_AN_EVENT = 200_000  # draws for a probability, at most
 # Significant digits of the added columns
 DIGITS = {"probability": 6, "low": 6, "high": 6, "integration_error": 2}
+NEAR_1 = 4.0  # errors of a probability from 1, below which draws do not tell its interval
 ROUGH = 0.021  # standard error of a probability, relative, above which a notice says so
 
 
@@ -94,11 +95,14 @@ class EventProbability(Question):
         with np.errstate(divide="ignore", invalid="ignore"):
             absolute = np.where(np.isfinite(error), p * error, error)
             effective = np.where(absolute > 0, 1 / error**2, np.inf)
-        answers = np.exp(log_answers).clip(max=1.0).swapaxes(0, 1)
         low, high = p.copy(), p.copy()  # an exact 0 or 1 is its own interval
+        answers = np.exp(log_answers).swapaxes(0, 1)
         low[possible], high[possible] = interval(answers, LEVEL, is_probability=True)
-        unknown = density.fills_context(region) | ~np.isfinite(error)
+        # The draws end when p has a small error, which may be large beside 1 - p
+        is_rough = (draws > 0) & (1 - p < NEAR_1 * absolute)
+        unknown = np.isin(np.arange(n), possible) & (density.fills_context(region) | is_rough)
         low[unknown] = high[unknown] = np.nan
+        high[np.isinf(error)] = np.nan  # no draw lies inside of the event
         results = {"probability": p, "integration_error": absolute, "draws": draws}
         return Answer(results, effective, {"probability": low}, {"probability": high})
 

@@ -69,8 +69,8 @@ class Answer:
         """Which rows have a result without an interval, ``(n,)``; none if none were asked for."""
         found = np.zeros(len(self.effective), bool)
         for name, low in self.low.items():
-            without = np.isnan(low) & ~np.isnan(self.results[name])
-            found |= without.reshape(len(found), -1).any(axis=1)
+            without = np.isnan(low) & np.isfinite(self.results[name])
+            found |= without.any(axis=tuple(range(1, without.ndim)))
         return found
 
     @classmethod

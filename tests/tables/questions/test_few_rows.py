@@ -138,7 +138,7 @@ def test_scores_of_complete_rows_and_of_gaps_have_intervals(fitted):
     assert (found["log_density_low"] < found["log_density"]).all()
     assert (found["log_density"] < found["log_density_high"]).all()
     far = rows.assign(a=1e4)[:1]
-    with pytest.warns(flows.TableNotice, match="1 of 1 answers have no interval: so far from"):
+    with pytest.warns(flows.TableNotice, match="1 of 1 answers have no interval: the answers of"):
         assert np.isnan(fitted.ask(Score(interval=0.95), far)["log_density_low"]).all()
 
 
@@ -157,6 +157,27 @@ def test_one_member_has_no_interval():
     with pytest.warns(flows.TableNotice, match="an interval needs members of two folds"):
         found = density.probability({"a": (0, None)})
     assert np.isnan([found.low, found.high]).all()
+
+
+def test_a_probability_from_draws_near_1_has_no_interval_of_noise(fitted):
+    for seed in range(4):
+        found = fitted.probability({"a": (-6, None)}, seed=seed)
+        assert found.draws > 0
+        assert np.isnan(found.low) or found.low < found.high < 1
+    opposite = fitted.probability({"a": (None, -6)})
+    assert 0 < opposite.low < opposite.probability < opposite.high < 0.2
+
+
+def test_labels_that_are_called_like_ends_are_refused():
+    rows = rows_of(60)[["a"]].assign(kind=np.tile(["x", "x_low"], 30))
+    density = flows.fit(rows, **QUICK)
+    assert len(density.predict(rows[:2], "kind")) == 2
+    with pytest.raises(UserError, match="two columns x_low, a label and the end of an interval"):
+        density.predict(rows[:2], "kind", interval=0.9)
+
+
+def test_no_rows_have_no_intervals(fitted):
+    assert fitted.predict(rows_of(3)[:0], "a", interval=0.9).empty
 
 
 def test_curves_have_intervals_unless_another_value_is_unknown(fitted):
