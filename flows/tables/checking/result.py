@@ -158,7 +158,8 @@ class Check:
     def _beside(self) -> list[str]:
         """Return the differences between samples and rows: far ones, pairs, and the table."""
         lines = ["", "samples beside rows"]
-        columns, pairs = _largest_first(self.samples), _largest_first(self.pairs)
+        order = np.argsort(-self.samples["difference"].abs().to_numpy(), kind="stable")
+        columns, pairs = self.samples.iloc[order], self.pairs  # pairs are in this order already
         far = columns[columns["difference"].abs() > FAR]
         far_pairs = pairs[pairs["difference"].abs() > FAR][:SHOWN]
         both = [(line["difference"], _in_words(line)) for _, line in far.iterrows()]
@@ -260,12 +261,6 @@ class Check:
             own = ", ".join(f"{row} ({score:.2f})" for row, score in pairs)
             lines.append(f"  rows with the largest memorisation scores of {kind} (nat): {own}")
         return [*lines, f"  {NOT_PRIVATE}"]
-
-
-def _largest_first(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return differences with the largest in absolute value first."""
-    order = np.argsort(-frame["difference"].abs().to_numpy(), kind="stable")
-    return frame.iloc[order]
 
 
 def _in_words(line: Mapping[str, Any]) -> str:

@@ -88,14 +88,18 @@ class Evidence(NamedTuple):
     @classmethod
     def exact(cls, log_q: Array, log_mass_se: Array, mass_shares: Array) -> Evidence:
         """Return the evidence of rows without draws, from arrays ``(n, M)``."""
-        nothing, batches = np.zeros((2, len(log_q))), np.repeat(log_q[None], BATCHES, axis=0)
+        nothing, batches = (
+            np.zeros((2, len(log_q))),
+            np.broadcast_to(log_q, (BATCHES, *log_q.shape)),
+        )
         effective = np.full(len(log_q), np.inf)
         return cls(log_q, nothing[0], log_mass_se, mass_shares, effective, nothing[1], batches)
 
     @classmethod
     def empty(cls, n: int, members: int) -> Evidence:
         """Return the evidence of ``n`` rows that have probability 1."""
-        return cls.exact(*np.zeros((3, n, members)))
+        found = cls.exact(*np.zeros((3, n, members)))
+        return found._replace(batches=found.batches.copy())  # to be set by ``put``
 
     def put(self, k: int, posterior: Posterior) -> None:
         """Set the evidence of row k to that of a posterior."""

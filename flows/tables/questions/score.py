@@ -72,7 +72,9 @@ class Score(Question):
         results["tail_probability"] = np.full(n, np.nan)
         fold = np.full(n, EVERY)
         found = Answer(results, np.full(n, np.inf))
-        answers = np.full((1 + BATCHES, len(density.views), n), -np.inf)
+        with_interval = self.interval is not None
+        shape = (1 + BATCHES, len(density.views), n) if with_interval else (0, 0, n)
+        answers = np.full(shape, -np.inf)
         impossible = region.refused[:, outputs].any(axis=1)
         impossible |= density.constraints.broken(region.rows).any(axis=1)
         lacking = region.missing[:, outputs].any(axis=1) & bool(density.targets)
@@ -85,17 +87,16 @@ class Score(Question):
                 fold[direct] = density.held_out_in(rows)
             found["log_density"][direct] = density.out_of_fold(members[direct], fold[direct])
             found["error"][direct] = evidence.error()
-            answers[:, :, direct] = density.in_views(evidence.log_q)
+            if with_interval:
+                answers[:, :, direct] = density.in_views(evidence.log_q)
         if (others := np.flatnonzero(~(impossible | lacking | direct))).size:
             part = region.take(others)
             joint = density.log_known(part)
             known = _known(density, part, is_given, joint) if is_given.any() else None
             for name, values in _scores(density, joint, known).items():
                 found[name][others] = values
-            with np.errstate(invalid="ignore"):
-                parts = density.in_views(joint.parts)
-                parts = parts if known is None else parts - density.in_views(known.parts)
-            answers[:, :, others] = parts.swapaxes(0, 1)
+            if with_interval:
+                answers[:, :, others] = _parts(density, joint, known)
             effective = joint.effective if known is None else known.effective
             found.effective[others] = np.minimum(joint.effective, effective)
         for values in results.values():
@@ -154,6 +155,15 @@ def _scores(density: ArrayDensity, joint: Evidence, known: Evidence | None) -> d
         log_q = log_q - known.log_q
         log_density = log_density - density.ensemble(known.log_q)
     return {"members": log_q, "log_density": log_density, "error": joint.error(known)}
+
+
+def _parts(density: ArrayDensity, joint: Evidence, known: Evidence | None) -> Array:
+    """Return the log-densities as ``interval`` takes them, ``(1 + B, 1 + F, n)``."""
+    found = density.in_views(joint.parts)
+    if known is not None:
+        with np.errstate(invalid="ignore"):
+            found = found - density.in_views(known.parts)
+    return found.swapaxes(0, 1)
 
 
 def _known(density: ArrayDensity, region: Region, is_given: Mask, joint: Evidence) -> Evidence:
