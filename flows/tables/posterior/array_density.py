@@ -380,32 +380,33 @@ class ArrayDensity:
         """
         found = Evidence.empty(len(region), self.population.members)
         # A row without known values has probability 1
-        some = np.asarray(region.gaps.all(axis=1) & (not region.intervals))
-        of_labels, log_p = self.log_labels(region)
-        found.put_exact(of_labels, log_p)
-        some[of_labels] = True
+        some = np.asarray(~region.uses.any(axis=1))
+        closed, log_p = self.closed_form(region)
+        found.put_exact(closed, log_p)
+        some[closed] = True
         known = np.flatnonzero(~some)
         for place, posterior in self.posteriors(region.take(known), seed, goal):
             found.put(int(known[place]), posterior)
         return found
 
-    def log_labels(self, region: Region) -> tuple[Whole, Array]:
-        """Return the log-probabilities of the labels of rows of which nothing else is known.
+    def closed_form(self, region: Region) -> tuple[Whole, Array]:
+        """Return the log-densities of known values that have a closed form.
+
+        They are the log-probabilities of labels, if labels alone are known or restricted.
 
         Args:
-            region: the rows.
+            region: the rows and the conditions.
 
-        Returns the indices of these rows ``(n,)``, none if the probabilities have no closed form,
-        and the members' log-probabilities, ``(n, M)``.
+        Returns the indices of these rows ``(m,)``, and the members' log-densities, ``(m, M)``.
         """
-        given, lacks_numbers = self._given_labels, self._lacks_numbers(region)
+        given = self._given_labels
         if given is None:
             return np.arange(0), np.empty((0, self.population.members))
-        places = np.flatnonzero(lacks_numbers & ~region.gaps.all(axis=1))
-        return places, given.log_prob(region.rows[places], {})
+        places = np.flatnonzero(self._is_of_labels(region) & region.uses.any(axis=1))
+        return places, given.log_prob(region.rows[places], given.sets(region.intervals))
 
     def label_probabilities(self, region: Region, d: int) -> tuple[Whole, Array]:
-        """Return the probabilities of labels of rows of which no number is known.
+        """Return the probabilities of labels of rows of which labels alone are known or restricted.
 
         Args:
             region: the rows, which lack column ``d``.
@@ -417,21 +418,22 @@ class ArrayDensity:
         given, count = self._given_labels, len(self.columns[d].labels)
         if given is None:
             return np.arange(0), np.empty((len(self.views), 0, count))
-        places = np.flatnonzero(self._lacks_numbers(region))
+        places = np.flatnonzero(self._is_of_labels(region))
         rows = region.rows[places].repeat(count, axis=0)
         rows[:, d] = np.tile(np.arange(count), len(places))
         shape = len(self.views), len(places), count
-        log_p = self.in_views(given.log_prob(rows, {})).reshape(shape)
+        log_p = self.in_views(given.log_prob(rows, given.sets(region.intervals))).reshape(shape)
         return places, np.exp(log_p - np.logaddexp.reduce(log_p, axis=2, keepdims=True))
 
-    def _lacks_numbers(self, region: Region) -> Mask:
+    def _is_of_labels(self, region: Region) -> Mask:
         """Return the rows ``(n,)`` whose labels have probabilities in closed form.
 
-        No number of these rows is known, and neither constraints nor intervals restrict any.
+        Labels alone are known or restricted. Constraints, and a part of the rare labels of a pool,
+        have no closed form.
         """
         numbers = [d for d, column in enumerate(self.columns) if not column.labels]
-        is_restricted = bool(self.constraints) or bool(region.intervals)
-        return np.asarray(region.gaps[:, numbers].all(axis=1) & (not is_restricted))
+        is_free = not self.constraints and not region.rare
+        return np.asarray(~region.uses[:, numbers].any(axis=1) & is_free)
 
     @cached_property
     def distilled(self) -> Distilled:

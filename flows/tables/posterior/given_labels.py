@@ -19,7 +19,9 @@ from numpy.random import Generator
 from flows.core.arrays import Array, Whole
 from flows.core.rows import Rows, codes_of
 from flows.mixtures.mixture import Mixture
+from flows.mixtures.truncated_mixture import codes_inside
 from flows.recipe.ensemble import Ensemble, different
+from flows.tables.posterior.region import Intervals
 
 Sets = Mapping[int, Whole]  # the codes of the allowed labels, by column
 
@@ -38,6 +40,11 @@ class GivenLabels:
     def codes(self, rows: Array) -> Whole:
         """Return the codes of the labels of rows ``(n, D)``, ``(n, C)``; -1 for unknown labels."""
         return codes_of(rows[:, : len(self.sizes)], self.sizes)
+
+    def sets(self, intervals: Intervals) -> Sets:
+        """Return the codes of the labels inside intervals, by column of labels."""
+        sizes = dict(enumerate(self.sizes))
+        return {d: codes_inside(own, sizes[d]) for d, own in intervals.items() if d in sizes}
 
     def log_prob(self, rows: Array, sets: Sets) -> Array:
         """Return log P_m(o, A) of rows ``(n, D)``, ``(n, M)``."""

@@ -170,20 +170,14 @@ class JointPosteriors:
     def _is_of_labels(self, region: Region) -> bool:
         """Return whether labels alone are known or restricted in rows that lack the same values."""
         first = len(self.distilled.sizes)
-        lacks_numbers = bool(region.gaps[0, first:].all())
-        are_labels = all(d < first for d in region.intervals)
         # Draws of numbers that constraints cut are mostly rejected
         are_free = all(d < first for d in self.constraints.places)
-        return self.given_labels is not None and lacks_numbers and are_labels and are_free
-
-    def _sets(self, region: Region) -> Sets:
-        """Return the codes of the labels that a region allows, by column."""
-        sizes = self.distilled.sizes
-        return {d: codes_inside(own, sizes[d]) for d, own in region.intervals.items()}
+        return self.given_labels is not None and not region.uses[0, first:].any() and are_free
 
     def _of_labels(self, region: Region, seed: int, goal: Goal) -> list[Posterior]:
         """Return posteriors given labels alone, of draws from the members (``given_labels.py``)."""
-        sets, found = self._sets(region), list[Posterior]()
+        assert self.given_labels is not None
+        sets, found = self.given_labels.sets(region.intervals), list[Posterior]()
         errors, shares = self.log_mass_se, self.member_weights
         for row, number in zip(region.rows, region.row_numbers.tolist(), strict=True):
             draw = partial(self._draw_given_labels, region, row, sets)

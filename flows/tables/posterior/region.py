@@ -88,6 +88,13 @@ class Region:
         return np.isnan(self.rows)
 
     @property
+    def uses(self) -> Mask:
+        """Which values are known or restricted, ``(n, D)``."""
+        found = ~self.gaps
+        found[:, [*self.intervals]] = True
+        return found
+
+    @property
     def missing(self) -> Mask:
         """Which values are unknown and not refused, ``(n, D)``."""
         return self.gaps & ~self.refused

@@ -33,7 +33,7 @@ from scipy.special import ndtri
 from flows.core.arrays import Array, as_points, as_rows
 from flows.core.intervals import log_interval
 from flows.core.seeds import numpy_generator
-from flows.mixtures.truncated_mixture import BoxProposal, restriction
+from flows.mixtures.truncated_mixture import BoxProposal, codes_inside, restriction
 from flows.tables.columns.constraint import Constraints
 from flows.tables.posterior.posterior import Goal, Posterior
 from flows.tables.posterior.quadrature import Line
@@ -112,6 +112,36 @@ class TargetPosteriors:
                 yield k, self._averaged(one.rows[:, :context], generator, goal)
             else:
                 yield k, self._sampled(one, generator, goal)
+
+    def restricts_first(self, intervals: Intervals) -> bool:
+        """Return whether intervals and constraints restrict the first target, and no other."""
+        context = self.population.flow.context
+        ranges = {d - context: own for d, own in intervals.items() if d >= context}
+        is_number = not self.population.columns[context].labels
+        can_be = is_number or self.population.target_count == 1
+        return 0 in ranges and self.inside.places(ranges) == [0] and can_be
+
+    def log_inside(self, region: Region) -> Array:
+        """Return the log-probabilities of intervals of the first target given x, ``(n, M)``.
+
+        Args:
+            region: rows with complete contexts and without targets, and the intervals.
+        """
+        context = self.population.flow.context
+        x, own = region.rows[:, :context], region.intervals.get(context)
+        if not len(x) or own is None:
+            return np.zeros((len(x), self.population.members))
+        if labels := self.population.columns[context].labels:
+            rows = with_each(x, codes_inside(own, len(labels)).tolist())
+            known = np.column_stack([rows[:, :context], np.full(len(rows), np.nan)])
+            log_p = self.log_density(rows, known)[0]
+            log_p += region.log_share(self.population.columns, rows)[:, None]
+            return np.logaddexp.reduce(log_p.reshape(len(x), -1, log_p.shape[1]), axis=1)
+        lacking = np.full((len(x), 1, self.population.target_count), np.nan)
+        log_p = self.inside.log_inside(x, lacking, 0, {0: own})[2]
+        log_mass = self.inside.log_mass(x)[0]
+        with np.errstate(invalid="ignore"):  # if no target meets the constraints
+            return np.where(np.isneginf(log_p), -np.inf, log_p - log_mass)
 
     def _sampled(self, region: Region, generator: np.random.Generator, goal: Goal) -> Posterior:
         """Return the posterior of a region of one row, from draws.

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from flows.core.arrays import Array, Mask
+from flows.core.arrays import Array, Mask, Whole
 from flows.networks.densities import Densities
 from flows.recipe.record import Record
 from flows.tables.columns.schema import Schema
@@ -77,6 +77,17 @@ class TargetDensity(ArrayDensity):
             own: not used.
         """
         return self._conditional.of(region, seed, goal)
+
+    def closed_form(self, region: Region) -> tuple[Whole, Array]:
+        """Return the log-probabilities of intervals of the first target, as ``ArrayDensity``.
+
+        They have a closed form if x is known, and nothing restricts the other targets.
+        """
+        is_alone = self._conditional.restricts_first(region.intervals)
+        has_context = ~region.gaps[:, self.inputs].any(axis=1)
+        lacks_targets = region.gaps[:, self.context :].all(axis=1)
+        places = np.flatnonzero(has_context & lacks_targets & is_alone)
+        return places, self._conditional.log_inside(region.take(places))
 
     @cached_property
     def _conditional(self) -> TargetPosteriors:

@@ -185,14 +185,15 @@ def _known(density: ArrayDensity, region: Region, is_given: Mask, joint: Evidenc
     """
     known = region.hiding(np.flatnonzero(~is_given).tolist())
     found = Evidence.empty(len(region), density.population.members)
-    of_labels, log_p = density.log_labels(known)
-    found.log_q[of_labels] = log_p
-    others = np.setdiff1d(np.arange(len(region)), of_labels)
+    closed, log_p = density.closed_form(known)
+    found.put_exact(closed, log_p)
+    others = np.setdiff1d(np.arange(len(region)), closed)
     for place, posterior in density.posteriors(known.take(others), own=region.rows[others]):
         k = int(others[place])
         found.put(k, posterior)
         if posterior.effective < ENOUGH and not np.isnan(posterior.log_own):
             count, log_own = len(posterior.values), joint.log_q[k] + posterior.log_own
-            log_sum = np.logaddexp(found.log_q[k] + np.log(count), log_own)
-            found.log_q[k] = log_sum - np.log(count + 1)
+            for each in (found.log_q, found.batches.swapaxes(0, 1)):
+                log_sum = np.logaddexp(each[k] + np.log(count), log_own)
+                each[k] = log_sum - np.log(count + 1)
     return found

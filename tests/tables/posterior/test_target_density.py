@@ -61,6 +61,22 @@ def test_label_probabilities_sum_to_1_and_are_those_of_log_prob(of_label):
     assert right.mean() > 0.7
 
 
+def test_the_probability_of_an_event_of_one_target_is_the_sum_of_its_values(of_number, of_label):
+    row = clinic(1, seed=2).fillna(0.0)
+    given = row.drop(columns="visits").iloc[0].to_dict()
+    visits = row.loc[row.index.repeat(80)].assign(visits=np.arange(80))
+    share = np.exp(of_number.log_prob(visits))
+    found = of_number.probability({"visits": (3, 9)}, given=given)
+    assert found.probability == pytest.approx(share[3:10].sum(), rel=1e-3)
+    assert (found.draws, found.integration_error) == (0, 0)
+    assert found.low < found.probability < found.high
+    given = row.drop(columns="state").iloc[0].to_dict()
+    share = np.exp(of_label.log_prob(row.assign(state="ill")))
+    found = of_label.probability({"state": ["ill"]}, given=given)
+    assert (found.probability, found.draws) == (pytest.approx(share[0]), 0)
+    assert of_label.probability({"state": ["ill", "well"]}, given=given).probability == 1.0
+
+
 def test_missing_values_of_the_context_are_averaged_with_a_standard_error(of_number):
     rows = clinic(60, seed=3)
     log_q, error = of_number.log_prob_and_error(rows)

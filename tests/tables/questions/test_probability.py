@@ -161,3 +161,10 @@ def test_probabilities_of_sets_and_ranges_are_those_of_the_closed_form(
     found = with_labels.probability(event, given=given)
     expected = mass_of({**given, **event}) / mass_of(given)
     assert abs(found.probability - expected) < 3 * found.integration_error + 1e-9
+
+
+def test_events_of_labels_and_of_one_target_are_not_drawn(with_labels):
+    event, given = {"label1": ["b", "c"]}, {"label2": ["a", "b"]}
+    found = with_labels.probability(event, given=given)
+    assert found.probability == pytest.approx(mass_of(event | given) / mass_of(given))
+    assert (found.draws, found.integration_error) == (0, 0)
