@@ -22,6 +22,7 @@ from flows.core.seeds import integer, numpy_generator
 from flows.recipe.recipe import cut_into_folds
 from flows.tables.checking.calibration import rank
 from flows.tables.checking.check import LARGEST, check
+from flows.tables.checking.comparison import compare
 from flows.tables.checking.refits import FRESH, Statistics
 from flows.tables.checking.rows import CheckedRows, draw_tables
 from flows.tables.checking.traces import mean_auc, trace
@@ -40,10 +41,11 @@ def checked(
     assert density.record is not None
     assert density.record.row_scores is not None
     rows = CheckedRows(values, density.record.row_scores.held_out_in)
-    found = Statistics.of(rank(density, rows, seed))
+    found = Statistics.of(rank(density, rows, seed), compare(density, rows, seed))
     columns = {f"distance_{d}": float(x) for d, x in enumerate(found.columns)}
     auc = trace(density, rows).auc
-    return rows, {"statistic": found.rows, **columns, "auc": auc}
+    whole = {"statistic": found.rows, "difference": found.samples}
+    return rows, {**whole, **columns, "auc": auc}
 
 
 def refitted(fitted: str, values: Array, seed: int, refits: int = 1) -> pd.DataFrame:

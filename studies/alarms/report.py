@@ -14,6 +14,7 @@ from studies.engine import Study
 from tools import markdown
 
 NAMES = {"gaussian": "one Gaussian", "independent": "independent Gaussians"}
+PARTS = ("fit", "density", "columns", "samples")  # the p-values
 MISSES = {  # the part of a table that the fit cannot learn
     "normal": "nothing: alarms are false",
     "dependent": "a correlation of 0.5 of two columns",
@@ -43,17 +44,29 @@ def report(study: Study) -> None:
 def p_values(table: pd.DataFrame) -> dict[str, Array]:
     """Return the p-values of n fits among the pooled refits, ``(n,)`` each.
 
-    ``density`` compares the statistic of ranks, ``columns`` the largest deviation of a column, in
-    deviations of the refits.
+    ``density`` compares the statistic of ranks, ``columns`` the largest deviation of a column,
+    ``samples`` the largest difference between samples and rows, and ``fit`` the largest deviation
+    of these three. Deviations are in deviations of the refits.
     """
+
+    def largest(own: Array, again: Array) -> tuple[Array, Array]:
+        mean, deviation = again.mean(axis=0), again.std(axis=0, ddof=1)
+        first, second = (((each - mean) / deviation).max(axis=1) for each in (own, again))
+        return first, second
+
     names = [name for name in table if name.startswith("distance_")]
     fits = table[table["statistic"].notna()]
-    own, again = fits[names].to_numpy(), table[[f"again_{name}" for name in names]].to_numpy()
-    mean, deviation = again.mean(axis=0), again.std(axis=0, ddof=1)
-    pairs = {
-        "density": (fits["statistic"].to_numpy(), table["again_statistic"].to_numpy()),
-        "columns": tuple(((each - mean) / deviation).max(axis=1) for each in (own, again)),
+
+    def of(*columns: str) -> tuple[Array, Array]:
+        return fits[[*columns]].to_numpy(), table[[f"again_{name}" for name in columns]].to_numpy()
+
+    parts = {
+        "density": [each[:, 0] for each in of("statistic")],
+        "columns": largest(*of(*names)),
+        "samples": [each[:, 0] for each in of("difference")],
     }
+    own, again = (np.column_stack(each) for each in zip(*parts.values(), strict=True))
+    pairs = {"fit": largest(own, again), **parts}
     return {
         name: np.array([p_value(each, of_refits) for each in of_fits])
         for name, (of_fits, of_refits) in pairs.items()
@@ -79,7 +92,8 @@ def level_table(study: Study) -> str:
         alarms = [f"{(p <= alpha).sum()} of {len(p)}" for p in found.values()]
         kl = f"{table['kl'].mean():.2f} \u00b1 {table['kl'].std():.2f}"
         rows.append([f"{about['rows']} x {about['columns']}", *alarms, kl])
-    head = ["rows x columns", "alarms: density", "alarms: columns", "distance of a refit (nat)"]
+    names = [f"alarms: {name}" for name in PARTS]
+    head = ["rows x columns", *names, "distance of a refit (nat)"]
     return markdown.table(head, rows, "lr")
 
 
@@ -96,7 +110,7 @@ def power_table(study: Study) -> str:
         for n in params["rows"]:
             found = rates(p_values(study.table("power", table, n)), study.params["alpha"])
             rows.append([NAMES[fitted], MISSES[table], f"{n} x {params['columns']}", *found])
-    head = ["fit", "misses", "rows x columns", "density", "columns"]
+    head = ["fit", "misses", "rows x columns", *PARTS]
     return markdown.table(head, rows, "lllr")
 
 

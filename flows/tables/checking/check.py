@@ -11,7 +11,7 @@ import pandas as pd
 
 from flows.core.arrays import plain
 from flows.core.errors import UserError
-from flows.tables.checking.calibration import Ranks, cover, rank
+from flows.tables.checking.calibration import cover, rank
 from flows.tables.checking.comparison import compare, compare_carried
 from flows.tables.checking.refits import (
     Refit,
@@ -26,6 +26,14 @@ from flows.tables.checking.traces import trace
 from flows.tables.posterior.array_density import ArrayDensity
 
 LARGEST = 10  # memorisation scores that are listed
+PARTS = ("statistic", "deviation", "difference")  # the statistics of a fit
+# The statistic of each p-value
+P_VALUES = {
+    "p_fit": "largest",
+    "p_density": "statistic",
+    "p_columns": "deviation",
+    "p_samples": "difference",
+}
 GRID = np.linspace(0, 1, 101)  # ranks at which the band of the refits is stored
 
 
@@ -82,7 +90,8 @@ def check(
         found |= _traces(density, rows)
     if refits:
         again = refits_of(density, rows, refits, minutes, seed)
-        found |= {"asked": refits, **_refits(density, ranks, again)}
+        own = Statistics.of(ranks, (samples, pairs))
+        found |= {"asked": refits, **_refits(density, own, again)}
     result = Check(**found)
     if store and density.record is not None:
         density.record = replace(density.record, check=str(result))
@@ -104,25 +113,35 @@ def _traces(density: ArrayDensity, rows: CheckedRows) -> dict[str, Any]:
     return {"traces": listed, "auc": traces.auc, "auc_error": traces.error}
 
 
-def _refits(density: ArrayDensity, ranks: Ranks, refits: Sequence[Refit]) -> dict[str, Any]:
+def _refits(density: ArrayDensity, own: Statistics, refits: Sequence[Refit]) -> dict[str, Any]:
     """Return the p-values, the frame of the refits and the band of their ranks."""
-    own = Statistics.of(ranks)
     columns = np.array([each.statistics.columns for each in refits])
     deviation, deviations, d = largest_deviations(own.columns, columns)
+    parts = [own.rows, deviation, own.samples]
+    of_refits = np.column_stack(
+        [
+            [each.statistics.rows for each in refits],
+            deviations,
+            [each.statistics.samples for each in refits],
+        ]
+    )
+    largest, others, _ = largest_deviations(np.array(parts), of_refits)
+    found: dict[str, Any] = dict(zip(PARTS, parts, strict=True))
+    found["largest"] = largest
     frame = pd.DataFrame(
         {
-            "statistic": [each.statistics.rows for each in refits],
-            "deviation": deviations,
+            **dict(zip(PARTS, of_refits.T, strict=True)),
+            "largest": others,
             "auc": [each.auc for each in refits],
             "distance": [each.distance for each in refits],
             "reference": [each.reference for each in refits],
         }
     )
-    found: dict[str, Any] = {"refits": frame, "statistic": own.rows, "deviation": deviation}
-    found["p_density"] = p_value(own.rows, frame["statistic"].to_numpy())
+    for name, statistic in P_VALUES.items():
+        found[name] = p_value(found[statistic], frame[statistic].to_numpy())
+    found["refits"] = frame
     if d >= 0:
         found["column"] = density.names[d]
-        found["p_columns"] = p_value(deviation, deviations)
     known = [np.sort(each.ranks[~np.isnan(each.ranks)]) for each in refits]
     if all(map(len, known)):
         shares = [np.searchsorted(u, GRID, side="right") / len(u) for u in known]

@@ -7,16 +7,20 @@ statistic of the check has its distribution over the refits.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
+from scipy.stats import norm
 
 from flows import workers
 from flows.core.arrays import Array
 from flows.core.progress import progress
 from flows.core.seeds import integer
 from flows.tables.checking.calibration import Ranks, distance_from_uniform, pointwise_tests, rank
+from flows.tables.checking.comparison import compare
 from flows.tables.checking.rows import CheckedRows, draw_tables
 from flows.tables.checking.traces import trace
 from flows.tables.columns.learning import Sample
@@ -26,24 +30,37 @@ from flows.tables.fitting.learning import learn_again
 from flows.tables.posterior.array_density import ArrayDensity
 
 FRESH = 2_000  # fresh rows at which refits are compared with the density
+MOST_ERRORS = 1e6  # the largest difference, in place of infinity if all samples are equal
 
 
 class Statistics(NamedTuple):
     """The statistics of a fit, of which p-values are made.
 
     Args:
-        rows: the statistic of the ranks of rows (``pointwise_tests``).
+        rows: the statistic T of the ranks of rows (``pointwise_tests``) as a normal score. T has
+            tails of a Cauchy distribution, whose mean and deviation do not exist.
         columns: for each column, the distance of its ranks from uniform ranks, ``(D,)``.
+        samples: the largest difference between samples and rows, of statistics of columns and of
+            associations of pairs, in standard errors (``compare``).
     """
 
     rows: float
     columns: Array
+    samples: float
 
     @classmethod
-    def of(cls, ranks: Ranks) -> Statistics:
-        """Return the statistics of the ranks of a fit."""
+    def of(cls, ranks: Ranks, compared: Sequence[pd.DataFrame]) -> Statistics:
+        """Return the statistics of a fit.
+
+        Args:
+            ranks: the ranks of its rows.
+            compared: the frames of ``compare``.
+        """
         columns = np.array([distance_from_uniform(u) for u in ranks.values.T])
-        return cls(pointwise_tests(ranks.rows), columns)
+        differences = pd.concat([frame["difference"] for frame in compared]).abs()
+        with np.errstate(divide="ignore"):
+            rows = norm.isf(np.arctan(1 / np.float64(pointwise_tests(ranks.rows))) / np.pi)
+        return cls(float(rows), columns, min(float(differences.max()), MOST_ERRORS))
 
 
 class Refit(NamedTuple):
@@ -153,12 +170,13 @@ def refit(
     assert record is not None
     rows = CheckedRows.of_fit(density, sample)
     ranks, traces = rank(density, rows, request.seed), trace(density, rows)
+    statistics = Statistics.of(ranks, compare(density, rows, request.seed))
     distance = reference = np.nan
     if len(fresh):
         distance = float((log_p - density.ensemble(density.log_density(fresh))).mean())
     if record.references:
         reference = level - max(record.references.values())
-    return Refit(Statistics.of(ranks), ranks.rows, traces.auc, distance, reference)
+    return Refit(statistics, ranks.rows, traces.auc, distance, reference)
 
 
 def p_value(own: float, others: Array) -> float:
@@ -169,18 +187,18 @@ def p_value(own: float, others: Array) -> float:
 
 
 def largest_deviations(own: Array, others: Array) -> tuple[float, Array, int]:
-    """Return the largest deviation over columns, of a fit and of each of its B refits ``(B,)``.
+    """Return the largest deviation of K statistics, for a fit and for each of B refits ``(B,)``.
 
-    A deviation is (the distance of the column - the mean over others) / the deviation over others.
-    The others of a fit are its refits; those of a refit are the fit and the other refits. So, if
-    the density is right, the fit and its refits are exchangeable. The results are ``NaN`` for fewer
-    than two refits.
+    A deviation is (the statistic - the mean over others) / the deviation over others. The others of
+    a fit are its refits; those of a refit are the fit and the other refits. So, if the density is
+    right, the fit and its refits are exchangeable. The results are ``NaN`` for fewer than two
+    refits.
 
     Args:
-        own: the distances of the columns, ``(D,)``; ``NaN`` for a column without ranks.
-        others: those of the refits, ``(B, D)``.
+        own: the statistics of the fit, ``(K,)``; ``NaN`` for an unknown one.
+        others: those of the refits, ``(B, K)``.
 
-    Also returns the index of the column with the largest deviation of the fit; -1 for none.
+    Also returns the index of the statistic with the largest deviation of the fit; -1 for none.
     """
     known = ~np.isnan(own)
     if len(others) < 2 or not known.any():
@@ -188,6 +206,8 @@ def largest_deviations(own: Array, others: Array) -> tuple[float, Array, int]:
     every, deviations = np.vstack([own, others])[:, known], []
     for b, x in enumerate(every):
         among = np.delete(every, b, axis=0)
-        deviations.append((x - among.mean(axis=0)) / among.std(axis=0, ddof=1))
+        spread = among.std(axis=0, ddof=1)
+        away = x - among.mean(axis=0)
+        deviations.append(away / np.where(spread > 0, spread, 1.0))
     largest = np.max(deviations, axis=1)
     return float(largest[0]), largest[1:], int(np.flatnonzero(known)[np.argmax(deviations[0])])

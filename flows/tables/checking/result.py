@@ -33,7 +33,15 @@ FRAMES = {  # the columns of the frames
     "carried": ("column", "formula", "allowed", "within"),
     "cover": ("region", "level", "cover", "low", "high", "rows"),
     "traces": ("members", "row", "score"),
-    "refits": ("statistic", "deviation", "auc", "distance", "reference"),
+    "refits": (
+        "statistic",
+        "deviation",
+        "difference",
+        "largest",
+        "auc",
+        "distance",
+        "reference",
+    ),
 }
 NO_TEST = (
     "no p-value: the members of a fold learn from fewer rows, so a test without refits would "
@@ -73,13 +81,17 @@ class Check:
             is none.
         auc_error: the standard error of ``auc``.
         asked: the number of refits that was asked for.
-        refits: a row for each refit: ``statistic``, ``deviation``, ``auc``, ``distance`` and
-            ``reference`` (``Refit``).
-        statistic: the statistic of the ranks of rows (``pointwise_tests``).
+        refits: a row for each refit: ``statistic``, ``deviation``, ``difference`` and ``largest``
+            as below, and ``auc``, ``distance`` and ``reference`` (``Refit``).
+        statistic: the statistic of the ranks of rows (``Statistics.rows``).
         deviation: the largest deviation of a column (``largest_deviations``).
         column: the column of the largest deviation.
+        difference: the largest difference between samples and rows, in standard errors.
+        largest: the largest deviation of these three statistics (``largest_deviations``).
+        p_fit: the p-value of the fit; ``NaN`` for fewer than two refits.
         p_density: the p-value of the density; ``NaN`` without refits.
         p_columns: the p-value of the columns; ``NaN`` for fewer than two refits.
+        p_samples: the p-value of samples beside rows; ``NaN`` without refits.
         band: the 5% and 95% quantiles over refits of the share of ranks below 0, 0.01, ..., 1.
         is_grouped: whether the table has groups.
         is_weighted: whether the rows are repeated by their weights.
@@ -103,8 +115,12 @@ class Check:
     statistic: float = np.nan
     deviation: float = np.nan
     column: str = ""
+    difference: float = np.nan
+    largest: float = np.nan
+    p_fit: float = np.nan
     p_density: float = np.nan
     p_columns: float = np.nan
+    p_samples: float = np.nan
     band: Sequence[Sequence[float]] = ()
     is_grouped: bool = False
     is_weighted: bool = False
@@ -223,10 +239,19 @@ class Check:
             return [f"  {NO_TEST}"]
         fewer = f" of {self.asked}, for lack of time" if count < self.asked else ""
         lines = ["", f"{counted(count, 'refit')}{fewer} to tables that are drawn from the density"]
-        lines.append(f"  p-value of the density: {self._p(self.p_density)}")
-        if not np.isnan(self.p_columns):
-            which = f" (largest deviation: {self.column}, {self.deviation:.1f})"
-            lines.append(f"  p-value of the columns: {self._p(self.p_columns)}{which}")
+        needs_two = "needs two refits"
+        of_fit = f"{self._p(self.p_fit, needs_two)}, from its parts"
+        of_density = self._p(self.p_density, "unknown, because no row is complete")
+        of_columns = self._p(self.p_columns, needs_two)
+        if self.column:
+            of_columns += f"; largest deviation: {self.column}, {self.deviation:.1f}"
+        of_samples = f"{self._p(self.p_samples)}; largest difference: {self.difference:.1f}"
+        lines += [
+            f"  p-value of the fit: {of_fit}",
+            f"    density (ranks of rows): {of_density}",
+            f"    columns (ranks of values): {of_columns}",
+            f"    samples beside rows: {of_samples} standard errors",
+        ]
         distance, reference = self.refits["distance"], self.refits["reference"]
         text = (
             f"  a fit to {self.rows} rows of this density is {_mean(distance)} nat per row from it"
@@ -236,9 +261,9 @@ class Check:
         lines += [text, f"  {FEW_DEFECTS}"]
         return [*lines, f"  {GROUPED}"] if self.is_grouped else lines
 
-    def _p(self, value: float) -> str:
+    def _p(self, value: float, unknown: str = "unknown") -> str:
         if np.isnan(value):
-            return "unknown, because no row is complete"
+            return unknown
         count = len(self.refits)
         if value * (count + 1) < 1.5:
             return f"{value:.2g} (the smallest that {counted(count, 'refit')} can give)"

@@ -121,10 +121,14 @@ def test_a_row_that_samples_may_repeat_is_named_first(fitted: flows.Density):
 
 def test_the_smallest_p_value_is_called_so(fitted: flows.Density):
     found = fitted.check(numbers())
-    refits = pd.DataFrame(np.zeros((4, 5)), columns=[*FRAMES["refits"]])
-    said = str(replace(found, refits=refits, asked=4, p_density=0.2, p_columns=0.4))
-    assert "p-value of the density: 0.2 (the smallest that 4 refits can give)" in said
-    assert "p-value of the columns: 0.4 (largest" in said
+    refits = pd.DataFrame(np.zeros((4, 7)), columns=[*FRAMES["refits"]])
+    p_values = {"p_fit": 0.2, "p_density": 0.2, "p_columns": 0.4, "p_samples": 0.6}
+    numbers_of = {"column": "x", "deviation": 1.5, "difference": 2.25}
+    said = str(replace(found, refits=refits, asked=4, **p_values, **numbers_of))
+    assert "p-value of the fit: 0.2 (the smallest that 4 refits can give)" in said
+    assert "density (ranks of rows): 0.2 (the smallest" in said
+    assert "columns (ranks of values): 0.4; largest deviation: x, 1.5\n" in said
+    assert "samples beside rows: 0.6; largest difference: 2.2 standard errors" in said
 
 
 def test_another_table_is_told_before_a_second_fit(fitted: flows.Density):
@@ -159,17 +163,18 @@ def test_refits_end_in_time_and_meet_the_same_recipe(
     )
     found = fitted.check(numbers(), 3)
     assert len(found.refits) == found.asked == 3
-    assert 1 / 4 <= found.p_density <= 1
-    assert 1 / 4 <= found.p_columns <= 1
+    for p in (found.p_fit, found.p_density, found.p_columns, found.p_samples):
+        assert p in (1 / 4, 2 / 4, 3 / 4, 1)
     assert (found.refits["distance"] > -0.1).all()
     assert len({each.seed for each in seen}) == 3
     assert {each.recipe.most_steps for each in seen} == {20}
     text = str(found)
-    assert "p-value of the density" in text
+    assert "p-value of the fit" in text
     assert "nat per row from it; the best of the references" in text
     late = fitted.check(numbers(), 9, minutes=0.001)
     assert len(late.refits) == 1
     assert "1 refit of 9, for lack of time" in str(late)
+    assert "p-value of the fit: needs two refits" in str(late)
     figure = found.plot()
     assert len(figure.axes) == 3
     assert len(figure.axes[0].collections) == 1  # the band of the refits

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from flows.tables.checking.refits import largest_deviations, p_value
+from flows.tables.checking.calibration import Ranks
+from flows.tables.checking.refits import Statistics, largest_deviations, p_value
 
 
 def test_a_p_value_counts_refits_that_are_at_least_as_far():
@@ -30,6 +32,25 @@ def test_the_largest_deviation_is_in_deviations_of_the_other_fits():
     own, refits, column = largest_deviations(np.ones(2), others[:1])
     assert np.isnan([own, *refits]).all()
     assert column == -1
+
+
+def test_equal_statistics_of_all_refits_have_no_infinite_deviation():
+    own, refits, column = largest_deviations(np.array([3.0, 5.0]), np.ones((4, 2)))
+    assert (own, column) == (4.0, 1)
+    assert (refits < 0).all()
+
+
+def test_statistics_of_a_fit_are_finite_and_include_the_largest_difference():
+    rng = np.random.default_rng(0)
+    frames = [pd.DataFrame({"difference": x}) for x in ([0.5, -2.5], [1.0])]
+    found = Statistics.of(Ranks(rng.random(50), np.arange(50), rng.random((50, 2))), frames)
+    assert found.samples == 2.5
+    frames.append(pd.DataFrame({"difference": [np.inf]}))
+    far = Statistics.of(Ranks(np.zeros(50), np.arange(50), rng.random((50, 2))), frames)
+    assert found.rows < far.rows < 10
+    assert 1e5 < far.samples < np.inf
+    unknown = Statistics.of(Ranks(np.full(50, np.nan), np.arange(50), rng.random((50, 2))), frames)
+    assert np.isnan(unknown.rows)
 
 
 @pytest.mark.slow
