@@ -8,7 +8,7 @@ RUN := PATH="$(BIN):$$PATH"
 # Two processes, which take whole files: the tests of a file share expensive fixtures.
 PYTEST := python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help repro test test-all lint format verify compare bench claims tables target digits alarms check site clean
+.PHONY: help repro test test-all lint format verify compare bench claims tables target digits alarms few_rows check site clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-13s %s\n", $$1, $$2 }'
@@ -43,7 +43,7 @@ bench: .venv-bench/ready  ## time this library and five others (over an hour; ru
 	PATH="$(CURDIR)/.venv-bench/bin:$$PATH" dvc repro --force benchmarks/dvc.yaml
 
 # FLOWS_WORKERS names the workers of a study; the default is one process per core.
-claims tables target digits alarms: .venv/ready-studies
+claims tables target digits alarms few_rows: .venv/ready-studies
 	@$(RUN) FLOWS_WORKERS="$${FLOWS_WORKERS-$$(getconf _NPROCESSORS_ONLN)}" dvc repro studies/$@/dvc.yaml
 
 claims:  ## study: test claims about flows, in the plane and on images (takes hours)
@@ -51,9 +51,10 @@ tables:  ## study: compare densities of real tables (takes hours)
 target:  ## study: compare conditional densities of one column (takes hours)
 digits:  ## study: compare flows of images with other densities, a VAE and a GAN on 8x8 digits (takes hours)
 alarms:  ## study: measure the false alarms and the power of checks of fits (takes an hour)
+few_rows:  ## study: measure how often intervals of answers hold the truth (takes an hour)
 
 check: .venv/ready-studies  ## repeat the quickest runs of each study, and compare them with the committed results
-	@$(RUN) sh -c 'for study in claims tables target digits alarms; do python -m studies check $$study || exit 1; done'
+	@$(RUN) sh -c 'for study in claims tables target digits alarms few_rows; do python -m studies check $$study || exit 1; done'
 
 # Material prints a notice about other programs, unless the variable is set.
 site: .venv-site/ready  ## build the documentation as web pages in build/site; a broken link or an undocumented argument is an error

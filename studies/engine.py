@@ -45,7 +45,7 @@ from flows.core.errors import UserError, one_line
 from tools import command
 
 HERE = Path(__file__).parent
-NAMES = ("claims", "tables", "target", "digits", "alarms")
+NAMES = ("claims", "tables", "target", "digits", "alarms", "few_rows")
 SMALL = "small"  # in the name of a cell that is quick to run again and in no table
 KEYS = ["cell", "digest", "replicate"]
 ARTEFACTS = "artefacts"

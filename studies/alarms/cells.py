@@ -140,8 +140,8 @@ def seconds(rows: int, columns: int, seed: int) -> dict[str, float]:
 # Last bits depend on the processor, and so do the decisions of a recipe; seconds do entirely
 TOLERANCE = {"*": 0.2}
 FAMILIES = {
-    "level": Family(level, tolerance=TOLERANCE),
-    "power": Family(power, tolerance=TOLERANCE),
+    "level": Family(level, version=2, tolerance=TOLERANCE),
+    "power": Family(power, version=2, tolerance=TOLERANCE),
     "traces": Family(traces, tolerance=TOLERANCE),
     "planted": Family(planted, tolerance={"*": 20.0}),
     "seconds": Family(seconds, tolerance={"*": 100.0}),

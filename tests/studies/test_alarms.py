@@ -49,14 +49,19 @@ def test_the_reference_shows_the_tables_of_the_results():
 
 def test_pooled_p_values_of_equal_fits_and_refits_are_uniform():
     rng = np.random.default_rng(0)
-    own = {"statistic": rng.random(300), "distance_0": rng.random(300), "kl": np.ones(300)}
-    again = {f"again_{name}": rng.random(300) for name in ("statistic", "distance_0")}
+    names = ("statistic", "difference", "distance_0", "distance_1")
+    own = {name: rng.random(300) for name in names} | {"kl": np.ones(300)}
+    again = {f"again_{name}": rng.random(300) for name in names}
     found = report.p_values(pd.DataFrame(own | again))
     for p in found.values():
         assert np.mean(p <= 0.05) == pytest.approx(0.05, abs=0.05)
         assert p.mean() == pytest.approx(0.5, abs=0.07)
     far = report.p_values(pd.DataFrame(own | again).assign(statistic=2.0))["density"]
     assert (far == 1 / 301).all()
+    of_one = report.p_values(pd.DataFrame(own | again).assign(difference=9.0))
+    assert (of_one["samples"] == 1 / 301).all()
+    assert (of_one["fit"] == 1 / 301).all()
+    assert of_one["columns"].mean() == pytest.approx(0.5, abs=0.07)
     assert report.rates({"density": far}, 0.05) == ["100% (99% to 100%)"]
 
 
@@ -78,7 +83,7 @@ def test_the_report_has_all_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     def table(*parts: object) -> pd.DataFrame:
         n = 6 if parts[0] == "power" else 1
-        names = ["statistic", "distance_0", "distance_1", "auc"]
+        names = ["statistic", "difference", "distance_0", "distance_1", "auc"]
         own = {name: rng.random(n) for name in [*names, *(f"again_{each}" for each in names)]}
         return pd.DataFrame({**own, "kl": 0.1, "is_listed": 1.0, "seconds": 20.0})
 

@@ -330,7 +330,8 @@ def test_an_unknown_study_gives_a_message_of_one_line(
 ) -> None:
     with pytest.raises(
         UserError,
-        match="there is no study 'claim'; the studies are: claims, tables, target, digits, alarms",
+        match="there is no study 'claim'; the studies are: claims, tables, target, digits, alarms, "
+        "few_rows",
     ):
         Study("claim")
     with pytest.raises(SystemExit):

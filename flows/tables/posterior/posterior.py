@@ -227,23 +227,22 @@ class Posterior:
         weights = _normalised(log_weights, member_weights)
         return cls(values, log_weights, weights, member_weights, **kind)
 
-    def under(self, member_weights: Array) -> list[Posterior]:
-        """Return posteriors of the same values under other weights of the members.
+    def weights_in(self, views: Array) -> Array:
+        """Return the weights of the values under V weights of the members, ``(V, N)``.
 
         Args:
-            member_weights: V times the weights of the members, ``(V, M)``, such as those of folds.
+            views: the weights of the members, ``(V, M)``: first those in the ensemble.
         """
+        if len(views) == 1:
+            return self.weights[None]
         most = self.log_weights.max(axis=0, initial=-np.inf)
         with np.errstate(invalid="ignore", divide="ignore"):
             members = np.exp(self.log_weights - np.where(np.isfinite(most), most, 0.0))
-            log_share = np.log(member_weights) + most
+            log_share = np.log(views[1:]) + most
             shares = np.exp(log_share - log_share.max(axis=1, keepdims=True))
             weights = shares @ members.T
             weights /= weights.sum(axis=1, keepdims=True)
-        return [
-            replace(self, weights=own, member_weights=view)
-            for own, view in zip(weights, member_weights, strict=True)
-        ]
+        return np.concatenate([self.weights[None], weights])
 
     def batches(self) -> list[Posterior]:
         """Return the posteriors of ``BATCHES`` parts of the draws; none without draws."""
@@ -323,12 +322,23 @@ class Posterior:
 
     def quantiles(self, d: int, levels: Array) -> Array:
         """Return the quantiles of column ``d`` at ``levels`` from 0 to 1."""
+        return self.quantiles_in(self.member_weights[None], d, levels)[0]
+
+    def quantiles_in(self, views: Array, d: int, levels: Array) -> Array:
+        """Return the quantiles of column ``d`` at L levels, ``(V, L)``.
+
+        Args:
+            views: the weights of the members, as for ``weights_in``.
+            d: the index of the column.
+            levels: the levels, from 0 to 1.
+        """
         if self.curve is not None and d == self.along:
-            values, own = self.curve(self.member_weights)
-            return np.interp(levels, own, values)
+            curves = [self.curve(view) for view in views]
+            return np.array([np.interp(levels, own, values) for values, own in curves])
         order = np.argsort(self.values[:, d], kind="stable")
-        weights = self.weights[order]
-        return np.interp(levels, weights.cumsum() - weights / 2, self.values[order, d])
+        values, weights = self.values[order, d], self.weights_in(views)[:, order]
+        middles = weights.cumsum(axis=1) - weights / 2
+        return np.array([np.interp(levels, own, values) for own in middles])
 
     def pick(
         self, count: int, generator: np.random.Generator, met: Callable[[Array], Mask] | None = None

@@ -8,8 +8,8 @@ chapter 11)::
     interval = t +- sqrt((q c s)^2 + e^2)
 
 F is the number of folds, q the quantile of Student's t with F - 1 degrees of freedom, and c a
-factor: the folds share most of their rows, so s alone is too small. A trial on known mixtures chose
-c (``docs/tables-reference.md``). Answers from draws have noise, which the answers from parts of the
+factor: the folds share most of their rows, so s alone is too small. A study of known densities
+chose c (``studies/few_rows``). Answers from draws have noise, which the answers from parts of the
 draws show: its variance is taken out of s^2, but not more than half of s^2, and e is the half-width
 of the interval that the draws leave in t. Without draws, both are 0.
 
@@ -30,7 +30,7 @@ from flows.core.errors import UserError
 from flows.tables.posterior.array_density import ArrayDensity
 
 LEVEL = 0.95  # of the interval of a probability
-FACTOR = 1.4  # c
+FACTOR = 1.2  # c
 
 
 class Interval(NamedTuple):

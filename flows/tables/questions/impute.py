@@ -65,8 +65,10 @@ class Impute(Question):
             posterior.possible()
             effective[k] = posterior.effective
             for d in gaps:
-                if density.columns[d].labels:
-                    filled[k, d] = label_probabilities(density.columns[d], posterior, d).argmax()
+                column, values = density.columns[d], posterior.values[:, d]
+                if column.labels:
+                    [shares] = label_probabilities(column, values, posterior.weights[None])
+                    filled[k, d] = shares.argmax()
                 else:
                     filled[k, d] = posterior.quantiles(d, np.array(0.5))
             if density.constraints:

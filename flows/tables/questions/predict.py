@@ -89,10 +89,9 @@ class Predict(Question):
             posterior.possible()
             effective[k] = posterior.effective
             parts = [posterior, *posterior.batches()] if self.interval is not None else [posterior]
-            under = [[part, *part.under(views[1:])] for part in parts]
             for name, d in places.items():
                 answers[name][:, :, k] = [
-                    [_summary(density, each, d, self.levels) for each in own] for own in under
+                    _summary(density, part, views, d, self.levels) for part in parts
                 ]
         for name, d in places.items():
             if density.columns[d].labels:
@@ -189,16 +188,27 @@ class Predict(Question):
         return found
 
 
-def _summary(density: ArrayDensity, posterior: Posterior, d: int, levels: Sequence[float]) -> Array:
-    """Return the moments and quantiles of column ``d``, or the probabilities of its labels.
+def _summary(
+    density: ArrayDensity, posterior: Posterior, views: Array, d: int, levels: Sequence[float]
+) -> Array:
+    """Return the moments and quantiles of a column, or the probabilities of its labels.
 
     Quantiles are not rounded.
+
+    Args:
+        density: the density.
+        posterior: the posterior of a row.
+        views: V times the weights of the members, as for ``Posterior.weights_in``.
+        d: the index of the column.
+        levels: the levels of L quantiles.
+
+    Returns an array ``(V, 2 + L)`` or ``(V, K)``.
     """
-    column = density.columns[d]
+    column, weights = density.columns[d], posterior.weights_in(views)
     if column.labels:
-        return label_probabilities(column, posterior, d)
-    quantiles = posterior.quantiles(d, np.array(levels))
-    return np.concatenate([_moments(density, posterior, d), quantiles])
+        return label_probabilities(column, posterior.values[:, d], weights)
+    quantiles = posterior.quantiles_in(views, d, np.array(levels))
+    return np.column_stack([_moments(density, posterior.values[:, d], weights, d), quantiles])
 
 
 def _short(x: pd.Series) -> Any:
@@ -207,25 +217,32 @@ def _short(x: pd.Series) -> Any:
     return rounded(x, DIGITS) if x.dtype.kind == "f" else x
 
 
-def label_probabilities(column: Field, posterior: Posterior, d: int) -> Array:
-    """Return the probabilities of the labels of a column, ``(K,)``.
+def label_probabilities(column: Field, values: Array, weights: Array) -> Array:
+    """Return the probabilities of the labels of a column, ``(V, K)``.
 
     Args:
         column: the column.
-        posterior: the posterior of a row.
+        values: the values of the column in a posterior, ``(N,)``.
+        weights: V times their weights, ``(V, N)``.
+    """
+    codes, count = np.asarray(column.round(values)).astype(np.int64), len(column.labels)
+    return np.array([np.bincount(codes, own, count) for own in weights], np.float64)
+
+
+def _moments(density: ArrayDensity, x: Array, weights: Array, d: int) -> Array:
+    """Return the mean and the standard deviation that ``Predict`` defines, ``(V, 2)``.
+
+    Args:
+        density: the density.
+        x: the values of column ``d`` in a posterior, ``(N,)``.
+        weights: V times their weights, ``(V, N)``.
         d: the index of the column.
     """
-    codes = np.asarray(column.round(posterior.values[:, d])).astype(np.int64)
-    return np.bincount(codes, posterior.weights, len(column.labels)).astype(np.float64)
-
-
-def _moments(density: ArrayDensity, posterior: Posterior, d: int) -> tuple[float, float]:
-    """Return the mean and the standard deviation of column ``d`` that ``Predict`` defines."""
-    x = posterior.values[:, d]
     inside = ~density.distilled.is_far(x, d)
     # Far values have weight 0, and are set to 0 because their squares may overflow
-    x, weights = np.where(inside, x, 0.0), np.where(inside, posterior.weights, 0.0)
+    x, weights = np.where(inside, x, 0.0), np.where(inside, weights, 0.0)
     with np.errstate(invalid="ignore"):  # if all values are far, there are no moments
-        weights /= weights.sum()
+        weights /= weights.sum(axis=1, keepdims=True)
     mean = weights @ x
-    return float(mean), float(np.sqrt(weights @ (x - mean) ** 2))
+    variance = (weights * (x - mean[:, None]) ** 2).sum(axis=1)
+    return np.column_stack([mean, np.sqrt(variance)])
