@@ -13,7 +13,9 @@ both commits:
 - ``seconds``: CPU seconds of each part, without the set-up of the proposal, and the median ratio of
   turns;
 - ``constraint``: for the present commit, the median CPU time of ``DRAWN`` samples of a fit with a
-  constraint that 90% of the draws meet, divided by the time without the constraint.
+  constraint that 90% of the draws meet, divided by the time without the constraint;
+- ``intervals``: for the present commit, the median CPU time of predictions of one column with
+  intervals, divided by the time without intervals, with 1 to 3 unknown columns, and of a target.
 
 A run takes some minutes. Leave the machine idle otherwise.
 """
@@ -38,9 +40,11 @@ from benchmarks.against import cloned
 from benchmarks.known import truth
 from common import storage
 from flows.core.arrays import rounded
+from flows.tables.questions.few_rows import LEVEL
 from tools import command
 
 DRAWN, SHARE = 50_000, 0.9  # samples, and the share of them that meets the constraint
+PREDICTED = 200  # rows that are predicted with intervals and without
 OUTPUT = Path(__file__).with_name("questions.json")
 KNOWN = Path(__file__).resolve().with_name("known.py")
 # With the flows of the folder in which it runs
@@ -74,6 +78,28 @@ def cost_of_a_constraint(rounds: int) -> float:
     return float(np.median([seconds(cut) / seconds(plain) for _ in range(rounds)]))
 
 
+def cost_of_intervals(rounds: int) -> dict[str, float]:
+    """Return the median ratios of the CPU times of predictions with intervals and without."""
+    rows = truth().sample(400, np.random.default_rng(0))
+    joint, asked = flows.fit(rows), pd.DataFrame(rows[:PREDICTED]).add_prefix("x")
+    of_target = flows.fit(rows, target="x5")
+
+    def ratio(density: flows.Density, unknown: int) -> float:
+        given = asked.iloc[:, : 6 - unknown]
+
+        def seconds(level: float | None) -> float:
+            start = time.process_time()
+            density.predict(given, "x5", interval=level)
+            return time.process_time() - start
+
+        seconds(LEVEL)  # the first answer prepares the proposal
+        turns = [seconds(LEVEL) / seconds(None) for _ in range(rounds)]
+        return float(rounded(np.median(turns), 3))
+
+    found = {f"{count} unknown": ratio(joint, count) for count in (1, 2, 3)}
+    return found | {"a target": ratio(of_target, 1)}
+
+
 def main(arguments: Sequence[str] | None = None, output: Path = OUTPUT) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.questions")
     parser.add_argument("commit")
@@ -87,6 +113,7 @@ def main(arguments: Sequence[str] | None = None, output: Path = OUTPUT) -> None:
     ratios = (seconds[1] / seconds[0]).median()
     found["ratio of seconds"] = {key: float(rounded(x, 3)) for key, x in ratios.items()}
     found["constraint"] = float(rounded(cost_of_a_constraint(options.rounds), 3))
+    found["intervals"] = cost_of_intervals(options.rounds)
     storage.write_json(output, found)
     print(json.dumps(found, indent=1))
 
