@@ -11,7 +11,7 @@ PYTEST := python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reord
 .PHONY: help repro test test-all lint format verify compare bench claims tables target digits alarms few_rows check site clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-13s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z_-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-13s %s\n", $$1, $$2 }'
 
 # Make sends the signal of a stop to the process that it started, so Python replaces the shell.
 repro: .venv/ready  ## run the stages that are not up to date, then print the table of results

@@ -143,7 +143,7 @@ def test_the_make_targets_and_modules_in_a_document_exist(name: str) -> None:
         if block["language"] in ("console", "sh", "bash"):
             pieces += block["content"].splitlines()
     for piece in pieces:
-        assert {*re.findall(r"(?:^|[$;&] ?|\s)make ([a-z][a-z-]*)", piece)} <= targets, piece
+        assert {*re.findall(r"(?:^|[$;&] ?|\s)make ([a-z][a-z_-]*)", piece)} <= targets, piece
         for module in re.findall(
             r"python -m ((?:benchmarks|flows|stages|studies|tools)[\w.]*)", piece
         ):
