@@ -8,7 +8,7 @@ reals and fakes.
 from collections.abc import Callable
 
 import numpy as np
-from scipy.spatial.distance import cdist
+import scipy
 from scipy.special import chdtr, gammaincinv
 
 from flows.core.arrays import Array
@@ -121,10 +121,10 @@ def neighbour_scores(real: Array, fake: Array, neighbours: int) -> dict[str, flo
         >>> round(scores["precision"], 2), round(scores["recall"], 2)
         (1.0, 0.06)
     """
-    between = cdist(real, fake)
+    between = scipy.spatial.distance.cdist(real, fake)
     # Column k of the sorted distances is the k-th neighbour; column 0 is the point itself
-    real_radius = np.sort(cdist(real, real), axis=1)[:, neighbours]
-    fake_radius = np.sort(cdist(fake, fake), axis=1)[:, neighbours]
+    real_radius = np.sort(scipy.spatial.distance.cdist(real, real), axis=1)[:, neighbours]
+    fake_radius = np.sort(scipy.spatial.distance.cdist(fake, fake), axis=1)[:, neighbours]
     in_real_ball = between < real_radius[:, None]
     return {
         "precision": float(in_real_ball.any(0).mean()),
@@ -170,7 +170,7 @@ def classifier_auc(real: Array, fake: Array, neighbours: int) -> float:
 
     def distances(a: Array, b: Array) -> Array:
         # Nine decimals, so that distances that are equal in theory are equal on every machine
-        return cdist(a, b).round(9)
+        return scipy.spatial.distance.cdist(a, b).round(9)
 
     def within(points: Array) -> Array:
         """Return the sum for each point over its own set without the point, ``(n,)``."""
@@ -211,7 +211,7 @@ def maximum_mean_discrepancy(real: Array, fake: Array, bandwidth: float) -> floa
     """
 
     def kernel(a: Array, b: Array) -> Array:
-        return np.exp(-cdist(a, b, "sqeuclidean") / (2 * bandwidth**2))
+        return np.exp(-scipy.spatial.distance.cdist(a, b, "sqeuclidean") / (2 * bandwidth**2))
 
     return _discrepancy(real, fake, kernel)
 
@@ -223,7 +223,9 @@ def kernel_bandwidth(real: Array, truth: Mixture | None) -> float:
     the median distance within ``real``, which does not depend on the width of modes.
     """
     if truth is None:
-        return float(np.median(cdist(real, real)[np.triu_indices(len(real), 1)]))
+        return float(
+            np.median(scipy.spatial.distance.cdist(real, real)[np.triu_indices(len(real), 1)])
+        )
     variances = np.trace(truth.covariances, axis1=1, axis2=2) / truth.means.shape[1]
     return float(2 * np.sqrt(variances).mean())
 
@@ -233,7 +235,7 @@ def energy_distance(real: Array, fake: Array) -> float:
 
     Its expectation is 0 for equal distributions. Source: Szekely and Rizzo 2013, equation 5.
     """
-    return -_discrepancy(real, fake, cdist)
+    return -_discrepancy(real, fake, scipy.spatial.distance.cdist)
 
 
 def _discrepancy(real: Array, fake: Array, kernel: Callable[[Array, Array], Array]) -> float:

@@ -1,6 +1,7 @@
 """Confidence intervals of means, and adjusted p-values of families of tests."""
 
 import numpy as np
+import scipy
 
 from flows.core.arrays import Array
 
@@ -31,9 +32,8 @@ def mean_interval(values: Array, rng: np.random.Generator) -> tuple[float, float
         return float("nan"), float("nan")
     if np.ptp(values) == 0:  # the acceleration would be 0/0
         return float(values[0]), float(values[0])
-    from scipy.stats import bootstrap  # a second of start-up, which most callers never need
 
-    interval = bootstrap(
+    interval = scipy.stats.bootstrap(
         (values,), np.mean, confidence_level=0.95, method="BCa", n_resamples=9999, rng=rng
     ).confidence_interval
     return float(interval.low), float(interval.high)

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.spatial.distance import cdist
+import scipy
 from scipy.special import logsumexp
 
 from flows.core.arrays import Array, subsample
@@ -64,7 +64,7 @@ def cross_validated_bandwidth(
     score = np.zeros(len(bandwidths))
     with progress("bandwidth", folds * len(bandwidths), "fit") as bar:
         for train, held_out in KFold(folds, shuffle=True, random_state=seed).split(few):
-            squared = cdist(few[held_out], few[train], "sqeuclidean")
+            squared = scipy.spatial.distance.cdist(few[held_out], few[train], "sqeuclidean")
             for k, h in enumerate(bandwidths):
                 score[k] += len(held_out) * _log_likelihood(squared, rows.shape[1], np.log(h))
                 bar.update()
@@ -87,12 +87,11 @@ def likelihood_bandwidth(points: Array, most: int = LEAVE_ONE_OUT_ROWS) -> float
         >>> round(likelihood_bandwidth(points), 2)
         0.55
     """
-    from scipy.optimize import minimize_scalar  # slow to import, and most stages do not need it
 
     few, dim = subsample(points, most), points.shape[1]
-    squared = cdist(few, few, "sqeuclidean")
+    squared = scipy.spatial.distance.cdist(few, few, "sqeuclidean")
     np.fill_diagonal(squared, np.inf)
-    found = minimize_scalar(
+    found = scipy.optimize.minimize_scalar(
         lambda log_h: -_log_likelihood(squared, dim, log_h),
         bounds=np.log(LIMITS),
         method="bounded",

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy
 import torch
 from scipy.special import log_ndtr, stdtr, stdtrit
 from torch import Tensor, nn
@@ -150,10 +151,9 @@ class TailedNormal(StandardNormal):
         return torch.logaddexp(normal, trace).sum(1)
 
     def log_cdf(self, z: Array) -> Array:
-        from scipy.stats import t as student  # slow to import, and training does not need it
 
         normal = math.log1p(-self.TRACE) + log_ndtr(z)
-        return np.logaddexp(normal, math.log(self.TRACE) + student.logcdf(z, 4))
+        return np.logaddexp(normal, math.log(self.TRACE) + scipy.stats.t.logcdf(z, 4))
 
     def inside(self, low: Array, high: Array, level: Array) -> Array:
         """Return noise inside intervals, as ``Base.inside``.

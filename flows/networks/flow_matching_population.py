@@ -7,9 +7,8 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy
 import torch
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from flows.conditioners import SmoothPerceptron, he_reach
@@ -192,6 +191,6 @@ def time_features(t: Tensor, count: int) -> Tensor:
 
 def _paired(x_0: Tensor, x_1: Tensor) -> Tensor:
     """Return ``x_0`` ``(D, n)``, reordered so that ``sum |x_1 - x_0|^2`` is minimal."""
-    distances: Any = cdist(x_1.T.numpy(), x_0.T.numpy(), "sqeuclidean")
-    _, order = linear_sum_assignment(distances)
+    distances: Any = scipy.spatial.distance.cdist(x_1.T.numpy(), x_0.T.numpy(), "sqeuclidean")
+    _, order = scipy.optimize.linear_sum_assignment(distances)
     return x_0[:, torch.from_numpy(order)]

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import scipy
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
@@ -80,9 +81,8 @@ def probability(scene: Scene) -> Figure:
 
 def _share_below(column: Array, values: Array) -> Array:
     """Return the share of a column below each of the ``values``. Equal values count half."""
-    from scipy.stats import percentileofscore  # slow to import, and most scenes do not need it
 
-    return percentileofscore(column, values, "mean", nan_policy="omit") / 100
+    return scipy.stats.percentileofscore(column, values, "mean", nan_policy="omit") / 100
 
 
 @figure("pairs.png", needs=("third column",))

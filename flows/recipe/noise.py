@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import numpy as np
-from scipy.spatial import KDTree
+import scipy
 
 from flows.core.arrays import Array, Whole, subsample
 
@@ -49,7 +49,7 @@ class NeighbourNoise:
         self.count = min(NEIGHBOURS, len(rows) - 1)
         # k + 1, because the nearest neighbour of most rows is the row itself
         if own.shape[1] <= MOST_TREE_COLUMNS:
-            nearest = KDTree(there).query(own, self.count + 1, workers=-1)[1]
+            nearest = scipy.spatial.KDTree(there).query(own, self.count + 1, workers=-1)[1]
         else:
             from sklearn.neighbors import NearestNeighbors
 

@@ -30,7 +30,7 @@ NumPy computes everything in float64, so no number depends on the number of torc
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial.distance import cdist
+import scipy
 
 from flows.core.arrays import Array, rounded, subsample
 from flows.mixtures.bandwidth import likelihood_bandwidth
@@ -57,7 +57,7 @@ def sharpen(
     at_a_time = FEW_AT_A_TIME if len(points) > MANY else reference_rows
     for start in range(0, len(points), at_a_time):
         chunk = points[start : start + at_a_time]
-        kernel = cdist(chunk, reference, "sqeuclidean")
+        kernel = scipy.spatial.distance.cdist(chunk, reference, "sqeuclidean")
         same = kernel == 0
         kernel /= -2 * bandwidth**2  # in place, because this takes most of the time
         np.exp(kernel, out=kernel)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import beta, binomtest, kstest
+import scipy
 
 from flows.core.arrays import Array, Mask, Whole, subsample
 from flows.core.rows import effective_rows
@@ -195,7 +195,7 @@ def cover(ranks: Ranks, rows: CheckedRows, names: list[str]) -> pd.DataFrame:
 
 def binomial_interval(share: float, n: float) -> tuple[float, float]:
     """Return the interval of Clopper and Pearson for a share of about ``n`` rows."""
-    interval = binomtest(round(share * n), round(n)).proportion_ci(CONFIDENCE)
+    interval = scipy.stats.binomtest(round(share * n), round(n)).proportion_ci(CONFIDENCE)
     return float(interval.low), float(interval.high)
 
 
@@ -215,7 +215,7 @@ def pointwise_tests(u: Array) -> float:
     if not n:
         return np.nan
     i = np.arange(1, n + 1)
-    law = beta(i, n + 1 - i)
+    law = scipy.stats.beta(i, n + 1 - i)
     p = 2 * np.minimum(law.cdf(ordered), law.sf(ordered))
     return float(np.where(p < 0.5, np.tan((0.5 - p) * np.pi), 0.0).mean())
 
@@ -223,4 +223,4 @@ def pointwise_tests(u: Array) -> float:
 def distance_from_uniform(u: Array) -> float:
     """Return the Kolmogorov-Smirnov distance of ranks ``u`` ``(n,)`` from uniform ranks."""
     known = u[~np.isnan(u)]
-    return float(kstest(known, "uniform").statistic) if len(known) else np.nan
+    return float(scipy.stats.kstest(known, "uniform").statistic) if len(known) else np.nan

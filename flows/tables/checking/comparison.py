@@ -11,7 +11,7 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
+import scipy
 
 from flows.core.arrays import Array, subsample
 from flows.core.plurals import counted
@@ -214,7 +214,7 @@ def _scaled(column: Field, x: Array) -> tuple[Array, int]:
         counts = is_label.sum(axis=0)
         centred = is_label - known[:, None] * counts / max(1, known.sum())
         return centred / np.sqrt(np.maximum(counts, 1)), max(0, int((counts > 0).sum()) - 1)
-    u, ordered = np.zeros((len(x), 1)), rankdata(x[known])
+    u, ordered = np.zeros((len(x), 1)), scipy.stats.rankdata(x[known])
     if not known.any() or np.ptp(ordered) == 0:
         return u, 0
     u[known, 0] = ordered - ordered.mean()

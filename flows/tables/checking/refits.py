@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from flows import workers
 from flows.core.arrays import Array
@@ -59,7 +59,7 @@ class Statistics(NamedTuple):
         columns = np.array([distance_from_uniform(u) for u in ranks.values.T])
         differences = pd.concat([frame["difference"] for frame in compared]).abs()
         with np.errstate(divide="ignore"):
-            rows = norm.isf(np.arctan(1 / np.float64(pointwise_tests(ranks.rows))) / np.pi)
+            rows = -ndtri(np.arctan(1 / np.float64(pointwise_tests(ranks.rows))) / np.pi)
         return cls(float(rows), columns, min(float(differences.max()), MOST_ERRORS))
 
 

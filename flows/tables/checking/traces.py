@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import rankdata
+import scipy
 
 from flows.core.arrays import Array, Mask, Whole
 from flows.tables.checking.rows import CheckedRows
@@ -85,10 +85,10 @@ def mean_auc(scores: Array, unseen: Mask, copies: Whole | None = None) -> tuple[
         n, m = int((~away).sum()), int(away.sum())
         if not n or not m:
             continue
-        overall = rankdata(own)
+        overall = scipy.stats.rankdata(own)
         beaten = np.empty(len(own))  # the share of the other group that a row wins against
-        beaten[~away] = (overall[~away] - rankdata(own[~away])) / m
-        beaten[away] = 1 - (overall[away] - rankdata(own[away])) / n
+        beaten[~away] = (overall[~away] - scipy.stats.rankdata(own[~away])) / m
+        beaten[away] = 1 - (overall[away] - scipy.stats.rankdata(own[away])) / n
         aucs.append(beaten[~away].mean())
         influence += (beaten - aucs[-1]) / np.where(away, m, n)
     if not aucs:

@@ -6,8 +6,7 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+import scipy
 from scipy.special import pdtrc
 
 from flows.core.arrays import Array, Whole
@@ -32,8 +31,8 @@ def merged_groups(*groupings: Whole) -> Whole:
     codes = [np.unique(groups, return_inverse=True)[1] for groups in groupings]
     nodes = np.concatenate([n * (k + 1) + each for k, each in enumerate(codes)])
     size = n * (len(groupings) + 1)
-    edges = coo_array((np.ones(len(rows)), (rows, nodes)), shape=(size, size))
-    return connected_components(edges, directed=False)[1][:n].astype(np.int64)
+    edges = scipy.sparse.coo_array((np.ones(len(rows)), (rows, nodes)), shape=(size, size))
+    return scipy.sparse.csgraph.connected_components(edges, directed=False)[1][:n].astype(np.int64)
 
 
 def first_copies(values: Array) -> Whole:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
+import scipy
 
 from flows.core.arrays import Array
 from flows.core.errors import UserError
@@ -218,5 +218,5 @@ def _correlation(x: Array, targets: Array) -> float:
     for y in targets.T:
         both = ~np.isnan(x) & ~np.isnan(y)
         if both.sum() >= 3 and np.ptp(x[both]) > 0 and np.ptp(y[both]) > 0:
-            found.append(abs(float(spearmanr(x[both], y[both]).statistic)))
+            found.append(abs(float(scipy.stats.spearmanr(x[both], y[both]).statistic)))
     return max(found)

@@ -15,9 +15,8 @@ with enough effective draws.
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
+import scipy
 from scipy.special import logsumexp, softmax
-from scipy.stats import multivariate_t
 
 from flows.core.arrays import Array
 from flows.networks.population import ensemble_log_prob
@@ -98,7 +97,7 @@ class Draws:
         covariance = difference.T @ (weights[:, None] * difference)
         covariance += 1e-9 * np.trace(covariance) * np.eye(len(mean))
         shape = (FREEDOM - 2) / FREEDOM * covariance
-        self.adapted.append(multivariate_t(mean, shape, FREEDOM))
+        self.adapted.append(scipy.stats.multivariate_t(mean, shape, FREEDOM))
         self.counts.append(count)
         drawn = self.adapted[-1].rvs(count, random_state=self.generator)
         return drawn.reshape(count, len(mean))
@@ -124,6 +123,8 @@ def _tempered(log_weights: Array) -> Array:
     log_weights = np.maximum(log_weights, log_weights.max() - 700)  # finite, so that a may be 0
     power = 1.0
     if effective(log_weights) < wanted:
-        power = brentq(lambda a: effective(a * log_weights) - wanted, 0, 1, xtol=1e-3)
+        power = scipy.optimize.brentq(
+            lambda a: effective(a * log_weights) - wanted, 0, 1, xtol=1e-3
+        )
     weights[possible] = softmax(power * log_weights)
     return weights

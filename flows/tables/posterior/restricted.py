@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import scipy
 from scipy.special import ndtri, softmax
-from scipy.stats.qmc import Sobol
 
 from flows.core.arrays import Array, choose
 from flows.core.intervals import in_intervals, log_interval
@@ -104,7 +104,10 @@ class RestrictedTargets:
         """
         n, members, count = len(x), self.population.members, self.population.target_count
         # Own numbers for each member, so that their errors are independent
-        sets = [Sobol(last * members, rng=k).random(draws // MASS_SETS) for k in range(MASS_SETS)]
+        sets = [
+            scipy.stats.qmc.Sobol(last * members, rng=k).random(draws // MASS_SETS)
+            for k in range(MASS_SETS)
+        ]
         levels = np.full((draws, members, count), 0.5)
         levels[:, :, :last] = np.concatenate(sets).reshape(draws, members, last)
         noise = ndtri(levels)

@@ -21,9 +21,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import expit, logit
-from scipy.stats import norm
-from scipy.stats import t as student
+from scipy.special import expit, logit, ndtri, stdtrit
 
 from flows.core.arrays import Array, Mask
 from flows.core.errors import UserError
@@ -105,8 +103,8 @@ def interval(answers: Array, level: float, *, is_probability: bool = False) -> I
             noise = share * away.var(axis=0, ddof=1).sum(axis=0) / len(parts)
             variance = np.maximum(variance - noise, variance / 2)
             of_draws = parts[:, 0].var(axis=0, ddof=1) / len(parts)
-        of_rows = np.square(FACTOR * student.ppf((1 + level) / 2, count - 1)) * variance
-        width = np.sqrt(of_rows + np.square(norm.ppf((1 + level) / 2)) * of_draws)
+        of_rows = np.square(FACTOR * stdtrit(count - 1, (1 + level) / 2)) * variance
+        width = np.sqrt(of_rows + np.square(ndtri((1 + level) / 2)) * of_draws)
         if not is_probability:
             found = np.where(np.isfinite(own), own + np.stack([-width, width]), np.nan)
             return Interval(*found)
