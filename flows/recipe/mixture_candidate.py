@@ -57,7 +57,7 @@ class MixtureCandidate(Candidate):
 
     def __init__(self, keep: int = len(NAMES)) -> None:
         self.keep = keep
-        self._learned: dict[tuple[Fold, str], Rows] = {}
+        self._learned: dict[tuple[Fold, str, bool], Rows] = {}
         self._found = Fitted((), ())
 
     def prepare(self, folds: Sequence[Fold], clock: Clock) -> None:
@@ -117,13 +117,16 @@ class MixtureCandidate(Candidate):
             fold: the fold.
             name: the preprocessing.
             setting: the setting.
-            is_last: whether the member is kept; otherwise a quick fit compares settings.
+            is_last: whether the member is kept; otherwise a quick fit to rows with filled gaps
+                compares settings.
 
         Raises ``ValueError`` if the setting cannot be fitted.
         """
         of_numbers = fold.prepared(name).by_column()
-        if (key := (fold, name)) not in self._learned:
+        if (key := (fold, name, is_last)) not in self._learned:
             train = fold.learned[few_rows(fold.learned, fold.recipe.fitted_rows)]
+            if not is_last:
+                train, _ = fold.complete(train, 1)
             self._learned[key], _ = fold.mapped(train, of_numbers)
         most, starts = _effort(fold.recipe, is_last=is_last)
         rows = self._learned[key]
