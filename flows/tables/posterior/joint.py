@@ -210,6 +210,11 @@ class JointPosteriors:
         mean, deviation = (rounded(each)[:, 0] for each in given.moments())
         scale = WIDTH * deviation
         allowed = self.constraints.allowed(rows, d, region.intervals.get(d))
+        # The density jumps at the breaks, which no interval of the quadrature contains
+        edges = np.array([-np.inf, *self.columns[d].breaks, np.inf])
+        allowed = np.concatenate(
+            [allowed.clip(*ends) for ends in zip(edges[:-1], edges[1:], strict=True)], axis=1
+        )
         row, which = np.nonzero(np.asarray(allowed[..., 0] < allowed[..., 1]))
         nothing = np.full((1, len(self.member_weights)), -np.inf)
         if not len(row):
