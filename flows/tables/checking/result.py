@@ -48,8 +48,8 @@ NO_TEST = (
     "reject right fits; 19 refits give p-values"
 )
 FEW_DEFECTS = (
-    "few rows hide defects: in tests with 100 and 300 rows, the p-value of the fit missed two modes "
-    "of a column in nearly half of the tables"
+    "few rows hide defects: in tests with 100 and 300 rows, the p-value of the fit missed two "
+    "modes of a column in nearly half of the tables"
 )
 NOT_PRIVATE = (
     "small traces do not show that the file keeps the rows private: an attack may use more than "

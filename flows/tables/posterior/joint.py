@@ -31,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -211,10 +211,8 @@ class JointPosteriors:
         scale = WIDTH * deviation
         allowed = self.constraints.allowed(rows, d, region.intervals.get(d))
         # The density jumps at the breaks, which no interval of the quadrature contains
-        edges = np.array([-np.inf, *self.columns[d].breaks, np.inf])
-        allowed = np.concatenate(
-            [allowed.clip(*ends) for ends in zip(edges[:-1], edges[1:], strict=True)], axis=1
-        )
+        edges = [-np.inf, *self.columns[d].breaks, np.inf]
+        allowed = np.concatenate([allowed.clip(*ends) for ends in pairwise(edges)], axis=1)
         row, which = np.nonzero(np.asarray(allowed[..., 0] < allowed[..., 1]))
         nothing = np.full((1, len(self.member_weights)), -np.inf)
         if not len(row):
