@@ -211,8 +211,8 @@ class JointPosteriors:
         scale = WIDTH * deviation
         allowed = self.constraints.allowed(rows, d, region.intervals.get(d))
         # The density jumps at the breaks, which no interval of the quadrature contains
-        edges = [-np.inf, *self.columns[d].breaks, np.inf]
-        allowed = np.concatenate([allowed.clip(*ends) for ends in pairwise(edges)], axis=1)
+        jumps = [-np.inf, *self.columns[d].breaks, np.inf]
+        allowed = np.concatenate([allowed.clip(*ends) for ends in pairwise(jumps)], axis=1)
         row, which = np.nonzero(np.asarray(allowed[..., 0] < allowed[..., 1]))
         nothing = np.full((1, len(self.member_weights)), -np.inf)
         if not len(row):
