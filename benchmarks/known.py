@@ -71,8 +71,9 @@ def ask() -> None:
         low, high = np.full(DIM, -np.inf), np.full(DIM, np.inf)
         low[places], high[places] = np.sort(mixture.sample(2, own), axis=0)[:, places]
         event = {NAMES[d]: (float(low[d]), float(high[d])) for d in places}
-        p, error = density.probability(event, seed=number)[:2]
-        inside += abs(p - mass(mixture, low, high)) <= 1.645 * error
+        answer = density.probability(event, seed=number)
+        away = abs(answer.probability - mass(mixture, low, high))
+        inside += away <= 1.645 * answer.integration_error
     found["seconds"][f"{EVENTS} events"] = time.process_time() - start
     found["covered"] = inside / EVENTS
     frame = pd.DataFrame(rows, columns=NAMES)

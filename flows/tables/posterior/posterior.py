@@ -108,7 +108,7 @@ class Evidence(NamedTuple):
         self.effective[k], self.batches[:, k] = posterior.effective, self.log_q[k]
         if not posterior.is_exact:
             self.draws[k] = len(posterior.values)
-            self.batches[:, k] = [each.log_evidence for each in posterior.batches()]
+            self.batches[:, k] = posterior.evidence_of_batches()
 
     def put_exact(self, places: Whole, log_q: Array) -> None:
         """Set the log-densities of rows without draws, ``(m, M)``."""
@@ -256,6 +256,14 @@ class Posterior:
             values = self.values[b::BATCHES]
             found.append(replace(self, values=values, log_weights=log_weights, weights=weights))
         return found
+
+    def evidence_of_batches(self) -> Array:
+        """Return the members' log-densities of the known columns from each part, ``(B, M)``."""
+        most = self.log_weights.max(axis=0, initial=-np.inf)
+        with np.errstate(divide="ignore"):
+            weights = np.exp(self.log_weights - np.where(np.isfinite(most), most, 0.0))
+            parts = [weights[b::BATCHES].mean(axis=0) for b in range(BATCHES)]
+            return np.asarray(np.log(parts) + most + np.log(len(weights)))
 
     @classmethod
     def doubled(
