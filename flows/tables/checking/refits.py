@@ -180,10 +180,13 @@ def refit(
 
 
 def p_value(own: float, others: Array) -> float:
-    """Return (1 + the number of ``others`` ``(B,)`` of at least ``own``) / (B + 1)."""
+    """Return (1 + the number of ``others`` ``(B,)`` of at least ``own``) / (B + 1).
+
+    An unknown one counts as large.
+    """
     if np.isnan(own) or not len(others):
         return np.nan
-    return float((1 + (others >= own).sum()) / (len(others) + 1))
+    return float((1 + (~(others < own)).sum()) / (len(others) + 1))
 
 
 def largest_deviations(own: Array, others: Array) -> tuple[float, Array, int]:

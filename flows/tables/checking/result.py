@@ -292,9 +292,7 @@ def _in_words(line: Mapping[str, Any]) -> str:
     """Return a difference of a statistic in words."""
     name, own = line["statistic"], f"`{line['column']}`"
     samples, rows = line["of_samples"], line["of_rows"]
-    how = f"({abs(line['difference']):.1f} standard errors)"
-    if np.isinf(line["difference"]):
-        how = "(all samples are equal)"
+    how = f"({_errors(line['difference'])})"
     if name.startswith(SHARE_OF):
         value = name.removeprefix(SHARE_OF)
         return f"{own} is {value} in {samples} of samples, {rows} of rows {how}"
@@ -305,8 +303,15 @@ def _pair_in_words(line: Mapping[str, Any]) -> str:
     samples, rows = line["samples"] + 0.0, line["rows"] + 0.0
     return (
         f"`{line['first']}` and `{line['second']}` have the association {samples:.2f} in samples, "
-        f"{rows:.2f} in rows ({abs(line['difference']):.1f} standard errors)"
+        f"{rows:.2f} in rows ({_errors(line['difference'])})"
     )
+
+
+def _errors(difference: float) -> str:
+    """Return a difference in standard errors in words."""
+    if np.isinf(difference):
+        return "all samples are equal"
+    return f"{abs(difference):.1f} standard errors"
 
 
 def _mean(values: pd.Series) -> str:
