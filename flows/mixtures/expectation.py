@@ -19,7 +19,6 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-import scipy
 
 from flows.core.arrays import Array, Mask, Whole
 from flows.core.rows import Rows
@@ -27,7 +26,6 @@ from flows.core.threads import one_thread
 from flows.mixtures.mixture import Mixture, patterns
 
 ITERATIONS = 100
-ITERATIONS_OF_MEANS = 20  # of k-means, which is only a start
 # Gain of an iteration, in nats per row, below which EM ends, as in scikit-learn. With gaps it is
 # smaller, because the values in gaps follow the parameters of the iteration before
 TOLERANCE, WITH_GAPS = 1e-3, 3e-4
@@ -92,9 +90,9 @@ def fit(
         >>> np.sort(fit(rows, components=2, ridge=1e-3).means.ravel()).round(2)
         array([-2.  ,  1.95])
     """
-    generator = np.random.default_rng(0)
+    state = np.random.RandomState(0)  # scikit-learn takes no numpy.random.Generator
     with one_thread():  # the sums of one thread are reproducible
-        fits = [_fit_once(rows, components, ridge, generator, iterations) for _ in range(starts)]
+        fits = [_fit_once(rows, components, ridge, state, iterations) for _ in range(starts)]
         fits = [_without_small(each, least / len(rows.numbers)) for each in fits]
         if len(fits) == 1:
             return fits[0]
@@ -104,12 +102,12 @@ def fit(
 
 
 def _fit_once(
-    rows: Rows, components: int, ridge: float, generator: np.random.Generator, iterations: int
+    rows: Rows, components: int, ridge: float, state: np.random.RandomState, iterations: int
 ) -> Mixture:
     one, groups = independent(rows), list(patterns(rows.numbers, ROWS))
     start = Mixture.stacked([one] * components, np.full(components, 1 / components))
     _, filled = _expected(start, rows, groups)
-    which = _clusters(rows, one.means, components, generator)
+    which = _clusters(rows, one.means, components, state)
     responsibilities = (which == np.arange(components)[:, None]).astype(np.float64)
     frequencies = [PRIOR * each for each in rows.frequencies()]
     indicators = [each.astype(np.float64) for each in rows.indicators()]
@@ -138,21 +136,17 @@ def _without_small(mixture: Mixture, least: float) -> Mixture:
     return Mixture(weights, mixture.means[kept], mixture.covariances[kept], shares)
 
 
-def _clusters(rows: Rows, means: Array, components: int, generator: np.random.Generator) -> Whole:
-    """Return the cluster of each row by k-means, ``(n,)``.
+def _clusters(rows: Rows, means: Array, components: int, state: np.random.RandomState) -> Whole:
+    """Return the cluster of each row, ``(n,)``, by the k-means of scikit-learn."""
+    from sklearn.cluster import KMeans  # takes a second
+    from sklearn.exceptions import ConvergenceWarning
 
-    If there are fewer different rows than components, each different row is a cluster.
-    """
     filled = np.where(np.isnan(rows.numbers), means, rows.numbers)
     points = np.column_stack([filled, *rows.indicators()])
-    different, found = np.unique(points, axis=0, return_inverse=True)
-    if len(different) > components:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of an empty cluster
-            found = scipy.cluster.vq.kmeans2(
-                points, components, ITERATIONS_OF_MEANS, minit="++", rng=generator
-            )[1]
-    return np.asarray(found.ravel(), np.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different rows than components
+        found = KMeans(components, n_init=1, random_state=state).fit_predict(points)
+    return np.asarray(found, np.int64)
 
 
 def _expected(
