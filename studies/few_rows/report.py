@@ -49,7 +49,7 @@ def read(study: Study) -> tuple[pd.DataFrame, int]:
     found = pd.concat(parts, ignore_index=True)
     words = found["kind"].astype(int).map(dict(enumerate(KINDS)))
     found["kind"] = words.where(found["of"] != "target", words + ", target fit")
-    # A probability of 0 or 1 is its own interval, and misses the truth
+    # An estimate of exactly 0 or 1 misses the truth
     is_miss = np.isinf(found["error"])
     found.loc[is_miss, ["of_rows", "of_draws"]] = 0.0
     has_interval = found["of_rows"].notna()

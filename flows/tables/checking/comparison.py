@@ -231,6 +231,7 @@ def _measured(frame: pd.DataFrame, found: Sequence[Array], n: int) -> pd.DataFra
         p = np.clip((samples * n + 0.5) / (n + 1), 0, 1)  # of a share
         error = np.where(is_share & (error == 0), np.sqrt(p * (1 - p) / n), error)
     with np.errstate(divide="ignore", invalid="ignore"):
-        difference = np.where(np.isclose(rows, samples), 0.0, (rows - samples) / error)
+        is_same = np.isclose(rows, samples, rtol=1e-12, atol=1e-15)  # but for rounding errors
+        difference = np.where(is_same, 0.0, (rows - samples) / error)
     values = [rows, samples, error, difference]
     return frame.assign(**dict(zip(MEASURES, values, strict=True)))

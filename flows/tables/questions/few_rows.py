@@ -64,7 +64,7 @@ def without_interval(density: ArrayDensity, lacks: Mask, is_filled: Mask) -> lis
         ),
         (
             lacks & ~is_filled,
-            "the answers of the folds do not tell their error",
+            "the folds or the draws do not tell the error",
         ),
     ):
         if some.any():

@@ -16,6 +16,7 @@ import flows
 from flows.core.arrays import Array
 from flows.mixtures.mixture import Mixture
 from flows.recipe import mixture_candidate
+from flows.tables.checking import comparison
 from flows.tables.checking.comparison import associations, compare, lost_associations, repeated
 from flows.tables.checking.rows import EVERY, CheckedRows, draw_tables, read_rows
 from flows.tables.columns.notices import python_words
@@ -162,3 +163,10 @@ def test_a_target_that_ignores_its_labels_loses_their_association(of_visits: flo
     [target] = np.flatnonzero(~density.inputs)
     shuffled[:, label] = shuffled[:, target] > np.median(shuffled[:, target])
     assert len(lost_associations(density, new_rows(shuffled), 0)) == 1
+
+
+def test_a_difference_counts_beside_a_large_offset():
+    numbers = np.array([1e6 + 5.0, 1e6 - 1.0, 1e6, 1e6 + 1.0])
+    frame = pd.DataFrame({"column": ["x"], "statistic": ["mean"]})
+    [difference] = comparison._measured(frame, [numbers], 100)["difference"]
+    assert difference == pytest.approx(5.0)

@@ -138,7 +138,7 @@ def test_scores_of_complete_rows_and_of_gaps_have_intervals(fitted):
     assert (found["log_density_low"] < found["log_density"]).all()
     assert (found["log_density"] < found["log_density_high"]).all()
     far = rows.assign(a=1e4)[:1]
-    with pytest.warns(flows.TableNotice, match="1 of 1 answers have no interval: the answers of"):
+    with pytest.warns(flows.TableNotice, match="1 of 1 answers have no interval: the folds or"):
         assert np.isnan(fitted.ask(Score(interval=0.95), far)["log_density_low"]).all()
 
 
