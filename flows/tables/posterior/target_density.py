@@ -84,9 +84,8 @@ class TargetDensity(ArrayDensity):
         They have a closed form if x is known, and nothing restricts the other targets.
         """
         is_alone = self._conditional.restricts_first(region.intervals)
-        has_context = ~region.gaps[:, self.inputs].any(axis=1)
         lacks_targets = region.gaps[:, self.context :].all(axis=1)
-        places = np.flatnonzero(has_context & lacks_targets & is_alone)
+        places = np.flatnonzero(~self.fills_context(region) & lacks_targets & is_alone)
         return places, self._conditional.log_inside(region.take(places))
 
     @cached_property

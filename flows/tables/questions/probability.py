@@ -102,7 +102,6 @@ class EventProbability(Question):
         is_rough = (draws > 0) & (1 - p < NEAR_1 * absolute)
         unknown = np.isin(np.arange(n), possible) & (density.fills_context(region) | is_rough)
         low[unknown] = high[unknown] = np.nan
-        high[np.isinf(error)] = np.nan  # no draw lies inside of the event
         results = {"probability": p, "integration_error": absolute, "draws": draws}
         return Answer(results, effective, {"probability": low}, {"probability": high})
 
