@@ -2,20 +2,23 @@
 
 from contextlib import AbstractContextManager
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
 
-def one_thread() -> AbstractContextManager[Any]:
-    """Return a context in which NumPy, SciPy and scikit-learn compute with one thread."""
-    return _controller().limit(limits=1)
+def one_thread(library: str = "sklearn.mixture") -> AbstractContextManager[Any]:
+    """Return a context in which a library, and those that the library loads, use one thread.
+
+    Args:
+        library: the library, by default the mixtures of scikit-learn, which load NumPy and SciPy.
+    """
+    return _controller(library).limit(limits=1)
 
 
 @cache
-def _controller() -> ThreadpoolController:
-    """Return the thread pools of these libraries. The search for them takes milliseconds."""
-    # The search finds only loaded libraries; this import loads all three
-    import sklearn.mixture  # noqa: F401
-
+def _controller(library: str) -> ThreadpoolController:
+    """Return the thread pools of a library. The search for them takes milliseconds."""
+    import_module(library)  # the search finds only loaded libraries
     return ThreadpoolController()

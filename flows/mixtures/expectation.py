@@ -14,8 +14,9 @@ Sources: Dempster, Laird and Rubin 1977; Ghahramani and Jordan 1994 (missing val
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +35,8 @@ DECIMALS = 10  # of means and covariances, and of the likelihoods that are compa
 PRIOR = 1.0  # rows with the frequencies of the table, which are added to the labels of each class
 # Added to variances, at least, because rows may not vary in some direction
 RIDGE = 1e-6
+# From points (n, D) and a number to the cluster of each point, (n,)
+Clusters = Callable[[Array, int], Whole]
 
 
 class Filled(NamedTuple):
@@ -67,10 +70,12 @@ def fit(
     starts: int = 1,
     iterations: int = ITERATIONS,
     least: float = 0.0,
+    *,
+    k_means: bool = True,
 ) -> Mixture:
     """Fit a mixture by EM.
 
-    EM starts from k-means of the numbers, with means for gaps, and the labels as indicators.
+    EM starts from clusters of the numbers, with means for gaps, and the labels as indicators.
 
     Args:
         rows: the rows, with gaps.
@@ -79,6 +84,8 @@ def fit(
         starts: the number of starts; the most likely fit is kept.
         iterations: the largest number of iterations per start.
         least: the rows that a component has to hold; smaller components are left out at the end.
+        k_means: whether the clusters are those of k-means. If not, the first K rows are their
+            centres, which is enough for many rows in random order. There is then one start.
 
     Raises ``ValueError`` if a covariance is singular despite the ridge.
 
@@ -91,8 +98,10 @@ def fit(
         array([-2.  ,  1.95])
     """
     state = np.random.RandomState(0)  # scikit-learn takes no numpy.random.Generator
-    with one_thread():  # the sums of one thread are reproducible
-        fits = [_fit_once(rows, components, ridge, state, iterations) for _ in range(starts)]
+    clusters = partial(_k_means, state=state) if k_means else _nearest
+    # The sums of one thread are reproducible
+    with one_thread("sklearn.cluster" if k_means else "numpy"):
+        fits = [_fit_once(rows, components, ridge, clusters, iterations) for _ in range(starts)]
         fits = [_without_small(each, least / len(rows.numbers)) for each in fits]
         if len(fits) == 1:
             return fits[0]
@@ -102,12 +111,13 @@ def fit(
 
 
 def _fit_once(
-    rows: Rows, components: int, ridge: float, state: np.random.RandomState, iterations: int
+    rows: Rows, components: int, ridge: float, clusters: Clusters, iterations: int
 ) -> Mixture:
     one, groups = independent(rows), list(patterns(rows.numbers, ROWS))
     start = Mixture.stacked([one] * components, np.full(components, 1 / components))
     _, filled = _expected(start, rows, groups)
-    which = _clusters(rows, one.means, components, state)
+    numbers = np.where(np.isnan(rows.numbers), one.means, rows.numbers)
+    which = clusters(np.column_stack([numbers, *rows.indicators()]), components)
     responsibilities = (which == np.arange(components)[:, None]).astype(np.float64)
     frequencies = [PRIOR * each for each in rows.frequencies()]
     indicators = [each.astype(np.float64) for each in rows.indicators()]
@@ -136,16 +146,20 @@ def _without_small(mixture: Mixture, least: float) -> Mixture:
     return Mixture(weights, mixture.means[kept], mixture.covariances[kept], shares)
 
 
-def _clusters(rows: Rows, means: Array, components: int, state: np.random.RandomState) -> Whole:
-    """Return the cluster of each row, ``(n,)``, by the k-means of scikit-learn."""
+def _nearest(points: Array, count: int) -> Whole:
+    """Return which of the first ``count`` points is nearest to each point, ``(n,)``."""
+    centers = points[:count]
+    return np.asarray(np.argmin((centers**2).sum(axis=1) - 2 * points @ centers.T, axis=1))
+
+
+def _k_means(points: Array, count: int, state: np.random.RandomState) -> Whole:
+    """Return the cluster of each point, ``(n,)``, by the k-means of scikit-learn."""
     from sklearn.cluster import KMeans  # takes a second
     from sklearn.exceptions import ConvergenceWarning
 
-    filled = np.where(np.isnan(rows.numbers), means, rows.numbers)
-    points = np.column_stack([filled, *rows.indicators()])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different rows than components
-        found = KMeans(components, n_init=1, random_state=state).fit_predict(points)
+        found = KMeans(count, n_init=1, random_state=state).fit_predict(points)
     return np.asarray(found, np.int64)
 
 

@@ -16,7 +16,8 @@ from flows.core.seeds import generator_of
 from flows.core.settings import Recipe
 from flows.mixtures.fitting import fit_filler
 from flows.mixtures.mixture import Mixture
-from flows.networks.densities import Description
+from flows.networks.densities import Along, Description
+from flows.networks.lines import Lines
 from flows.networks.population import Population
 from flows.networks.preprocessing import Preprocessing
 from flows.networks.to_real import ToReal
@@ -194,6 +195,9 @@ class GaussianMixture(Population):
             log_r += (unknown[:, self.context :] * slopes).sum(axis=1)
         return np.where(unknown, self.joined(drawn), rows), log_r
 
+    def take(self, members: Sequence[int]) -> GaussianMixture:
+        return self  # the only member
+
     @property
     def context(self) -> int:
         return len(self.mixture.shares)
@@ -249,6 +253,33 @@ class GaussianMixture(Population):
         mapped, slopes = self.mapped(np.asarray(rows, np.float64).reshape(-1, *self.row_shape))
         log_q = self.mixture.log_prob(mapped.numbers, mapped.codes)
         return np.asarray(log_q + np.nansum(slopes, axis=1))[:, None]
+
+    @torch.no_grad()
+    def along(self, rows: Array, columns: Whole) -> Along:
+        codes = codes_of(rows[:, : self.context], self.mixture.sizes)
+        numbers, places = rows[:, self.context :], columns - self.context
+        lines, log_det = None, np.zeros(len(rows))
+        if self.preprocessing is not None:
+            try:
+                lines = Lines(self.preprocessing, numbers, places)
+            except NotImplementedError:
+                return super().along(rows, columns)
+            numbers, log_det = as_rows(lines.z), lines.log_det[0].numpy()
+        normals = self.mixture.along(numbers, places, codes)
+
+        def log_q(own: Whole, x: Array) -> Array:
+            if lines is None:
+                return normals(own, x)[..., None]
+            z, log_slope = (each[0].numpy() for each in lines.at(own, x))
+            return (normals(own, z) + log_slope + log_det[own, None])[..., None]
+
+        return log_q
+
+    def along_given(self, rows: Array, columns: Whole) -> Along:
+        joint = self.along(rows, columns)
+        codes = codes_of(rows[:, : self.context], self.mixture.sizes)
+        log_labels = self.mixture.log_labels(codes)
+        return lambda own, x: joint(own, x) - log_labels[own, None, None]
 
     def score_given(self, rows: Array) -> Array:
         points = self.points(rows, shape=self.row_shape)

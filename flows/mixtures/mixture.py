@@ -5,7 +5,7 @@ Only NumPy is needed, so that drawing data does not import torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -365,6 +365,32 @@ class Mixture:
         return ConditionalMixture(
             (log_joint - log_evidence).T, means.transpose(1, 0, 2), rest, log_evidence
         )
+
+    def along(self, x: Array, places: Whole, codes: Whole) -> Callable[[Whole, Array], Array]:
+        """Return the log-densities of points that lack one number, as a function of this number.
+
+        The function takes the indices of r points, and K values of the number of each, ``(r, K)``;
+        it returns log-densities ``(r, K)``.
+
+        Args:
+            x: points ``(n, D)``; the values of the coordinates that are lacking are ignored.
+            places: the coordinate that each point lacks, ``(n,)``.
+            codes: codes of labels ``(n, C)``, -1 in gaps.
+        """
+        shape = len(x), len(self.weights), 1
+        log_scale, means, deviations = np.empty(shape), np.empty(shape), np.empty(shape)
+        for d in np.unique(places).tolist():
+            own = places == d
+            given = self.conditional(x[own], np.arange(x.shape[1]) == d, codes[own])
+            means[own], deviations[own] = given.means, np.sqrt(given.covariances[:, 0])
+            log_scale[own, :, 0] = given.log_evidence[:, None] + given.log_weights
+        log_scale -= np.log(deviations) + 0.5 * np.log(2 * np.pi)
+
+        def log_q(own: Whole, values: Array) -> Array:
+            white = (values[:, None] - means[own]) / deviations[own]  # (r, K components, K values)
+            return np.asarray(np.logaddexp.reduce(log_scale[own] - 0.5 * white**2, axis=1))
+
+        return log_q
 
     def with_labels(self, sets: Mapping[int, Whole]) -> Mixture:
         """Return the mixture given that labels lie in sets.

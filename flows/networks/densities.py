@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +15,8 @@ from flows.core.arrays import Array, Whole
 from flows.networks.to_real import ToReal
 
 Description = dict[str, Any]  # how to build a model again, as JSON
+# From indices of rows (r,) and values of their unknown number (r, K) to log-densities (r, K, M)
+Along = Callable[[Whole, Array], Array]
 # Returns the densities with a description and the tensors of a file
 Restore = Callable[[Description, Mapping[str, Tensor]], "Densities"]
 
@@ -73,6 +75,16 @@ class Densities(ABC):
     def state_dict(self) -> Mapping[str, Tensor]:
         """Return the tensors of the members by name."""
 
+    def take(self, members: Sequence[int]) -> Densities:
+        """Return the densities of some members, with weights that sum to 1.
+
+        Args:
+            members: the indices of the members, in rising order.
+
+        Raises ``NotImplementedError`` for a model that is not an automatic fit of a table.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not take members apart")
+
     def score(
         self,
         rows: Any,
@@ -100,6 +112,23 @@ class Densities(ABC):
     @abstractmethod
     def score_chunk(self, rows: Any) -> Array:
         """Return the log-densities of few rows, ``(n, M)``; ``score`` has the argument."""
+
+    def along(self, rows: Array, columns: Whole) -> Along:
+        """Return the log-densities of rows that lack one number, as a function of this number.
+
+        The function may be called many times, for the nodes of a quadrature.
+
+        Args:
+            rows: the rows in the user's units, ``(n, D)``.
+            columns: the column of numbers that each row lacks, ``(n,)``.
+        """
+
+        def log_q(own: Whole, x: Array) -> Array:
+            whole = rows[own].repeat(x.shape[1], axis=0)
+            whole[np.arange(len(whole)), columns[own].repeat(x.shape[1])] = x.ravel()
+            return self.score(whole).reshape(*x.shape, self.members)
+
+        return log_q
 
     @abstractmethod
     def draw(self, n: int, generator: Generator) -> Array:

@@ -1,7 +1,9 @@
 """The interface between models and training: the base class of populations of networks."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
 
@@ -9,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flows.core.arrays import Array, Shape, as_tensor
+from flows.core.arrays import Array, Shape, Whole, as_tensor
 from flows.core.seeds import Generators, generator_of
+from flows.networks.densities import Along
+from flows.networks.lines import Lines
 from flows.networks.population import Population
 from flows.networks.preprocessing import Preprocessing
 from flows.networks.to_real import ToReal
@@ -77,6 +81,15 @@ class NetworkPopulation(Population, ABC):
         """Remove the preprocessing and the stacking weights of the automatic recipe."""
         self.preprocessing.remove_automatic()
         self.weights.fill_(1 / self.members)
+
+    def take(self, members: Sequence[int]) -> NetworkPopulation:
+        from flows.networks import building  # which imports this module
+
+        # The first axis of a tensor is that of the members; a number is shared
+        own = self.state_dict().items()
+        state = {name: each[list(members)] if each.ndim else each for name, each in own}
+        state["weights"] = state["weights"] / state["weights"].sum()
+        return building.restored({**self.description, "members": [0, len(members)]}, state)
 
     # Internal methods: preprocessed points, features first
 
@@ -281,6 +294,29 @@ class DensityPopulation(NetworkPopulation):
         rows = self.points(rows, shape=self.row_shape)
         parts = [self.log_prob_of_rows(each) for each in rows.split(self.piece(len(rows)))]
         return torch.cat(parts).double().cpu().numpy()
+
+    def along(self, rows: Array, columns: Whole) -> Along:
+        try:
+            lines = Lines(self.preprocessing, rows, columns)
+        except NotImplementedError:
+            return super().along(rows, columns)
+
+        @torch.no_grad()
+        def log_q(own: Whole, x: Array) -> Array:
+            found, most = list[Tensor](), min(self.chunk, self.piece(len(own) * x.shape[1]))
+            size = max(1, most // x.shape[1])
+            for start in range(0, len(own), size):
+                some = own[start : start + size]
+                of_number, log_slope = lines.at(some, x[start : start + size])
+                z = lines.z[:, :, some, None].repeat(1, 1, 1, x.shape[1])
+                z[:, lines.feature[some], np.arange(len(some))] = of_number
+                z, log_det = self.preprocessing.mix_columns(z.flatten(2))
+                log_p = self.log_density(z.to(self.dtype).contiguous()) + log_det
+                log_slope += lines.log_det[:, some, None]
+                found.append(log_p.view_as(log_slope) + log_slope)
+            return torch.cat(found, dim=1).movedim(0, -1).numpy()
+
+        return log_q
 
     @torch.no_grad()
     def curves(self, points: dict[str, Points]) -> dict[str, Array]:

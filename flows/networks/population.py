@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, overload
+from collections.abc import Sequence
+from typing import Any, ClassVar, cast, overload
 
 import numpy as np
 import torch
@@ -10,10 +11,10 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from flows.core.arrays import Array, Shape, as_tensor
+from flows.core.arrays import Array, Shape, Whole, as_tensor
 from flows.core.plurals import counted
 from flows.core.seeds import generator_of
-from flows.networks.densities import Densities, Description, order_within
+from flows.networks.densities import Along, Densities, Description, order_within
 
 
 class Population(nn.Module, Distribution, Densities):
@@ -160,6 +161,15 @@ class Population(nn.Module, Distribution, Densities):
         """
         return self.score_chunk(rows)
 
+    def along_given(self, rows: Array, columns: Whole) -> Along:
+        """Return log-densities of points given their contexts, as ``along``.
+
+        Args:
+            rows: the rows in the user's units, the context first, ``(n, d + D)``.
+            columns: the column of numbers that each row lacks, ``(n,)``.
+        """
+        return self.along(rows, columns)
+
     @torch.no_grad()
     def draw(self, n: int, generator: Generator) -> Array:
         return self.sample((n,), generator=generator).double().cpu().numpy()
@@ -198,6 +208,9 @@ class Population(nn.Module, Distribution, Densities):
         Raises ``NotImplementedError`` if the model is not a flow.
         """
         raise NotImplementedError(f"{type(self).__name__} is not a flow, so it has no trajectory")
+
+    def take(self, members: Sequence[int]) -> Population:
+        return cast(Population, super().take(members))
 
     def ensemble_log_prob(self, value: Any) -> Tensor:
         """Return log-densities ``(n,)`` of the ensemble in nats.

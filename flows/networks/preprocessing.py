@@ -101,15 +101,32 @@ class Preprocessing(Bijection):
     @property
     def steps(self) -> list[Bijection]:
         """The maps that are present, from data to noise."""
+        whiten = [] if self.whiten is None else [self.whiten]
+        return [*self._column_steps, *whiten, *self.processes]
+
+    @property
+    def _column_steps(self) -> list[Bijection]:
+        """The maps that act on single columns."""
         steps: list[Bijection] = [self.to_real, self.standardize]
-        more = self.margins, self.reach, self.encoding, self.whiten
-        return [*steps, *(step for step in more if step is not None), *self.processes]
+        more = self.margins, self.reach, self.encoding
+        return [*steps, *(step for step in more if step is not None)]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return compose(self.steps, x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return compose(self.steps, z, inverse=True)
+
+    def map_columns(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Apply the maps of single columns to rows ``(M, D, N)``, as ``forward``.
+
+        They are all maps but ``whiten`` and ``processes``, which mix columns.
+        """
+        return compose(self._column_steps, x)
+
+    def mix_columns(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Apply the other maps to the result of ``map_columns``, ``(M, W, N)``, as ``forward``."""
+        return compose(self.steps[len(self._column_steps) :], z)
 
     def restore(self, z: Tensor) -> Tensor:
         """Return preprocessed points in the user's units, rounded like samples."""
@@ -257,10 +274,7 @@ class Preprocessing(Bijection):
         Args:
             x: rows in the user's units, ``(M, d + D, N)``.
         """
-        of_columns = [
-            step for step in (self.margins, self.reach, self.encoding) if step is not None
-        ]
-        z = compose([self.to_real, self.standardize, *of_columns], x)[0]
+        z = self.map_columns(x)[0]
         slopes = self.part(range(self.context, self.dim)).log_slopes(z[:, self.inputs :])
         if self.whiten is not None:
             z = self.whiten(z)[0]

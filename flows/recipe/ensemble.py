@@ -15,7 +15,7 @@ from flows.core.checkpoint import CheckpointError, below
 from flows.core.rows import codes_of
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.mixture import Mixture
-from flows.networks.densities import Densities, Description, Restore, order_within
+from flows.networks.densities import Along, Densities, Description, Restore, order_within
 from flows.networks.encoding import CODES
 from flows.networks.population import Population
 from flows.networks.to_real import ToReal
@@ -116,6 +116,24 @@ class Ensemble(Densities):
             found[:, own] += score(rows if rows.shape[1] == 1 else rows[:, own])
         return found
 
+    def along(self, rows: Array, columns: Whole) -> Along:
+        log_labels = np.zeros((len(rows), self.members))
+        if self.labels:
+            codes = codes_of(rows[:, : len(self.sizes)], self.sizes)
+            log_labels = self._log_labels(codes[:, None])
+            given = np.where(codes < 0, np.nan, codes)
+            rows = np.concatenate([given, rows[:, len(self.sizes) :]], axis=1)
+        parts = [
+            part.along_given(rows, columns) if self.labels else part.along(rows, columns)
+            for part in self.parts
+        ]
+
+        def log_q(own: Whole, x: Array) -> Array:
+            found = np.concatenate([part(own, x) for part in parts], axis=2)
+            return found + log_labels[own, None]
+
+        return log_q
+
     def draw(self, n: int, generator: Generator) -> Array:
         if not self.labels:
             return np.concatenate([part.draw(n, generator) for part in self.parts], axis=1)
@@ -160,6 +178,15 @@ class Ensemble(Densities):
             for m in [] if are_shared else own:
                 found[:, m] = density.log_labels(codes[:, m])
         return found
+
+    def take(self, members: Sequence[int]) -> Ensemble:
+        parts, own = list[Population](), np.asarray(members)
+        for part, end in zip(self.parts, self.ends, strict=True):
+            first = end - part.members
+            if len(some := own[(first <= own) & (own < end)]):
+                parts.append(part.take((some - first).tolist()))
+        weights, labels = self.weights[own], [self.labels[m] for m in members if self.labels]
+        return Ensemble(parts, weights / weights.sum(), labels, self.to_real)
 
     # Files
 

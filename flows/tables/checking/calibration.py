@@ -8,13 +8,14 @@ ranks are uniform, also for labels and rounded values.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import scipy
 
-from flows.core.arrays import Array, Mask, Whole, subsample
+from flows.core.arrays import Array, Whole, subsample
 from flows.core.rows import effective_rows
 from flows.core.seeds import numpy_generator
 from flows.recipe.record import EVERY
@@ -23,7 +24,6 @@ from flows.tables.checking.rows import CheckedRows, members_of
 from flows.tables.columns.field import Field
 from flows.tables.columns.parsing import round_rows
 from flows.tables.posterior.array_density import ArrayDensity
-from flows.tables.posterior.posterior import Posterior
 from flows.tables.posterior.region import Region
 from flows.tables.questions.draw import Draw
 
@@ -63,9 +63,12 @@ def rank(density: ArrayDensity, rows: CheckedRows, seed: int) -> Ranks:
     generator, values = numpy_generator(seed, "metric"), np.full((len(places), dim), np.nan)
     outputs = np.flatnonzero(~density.inputs)
     # Targets are ranked given the other columns, and other columns one by one
-    for hidden in [outputs] if density.targets else np.split(outputs, len(outputs)):
-        u = generator.random((len(hidden), len(places))).T
-        values[:, hidden] = _rank_values(density, rows, places, hidden.tolist(), u)
+    together, u = [outputs] if density.targets else np.split(outputs, len(outputs)), values.copy()
+    for hidden in together:
+        u[:, hidden] = generator.random((len(hidden), len(places))).T
+    for fold in np.unique(rows.fold[places]).tolist():
+        own = np.flatnonzero(rows.fold[places] == fold)
+        values[own] = _rank_values(density.of_fold(fold), rows, places[own], together, u[own])
     ranked = places if density.targets else held_out
     ranked = ranked[~np.isnan(rows.values[ranked]).any(axis=1)]
     found = np.full(len(rows.values), np.nan)
@@ -108,31 +111,32 @@ def _rank_rows(density: ArrayDensity, rows: CheckedRows, places: Whole, seed: in
 
 
 def _rank_values(
-    density: ArrayDensity, rows: CheckedRows, places: Whole, columns: list[int], u: Array
+    density: ArrayDensity, rows: CheckedRows, places: Whole, together: Sequence[Whole], u: Array
 ) -> Array:
-    """Rank the values of C columns given the other known values of some rows, ``(m, C)``.
+    """Rank the known values of some rows given the others of their row, ``(m, D)``.
 
-    ``u`` ``(m, C)`` are uniform numbers, which break ties.
+    Args:
+        density: the density of members that did not learn from the rows.
+        rows: the rows.
+        places: the indices of m rows.
+        together: groups of columns. The values of a group are ranked given the other columns.
+        u: uniform numbers, which break ties, ``(m, D)``.
     """
-    x, found = rows.values[places][:, columns], np.full(u.shape, np.nan)
-    known = np.flatnonzero(~np.isnan(x).any(axis=1))
-    region = Region(rows.values[places[known]], places[known]).hiding(columns)
-    for k, posterior in density.posteriors(region):
-        j = known[k]
-        weights = _weights(density, posterior, members_of(density, rows.fold[places[j]]))
-        found[j] = [
-            _rank_value(density.columns[d], posterior.values[:, d], weights, *pair)
-            for d, *pair in zip(columns, x[j], u[j], strict=True)
-        ]
+    found, asked = np.full(u.shape, np.nan), list[tuple[int, Whole]]()
+    hidden = rows.values[places][:0]
+    for columns in together:
+        known = np.flatnonzero(~np.isnan(rows.values[places][:, columns]).any(axis=1))
+        region = Region(rows.values[places[known]], places[known]).hiding(columns.tolist())
+        hidden = np.concatenate([hidden, region.rows])
+        asked += [(j, columns) for j in known.tolist()]
+    numbers = places[[j for j, _ in asked]]
+    for k, posterior in density.posteriors(Region(hidden, numbers)):
+        j, columns = asked[k]
+        for d in columns.tolist():
+            pair = rows.values[places[j], d], u[j, d]
+            x, weights = posterior.values[:, d], posterior.weights
+            found[j, d] = _rank_value(density.columns[d], x, weights, *pair)
     return found
-
-
-def _weights(density: ArrayDensity, posterior: Posterior, members: Mask) -> Array:
-    """Return the weights of the values of a posterior in the ensemble of some members, ``(N,)``."""
-    log_w = density.ensemble(posterior.log_weights, members)
-    with np.errstate(invalid="ignore"):  # no value has a weight above 0
-        weights = np.exp(log_w - log_w.max())
-        return np.asarray(weights / weights.sum())
 
 
 def _rank_among(levels: Array, weights: Array, x: Array, u: Array) -> Array:

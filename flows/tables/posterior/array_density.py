@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +18,7 @@ from flows.core.arrays import Array, Mask, Whole
 from flows.core.errors import UserError
 from flows.core.rows import digests
 from flows.core.seeds import numpy_generator
-from flows.networks.densities import Densities
+from flows.networks.densities import Along, Densities
 from flows.networks.population import ensemble_log_prob
 from flows.recipe.ensemble import Ensemble
 from flows.recipe.mass import log_mass, share_possible
@@ -171,6 +173,16 @@ class ArrayDensity:
     def _log_possible(self, rows: Array) -> Array:
         """Return the members' log-densities of rows that meet the constraints, ``(n, M)``."""
         return self.population.score(rows) - self.log_mass
+
+    def _along(self, rows: Array, columns: Whole) -> Along:
+        """Return the log-densities of rows that lack one number, as ``_log_possible``.
+
+        Args:
+            rows: the rows ``(n, D)``.
+            columns: the column that each row lacks, ``(n,)``.
+        """
+        along = self.population.along(rows, columns)
+        return lambda own, x: along(own, x) - self.log_mass
 
     def deviation(self, log_q: Array, log_density: Array | None = None) -> Array:
         """Return the standard deviation over the members' log-densities in nats, ``(n,)``.
@@ -435,6 +447,27 @@ class ArrayDensity:
         is_free = not self.constraints and not region.rare
         return np.asarray(~region.uses[:, numbers].any(axis=1) & is_free)
 
+    def of_fold(self, fold: int) -> ArrayDensity:
+        """Return the density of the members that did not learn from the rows of a fold.
+
+        The densities of folds share the proposals of unknown values.
+
+        Args:
+            fold: the fold; ``EVERY`` for the rows that no member learned from.
+        """
+        if fold == EVERY:
+            return self
+        assert self.record is not None
+        members = np.flatnonzero(self.record.out_of_fold_members(fold)).tolist()
+        own: dict[str, Any] = {"members": [self.record.members[m] for m in members]}
+        for name in ("log_mass", "log_mass_se") if self.record.log_mass else ():
+            own[name] = [getattr(self.record, name)[m] for m in members]
+        record = replace(self.record, **own)
+        found = type(self)(self.population.take(members), self.schema, record)
+        if not self.targets:  # which have other proposals
+            found.distilled = self.distilled
+        return found
+
     @cached_property
     def distilled(self) -> Distilled:
         """The approximation of the density, from samples, which proposes unknown values."""
@@ -443,7 +476,7 @@ class ArrayDensity:
     @cached_property
     def _joint(self) -> JointPosteriors:
         how = self.distilled, self.peaks, self.member_weights, self.constraints, self._mass[1]
-        return JointPosteriors(self._log_possible, *how, self._given_labels)
+        return JointPosteriors(self._log_possible, self._along, *how, self._given_labels)
 
     @cached_property
     def _given_labels(self) -> GivenLabels | None:

@@ -25,7 +25,7 @@ from flows.tables.columns.field import Field
 from flows.tables.columns.spreading import dequantise
 
 SAMPLES = 10_000  # drawn from the density
-COMPONENTS, ROUNDS = 24, 50  # of the mixture; EM iterations of its fit
+COMPONENTS, ROUNDS = 24, 30  # of the mixture; EM iterations of its fit
 RIDGE = 1e-4  # added to the variances of normal scores
 MOST = 1e5  # the largest normal score of a known value
 RANGE = (0.001, 0.999)  # the samples between these quantiles span the range of a column
@@ -63,7 +63,7 @@ class Distilled:
     def mixture(self) -> Mixture:
         """The mixture of the scores and labels, which is fitted at the first use."""
         rows = self.rows(self._spread)
-        return expectation.fit(rows, COMPONENTS, RIDGE, iterations=ROUNDS)
+        return expectation.fit(rows, COMPONENTS, RIDGE, iterations=ROUNDS, k_means=False)
 
     def rows(self, x: Array) -> Rows:
         """Return the scores of the numbers, and the codes of the labels, of rows.

@@ -41,6 +41,7 @@ from flows.core.arrays import Array, Whole, rounded
 from flows.core.seeds import numpy_generator
 from flows.mixtures.mixture import patterns
 from flows.mixtures.truncated_mixture import BoxProposal, Limit, codes_inside, restriction
+from flows.networks.densities import Along
 from flows.networks.population import ensemble_log_prob
 from flows.tables.columns.constraint import Constraints
 from flows.tables.columns.field import Field
@@ -56,6 +57,7 @@ from flows.tables.posterior.region import Region
 LogDensity = Callable[[Array], Array]
 
 POINTS = 20_000  # draws that are weighted at a time: limits the memory
+INTEGRALS = 500  # rows whose unknown number is integrated over at a time: limits the memory
 MOST_COMBINATIONS = 1_024  # of unknown labels that are summed
 TOLERANCE = 5e-3  # the sum of the differences of two rules; the error is mostly far smaller
 WIDTH = 2.0  # scale of the line on which the nodes lie, in standard deviations
@@ -70,6 +72,7 @@ class JointPosteriors:
     Args:
         log_density: the members' log-densities of complete rows that meet the constraints, with
             probabilities of labels.
+        along: the same for rows that lack one number, as ``Densities.along``.
         distilled: the approximation of the density, for proposals.
         peaks: the cells of values that many rows hold. The density of such a known value is the
             mean over its cell: over points in a sum or an integral, and over noise in draws.
@@ -83,6 +86,7 @@ class JointPosteriors:
     def __init__(
         self,
         log_density: LogDensity,
+        along: Callable[[Array, Whole], Along],
         distilled: Distilled,
         peaks: Peaks,
         member_weights: Array,
@@ -90,7 +94,8 @@ class JointPosteriors:
         log_mass_se: Array,
         given_labels: GivenLabels | None = None,
     ) -> None:
-        self.log_density, self.distilled, self.peaks = log_density, distilled, peaks
+        self.log_density, self.along = log_density, along
+        self.distilled, self.peaks = distilled, peaks
         self.constraints, self.log_mass_se = constraints, log_mass_se
         self.given_labels = given_labels
         self.columns: Sequence[Field] = distilled.columns
@@ -112,17 +117,29 @@ class JointPosteriors:
         """
         goal, rows = goal or Goal(), region.rows
         own = rows if own is None else own
-        for unknown, some in patterns(rows, POINTS // FIRST):
+        alone = self._lack_one_number(rows)
+        for start in range(0, len(alone), INTEGRALS):
+            some = alone[start : start + INTEGRALS]
+            yield from zip(some.tolist(), self._integrated(region.take(some)), strict=True)
+        others = np.setdiff1d(np.arange(len(rows)), alone)
+        for unknown, each in patterns(rows[others], POINTS // FIRST):
+            some = others[each]
             places, part = np.flatnonzero(unknown).tolist(), region.take(some).of_gaps()
             if not places or self._combinations(places) <= MOST_COMBINATIONS:
                 found = self._listed(part, places)
-            elif len(places) == 1:
-                found = self._integrated(part, places[0])
             elif self._is_of_labels(part):
                 found = self._of_labels(part, seed, goal)
             else:
                 found = self._drawn(part, seed, goal, own[some])
             yield from zip(some.tolist(), found, strict=True)
+
+    def _lack_one_number(self, rows: Array) -> Whole:
+        """Return the rows that lack one value, which is a number, ``(m,)``, column by column."""
+        gaps = np.isnan(rows)
+        found = np.flatnonzero(
+            (gaps.sum(axis=1) == 1) & gaps[:, self.distilled.numbers].any(axis=1)
+        )
+        return found[np.argsort(gaps[found].argmax(axis=1), kind="stable")]
 
     def _set_numbers(self, points: Array, places: Sequence[int], z: Array) -> Array:
         """Set columns of ``points`` ``(n, D)`` to the values with the normal scores ``z``.
@@ -196,47 +213,59 @@ class JointPosteriors:
             log_q = np.where(self.constraints.met(drawn, row)[:, None], log_q, -np.inf)
         return drawn, log_q + region.log_share(self.columns, drawn)[:, None] - log_r[:, None]
 
-    def _integrated(self, region: Region, d: int) -> list[Posterior]:
-        """Integrate over the normal score z of column ``d``, with nodes at ``z = m + s v``.
+    def _integrated(self, region: Region) -> list[Posterior]:
+        """Return posteriors of rows that lack one number each, which is integrated over.
 
-        m is the conditional mean of the distilled mixture, s its deviation times ``WIDTH``, and v a
-        number of a ``Line``. The integral is over the intervals of z that are allowed.
+        The integral is over the normal score z of the unknown number, with nodes at
+        ``z = m + s v``. m is the conditional mean of the distilled mixture, s its deviation times
+        ``WIDTH``, and v a number of a ``Line``. The integral is over the intervals of z that are
+        allowed. Rows that lack different columns are integrated together.
         """
-        rows = region.rows
-        known = self.distilled.known(rows)
-        is_unknown = np.array(self.distilled.numbers) == d
-        given = self.distilled.mixture.conditional(known.numbers, is_unknown, known.codes)
-        # The last bits depend on the number of rows
-        mean, deviation = (rounded(each)[:, 0] for each in given.moments())
-        scale = WIDTH * deviation
-        allowed = self.constraints.allowed(rows, d, region.intervals.get(d))
-        # The density jumps at the breaks, which no interval of the quadrature contains
-        jumps = [-np.inf, *self.columns[d].breaks, np.inf]
-        allowed = np.concatenate([allowed.clip(*ends) for ends in pairwise(jumps)], axis=1)
-        row, which = np.nonzero(np.asarray(allowed[..., 0] < allowed[..., 1]))
+        rows, d = region.rows, region.gaps.argmax(axis=1)
+        known, mean, scale = self.distilled.known(rows), np.empty(len(rows)), np.empty(len(rows))
+        row, limits, ends = np.arange(0), np.empty((0, 2)), np.empty((0, 2))
+        for column, own in _groups(d):
+            is_unknown = np.array(self.distilled.numbers) == column
+            given = self.distilled.mixture.conditional(
+                known.numbers[own], is_unknown, known.codes[own]
+            )
+            # The last bits depend on the number of rows
+            mean[own], deviation = (rounded(each)[:, 0] for each in given.moments())
+            scale[own] = WIDTH * deviation
+            allowed = self.constraints.allowed(rows[own], column, region.intervals.get(column))
+            # The density jumps at the breaks, which no interval of the quadrature contains
+            jumps = [-np.inf, *self.columns[column].breaks, np.inf]
+            allowed = np.concatenate([allowed.clip(*pair) for pair in pairwise(jumps)], axis=1)
+            places, which = np.nonzero(np.asarray(allowed[..., 0] < allowed[..., 1]))
+            allowed, places = allowed[places, which], own[places]
+            scores = self.distilled.ends(column, allowed)
+            row, limits = np.concatenate([row, places]), np.concatenate([limits, allowed])
+            ends = np.concatenate([ends, (scores - mean[places, None]) / scale[places, None]])
         nothing = np.full((1, len(self.member_weights)), -np.inf)
         if not len(row):
             return [self._posterior(each[None], nothing, is_exact=True) for each in rows]
-        ends = (self.distilled.ends(d, allowed[row, which]) - mean[row, None]) / scale[row, None]
-        line, limits = Line(*ends.T), allowed[row, which]
+        line, along = Line(*ends.T), self.along(rows, d)
 
         def points(part: Whole, t: Array) -> tuple[Array, Array]:
-            own, (v, log_width) = row[part], line.at(part, t)
-            x, log_slope = self.distilled.values(d, mean[own, None] + scale[own, None] * v)
-            values = rows[own].repeat(t.shape[1], axis=0)
+            """Return the unknown numbers at ``t``, and log dx/dt, ``(r, K)`` each."""
+            own, (v, log_slope) = row[part], line.at(part, t)
+            z, x = mean[own, None] + scale[own, None] * v, np.empty(t.shape)
+            for column, places in _groups(d[own]):
+                x[places], slope = self.distilled.values(column, z[places])
+                log_slope[places] += slope
             # Rounding errors may put a node beyond an end
-            values[:, d] = np.clip(x, *limits[part].T[..., None]).ravel()
-            return values, log_slope + log_width + np.log(scale[own, None])
+            return np.clip(x, *limits[part].T[..., None]), log_slope + np.log(scale[own, None])
 
         def log_integrand(part: Whole, t: Array) -> Array:
-            values, log_slope = points(part, t)
-            return self.log_density(values).reshape(*t.shape, -1) + log_slope[:, :, None]
+            x, log_slope = points(part, t)
+            return along(row[part], x) + log_slope[:, :, None]
 
         nodes = integrate(log_integrand, len(row), TOLERANCE, self.member_weights)
-        values, edges = points(nodes.row, nodes.u)[0], points(nodes.row, nodes.edges)[0][:, d]
-        values, edges = values.reshape(*nodes.u.shape, -1), edges.reshape(len(nodes.row), -1)
+        (x, _), (edges, _) = (points(nodes.row, each) for each in (nodes.u, nodes.edges))
         of_row = row[nodes.row]
-        nodes = self._with_means(rows, d, nodes, of_row, values[..., d])
+        values = _with_values(rows, d, of_row, x).reshape(*x.shape, -1)
+        for column, own in _groups(d):
+            nodes = self._with_means(rows, column, own, nodes, of_row, x)
         curves, found = Curves(nodes, edges), list[Posterior]()
         for k, each in enumerate(rows):
             own = np.flatnonzero(of_row == k)
@@ -246,10 +275,12 @@ class JointPosteriors:
                 found.append(self._posterior(each[None], nothing, is_exact=True))
                 continue
             parts = (some[own].reshape(-1, some.shape[2]) for some in (values, nodes.log_mass))
-            found.append(self._posterior(*parts, is_exact=True, along=d, curve=curve))
+            found.append(self._posterior(*parts, is_exact=True, along=int(d[k]), curve=curve))
         return found
 
-    def _with_means(self, rows: Array, d: int, nodes: Nodes, of_row: Whole, x: Array) -> Nodes:
+    def _with_means(
+        self, rows: Array, d: int, own: Whole, nodes: Nodes, of_row: Whole, x: Array
+    ) -> Nodes:
         """Return nodes with the means over the cells of known values that many rows hold.
 
         The ratio of the mean to the density at the known values changes slowly with the unknown
@@ -258,23 +289,24 @@ class JointPosteriors:
         within 0.02 of the mean of integrals over the cell.
 
         Args:
-            rows: the rows ``(n, D)``, which lack column ``d``.
-            d: the index of the column.
+            rows: the rows ``(n, D)``.
+            d: the index of a column.
+            own: the indices of the rows that lack this column.
             nodes: the nodes, with densities at the known values.
             of_row: the row of each interval of nodes, ``(P,)``.
             x: the values of the nodes, ``(P, K)``.
         """
         at = self.peaks.at(rows)
-        some = np.intersect1d(np.flatnonzero(at.any(axis=1)), of_row)
+        some = np.intersect1d(own[at[own].any(axis=1)], of_row)
         if not len(some):
             return nodes
         ensemble = ensemble_log_prob(nodes.log_mass, self.member_weights)
         column, knots = self.columns[d], list[Array]()
         jumps = [each + sign * BESIDE * column.cell for each in column.breaks for sign in (-1, 1)]
         for k in some:
-            own = of_row == k
-            quantiles = _quantiles(x[own].ravel(), ensemble[own].ravel(), RATIO_LEVELS)
-            beside = np.clip(jumps, x[own].min(), x[own].max())
+            of_k = of_row == k
+            quantiles = _quantiles(x[of_k].ravel(), ensemble[of_k].ravel(), RATIO_LEVELS)
+            beside = np.clip(jumps, x[of_k].min(), x[of_k].max())
             knots.append(np.sort(np.concatenate([quantiles, beside])))
         levels = np.stack(knots)
         filled = rows[some].repeat(levels.shape[1], axis=0)
@@ -284,9 +316,9 @@ class JointPosteriors:
         log_ratio = np.nan_to_num(log_ratio, posinf=0, neginf=0).reshape(*levels.shape, -1)
         log_mass = nodes.log_mass.copy()
         for k, own_levels, ratios in zip(some, levels, log_ratio, strict=True):
-            own = of_row == k
+            of_k = of_row == k
             for m, each in enumerate(ratios.T):
-                log_mass[own, :, m] += np.interp(x[own], own_levels, each)
+                log_mass[of_k, :, m] += np.interp(x[of_k], own_levels, each)
         return nodes._replace(log_mass=log_mass)
 
     def _limits(self, region: Region) -> dict[int, Limit]:
@@ -430,6 +462,26 @@ class JointPosteriors:
         # The draws of the ensemble that meet the constraints have one probability for all rows
         kind |= {"log_mass_se": self.log_mass_se, "mass_shares": self.member_weights}
         return Posterior.of(values, log_weights, self.member_weights, **kind)
+
+
+def _groups(places: Whole) -> Iterator[tuple[int, Whole]]:
+    """Yield each column of ``places`` ``(n,)``, and the indices at which it stands."""
+    for d in np.unique(places).tolist():
+        yield d, np.flatnonzero(places == d)
+
+
+def _with_values(rows: Array, d: Whole, own: Whole, x: Array) -> Array:
+    """Return rows with K values each in place of their unknown number, ``(r K, D)``.
+
+    Args:
+        rows: the rows ``(n, D)``.
+        d: the column that each row lacks, ``(n,)``.
+        own: the indices of r rows.
+        x: the values ``(r, K)``.
+    """
+    values = rows[own].repeat(x.shape[1], axis=0)
+    values[np.arange(len(values)), d[own].repeat(x.shape[1])] = x.ravel()
+    return values
 
 
 def _quantiles(x: Array, log_weights: Array, levels: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -84,6 +84,9 @@ class TargetPopulation(Densities):
         """The columns of the table: those of the context, then the targets."""
         assert isinstance(self.to_real, ColumnMaps)
         return self.to_real.fields
+
+    def take(self, members: Sequence[int]) -> TargetPopulation:
+        return TargetPopulation(cast(Flow, self.flow.take(members)), self.context_model)
 
     def state_dict(self) -> dict[str, Tensor]:
         parts = {"flow": self.flow, "context_model": self.context_model}
