@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal or in a notebook, otherwise one line per minute."""
+"""Progress of long work: a bar on a terminal or in a notebook, otherwise a line per minute."""
 
 import io
 import math
@@ -10,15 +10,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-SHORT = 10  # seconds of work that is not announced
+SHORT = 10  # seconds of work that is silent, if there is no bar
 
 
 def progress(name: str | None, total: int | None, unit: str) -> tqdm:
     """Return a progress bar that writes to standard error.
 
     In a notebook, the bar is a widget if ``ipywidgets`` is installed, or else a line of text that
-    is updated in place. If there is neither a notebook nor a terminal, a line appears after a
-    minute, and then at most one line per minute. If standard error is a buffer in memory, as in a
+    is updated in place. If there is neither a notebook nor a terminal, a line appears after ten
+    seconds, and then at most one line per minute. If standard error is a buffer in memory, as in a
     worker, no line is written.
 
     Args:
@@ -34,15 +34,19 @@ def progress(name: str | None, total: int | None, unit: str) -> tqdm:
 
             return widget(desc=name, total=total, unit=unit, **how)
     elif not sys.stderr.isatty():
-        line = "{desc}: {n_fmt} of {total_fmt} {unit}s after {elapsed}{postfix}\n"
+        count = "{n_fmt}" if total is None else "{n_fmt} of {total_fmt}"
+        line = f"{{desc}}: {count} {{unit}}s after {{elapsed}}{{postfix}}\n"
         how = {
-            "delay": math.inf if is_buffer else 60,
+            "delay": math.inf if is_buffer else SHORT,
             "mininterval": 60,
             "miniters": 1,  # otherwise tqdm's monitor of slow steps writes a second line
             "leave": False,
             "bar_format": line,
         }
-    return tqdm(desc=name, total=total, unit=unit, **how)
+    bar = tqdm(desc=name, total=total, unit=unit, **how)
+    if bar.delay == SHORT:
+        bar.last_print_t += SHORT - bar.mininterval  # or the first line would come after a minute
+    return bar
 
 
 def _is_notebook() -> bool:

@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
+from tqdm import tqdm
 
 from flows.core.arrays import Array, subsample
+from flows.core.progress import progress, show_state
 from flows.core.rows import Rows
 from flows.core.settings import Recipe
 from flows.mixtures import expectation
@@ -101,13 +103,14 @@ class MixtureCandidate(Candidate):
         """Return a member per preprocessing and fold, as densities of whole rows."""
         settings: list[dict[str, Any]] = []
         members: list[Population] = []
-        for place, name in enumerate(NAMES):
-            own = _Search(self, folds, name, clock.search(place, len(NAMES)))
-            setting = own.best()
-            clock.ended["searches"].append(own.scored if setting else 0)
-            if setting:
-                settings.append({"preprocessing": name, **setting})
-                members += [self.fit_fold(f, name, setting, is_last=True) for f in folds]
+        with progress("mixtures", None, "fit") as bar:
+            for place, name in enumerate(NAMES):
+                own = _Search(self, folds, name, clock.search(place, len(NAMES)), bar)
+                setting = own.best()
+                clock.ended["searches"].append(own.scored if setting else 0)
+                if setting:
+                    settings.append({"preprocessing": name, **setting})
+                    members += own.fitted(setting, is_last=True)
         return Fitted(settings, members)
 
     def fit_fold(self, fold: Fold, name: str, setting: Setting, *, is_last: bool) -> Population:
@@ -167,9 +170,15 @@ class _Search:
     """
 
     def __init__(
-        self, candidate: MixtureCandidate, folds: Sequence[Fold], name: str, part: Part
+        self,
+        candidate: MixtureCandidate,
+        folds: Sequence[Fold],
+        name: str,
+        part: Part,
+        bar: tqdm,
     ) -> None:
-        self.candidate, self.folds, self.name, self.part = candidate, folds, name, part
+        self.candidate, self.folds, self.name = candidate, folds, name
+        self.part, self.bar = part, bar
         self.scored, recipe = 0, folds[0].recipe
         rows = np.array([len(fold.train) for fold in folds])
         ratios = np.minimum(rows, recipe.fitted_rows) / np.minimum(rows, recipe.searched_rows)
@@ -192,13 +201,21 @@ class _Search:
         """Return the mean held-out score of quick fits; minus infinity if a fit fails."""
         self.scored += 1
         try:
-            fit = self.candidate.fit_fold
-            members = [fit(fold, self.name, setting, is_last=False) for fold in self.folds]
+            members = self.fitted(setting, is_last=False)
         except ValueError:  # a covariance is singular despite the ridge
             return -np.inf
         pairs = zip(members, self.folds, strict=True)
         scores = [score_unseen(member, [fold], [fold.checked])[0] for member, fold in pairs]
         return float(np.concatenate(scores).mean())
+
+    def fitted(self, setting: Setting, *, is_last: bool) -> list[Population]:
+        """Return the member of each fold with a setting (``MixtureCandidate.fit_fold``)."""
+        show_state(self.bar, ", ".join(f"{name} {value}" for name, value in setting.items()))
+        members = []
+        for fold in self.folds:
+            members.append(self.candidate.fit_fold(fold, self.name, setting, is_last=is_last))
+            self.bar.update()
+        return members
 
 
 def _has_numbers(folds: Sequence[Fold]) -> bool:

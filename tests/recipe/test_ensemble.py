@@ -140,3 +140,40 @@ def test_labels_need_the_candidate_that_fits_their_density():
     networks = NetworkCandidate([Family(build)], 1, TrainingSettings(recipe="quick"))
     with pytest.raises(ValueError, match="numbers given labels; a MixtureCandidate beside them"):
         learn(learned, [networks])
+
+
+def lacking_one(rows: Array, numbers: list[int]) -> tuple[Array, Array]:
+    """Return rows that lack a number each, and the columns that they lack."""
+    columns = np.resize(numbers, len(rows))
+    found = rows.copy()
+    found[np.arange(len(rows)), columns] = np.nan
+    return found, columns
+
+
+@pytest.mark.parametrize("name", ["of_rows", "of_labels"])
+def test_the_densities_along_an_unknown_number_are_those_of_complete_rows(
+    density: flows.Density, name: str
+):
+    if name == "of_labels":
+        table = pd.DataFrame(np.random.default_rng(0).normal(size=(80, 2)), columns=["x", "y"])
+        table["label"] = np.where(table["x"] > 0, "high", "low")
+        density = flows.fit(table, SMALL, settings=SHORT_RECIPE)
+    array, own = density._array, np.array([4, 0, 0, 2])
+    drawn = np.concatenate([*array.draw(5)])
+    numbers = [d for d, column in enumerate(array.columns) if not column.labels]
+    lacking, columns = lacking_one(drawn, numbers)
+    x = np.random.default_rng(1).normal(size=(4, 3))
+    complete = lacking[own].repeat(3, axis=0)
+    complete[np.arange(12), columns[own].repeat(3)] = x.ravel()
+    found = array.population.along(lacking, columns)(own, x)
+    expected = array.population.score(complete).reshape(4, 3, -1)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_members_taken_apart_have_the_same_densities(density: flows.Density, rows: Array):
+    whole = density._array.population
+    members = [0, 2, whole.members - 1]
+    part = whole.take(members)
+    np.testing.assert_allclose(part.score(rows), whole.score(rows)[:, members], rtol=1e-6)
+    weights = whole.member_weights.numpy()[members]
+    np.testing.assert_allclose(part.member_weights.numpy(), weights / weights.sum())

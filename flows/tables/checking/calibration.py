@@ -8,7 +8,7 @@ ranks are uniform, also for labels and rounded values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -50,13 +50,19 @@ class Ranks(NamedTuple):
     values: Array
 
 
-def rank(density: ArrayDensity, rows: CheckedRows, seed: int) -> Ranks:
+def rank(
+    density: ArrayDensity,
+    rows: CheckedRows,
+    seed: int,
+    on_part: Callable[[], object] = lambda: None,
+) -> Ranks:
     """Return the ranks of rows, and of the values of up to ``ROWS`` rows.
 
     Args:
         density: the density.
         rows: the rows.
         seed: the seed of the draws and of the ties.
+        on_part: called after the values of each fold, such as ``bar.update``.
     """
     held_out, dim = np.flatnonzero(rows.fold >= EVERY), len(density.columns)
     places = subsample(held_out, TARGET_ROWS if density.targets else ROWS)
@@ -69,6 +75,7 @@ def rank(density: ArrayDensity, rows: CheckedRows, seed: int) -> Ranks:
     for fold in np.unique(rows.fold[places]).tolist():
         own = np.flatnonzero(rows.fold[places] == fold)
         values[own] = _rank_values(density.of_fold(fold), rows, places[own], together, u[own])
+        on_part()
     ranked = places if density.targets else held_out
     ranked = ranked[~np.isnan(rows.values[ranked]).any(axis=1)]
     found = np.full(len(rows.values), np.nan)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from flows.core.arrays import plain
 from flows.core.errors import UserError
+from flows.core.progress import progress, show_state
 from flows.tables.checking.calibration import cover, rank
 from flows.tables.checking.comparison import compare, compare_carried
 from flows.tables.checking.refits import (
@@ -72,8 +73,14 @@ def check(
     rows = read_rows(density, read)
     if refits and rows.sample is None:
         raise UserError(f"refits = {refits}: need the training table, but {rows.why}")
-    samples, pairs = compare(density, rows, seed)
-    ranks = rank(density, rows, seed)
+    with progress("check", None, "part") as bar:
+        show_state(bar, "comparing samples and rows")
+        samples, pairs = compare(density, rows, seed)
+        bar.update()
+        show_state(bar, "ranking values and rows")
+        ranks = rank(density, rows, seed, bar.update)
+        show_state(bar, "looking for traces of rows")
+        traces = _traces(density, rows) if rows.sample is not None else {}
     found: dict[str, Any] = {
         "rows": len(rows.values),
         "why": rows.why,
@@ -86,8 +93,7 @@ def check(
         "is_grouped": "group" in density.schema.reasons,
         "is_weighted": rows.sample is not None and rows.sample.is_weighted,
     }
-    if rows.sample is not None:
-        found |= _traces(density, rows)
+    found |= traces
     if refits:
         again = refits_of(density, rows, refits, minutes, seed)
         own = Statistics.of(ranks, (samples, pairs))

@@ -11,6 +11,7 @@ from frames import clinic, prices
 from helpers import SHORT_RECIPE, error_message, short_recipe, with_folds
 
 import flows
+from flows.recipe.record import EVERY
 from flows.tables.posterior.array_density import ArrayDensity
 
 
@@ -97,3 +98,17 @@ def test_the_deviation_is_empty_far_below_all_out_of_fold_scores(of_prices):
         is_far = [False, False, record not in (stripped, None), False, False]
         np.testing.assert_array_equal(found, np.where(is_far, np.nan, 200))
         np.testing.assert_array_equal(own.deviation(log_q), 200)
+
+
+def test_the_density_of_a_fold_has_the_members_that_did_not_learn_from_it():
+    rows = np.random.default_rng(0).normal(size=(90, 2)).cumsum(axis=1)
+    density = flows.fit(rows, members=2, settings=SHORT_RECIPE, require=["x0 < 9"])._array
+    fold = density.of_fold(1)
+    members = density.record.out_of_fold_members(1)
+    assert 0 < members.sum() < len(members)
+    log_q = density.log_density(rows)[:, members]
+    np.testing.assert_allclose(fold.log_density(rows), log_q, rtol=1e-6)
+    expected = density.ensemble(log_q := density.log_density(rows), members)
+    np.testing.assert_allclose(fold.ensemble(log_q[:, members]), expected, rtol=1e-6)
+    assert fold.distilled is density.distilled
+    assert density.of_fold(EVERY) is density
