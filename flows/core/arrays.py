@@ -17,6 +17,8 @@ Whole = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 ArrayOrTensor = TypeVar("ArrayOrTensor", bound="NDArray[Any] | Tensor")
 
+IN_CACHE = 400_000  # numbers of an array that stays in the cache of a core between operations
+
 
 def rounded(values: Any, digits: int = 9) -> Array:
     """Return ``values`` rounded to ``digits`` significant digits, in double precision.

@@ -493,8 +493,11 @@ def patterns(rows: Array, most: int) -> Iterator[tuple[Mask, Whole]]:
     Yield pairs of a mask ``(D,)``, true where a coordinate is ``NaN``, and the positions of at most
     ``most`` rows with this mask.
     """
-    found, which = np.unique(np.isnan(rows), axis=0, return_inverse=True)
-    for k, unknown in enumerate(found):
+    gaps = np.isnan(rows)
+    # As bytes, because to sort rows of single truth values takes long
+    packed = np.packbits(gaps, axis=1)
+    _, first, which = np.unique(packed, axis=0, return_index=True, return_inverse=True)
+    for k, unknown in enumerate(gaps[first]):
         places = np.flatnonzero(which.ravel() == k)
         for start in range(0, len(places), most):
             yield unknown, places[start : start + most]

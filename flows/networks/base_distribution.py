@@ -11,7 +11,7 @@ import torch
 from scipy.special import log_ndtr, stdtr, stdtrit
 from torch import Tensor, nn
 
-from flows.core.arrays import Array, Shape
+from flows.core.arrays import IN_CACHE, Array, Shape
 from flows.core.intervals import log_interval, truncated_normal, truncated_quantile
 from flows.core.seeds import normal
 
@@ -145,7 +145,13 @@ class TailedNormal(StandardNormal):
         return StandardNormal(self.members, self.event_shape)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        z = z.flatten(1, -2).double()  # squares of far-out values overflow single precision
+        z = z.flatten(1, -2)
+        # A part of the members, whose arrays stay in the cache, takes a third of the time
+        parts = z.split(max(1, IN_CACHE // max(1, z[0].numel())))
+        return torch.cat([self._log_prob(part) for part in parts])
+
+    def _log_prob(self, z: Tensor) -> Tensor:
+        z = z.double()  # squares of far-out values overflow single precision
         normal = math.log1p(-self.TRACE) - 0.5 * math.log(2 * math.pi) - 0.5 * z.square()
         trace = math.log(self.TRACE * 3 / 8) - 2.5 * torch.log1p(z.square() / 4)
         return torch.logaddexp(normal, trace).sum(1)

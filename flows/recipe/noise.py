@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import scipy
 
-from flows.core.arrays import Array, Whole, subsample
+from flows.core.arrays import IN_CACHE, Array, Whole, subsample
 
 NEIGHBOURS = 20
 REFERENCE_ROWS = 20_000  # rows among which neighbours are searched, at most
@@ -65,11 +65,16 @@ class NeighbourNoise:
         points, nearest = self.points[order], self.nearest[order]
         normal = generator.standard_normal(nearest.shape).astype(np.float32)
         weights = level / np.sqrt(self.count) * normal + level**2 / (2 * self.count)
-        if self.differences is None:
-            differences = self._differences(points, nearest)
-        else:
-            differences = self.differences[order]
-        points[:, self.fixed :] += np.einsum("nk,nkd->nd", _short(weights), differences)
+        # Parts whose arrays stay in the cache
+        size = max(1, IN_CACHE // (nearest.shape[1] * points.shape[1]))
+        for start in range(0, len(order), size):
+            own = slice(start, start + size)
+            if self.differences is None:
+                differences = self._differences(points[own], nearest[own])
+            else:
+                differences = self.differences[order[own]]
+            moved = np.einsum("nk,nkd->nd", _short(weights[own]), differences)
+            points[own, self.fixed :] += moved
         return cast(Array, points)
 
     def _differences(self, points: Any, nearest: Whole) -> Array:
