@@ -5,8 +5,9 @@ Run as ``python -m benchmarks.against COMMIT``.
 Writes ``against.json``: medians in seconds, and the median ratio of consecutive readings, of
 
 - an epoch: ten affine RealNVPs, 8 couplings of width 64, batches of 128 of 800 points;
-- `flows fit` of simulated tables on the command line, one of them with labels: ten members, with
-  imports and files;
+- `flows fit` of simulated tables on the command line, one with labels and one with gaps: ten
+  members, with imports and files;
+- other verbs of `flows` with such a fit: a check, and short verbs, whose time is that of a start;
 - `make repro` in a clean clone, without compiling the kernels;
 - `make test`, in the environment of this commit.
 
@@ -24,6 +25,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from sklearn.datasets import make_blobs
 
@@ -62,14 +64,15 @@ def main(
     parser.add_argument("--rounds", type=int, default=15, help="readings of an epoch per commit")
     parser.add_argument("--epochs", type=int, default=20, help="epochs per reading")
     parser.add_argument("--fits", type=int, default=2, help="fits of each table per commit")
+    parser.add_argument("--verbs", type=int, default=4, help="runs of each verb per commit")
     parser.add_argument("--pipelines", type=int, default=2, help="runs of the pipeline per commit")
     parser.add_argument("--tests", type=int, default=2, help="runs of the tests per commit")
     options, plan = parser.parse_args(arguments), read_yaml(PARAMS)["against"]
     measures: dict[str, tuple[int, Callable[[Path], float]]] = {}
-    for rows, columns, labels in sizes or plan["sizes"]:
-        fits = partial(fit, rows=rows, columns=columns, labels=labels)
-        name = f"fit, {rows} x {columns}" + (f" and {labels} of labels" if labels else "")
-        measures[name] = options.fits, fits
+    for size in sizes or plan["sizes"]:
+        measures[f"fit, {described(*size)}"] = options.fits, partial(fit, size=size)
+    for words, size in plan["verbs"] if not sizes else [("info", sizes[0])]:
+        measures[f"{words}, {described(*size)}"] = options.verbs, partial(verb, words, size=size)
     for name, own in plan["epochs"].items():
         measures[f"epoch, {name}"] = options.rounds, partial(epoch, **own, count=options.epochs)
     measures["pipeline"] = options.pipelines, pipeline
@@ -80,7 +83,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         clones = cloned(options.commit, Path(folder))
         for clone in clones if options.fits else ():
-            fit(clone, 20, 2, 0)  # compiles the kernels; fails early without `flows fit`
+            fit(clone, (20, 2))  # compiles the kernels; fails early without `flows fit`
         for name, (rounds, measure) in measures.items():
             turns = [[measure(clone) for clone in clones] for _ in range(rounds)]
             if turns:
@@ -106,15 +109,52 @@ def epoch(clone: Path, threads: int, march: str, count: int) -> float:
     return float(run(clone, *words, OMP_NUM_THREADS=str(threads), FLOWS_MARCH=march))
 
 
-def fit(clone: Path, rows: int, columns: int, labels: int) -> float:
-    """Return the seconds of a fit of two clusters; every third column has a long tail."""
+def described(rows: int, columns: int, labels: int = 0, missing: float = 0) -> str:
+    """Return the size of a table in words."""
+    found = f"{rows} x {columns}" + (f" and {labels} of labels" if labels else "")
+    return found + (f", {missing:.0%} missing" if missing else "")
+
+
+def fit(clone: Path, size: Sequence[float]) -> float:
+    """Return the seconds of a fit of two clusters; every third column has a long tail.
+
+    Args:
+        clone: the commit.
+        size: the arguments of ``described``.
+    """
+    path = clone.with_name(f"{described(*size)}.csv")
+    draw(*size).to_csv(path, index=False)
+    words = ("-m", "flows", "fit", str(path), "-o", str(model_of(clone, size)))
+    return timed(clone, sys.executable, *words)
+
+
+def draw(rows: int, columns: int, labels: int = 0, missing: float = 0) -> pd.DataFrame:
+    """Return the table of ``fit``, with a share ``missing`` of gaps in the numbers."""
     values = pd.DataFrame(make_blobs(rows, columns, centers=2, random_state=0)[0]).add_prefix("x")
     values.iloc[:, ::3] = (values.iloc[:, ::3] / 4).apply("exp")
-    values = values.join(labels_of(values, labels))
-    path = clone.with_name("rows.csv")
-    values.to_csv(path, index=False)
-    words = ("-m", "flows", "fit", str(path), "-o", str(path.with_suffix(".flow")))
-    return timed(clone, sys.executable, *words)
+    gaps = np.random.default_rng(0).random(values.shape) < missing
+    return values.mask(gaps).join(labels_of(values, labels))
+
+
+def model_of(clone: Path, size: Sequence[float]) -> Path:
+    """Return the file of the last fit of a commit to a table."""
+    return clone.with_name(f"{clone.name}, {described(*size)}.flow")
+
+
+def verb(words: str, clone: Path, size: Sequence[float]) -> float:
+    """Return the seconds of a verb with the commit's own fit to a table, which is fitted once.
+
+    Args:
+        words: the verb and its options; ``TABLE`` stands for the file of the table.
+        clone: the commit.
+        size: the arguments of ``described``.
+    """
+    model = model_of(clone, size)
+    if not model.is_file():
+        fit(clone, size)
+    table = str(clone.with_name(f"{described(*size)}.csv"))
+    name, *options = (table if word == "TABLE" else word for word in words.split())
+    return timed(clone, sys.executable, "-m", "flows", name, str(model), *options)
 
 
 def pipeline(clone: Path) -> float:

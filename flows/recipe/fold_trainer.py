@@ -26,6 +26,10 @@ from flows.recipe.record import DECIMALS
 from flows.recipe.regularisation import Regularisation, first_layers, shrink
 from flows.training.optimizer import ClippedAdam
 
+# Of fits that gain: steps at the full learning rate for a number of rows, and the least gain in
+# nats per column in the second half of the steps before the first halving
+LONG_STEPS, LONG_ROWS, SMALL_GAIN = 2_250, 400, 0.035
+
 
 class WeightedPoints(NamedTuple):
     """Completions of rows after the preprocessing of each member, with importance weights.
@@ -228,6 +232,22 @@ class FoldTrainer:
             self.step >= self.recipe.least_steps
             and gain < self.recipe.gain * self.population.event_shape.numel()
         )
+
+    def expected_steps(self) -> int:
+        """Return how many steps at the full learning rate will be trained, roughly.
+
+        Members that overfit, or hardly gain, end as soon as they may. Others need more steps for
+        more rows: the numbers are those of fits of ``benchmarks.fits``.
+        """
+        recipe = self.recipe
+        if recipe.overfitted * self.best_step.max() <= recipe.least_overfitted:
+            return min(recipe.least_overfitted, recipe.most_steps)
+        before = max(step for step in self.progress if step <= self.step / 2)
+        gain = (self.progress[before] - self.best_nll).mean()
+        steps = LONG_STEPS * (self.rows_of_a_member / LONG_ROWS) ** (1 / 3)
+        if gain < SMALL_GAIN * self.population.event_shape.numel():
+            steps = recipe.least_steps
+        return round(min(steps, recipe.most_steps))
 
     def check(self) -> None:
         """Keep the average weights of every member with its best held-out likelihood so far."""

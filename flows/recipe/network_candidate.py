@@ -35,8 +35,6 @@ from flows.recipe.regularisation import (
     Regularisation,
 )
 
-TIMED = 6  # checks after which the time of the training is estimated
-
 
 class Family(NamedTuple):
     """Networks of one architecture.
@@ -115,15 +113,10 @@ class NetworkCandidate(Candidate):
         """
         recipe = self.settings.numbers
         spare = recipe.spared(self.kept)
-        seconds: dict[int, float] = {}
-        left = list(trainers)
+        left, begin = list(trainers), time.monotonic()
+        raced = sum(len(each.regularisations) for each in left)
 
         def on_check(trainer: FoldTrainer) -> None:
-            if trainer is trainers[0] and len(seconds) < TIMED:
-                seconds[trainer.step] = time.monotonic()
-                if len(seconds) == TIMED:
-                    said = self._expected(trainers, seconds, spare, clock)
-                    announce(bar, f"{self.name}: {said}")
             count = sum(len(each.regularisations) for each in left)
             best = -min(each.best_nll.min() for each in left)
             show_state(bar, f"{count} regularisations, held-out {best:.3f}")
@@ -150,6 +143,9 @@ class NetworkCandidate(Candidate):
             if count is not None:
                 best = stacking.chosen(np.column_stack([each.scores() for each in left]), count)
                 left = _kept(left, best)
+            if name == "first":
+                said = self._expected(left, raced, time.monotonic() - begin, clock)
+                announce(bar, f"{self.name}: {said}")
         for k, trainer in enumerate(trainers):
             until = trainer.step
             if trainer in left:
@@ -195,34 +191,29 @@ class NetworkCandidate(Candidate):
         trainer.train(until, on_check, is_over=lambda: end.is_over(trainer.step), cool=True)
 
     def _expected(
-        self,
-        trainers: Sequence[FoldTrainer],
-        seconds: dict[int, float],
-        spare: int,
-        clock: Clock,
+        self, left: Sequence[FoldTrainer], count: int, seconds: float, clock: Clock
     ) -> str:
-        """Return the expected time, from the time of the first checks, and the memory.
+        """Return the expected time of the training, and the memory, after the first halving.
 
-        The time per step is proportional to the number of regularisations: all, ``spare``, then
-        ``kept``.
+        The time of a step is proportional to the number of regularisations.
+
+        Args:
+            left: the trainers that are left.
+            count: the number of regularisations before the halving.
+            seconds: the time of the steps before the halving.
+            clock: the limit of time.
         """
-
-        def steps(halved: int, last: int) -> float:
-            first = count * recipe.halving_steps[0] + spare * (halved - recipe.halving_steps[0])
-            return first + self.kept * ((1 + recipe.cooling) * last - halved)
-
-        recipe, folds = self.settings.numbers, trainers[0].folds
-        (start, begun), *_, (step, now) = seconds.items()
-        share = (now - begun) / (step - start) / len(trainers[0].regularisations)
-        count = sum(len(trainer.regularisations) for trainer in trainers)
-        earliest = min(recipe.least_overfitted, recipe.most_steps)
-        halved = min(earliest, recipe.halving_steps[1])
-        least = min(clock.seconds, share * steps(halved, earliest))
-        most = min(clock.seconds, share * steps(recipe.halving_steps[1], recipe.most_steps))
+        recipe, folds = self.settings.numbers, left[0].folds
+        first, second = recipe.halving_steps
+        steps = max(trainer.expected_steps() for trainer in left)
+        second = min(second, steps)
+        later = recipe.spared(self.kept) * (second - first)
+        later += self.kept * ((1 + recipe.cooling) * steps - second)
+        seconds = min(clock.seconds, seconds * (1 + later / (count * first)))
         rows = sum(len(fold.held_out) for fold in folds)
         return (
             f"{rows:,} rows of {folds[0].learned.shape[1]} columns: training will take "
-            f"{least:.0f} to {most:.0f} s, and about {peak_memory():.1f} GB of memory"
+            f"about {seconds:.0f} s and {peak_memory():.1f} GB of memory"
         )
 
 

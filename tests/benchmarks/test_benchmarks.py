@@ -69,14 +69,16 @@ def test_workers_train_and_score_our_flows_with_the_given_kernels():
 @pytest.mark.slow
 def test_this_commit_is_timed_against_another(tmp_path):
     """The other commit is the same one. Without the pipeline and the tests, which are long."""
-    words = ["--rounds", "1", "--epochs", "1", "--fits", "1", "--pipelines", "0", "--tests", "0"]
-    against.main(["HEAD", *words], tmp_path / "against.json", [(30, 2, 1)])
+    words = ["--rounds", "1", "--epochs", "1", "--fits", "1", "--verbs", "1"]
+    words += ["--pipelines", "0", "--tests", "0"]
+    against.main(["HEAD", *words], tmp_path / "against.json", [(30, 2, 1, 0.1)])
     found = json.loads((tmp_path / "against.json").read_text(encoding="utf-8"))
     epochs = {f"epoch, {name}" for name in ("1 thread", "2 threads", "1 thread, AVX2")}
-    timed = {"fit, 30 x 2 and 1 of labels"} | epochs
+    size = "30 x 2 and 1 of labels, 10% missing"
+    timed = {f"fit, {size}", f"info, {size}"} | epochs
     assert found.keys() == {"commit", "cores"} | timed
     assert all(found[name]["ratio"] > 0 for name in timed)
-    nothing = ["--rounds", "0", "--fits", "0", "--pipelines", "0", "--tests", "0"]
+    nothing = ["--rounds", "0", "--fits", "0", "--verbs", "0", "--pipelines", "0", "--tests", "0"]
     against.main(["HEAD", *nothing], tmp_path / "against.json")
     assert json.loads((tmp_path / "against.json").read_text(encoding="utf-8")) == found
     with pytest.raises(UserError, match="nowhere"):

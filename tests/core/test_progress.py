@@ -52,7 +52,7 @@ def test_ipython_in_a_terminal_is_not_a_notebook(capsys, monkeypatch):
     assert capsys.readouterr().err == ""
 
 
-def test_without_a_terminal_progress_is_a_line_after_ten_seconds_and_one_per_minute(capfd, monkeypatch):
+def test_without_a_terminal_a_line_comes_after_ten_seconds_then_each_minute(capfd, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("tqdm.std.time", lambda: now[0])
     with progress("fit", 1000, "step") as bar:
