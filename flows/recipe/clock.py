@@ -98,6 +98,10 @@ class Clock:
         found.begun = self.begun
         return found
 
+    def passed(self) -> float:
+        """Return the seconds since the fit began."""
+        return time.monotonic() - self.begun
+
     def reserve(self, part: str) -> None:
         """Reserve time for ``"mixtures"``, or for ``"scores"`` of rows like new rows."""
         self.reserved[part] = SHARES[part]
@@ -110,7 +114,7 @@ class Clock:
             first: the place of the first round of these networks in ``Cuts.rounds``.
             waiting: the number of populations that share the rest of the round, this one included.
         """
-        passed = self._passed()
+        passed = self._share_passed()
         if self.trained_from is None:
             self.trained_from = passed
         end = self.trained_from + ROUNDS[name] * (self._networks_end - self.trained_from)
@@ -133,7 +137,7 @@ class Clock:
             place: the place of the search among those of its candidate.
             places: the number of searches of the candidate.
         """
-        number, passed = len(self.ended["searches"]), self._passed()
+        number, passed = len(self.ended["searches"]), self._share_passed()
         end = 1 - SLACK - self.reserved.get("scores", 0.0)
         if self.trained_from is None:  # before the networks
             end = min(end, passed + SHARES["mixtures"] * (places - place) / places)
@@ -146,10 +150,10 @@ class Clock:
         """Return the part that scores held-out rows like new rows; the units are rows."""
         return self._part(1 - SLACK, lambda cuts: cuts.rescored)
 
-    def _passed(self) -> float:
+    def _share_passed(self) -> float:
         """Return the share of the limit that has passed; 0 without a limit."""
         limited = self.seconds < math.inf
-        return (time.monotonic() - self.begun) / self.seconds if limited else 0.0
+        return self.passed() / self.seconds if limited else 0.0
 
     def _part(self, share: float, recorded: Callable[[Cuts], int | None]) -> Part:
         if self.cuts is not None:
@@ -158,7 +162,7 @@ class Clock:
 
     def late(self) -> str:
         """Return a sentence if the fit took longer than the limit, and otherwise nothing."""
-        taken = time.monotonic() - self.begun
+        taken = self.passed()
         if taken <= TOLERANCE * self.seconds:
             return ""
         return f"the fit took {taken:.1f} s, more than its limit of {self.seconds:g} s"

@@ -84,6 +84,7 @@ class NetworkCandidate(Candidate):
         if not folds[0].process_points:
             usual = tuple(each for each in usual if each.preprocessing != "process")
         raced = max(recipe.raced, recipe.spared(self.kept))
+        begin = time.monotonic()
         steps = len(self.families) * round((1 + recipe.cooling) * recipe.most_steps)
         with progress(self.name, steps, "step") as bar:
             show_state(bar, "fitting margins, finding neighbours")
@@ -94,7 +95,7 @@ class NetworkCandidate(Candidate):
                 for member in trainers[-1].members:
                     # Before epochs are timed
                     member.prepared.noise_of(member.regularisation)
-            kept = self._race(trainers, clock, bar)
+            kept = self._race(trainers, begin, clock, bar)
         settings: list[Mapping[str, Any]] = []
         parts: list[Population] = []
         for family, trainer in zip(self.families, trainers, strict=True):
@@ -106,14 +107,22 @@ class NetworkCandidate(Candidate):
         ended = [step for trainer in kept for step in trainer.best_step.tolist()]
         return Fitted(settings, parts, ended, {"steps": max(each.step for each in kept)})
 
-    def _race(self, trainers: Sequence[FoldTrainer], clock: Clock, bar: tqdm) -> list[FoldTrainer]:
+    def _race(
+        self, trainers: Sequence[FoldTrainer], begin: float, clock: Clock, bar: tqdm
+    ) -> list[FoldTrainer]:
         """Train all regularisations, halve their number twice, and train the rest to the end.
+
+        Args:
+            trainers: the trainers of all families.
+            begin: when their preparation began, as ``time.monotonic`` counts.
+            clock: ends the parts of the fit.
+            bar: shows the steps.
 
         Return the trainers whose members are trained to the end.
         """
         recipe = self.settings.numbers
         spare = recipe.spared(self.kept)
-        left, begin = list(trainers), time.monotonic()
+        left, prepared = list(trainers), time.monotonic()
         raced = sum(len(each.regularisations) for each in left)
 
         def on_check(trainer: FoldTrainer) -> None:
@@ -144,7 +153,8 @@ class NetworkCandidate(Candidate):
                 best = stacking.chosen(np.column_stack([each.scores() for each in left]), count)
                 left = _kept(left, best)
             if name == "first":
-                said = self._expected(left, raced, time.monotonic() - begin, clock)
+                seconds = prepared - begin, time.monotonic() - prepared
+                said = self._expected(left, raced, seconds, clock)
                 announce(bar, f"{self.name}: {said}")
         for k, trainer in enumerate(trainers):
             until = trainer.step
@@ -191,17 +201,18 @@ class NetworkCandidate(Candidate):
         trainer.train(until, on_check, is_over=lambda: end.is_over(trainer.step), cool=True)
 
     def _expected(
-        self, left: Sequence[FoldTrainer], count: int, seconds: float, clock: Clock
+        self, left: Sequence[FoldTrainer], count: int, seconds: Sequence[float], clock: Clock
     ) -> str:
-        """Return the expected time of the training, and the memory, after the first halving.
+        """Return the expected time of the fit, and the memory, after the first halving.
 
-        The time of a step is proportional to the number of regularisations.
+        The time of a step is proportional to the number of regularisations. Without a context,
+        mixtures and scores follow, which take about as long as the preparation of the networks.
 
         Args:
             left: the trainers that are left.
             count: the number of regularisations before the halving.
-            seconds: the time of the steps before the halving.
-            clock: the limit of time.
+            seconds: the time of the preparation, and of the steps before the halving.
+            clock: the clock of the fit.
         """
         recipe, folds = self.settings.numbers, left[0].folds
         first, second = recipe.halving_steps
@@ -209,11 +220,13 @@ class NetworkCandidate(Candidate):
         second = min(second, steps)
         later = recipe.spared(self.kept) * (second - first)
         later += self.kept * ((1 + recipe.cooling) * steps - second)
-        seconds = min(clock.seconds, seconds * (1 + later / (count * first)))
+        preparation, trained = seconds
+        expected = clock.passed() + trained * later / (count * first)
+        expected += 0.0 if folds[0].context else preparation
         rows = sum(len(fold.held_out) for fold in folds)
         return (
-            f"{rows:,} rows of {folds[0].learned.shape[1]} columns: training will take "
-            f"about {seconds:.0f} s and {peak_memory():.1f} GB of memory"
+            f"{rows:,} rows of {folds[0].learned.shape[1]} columns: the fit will take "
+            f"about {min(expected, clock.seconds):.0f} s and {peak_memory():.1f} GB of memory"
         )
 
 

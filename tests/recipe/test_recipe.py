@@ -172,7 +172,7 @@ def test_the_fixed_recipe_trains_on_the_points_that_it_scores_after_the_automati
 def test_a_fit_reports_its_expected_time_and_memory(capfd):
     settings = TrainingSettings(recipe=short_recipe(steps=60))
     flows.train(model(), rows(), settings=settings, name="patients")
-    said = r"patients: 60 rows of 3 columns: training will take about \d+ s and [\d.]+ GB"
+    said = r"patients: 60 rows of 3 columns: the fit will take about \d+ s and [\d.]+ GB"
     assert re.match(said, capfd.readouterr().err)
 
 

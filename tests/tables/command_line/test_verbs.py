@@ -176,7 +176,7 @@ def test_errors_come_without_notices_and_notices_before_training(tmp_path, capsy
     assert notices[0].startswith("column 'Unnamed: 0' is left out: it has no name")
     assert notices[1] == "column who is taken as a category of 2 labels"
     assert notices[2].startswith("column age holds ")
-    assert notices[3].startswith("nsf: 72 rows of 5 columns: training will take ")
+    assert notices[3].startswith("nsf: 72 rows of 5 columns: the fit will take about ")
     assert len(notices) == 4
 
 
