@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -115,7 +116,7 @@ def described(rows: int, columns: int, labels: int = 0, missing: float = 0) -> s
     return found + (f", {missing:.0%} missing" if missing else "")
 
 
-def fit(clone: Path, size: Sequence[float]) -> float:
+def fit(clone: Path, size: Sequence[Any]) -> float:
     """Return the seconds of a fit of two clusters; every third column has a long tail.
 
     Args:
@@ -136,12 +137,12 @@ def draw(rows: int, columns: int, labels: int = 0, missing: float = 0) -> pd.Dat
     return values.mask(gaps).join(labels_of(values, labels))
 
 
-def model_of(clone: Path, size: Sequence[float]) -> Path:
+def model_of(clone: Path, size: Sequence[Any]) -> Path:
     """Return the file of the last fit of a commit to a table."""
     return clone.with_name(f"{clone.name}, {described(*size)}.flow")
 
 
-def verb(words: str, clone: Path, size: Sequence[float]) -> float:
+def verb(words: str, clone: Path, size: Sequence[Any]) -> float:
     """Return the seconds of a verb with the commit's own fit to a table, which is fitted once.
 
     Args:

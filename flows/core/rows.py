@@ -119,3 +119,16 @@ def effective_rows(row_ids: Whole) -> float:
     """
     sizes = np.unique(row_ids, return_counts=True)[1].astype(float)
     return float(sizes.sum() ** 2 / (sizes**2).sum())
+
+
+def with_values(rows: Array, columns: Whole, x: Array) -> Array:
+    """Return each row K times, with values in one of its columns, ``(n K, D)``.
+
+    Args:
+        rows: the rows ``(n, D)``.
+        columns: the column of each row, ``(n,)``.
+        x: the values ``(n, K)``.
+    """
+    found = rows.repeat(x.shape[1], axis=0)
+    found[np.arange(len(found)), columns.repeat(x.shape[1])] = x.ravel()
+    return found

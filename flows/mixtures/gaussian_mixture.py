@@ -195,9 +195,6 @@ class GaussianMixture(Population):
             log_r += (unknown[:, self.context :] * slopes).sum(axis=1)
         return np.where(unknown, self.joined(drawn), rows), log_r
 
-    def take(self, members: Sequence[int]) -> GaussianMixture:
-        return self  # the only member
-
     @property
     def context(self) -> int:
         return len(self.mixture.shares)

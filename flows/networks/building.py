@@ -141,6 +141,20 @@ def _build(
     return population
 
 
+def of_members(population: NetworkPopulation, members: Sequence[int]) -> NetworkPopulation:
+    """Return a population of some members of a population of ``build``, with their weights.
+
+    Args:
+        population: the population.
+        members: the indices of the members, in rising order.
+    """
+    # The first axis of a tensor is that of the members; a number is shared
+    own = population.state_dict().items()
+    state = {name: each[list(members)] if each.ndim else each for name, each in own}
+    state["weights"] = state["weights"] / state["weights"].sum()
+    return restored({**population.description, "members": [0, len(members)]}, state)
+
+
 def restored(description: Mapping[str, Any], state: Mapping[str, Tensor]) -> NetworkPopulation:
     """Return the population of a ``description`` in a ``state``, in the precision of the state."""
     given = ToReal.of(description).label_counts[: description.get("context", 0)]

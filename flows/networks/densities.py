@@ -12,6 +12,7 @@ from numpy.random import Generator
 from torch import Tensor
 
 from flows.core.arrays import Array, Whole
+from flows.core.rows import with_values
 from flows.networks.to_real import ToReal
 
 Description = dict[str, Any]  # how to build a model again, as JSON
@@ -124,8 +125,7 @@ class Densities(ABC):
         """
 
         def log_q(own: Whole, x: Array) -> Array:
-            whole = rows[own].repeat(x.shape[1], axis=0)
-            whole[np.arange(len(whole)), columns[own].repeat(x.shape[1])] = x.ravel()
+            whole = with_values(rows[own], columns[own], x)
             return self.score(whole).reshape(*x.shape, self.members)
 
         return log_q

@@ -17,8 +17,7 @@ class Lines:
     may differ.
 
     Attributes:
-        z: the features of the rows with a value of 0 noise in place of the unknown number,
-            ``(M, W, n)``.
+        z: the features of the rows, ``(M, W, n)``, with a feature of 0 for the unknown number.
         log_det: the sums of log dz/dx over the known numbers, ``(M, n)``.
         feature: the feature of the unknown number of each row, ``(n,)``.
 

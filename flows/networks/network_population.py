@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
 
@@ -81,15 +81,6 @@ class NetworkPopulation(Population, ABC):
         """Remove the preprocessing and the stacking weights of the automatic recipe."""
         self.preprocessing.remove_automatic()
         self.weights.fill_(1 / self.members)
-
-    def take(self, members: Sequence[int]) -> NetworkPopulation:
-        from flows.networks import building  # which imports this module
-
-        # The first axis of a tensor is that of the members; a number is shared
-        own = self.state_dict().items()
-        state = {name: each[list(members)] if each.ndim else each for name, each in own}
-        state["weights"] = state["weights"] / state["weights"].sum()
-        return building.restored({**self.description, "members": [0, len(members)]}, state)
 
     # Internal methods: preprocessed points, features first
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, cast, overload
+from typing import Any, ClassVar, overload
 
 import numpy as np
 import torch
@@ -208,9 +207,6 @@ class Population(nn.Module, Distribution, Densities):
         Raises ``NotImplementedError`` if the model is not a flow.
         """
         raise NotImplementedError(f"{type(self).__name__} is not a flow, so it has no trajectory")
-
-    def take(self, members: Sequence[int]) -> Population:
-        return cast(Population, super().take(members))
 
     def ensemble_log_prob(self, value: Any) -> Tensor:
         """Return log-densities ``(n,)`` of the ensemble in nats.

@@ -15,8 +15,10 @@ from flows.core.checkpoint import CheckpointError, below
 from flows.core.rows import codes_of
 from flows.mixtures.gaussian_mixture import GaussianMixture
 from flows.mixtures.mixture import Mixture
+from flows.networks import building
 from flows.networks.densities import Along, Densities, Description, Restore, order_within
 from flows.networks.encoding import CODES
+from flows.networks.network_population import NetworkPopulation
 from flows.networks.population import Population
 from flows.networks.to_real import ToReal
 
@@ -183,8 +185,11 @@ class Ensemble(Densities):
         parts, own = list[Population](), np.asarray(members)
         for part, end in zip(self.parts, self.ends, strict=True):
             first = end - part.members
-            if len(some := own[(first <= own) & (own < end)]):
-                parts.append(part.take((some - first).tolist()))
+            some = (own[(first <= own) & (own < end)] - first).tolist()
+            if some and isinstance(part, NetworkPopulation):
+                parts.append(building.of_members(part, some))
+            elif some:  # a mixture, which has one member
+                parts.append(part)
         weights, labels = self.weights[own], [self.labels[m] for m in members if self.labels]
         return Ensemble(parts, weights / weights.sum(), labels, self.to_real)
 

@@ -217,11 +217,11 @@ class NetworkCandidate(Candidate):
         recipe, folds = self.settings.numbers, left[0].folds
         first, second = recipe.halving_steps
         steps = max(trainer.expected_steps() for trainer in left)
-        second = min(second, steps)
+        second = max(first, min(second, steps))
         later = recipe.spared(self.kept) * (second - first)
-        later += self.kept * ((1 + recipe.cooling) * steps - second)
+        units = later + self.kept * max(0.0, (1 + recipe.cooling) * steps - second)
         preparation, trained = seconds
-        expected = clock.passed() + trained * later / (count * first)
+        expected = clock.passed() + trained * units / (count * first)
         expected += 0.0 if folds[0].context else preparation
         rows = sum(len(fold.held_out) for fold in folds)
         return (

@@ -38,6 +38,7 @@ import numpy as np
 from numpy.random import Generator
 
 from flows.core.arrays import Array, Whole, rounded
+from flows.core.rows import with_values
 from flows.core.seeds import numpy_generator
 from flows.mixtures.mixture import patterns
 from flows.mixtures.truncated_mixture import BoxProposal, Limit, codes_inside, restriction
@@ -222,25 +223,7 @@ class JointPosteriors:
         allowed. Rows that lack different columns are integrated together.
         """
         rows, d = region.rows, region.gaps.argmax(axis=1)
-        known, mean, scale = self.distilled.known(rows), np.empty(len(rows)), np.empty(len(rows))
-        row, limits, ends = np.arange(0), np.empty((0, 2)), np.empty((0, 2))
-        for column, own in _groups(d):
-            is_unknown = np.array(self.distilled.numbers) == column
-            given = self.distilled.mixture.conditional(
-                known.numbers[own], is_unknown, known.codes[own]
-            )
-            # The last bits depend on the number of rows
-            mean[own], deviation = (rounded(each)[:, 0] for each in given.moments())
-            scale[own] = WIDTH * deviation
-            allowed = self.constraints.allowed(rows[own], column, region.intervals.get(column))
-            # The density jumps at the breaks, which no interval of the quadrature contains
-            jumps = [-np.inf, *self.columns[column].breaks, np.inf]
-            allowed = np.concatenate([allowed.clip(*pair) for pair in pairwise(jumps)], axis=1)
-            places, which = np.nonzero(np.asarray(allowed[..., 0] < allowed[..., 1]))
-            allowed, places = allowed[places, which], own[places]
-            scores = self.distilled.ends(column, allowed)
-            row, limits = np.concatenate([row, places]), np.concatenate([limits, allowed])
-            ends = np.concatenate([ends, (scores - mean[places, None]) / scale[places, None]])
+        mean, scale, row, limits, ends = self._intervals(region, d)
         nothing = np.full((1, len(self.member_weights)), -np.inf)
         if not len(row):
             return [self._posterior(each[None], nothing, is_exact=True) for each in rows]
@@ -263,7 +246,7 @@ class JointPosteriors:
         nodes = integrate(log_integrand, len(row), TOLERANCE, self.member_weights)
         (x, _), (edges, _) = (points(nodes.row, each) for each in (nodes.u, nodes.edges))
         of_row = row[nodes.row]
-        values = _with_values(rows, d, of_row, x).reshape(*x.shape, -1)
+        values = with_values(rows[of_row], d[of_row], x).reshape(*x.shape, -1)
         for column, own in _groups(d):
             nodes = self._with_means(rows, column, own, nodes, of_row, x)
         curves, found = Curves(nodes, edges), list[Posterior]()
@@ -277,6 +260,36 @@ class JointPosteriors:
             parts = (some[own].reshape(-1, some.shape[2]) for some in (values, nodes.log_mass))
             found.append(self._posterior(*parts, is_exact=True, along=int(d[k]), curve=curve))
         return found
+
+    def _intervals(self, region: Region, d: Whole) -> tuple[Array, Array, Whole, Array, Array]:
+        """Return where the unknown number of each row is integrated over.
+
+        Args:
+            region: the rows.
+            d: the column that each row lacks, ``(n,)``.
+
+        Returns m and s of each row, ``(n,)`` each; and for each of I intervals its row, ``(I,)``,
+        and its ends in the user's units and on the line, ``(I, 2)`` each. The density jumps at the
+        breaks of a column, which no interval contains.
+        """
+        known, mean, scale = self.distilled.known(region.rows), np.empty(len(d)), np.empty(len(d))
+        row, limits, ends = np.arange(0), np.empty((0, 2)), np.empty((0, 2))
+        for column, own in _groups(d):
+            is_unknown, codes = np.array(self.distilled.numbers) == column, known.codes[own]
+            given = self.distilled.mixture.conditional(known.numbers[own], is_unknown, codes)
+            # The last bits depend on the number of rows
+            mean[own], deviation = (rounded(each)[:, 0] for each in given.moments())
+            scale[own] = WIDTH * deviation
+            within = region.intervals.get(column)
+            allowed = self.constraints.allowed(region.rows[own], column, within)
+            jumps = [-np.inf, *self.columns[column].breaks, np.inf]
+            allowed = np.concatenate([allowed.clip(*pair) for pair in pairwise(jumps)], axis=1)
+            places, which = np.nonzero(np.asarray(allowed[..., 0] < allowed[..., 1]))
+            allowed, places = allowed[places, which], own[places]
+            scores = self.distilled.ends(column, allowed)
+            row, limits = np.concatenate([row, places]), np.concatenate([limits, allowed])
+            ends = np.concatenate([ends, (scores - mean[places, None]) / scale[places, None]])
+        return mean, scale, row, limits, ends
 
     def _with_means(
         self, rows: Array, d: int, own: Whole, nodes: Nodes, of_row: Whole, x: Array
@@ -468,20 +481,6 @@ def _groups(places: Whole) -> Iterator[tuple[int, Whole]]:
     """Yield each column of ``places`` ``(n,)``, and the indices at which it stands."""
     for d in np.unique(places).tolist():
         yield d, np.flatnonzero(places == d)
-
-
-def _with_values(rows: Array, d: Whole, own: Whole, x: Array) -> Array:
-    """Return rows with K values each in place of their unknown number, ``(r K, D)``.
-
-    Args:
-        rows: the rows ``(n, D)``.
-        d: the column that each row lacks, ``(n,)``.
-        own: the indices of r rows.
-        x: the values ``(r, K)``.
-    """
-    values = rows[own].repeat(x.shape[1], axis=0)
-    values[np.arange(len(values)), d[own].repeat(x.shape[1])] = x.ravel()
-    return values
 
 
 def _quantiles(x: Array, log_weights: Array, levels: Array) -> Array:

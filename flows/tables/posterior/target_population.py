@@ -16,6 +16,7 @@ from flows.core.checkpoint import below
 from flows.core.intervals import log_interval
 from flows.core.settings import Recipe
 from flows.mixtures.gaussian_mixture import GaussianMixture, context_filler
+from flows.networks import building
 from flows.networks.densities import Densities, Description, Restore
 from flows.networks.flow import Flow
 from flows.networks.to_real import ToReal
@@ -86,7 +87,8 @@ class TargetPopulation(Densities):
         return self.to_real.fields
 
     def take(self, members: Sequence[int]) -> TargetPopulation:
-        return TargetPopulation(cast(Flow, self.flow.take(members)), self.context_model)
+        flow = cast(Flow, building.of_members(self.flow, members))
+        return TargetPopulation(flow, self.context_model)
 
     def state_dict(self) -> dict[str, Tensor]:
         parts = {"flow": self.flow, "context_model": self.context_model}
