@@ -21,7 +21,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,8 +58,9 @@ print(timeit.repeat(trainer.epoch, number=count, repeat=2)[1] / count)  # the fi
 def main(
     arguments: Sequence[str] | None = None,
     output: Path = OUTPUT,
-    sizes: Sequence[Sequence[int]] = (),
+    plan: Mapping[str, Any] | None = None,
 ) -> None:
+    plan = read_yaml(PARAMS)["against"] if plan is None else plan
     parser = argparse.ArgumentParser(prog="python -m benchmarks.against")
     parser.add_argument("commit")
     parser.add_argument("--rounds", type=int, default=15, help="readings of an epoch per commit")
@@ -68,11 +69,11 @@ def main(
     parser.add_argument("--verbs", type=int, default=4, help="runs of each verb per commit")
     parser.add_argument("--pipelines", type=int, default=2, help="runs of the pipeline per commit")
     parser.add_argument("--tests", type=int, default=2, help="runs of the tests per commit")
-    options, plan = parser.parse_args(arguments), read_yaml(PARAMS)["against"]
+    options = parser.parse_args(arguments)
     measures: dict[str, tuple[int, Callable[[Path], float]]] = {}
-    for size in sizes or plan["sizes"]:
+    for size in plan["sizes"]:
         measures[f"fit, {described(*size)}"] = options.fits, partial(fit, size=size)
-    for words, size in plan["verbs"] if not sizes else [("info", sizes[0])]:
+    for words, size in plan["verbs"]:
         measures[f"{words}, {described(*size)}"] = options.verbs, partial(verb, words, size=size)
     for name, own in plan["epochs"].items():
         measures[f"epoch, {name}"] = options.rounds, partial(epoch, **own, count=options.epochs)
