@@ -44,8 +44,8 @@ def progress(name: str | None, total: int | None, unit: str) -> tqdm:
             "bar_format": line,
         }
     bar = tqdm(desc=name, total=total, unit=unit, **how)
-    if 0 < bar.delay < math.inf:
-        bar.last_print_t += bar.delay - bar.mininterval  # or the first line came after a minute
+    if how.get("delay") == SHORT:
+        bar.last_print_t += SHORT - how["mininterval"]  # or the first line came after a minute
     return bar
 
 
