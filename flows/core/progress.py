@@ -44,8 +44,8 @@ def progress(name: str | None, total: int | None, unit: str) -> tqdm:
             "bar_format": line,
         }
     bar = tqdm(desc=name, total=total, unit=unit, **how)
-    if how.get("delay") == SHORT:
-        bar.last_print_t += SHORT - how["mininterval"]  # or the first line came after a minute
+    if math.isfinite(how.get("delay", math.inf)):
+        bar.last_print_t += how["delay"] - how["mininterval"]  # or the first line came too late
     return bar
 
 
