@@ -17,9 +17,8 @@ def progress(name: str | None, total: int | None, unit: str) -> tqdm:
     """Return a progress bar that writes to standard error.
 
     In a notebook, the bar is a widget if ``ipywidgets`` is installed, or else a line of text that
-    is updated in place. If there is neither a notebook nor a terminal, a line appears after ten
-    seconds, and then at most one line per minute. If standard error is a buffer in memory, as in a
-    worker, no line is written.
+    is updated in place. In a log file, a line appears after ten seconds, and then at most one line
+    appears per minute. In a buffer in memory, which a worker has, no line appears.
 
     Args:
         name: the text before the bar, or ``None``.
@@ -45,7 +44,8 @@ def progress(name: str | None, total: int | None, unit: str) -> tqdm:
         }
     bar = tqdm(desc=name, total=total, unit=unit, **how)
     if math.isfinite(how.get("delay", math.inf)):
-        bar.last_print_t += how["delay"] - how["mininterval"]  # or the first line came too late
+        # Otherwise tqdm would write the first line after ``mininterval``
+        bar.last_print_t += how["delay"] - how["mininterval"]
     return bar
 
 

@@ -121,6 +121,12 @@ def effective_rows(row_ids: Whole) -> float:
     return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
+def by_value(numbers: Whole) -> Iterator[tuple[int, Whole]]:
+    """Yield each number of ``numbers`` ``(n,)`` in rising order, and the indices of its places."""
+    for number in np.unique(numbers).tolist():
+        yield number, np.flatnonzero(numbers == number)
+
+
 def with_values(rows: Array, columns: Whole, x: Array) -> Array:
     """Return each row K times, with values in one of its columns, ``(n K, D)``.
 

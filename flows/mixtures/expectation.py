@@ -85,7 +85,7 @@ def fit(
         iterations: the largest number of iterations per start.
         least: the rows that a component has to hold; smaller components are left out at the end.
         k_means: whether the clusters are those of k-means. If not, the first K rows are their
-            centres, which is enough for many rows in random order. There is then one start.
+            centres, which is enough for many rows in random order; all starts are then equal.
 
     Raises ``ValueError`` if a covariance is singular despite the ridge.
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flows.core.arrays import Array, Mask, Whole, choose, rounded
-from flows.core.rows import Rows
+from flows.core.rows import Rows, by_value
 
 PAIRS = 100_000  # of a point and a component, per chunk
 LEAST = 1e-12  # weight of a part of a mean of densities
@@ -379,8 +379,7 @@ class Mixture:
         """
         shape = len(x), len(self.weights), 1
         log_scale, means, deviations = np.empty(shape), np.empty(shape), np.empty(shape)
-        for d in np.unique(places).tolist():
-            own = places == d
+        for d, own in by_value(places):
             given = self.conditional(x[own], np.arange(x.shape[1]) == d, codes[own])
             means[own], deviations[own] = given.means, np.sqrt(given.covariances[:, 0])
             log_scale[own, :, 0] = given.log_evidence[:, None] + given.log_weights

@@ -141,6 +141,17 @@ def _build(
     return population
 
 
+def state_of_members(population: NetworkPopulation, members: Sequence[int]) -> dict[str, Tensor]:
+    """Return the tensors of some members of a population by name; numbers are shared.
+
+    Args:
+        population: the population.
+        members: the indices of the members.
+    """
+    state = population.state_dict()  # the first axis of a tensor is that of the members
+    return {name: each[list(members)] if each.ndim else each for name, each in state.items()}
+
+
 def of_members(population: NetworkPopulation, members: Sequence[int]) -> NetworkPopulation:
     """Return a population of some members of a population of ``build``, with their weights.
 
@@ -148,9 +159,7 @@ def of_members(population: NetworkPopulation, members: Sequence[int]) -> Network
         population: the population.
         members: the indices of the members, in rising order.
     """
-    # The first axis of a tensor is that of the members; a number is shared
-    own = population.state_dict().items()
-    state = {name: each[list(members)] if each.ndim else each for name, each in own}
+    state = state_of_members(population, members)
     state["weights"] = state["weights"] / state["weights"].sum()
     return restored({**population.description, "members": [0, len(members)]}, state)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from flows.core.arrays import Array, Whole
+from flows.core.rows import by_value
 from flows.networks.preprocessing import Preprocessing
 
 
@@ -33,14 +34,13 @@ class Lines:
     def __init__(self, preprocessing: Preprocessing, rows: Array, columns: Whole) -> None:
         self.columns, self.members = columns, preprocessing.members
         self.feature = columns - preprocessing.labels + preprocessing.indicators
-        self._maps = {d: preprocessing.part([d]) for d in set(columns.tolist())}
+        self._maps = {d: preprocessing.part([d]) for d, _ in by_value(columns)}
         x = torch.from_numpy(rows).T.repeat(self.members, 1, 1)
         slope = torch.zeros(self.members, len(rows), dtype=torch.float64)
-        for d, own in self._maps.items():
-            places = torch.from_numpy((columns == d).nonzero()[0])
-            middle = own.inverse(x.new_zeros(self.members, 1, 1))[0]
-            x[:, d, places] = middle[:, 0]
-            slope[:, places] = own(middle)[1]
+        for d, own in by_value(columns):
+            middle = self._maps[d].inverse(x.new_zeros(self.members, 1, 1))[0]
+            x[:, d, own] = middle[:, 0]
+            slope[:, own] = self._maps[d](middle)[1]
         self.z, log_det = preprocessing.map_columns(x)
         self.log_det = log_det - slope
 
@@ -55,9 +55,8 @@ class Lines:
         Returns z and log dz/dx, ``(M, r, K)`` each.
         """
         z = torch.empty(self.members, *x.shape, dtype=torch.float64)
-        log_slope, columns = z.clone(), self.columns[own]
-        for d in set(columns.tolist()):
-            places = (columns == d).nonzero()[0]
+        log_slope = z.clone()
+        for d, places in by_value(self.columns[own]):
             values = torch.from_numpy(x[places]).reshape(1, 1, -1).expand(self.members, -1, -1)
             shape = self.members, len(places), x.shape[1]
             for found, each in zip((z, log_slope), self._maps[d](values), strict=True):

@@ -20,6 +20,7 @@ from torch import Tensor
 from flows.core.arrays import Array, as_points, subsample
 from flows.core.seeds import Generators, numpy_generators
 from flows.core.settings import TrainingSettings
+from flows.networks import building
 from flows.networks.network_population import DensityPopulation
 from flows.recipe.fold import Fold, PreparedFold
 from flows.recipe.record import DECIMALS
@@ -309,9 +310,8 @@ class FoldTrainer:
         wanted = {*regularisations}
         kept = [m for m, member in enumerate(self.members) if member.regularisation in wanted]
         self.members = [self.members[m] for m in kept]
-        state = self.population.state_dict()
         population = self.build(members=len(kept))
-        population.load_state_dict({key: x[kept] if x.ndim else x for key, x in state.items()})
+        population.load_state_dict(building.state_of_members(self.population, kept))
         optimizer = ClippedAdam(population.flatten(), self.settings.clip, population.betas)
         optimizer.first = self.optimizer.first[kept]
         optimizer.second = self.optimizer.second[kept]

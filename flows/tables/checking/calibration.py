@@ -16,7 +16,7 @@ import pandas as pd
 import scipy
 
 from flows.core.arrays import Array, Whole, subsample
-from flows.core.rows import effective_rows
+from flows.core.rows import by_value, effective_rows
 from flows.core.seeds import numpy_generator
 from flows.recipe.record import EVERY
 from flows.tables.checking.result import FRAMES, Check
@@ -72,8 +72,7 @@ def rank(
     together, u = [outputs] if density.targets else np.split(outputs, len(outputs)), values.copy()
     for hidden in together:
         u[:, hidden] = generator.random((len(hidden), len(places))).T
-    for fold in np.unique(rows.fold[places]).tolist():
-        own = np.flatnonzero(rows.fold[places] == fold)
+    for fold, own in by_value(rows.fold[places]):
         values[own] = _rank_values(density.of_fold(fold), rows, places[own], together, u[own])
         on_part()
     ranked = places if density.targets else held_out
@@ -104,8 +103,8 @@ def _rank_rows(density: ArrayDensity, rows: CheckedRows, places: Whole, seed: in
     log_q = density.log_density(rows.values[places], rows.values[places])
     fold, found = rows.fold[places], np.empty(len(places))
     u = numpy_generator(seed, "metric", 1).random(len(places))
-    for f in np.unique(fold).tolist():
-        own, members = np.flatnonzero(fold == f), members_of(density, f)
+    for f, own in by_value(fold):
+        members = members_of(density, f)
         for each in own[:, None] if density.targets else [own]:  # rows that share draws
             k = int(each[0]) if density.targets else 0
             found[each] = _rank_among(

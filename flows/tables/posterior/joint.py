@@ -38,7 +38,7 @@ import numpy as np
 from numpy.random import Generator
 
 from flows.core.arrays import Array, Whole, rounded
-from flows.core.rows import with_values
+from flows.core.rows import by_value, with_values
 from flows.core.seeds import numpy_generator
 from flows.mixtures.mixture import patterns
 from flows.mixtures.truncated_mixture import BoxProposal, Limit, codes_inside, restriction
@@ -233,7 +233,7 @@ class JointPosteriors:
             """Return the unknown numbers at ``t``, and log dx/dt, ``(r, K)`` each."""
             own, (v, log_slope) = row[part], line.at(part, t)
             z, x = mean[own, None] + scale[own, None] * v, np.empty(t.shape)
-            for column, places in _groups(d[own]):
+            for column, places in by_value(d[own]):
                 x[places], slope = self.distilled.values(column, z[places])
                 log_slope[places] += slope
             # Rounding errors may put a node beyond an end
@@ -247,7 +247,7 @@ class JointPosteriors:
         (x, _), (edges, _) = (points(nodes.row, each) for each in (nodes.u, nodes.edges))
         of_row = row[nodes.row]
         values = with_values(rows[of_row], d[of_row], x).reshape(*x.shape, -1)
-        for column, own in _groups(d):
+        for column, own in by_value(d):
             nodes = self._with_means(rows, column, own, nodes, of_row, x)
         curves, found = Curves(nodes, edges), list[Posterior]()
         for k, each in enumerate(rows):
@@ -274,7 +274,7 @@ class JointPosteriors:
         """
         known, mean, scale = self.distilled.known(region.rows), np.empty(len(d)), np.empty(len(d))
         row, limits, ends = np.arange(0), np.empty((0, 2)), np.empty((0, 2))
-        for column, own in _groups(d):
+        for column, own in by_value(d):
             is_unknown, codes = np.array(self.distilled.numbers) == column, known.codes[own]
             given = self.distilled.mixture.conditional(known.numbers[own], is_unknown, codes)
             # The last bits depend on the number of rows
@@ -313,12 +313,12 @@ class JointPosteriors:
         some = np.intersect1d(own[at[own].any(axis=1)], of_row)
         if not len(some):
             return nodes
-        ensemble = ensemble_log_prob(nodes.log_mass, self.member_weights)
         column, knots = self.columns[d], list[Array]()
         jumps = [each + sign * BESIDE * column.cell for each in column.breaks for sign in (-1, 1)]
         for k in some:
             of_k = of_row == k
-            quantiles = _quantiles(x[of_k].ravel(), ensemble[of_k].ravel(), RATIO_LEVELS)
+            log_q = ensemble_log_prob(nodes.log_mass[of_k], self.member_weights)
+            quantiles = _quantiles(x[of_k].ravel(), log_q.ravel(), RATIO_LEVELS)
             beside = np.clip(jumps, x[of_k].min(), x[of_k].max())
             knots.append(np.sort(np.concatenate([quantiles, beside])))
         levels = np.stack(knots)
@@ -475,12 +475,6 @@ class JointPosteriors:
         # The draws of the ensemble that meet the constraints have one probability for all rows
         kind |= {"log_mass_se": self.log_mass_se, "mass_shares": self.member_weights}
         return Posterior.of(values, log_weights, self.member_weights, **kind)
-
-
-def _groups(places: Whole) -> Iterator[tuple[int, Whole]]:
-    """Yield each column of ``places`` ``(n,)``, and the indices at which it stands."""
-    for d in np.unique(places).tolist():
-        yield d, np.flatnonzero(places == d)
 
 
 def _quantiles(x: Array, log_weights: Array, levels: Array) -> Array:
