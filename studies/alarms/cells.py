@@ -24,7 +24,7 @@ from flows.tables.checking.calibration import rank
 from flows.tables.checking.check import LARGEST, check
 from flows.tables.checking.comparison import compare
 from flows.tables.checking.refits import FRESH, Statistics
-from flows.tables.checking.rows import CheckedRows, draw_tables
+from flows.tables.checking.rows import CheckedRows, draw_tables, read_rows
 from flows.tables.checking.traces import mean_auc, trace
 from flows.tables.columns.parsing import from_user
 from flows.tables.density.fitting import fit
@@ -41,7 +41,7 @@ def checked(
     assert density.record is not None
     assert density.record.row_scores is not None
     rows = CheckedRows(values, density.record.row_scores.held_out_in)
-    found = Statistics.of(rank(density, rows, seed), compare(density, rows, seed))
+    found = Statistics.of(rank(density, rows, seed), compare(density, rows, seed)[:2])
     columns = {f"distance_{d}": float(x) for d, x in enumerate(found.columns)}
     auc = trace(density, rows).auc
     whole = {"statistic": found.rows, "difference": found.samples}
@@ -133,7 +133,7 @@ def seconds(rows: int, columns: int, seed: int) -> dict[str, float]:
         found = fit(values, seed=seed)
     density = ArrayDensity(found.population, found.schema, found.record)
     begin = time.perf_counter()
-    check(density, lambda kinds: from_user(values, {}))
+    check(density, read_rows(density, lambda kinds: from_user(values, {})))
     return {"seconds": time.perf_counter() - begin}
 
 

@@ -22,7 +22,7 @@ from flows.tables.checking.refits import (
     refits_of,
 )
 from flows.tables.checking.result import FRAMES, Check
-from flows.tables.checking.rows import CheckedRows, Read, read_rows
+from flows.tables.checking.rows import CheckedRows
 from flows.tables.checking.traces import trace
 from flows.tables.posterior.array_density import ArrayDensity
 
@@ -40,28 +40,26 @@ GRID = np.linspace(0, 1, 101)  # ranks at which the band of the refits is stored
 
 def check(
     density: ArrayDensity,
-    read: Read,
+    rows: CheckedRows,
     refits: int = 0,
     minutes: float | None = None,
     seed: int = 0,
     *,
     store: bool = False,
 ) -> Check:
-    """Return the check of a density against the rows of a table.
+    """Return the check of a density against rows of its table.
 
     Args:
         density: the density.
-        read: returns the table.
+        rows: the rows, which ``read_rows`` returns.
         refits: the number of refits.
         minutes: the limit of time for refits.
         seed: the seed of all random numbers.
         store: whether to keep the text of the check in the record of the density.
 
     Raises ``UserError`` for wrong numbers, for refits without the training table, and for a density
-    without a record that is to store the check; and the errors of ``read_rows``.
+    without a record that is to store the check.
     """
-    if not density.columns:
-        raise UserError("a model of images has no columns to check")
     if refits < 0:
         raise UserError(f"refits = {refits}: must be 0 or more")
     if minutes is not None and not 0 < minutes < np.inf:
@@ -70,12 +68,11 @@ def check(
         raise UserError(f"minutes = {minutes}: limits the time of refits, and refits = 0")
     if store and density.record is None:
         raise UserError("the density has no record, so it stores no check")
-    rows = read_rows(density, read)
     if refits and rows.sample is None:
         raise UserError(f"refits = {refits}: need the training table, but {rows.why}")
     with progress("check", None, "part") as bar:
         show_state(bar, "comparing samples and rows")
-        samples, pairs = compare(density, rows, seed)
+        samples, pairs, by_label = compare(density, rows, seed)
         bar.update()
         show_state(bar, "ranking values and rows")
         ranks = rank(density, rows, seed, bar.update)
@@ -87,6 +84,7 @@ def check(
         "known": rows.known,
         "samples": samples,
         "pairs": pairs,
+        "by_label": by_label,
         "carried": compare_carried(density, seed),
         "cover": cover(ranks, rows, density.names),
         "ranks": ranks.rows,

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from flows.core.arrays import Array, subsample
+from flows.core.arrays import Array, Whole, subsample
 from flows.core.plurals import counted
 from flows.tables.checking.result import FAR, FRAMES, MEASURES, SHARE_OF, SHOWN
 from flows.tables.checking.rows import CheckedRows, draw_tables
@@ -45,14 +45,15 @@ NUMBERS: dict[str, Callable[[Array], Array]] = {  # of tables (R, n), one number
 
 def compare(
     density: ArrayDensity, rows: CheckedRows, seed: int
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return statistics of rows and of drawn tables, by column and by pair of columns.
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return statistics of rows and of drawn tables, by column, by pair of columns and by label.
 
     The columns ``rows`` and ``samples`` are the statistics, ``error`` is the standard error of
     a table of this size, and ``difference`` is (rows - samples) / error. The first frame has
     the columns ``column``, ``statistic``, ``of_rows`` and ``of_samples``, the statistics as text;
-    the second ``first`` and ``second``. With targets, only targets are compared, and pairs that
-    have a target.
+    the second ``first`` and ``second``; the third, means of a ``column`` of numbers given a
+    ``label`` of the column ``labels``, has ``of_rows`` and ``of_samples``, too. With targets, only
+    targets are compared, and pairs that have a target.
 
     Args:
         density: the density.
@@ -79,10 +80,58 @@ def compare(
             lines.append((column.name, name, *texts))
             found.append(values)
     n = len(rows.values)
+    for name, value, share in rows.not_allowed:
+        if name in density.names and not density.inputs[density.schema.find(name)]:
+            value = f"{value}, or another value that its kind does not allow,"
+            lines.append((name, SHARE_OF + value, f"{share:.0%}", "0%"))
+            found.append(np.append(share, np.zeros(count)))
     columns = _measured(pd.DataFrame(lines, columns=[*FRAMES["samples"][:4]]), found, n)
     pairs = _compare_pairs(density, tables)
     order = np.argsort(-pairs["difference"].abs().to_numpy(), kind="stable")
-    return columns, pairs.iloc[order].reset_index(drop=True)
+    return columns, pairs.iloc[order].reset_index(drop=True), _by_label(density, tables)
+
+
+def _by_label(density: ArrayDensity, tables: Array) -> pd.DataFrame:
+    """Return the means of columns of numbers given a label, the largest difference first.
+
+    Labels of at least ``LEAST_ROWS`` rows are compared. With targets, the column of labels or that
+    of numbers is a target.
+
+    Args:
+        density: the density.
+        tables: the rows and drawn tables, ``(1 + R, n, D)``.
+    """
+    columns, lines, found = density.columns, [], []
+    numbers = [d for d, column in enumerate(columns) if not column.labels]
+    for a, column in enumerate(columns):
+        for d in numbers if column.labels else ():
+            if density.inputs[a] and density.inputs[d]:
+                continue
+            counts, means = _means_by_code(tables[:, :, a], tables[:, :, d], len(column.labels))
+            for code in np.flatnonzero(counts.min(axis=0) >= LEAST_ROWS).tolist():
+                pair = means[0, code], means[1:, code].mean()
+                texts = (_text(columns[d], "mean", each) for each in pair)
+                lines.append((columns[d].name, column.name, str(column.labels[code]), *texts))
+                found.append(means[:, code])
+    frame = _measured(pd.DataFrame(lines, columns=[*FRAMES["by_label"][:5]]), found, 0)
+    order = np.argsort(-frame["difference"].abs().to_numpy(), kind="stable")
+    return frame.iloc[order].reset_index(drop=True)
+
+
+def _means_by_code(codes: Array, x: Array, count: int) -> tuple[Whole, Array]:
+    """Return the number and the mean of the values of each code in each table, ``(T, K)``.
+
+    Args:
+        codes: the codes of tables, ``(T, n)``, ``NaN`` for gaps.
+        x: the values, ``(T, n)``.
+        count: the number of codes, K.
+    """
+    known = ~np.isnan(codes) & ~np.isnan(x)
+    cell = (np.arange(len(codes))[:, None] * count + np.where(known, codes, 0)).astype(np.int64)
+    shape, size = (len(codes), count), len(codes) * count
+    counts = np.bincount(cell[known], minlength=size).reshape(shape)
+    sums = np.bincount(cell[known], weights=x[known], minlength=size).reshape(shape)
+    return counts, sums / np.maximum(counts, 1)
 
 
 def lost_associations(density: ArrayDensity, rows: CheckedRows, seed: int) -> list[Notice]:

@@ -170,7 +170,7 @@ def refit(
     assert record is not None
     rows = CheckedRows.of_fit(density, sample)
     ranks, traces = rank(density, rows, request.seed), trace(density, rows)
-    statistics = Statistics.of(ranks, compare(density, rows, request.seed))
+    statistics = Statistics.of(ranks, compare(density, rows, request.seed)[:2])
     distance = reference = np.nan
     if len(fresh):
         distance = float((log_p - density.ensemble(density.log_density(fresh))).mean())

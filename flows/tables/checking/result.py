@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy
 
+from flows.core import markup
 from flows.core.plurals import counted
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ MEASURES = ("rows", "samples", "error", "difference")
 FRAMES = {  # the columns of the frames
     "samples": ("column", "statistic", "of_rows", "of_samples", *MEASURES),
     "pairs": ("first", "second", *MEASURES),
+    "by_label": ("column", "labels", "label", "of_rows", "of_samples", *MEASURES),
     "carried": ("column", "formula", "allowed", "within"),
     "cover": ("region", "level", "cover", "low", "high", "rows"),
     "traces": ("members", "row", "score"),
@@ -58,6 +62,33 @@ NOT_PRIVATE = (
 GROUPED = "dependence within groups is not in the drawn tables"
 
 
+class Finding(NamedTuple):
+    """A difference between the density and the rows.
+
+    Args:
+        errors: the size of the difference in standard errors.
+        text: the difference in words.
+        of: what differs: a statistic of a ``"column"``, the association of a ``"pair"`` of columns,
+            or the mean of a column given a ``"label"``.
+        columns: the columns.
+    """
+
+    errors: float
+    text: str
+    of: str
+    columns: tuple[str, ...]
+
+
+class Part(NamedTuple):
+    """A part of the text of a check: a title, and lines, some of which are indented."""
+
+    title: str
+    lines: list[str]
+
+    def __str__(self) -> str:
+        return "\n  ".join([self.title, *self.lines])
+
+
 @dataclass(frozen=True)
 class Check:
     """The result of ``Density.check``.
@@ -70,6 +101,7 @@ class Check:
         known: the number of new rows that are training rows; ``None`` if the file does not tell.
         samples: statistics of samples beside those of rows (``compare``).
         pairs: associations of pairs of columns, the largest difference first (``compare``).
+        by_label: means of columns of numbers given a label, the largest difference first.
         carried: the columns that samples compute, with their formula, the values that the column
             allows, and the share of samples within its bounds.
         cover: how many rows lie in regions of 50% and 90% (``calibration.cover``).
@@ -105,6 +137,7 @@ class Check:
     samples: pd.DataFrame
     pairs: pd.DataFrame
     cover: pd.DataFrame
+    by_label: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=FRAMES["by_label"]))
     carried: pd.DataFrame = field(default_factory=pd.DataFrame)
     ranks: Sequence[float] = ()
     traces: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -132,20 +165,42 @@ class Check:
         return draw_check(self)
 
     def __str__(self) -> str:
-        parts = [
-            self._head(),
-            self._remembered(),
-            self._beside(),
-            self._carried(),
-            self._calibration(),
-            self._refits(),
-            self._traces(),
-        ]
-        return "\n".join(line for part in parts for line in part)
+        lines = [*self.about(), *self.alone()]
+        return "\n".join([*lines, *(f"\n{part}" for part in self.parts())])
 
     __repr__ = __str__
 
-    def _head(self) -> list[str]:
+    def _repr_html_(self) -> str:
+        """Return the check as HTML for notebooks, the largest differences first."""
+        found = [each.text for each in self.findings] or [f"none above {FAR:g} standard errors"]
+        rest = [part for part in self.parts() if part.title != self.beside().title]
+        numbers, shares = self.statistics()
+        lines = [f"{name}: {', '.join(own)}" for name, own in shares.items()]
+        return "".join(
+            [
+                markup.lines("; ".join([*self.about(), *self.alone()]), found),
+                *(markup.lines(*part) for part in rest),
+                markup.lines("samples|rows", lines),
+                numbers.to_html(),
+            ]
+        )
+
+    @property
+    def findings(self) -> list[Finding]:
+        """The large differences between samples and rows, the largest first.
+
+        They are statistics of columns and associations of pairs above ``FAR`` standard errors, and
+        means given a label above ``far_of(count)``, as there are many of these.
+        """
+        columns = [_of_column(line) for _, line in self.samples.iterrows()]
+        pairs = [_of_pair(line) for _, line in self.pairs.iterrows()]
+        far = [each for each in columns + pairs if each.errors > FAR]
+        means = [_of_label(line) for _, line in self.by_label.iterrows()]
+        far += [each for each in means if each.errors > far_of(len(means))]
+        return sorted(far, key=lambda each: -each.errors)
+
+    def about(self) -> list[str]:
+        """Return lines that say which rows were checked."""
         if not self.why:
             repeated = " (repeated by their weights)" if self.is_weighted else ""
             return [f"check of the fit on its {self.rows} training rows{repeated}"]
@@ -160,8 +215,8 @@ class Check:
             )
         return lines
 
-    def _remembered(self) -> list[str]:
-        """Return a warning of rows that members remember, and that samples may repeat."""
+    def alone(self) -> list[str]:
+        """Return a line on rows that members remember, and that samples may repeat, if any."""
         if self.traces.empty:
             return []
         rows = self.traces.loc[self.traces["score"] > REMEMBERED, "row"].drop_duplicates()
@@ -171,56 +226,62 @@ class Check:
         are = "row stands" if len(rows) == 1 else "rows stand"
         return [f"{len(rows)} {are} alone ({own}): samples may nearly repeat such a row"]
 
-    def _beside(self) -> list[str]:
-        """Return the differences between samples and rows: far ones, pairs, and the table."""
-        lines = ["", "samples beside rows"]
-        order = np.argsort(-self.samples["difference"].abs().to_numpy(), kind="stable")
-        columns, pairs = self.samples.iloc[order], self.pairs  # pairs are in this order already
-        far = columns[columns["difference"].abs() > FAR]
-        far_pairs = pairs[pairs["difference"].abs() > FAR][:SHOWN]
-        both = [(line["difference"], _in_words(line)) for _, line in far.iterrows()]
-        both += [(line["difference"], _pair_in_words(line)) for _, line in far_pairs.iterrows()]
-        both.sort(key=lambda each: -abs(each[0]))
-        lines += [f"  {text}" for _, text in both]
-        if not both:
-            lines.append(f"  no difference above {FAR:g} standard errors of a table of this size")
-            lines += [f"  largest: {_in_words(line)}" for _, line in columns[:1].iterrows()]
-            lines += [f"  largest: {_pair_in_words(line)}" for _, line in pairs[:1].iterrows()]
-        return lines + [f"  {line}" for line in self._table()]
+    def parts(self) -> list[Part]:
+        """Return the parts of the text, without those that have no line."""
+        found = [self.beside(), self.computed(), self.calibration(), self.tests(), self.memory()]
+        return [part for part in found if part.lines]
 
-    def _table(self) -> list[str]:
-        """Return the statistics of each column as ``samples | rows``."""
-        cells: dict[str, dict[str, str]] = {}
+    def beside(self) -> Part:
+        """Return the differences between samples and rows, and the statistics of each column.
+
+        All columns with a large difference are named, and the first ``SHOWN`` such pairs and means.
+        """
+        found, counts = list[str](), Counter[str]()
+        for each in self.findings:
+            counts[each.of] += 1
+            if each.of == "column" or counts[each.of] <= SHOWN:
+                found.append(each.text)
+        if not found:
+            found.append(f"no difference above {FAR:g} standard errors of a table of this size")
+            order = np.argsort(-self.samples["difference"].abs().to_numpy(), kind="stable")
+            largest = [_of_column(line) for _, line in self.samples.iloc[order[:1]].iterrows()]
+            largest += [_of_pair(line) for _, line in self.pairs[:1].iterrows()]
+            found += [f"largest: {each.text}" for each in largest]
+        numbers, shares = self.statistics()
+        lines = numbers.to_string().splitlines() if len(numbers) else []
+        lines += [f"{numbers.columns.name} of {k}: {', '.join(own)}" for k, own in shares.items()]
+        return Part("samples beside rows", found + lines)
+
+    def statistics(self) -> tuple[pd.DataFrame, dict[str, list[str]]]:
+        """Return the statistics of each column as ``samples|rows``, and the shares of its values.
+
+        The frame has a row per column with such statistics, and a column per statistic.
+        """
+        cells, shares = dict[str, dict[str, str]](), dict[str, list[str]]()
         for _, line in self.samples.iterrows():
             name, values = line["statistic"], f"{line['of_samples']}|{line['of_rows']}"
             if name.startswith(SHARE_OF):
-                name, values = "shares", f"{name.removeprefix(SHARE_OF)}: {values}"
-            own = cells.setdefault(line["column"], {})
-            own[name] = f"{own[name]}, {values}" if name in own else values
-        if not cells:
-            return []
+                text = f"{name.removeprefix(SHARE_OF)}: {values}"
+                shares.setdefault(line["column"], []).append(text)
+            else:
+                cells.setdefault(line["column"], {})[name] = values
         frame = pd.DataFrame.from_dict(cells, orient="index").fillna("")
-        shares = frame.pop("shares") if "shares" in frame else pd.Series(dtype=object)
         frame.columns.name = "samples|rows"
-        numbers = frame[(frame != "").any(axis=1)]
-        lines = numbers.to_string().splitlines() if len(numbers) else []
-        return lines + [f"samples|rows of {name}: {text}" for name, text in shares.items() if text]
+        return frame, shares
 
-    def _carried(self) -> list[str]:
+    def computed(self) -> Part:
         """Return the equation of each column that samples compute."""
-        if self.carried.empty:
-            return []
-        lines = ["", "columns that samples compute"]
+        lines = []
         for _, line in self.carried.iterrows():
             share, allowed = line["within"], line["allowed"]
-            text = f"  `{line['column']}` equals {line['formula']}"
+            text = f"`{line['column']}` equals {line['formula']}"
             within = f"; {share:.1%} of samples are within its bounds ({allowed})"
             lines.append(text + within if allowed else text)
-        return lines
+        return Part("columns that samples compute", lines)
 
-    def _calibration(self) -> list[str]:
-        where = "out of fold" if not self.why else "on new rows"
-        lines = ["", f"calibration, {where} (share of rows, with its 95% interval)"]
+    def calibration(self) -> Part:
+        """Return the cover of the regions of whole rows and of columns."""
+        where, lines = "out of fold" if not self.why else "on new rows", []
         table = self.cover.set_index(["region", "level"])
         for region in dict.fromkeys(self.cover["region"]):
             own = table.loc[region]
@@ -228,17 +289,18 @@ class Check:
                 f"{level:.0%}: {line['cover']:.0%} ({line['low']:.0%} to {line['high']:.0%})"
                 for level, line in own.iterrows()
             ]
-            lines.append(f"  {region}: {', '.join(words)}, {own['rows'].iloc[0]:.0f} rows")
-        return lines
+            lines.append(f"{region}: {', '.join(words)}, {own['rows'].iloc[0]:.0f} rows")
+        if not self.why and not len(self.refits):
+            lines.append(NO_TEST)
+        return Part(f"calibration, {where} (share of rows, with its 95% interval)", lines)
 
-    def _refits(self) -> list[str]:
-        if self.why:
-            return []
+    def tests(self) -> Part:
+        """Return the p-values that refits give, and how far refits are from the density."""
         count = len(self.refits)
-        if not count:
-            return [f"  {NO_TEST}"]
         fewer = f" of {self.asked}, for lack of time" if count < self.asked else ""
-        lines = ["", f"{counted(count, 'refit')}{fewer} to tables that are drawn from the density"]
+        title = f"{counted(count, 'refit')}{fewer} to tables that are drawn from the density"
+        if not count:
+            return Part(title, [])
         needs_two = "needs two refits"
         of_fit = f"{self._p(self.p_fit, needs_two)}, from its parts"
         of_density = self._p(self.p_density, "unknown, because no row is complete")
@@ -246,20 +308,37 @@ class Check:
         if self.column:
             of_columns += f"; largest deviation: {self.column}, {self.deviation:.1f}"
         of_samples = f"{self._p(self.p_samples)}; largest difference: {self.difference:.1f}"
-        lines += [
-            f"  p-value of the fit: {of_fit}",
-            f"    density (ranks of rows): {of_density}",
-            f"    columns (ranks of values): {of_columns}",
-            f"    samples beside rows: {of_samples} standard errors",
+        lines = [
+            f"p-value of the fit: {of_fit}",
+            f"  density (ranks of rows): {of_density}",
+            f"  columns (ranks of values): {of_columns}",
+            f"  samples beside rows: {of_samples} standard errors",
         ]
         distance, reference = self.refits["distance"], self.refits["reference"]
-        text = (
-            f"  a fit to {self.rows} rows of this density is {_mean(distance)} nat per row from it"
-        )
+        text = f"a fit to {self.rows} rows of this density is {_mean(distance)} nat per row from it"
         if reference.notna().any():
             text += f"; the best of the references {_mean(reference)} nat"
-        lines += [text, f"  {FEW_DEFECTS}"]
-        return [*lines, f"  {GROUPED}"] if self.is_grouped else lines
+        lines += [text, FEW_DEFECTS]
+        return Part(title, [*lines, GROUPED] if self.is_grouped else lines)
+
+    def memory(self) -> Part:
+        """Return the traces of single rows."""
+        title, lines = "traces of single rows in the members that learned from them", []
+        if self.traces.empty:
+            return Part(title, [])
+        if not np.isnan(self.auc):
+            low, high = self.auc - 1.96 * self.auc_error, self.auc + 1.96 * self.auc_error
+            text = f"AUC of a network, training rows against held-out rows: {self.auc:.2f} "
+            text += f"({low:.2f} to {high:.2f}; 0.50 is no trace)"
+            if len(self.refits):
+                text += f"; of refits {_mean(self.refits['auc'])}"
+            lines.append(text)
+        for kind in dict.fromkeys(self.traces["members"]):
+            found = self.traces[self.traces["members"] == kind]
+            pairs = zip(found["row"], found["score"], strict=True)
+            own = ", ".join(f"{row} ({score:.2f})" for row, score in pairs)
+            lines.append(f"rows with the largest memorisation scores of {kind} (nat): {own}")
+        return Part(title, [*lines, NOT_PRIVATE])
 
     def _p(self, value: float, unknown: str = "unknown") -> str:
         if np.isnan(value):
@@ -269,42 +348,49 @@ class Check:
             return f"{value:.2g} (the smallest that {counted(count, 'refit')} can give)"
         return f"{value:.2g}"
 
-    def _traces(self) -> list[str]:
-        if self.traces.empty:
-            return []
-        lines = ["", "traces of single rows in the members that learned from them"]
-        if not np.isnan(self.auc):
-            low, high = self.auc - 1.96 * self.auc_error, self.auc + 1.96 * self.auc_error
-            text = f"  AUC of a network, training rows against held-out rows: {self.auc:.2f} "
-            text += f"({low:.2f} to {high:.2f}; 0.50 is no trace)"
-            if len(self.refits):
-                text += f"; of refits {_mean(self.refits['auc'])}"
-            lines.append(text)
-        for kind in dict.fromkeys(self.traces["members"]):
-            found = self.traces[self.traces["members"] == kind]
-            pairs = zip(found["row"], found["score"], strict=True)
-            own = ", ".join(f"{row} ({score:.2f})" for row, score in pairs)
-            lines.append(f"  rows with the largest memorisation scores of {kind} (nat): {own}")
-        return [*lines, f"  {NOT_PRIVATE}"]
 
-
-def _in_words(line: Mapping[str, Any]) -> str:
-    """Return a difference of a statistic in words."""
+def _of_column(line: Mapping[str, Any]) -> Finding:
+    """Return the difference of a statistic, a row of ``Check.samples``."""
     name, own = line["statistic"], f"`{line['column']}`"
     samples, rows = line["of_samples"], line["of_rows"]
     how = f"({_errors(line['difference'])})"
     if name.startswith(SHARE_OF):
         value = name.removeprefix(SHARE_OF)
-        return f"{own} is {value} in {samples} of samples, {rows} of rows {how}"
-    return f"{own} has the {NAMES.get(name, name)} {samples} in samples, {rows} in rows {how}"
+        text = f"{own} is {value} in {samples} of samples, {rows} of rows {how}"
+    else:
+        text = f"{own} has the {NAMES.get(name, name)} {samples} in samples, {rows} in rows {how}"
+    return Finding(abs(line["difference"]), text, "column", (line["column"],))
 
 
-def _pair_in_words(line: Mapping[str, Any]) -> str:
+def _of_pair(line: Mapping[str, Any]) -> Finding:
+    """Return the difference of an association, a row of ``Check.pairs``."""
     samples, rows = line["samples"] + 0.0, line["rows"] + 0.0
-    return (
+    text = (
         f"`{line['first']}` and `{line['second']}` have the association {samples:.2f} in samples, "
         f"{rows:.2f} in rows ({_errors(line['difference'])})"
     )
+    columns = line["first"], line["second"]
+    return Finding(abs(line["difference"]), text, "pair", columns)
+
+
+def _of_label(line: Mapping[str, Any]) -> Finding:
+    """Return the difference of a mean given a label, a row of ``Check.by_label``."""
+    text = (
+        f"`{line['column']}` has the mean {line['of_samples']} in samples, {line['of_rows']} in "
+        f"rows where `{line['labels']}` is {line['label']} ({_errors(line['difference'])})"
+    )
+    return Finding(abs(line["difference"]), text, "label", (line["column"], line["labels"]))
+
+
+def far_of(count: int) -> float:
+    """Return how many standard errors the largest of many equal differences may have by chance.
+
+    Of ``count`` normal numbers, about as many are above it as there are of one above ``FAR``.
+
+    Args:
+        count: the number of differences.
+    """
+    return float(-scipy.special.ndtri(scipy.special.ndtr(-FAR) / max(count, 1)))
 
 
 def _errors(difference: float) -> str:

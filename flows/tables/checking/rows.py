@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from flows.core.errors import UserError
 from flows.core.rows import digests, matched
 from flows.recipe.record import EVERY, RowScores
 from flows.tables.columns.learning import Sample, fit_schema
-from flows.tables.columns.notices import TableError
+from flows.tables.columns.notices import Notice, TableError
 from flows.tables.columns.parsing import (
     Table,
     apply_missing_policy,
@@ -22,6 +22,7 @@ from flows.tables.columns.parsing import (
     refused,
     round_rows,
 )
+from flows.tables.columns.values import label_text
 from flows.tables.fitting.fit_request import FitRequest
 from flows.tables.posterior.array_density import ArrayDensity
 from flows.tables.posterior.region import Region
@@ -43,6 +44,9 @@ class CheckedRows:
         known: the number of new rows that are among the training rows; ``None`` if the file does
             not tell.
         why: why these are new rows and not the training table; empty for the training table.
+        notices: what the fit said about the training table.
+        not_allowed: the values of new rows that their columns do not allow: the column, the first
+            such value as text, and the share of the known values of the column.
     """
 
     values: Array
@@ -50,6 +54,8 @@ class CheckedRows:
     sample: Sample | None = None
     known: int | None = 0
     why: str = ""
+    notices: Sequence[Notice] = ()
+    not_allowed: Sequence[tuple[str, str, float]] = ()
 
     @classmethod
     def of_fit(cls, density: ArrayDensity, sample: Sample) -> CheckedRows:
@@ -66,7 +72,7 @@ class CheckedRows:
     def take(self, places: Whole) -> CheckedRows:
         """Return some of the rows, of which copies stay copies."""
         if self.sample is None:
-            return CheckedRows(self.values[places], self.fold[places])
+            return replace(self, values=self.values[places], fold=self.fold[places])
         copies = self.sample.copies[places]
         sample = self.sample._replace(values=self.values[places], copies=copies)
         return CheckedRows(self.values[places], self.fold[places], sample)
@@ -82,8 +88,10 @@ def read_rows(density: ArrayDensity, read: Read) -> CheckedRows:
         read: returns the table.
 
     Raises ``TableError`` for a table that is not a table of the density, and ``UserError`` if it
-    has no row.
+    has no row, and for a model of images.
     """
+    if not density.columns:
+        raise UserError("a model of images has no columns to check")
     record = density.record
     other = "the rows are not those of the training table"
     scores = None if record is None else record.row_scores
@@ -95,14 +103,14 @@ def read_rows(density: ArrayDensity, read: Read) -> CheckedRows:
     try:
         table = read(request.columns)
         names = [name for name in density.schema.names if name in table.frame]
-        _, sample, _ = fit_schema(table._replace(frame=table.frame[names]), request.of_table)
+        _, sample, notices = fit_schema(table._replace(frame=table.frame[names]), request.of_table)
     except TableError:
         return _new(density, read, scores, other)
     values = sample.values
     places = matched(digests(values), scores.digest)
     if places is None:
         return _new(density, read, scores, other)
-    return CheckedRows(values, scores.held_out_in[places], sample)
+    return CheckedRows(values, scores.held_out_in[places], sample, notices=notices)
 
 
 def _new(density: ArrayDensity, read: Read, scores: RowScores | None, why: str) -> CheckedRows:
@@ -119,7 +127,13 @@ def _new(density: ArrayDensity, read: Read, scores: RowScores | None, why: str) 
     for field in density.columns:
         position(list(table.frame), field.name, table.source)
     values = numbers_of(density.columns, table)
-    values[refused(density.columns, values)] = np.nan
+    is_refused, is_there = refused(density.columns, values), ~np.isnan(values)
+    not_allowed = []
+    for d in np.flatnonzero(is_refused.any(axis=0)).tolist():
+        share = is_refused[:, d].sum() / is_there[:, d].sum()
+        text = label_text(table.frame[density.names[d]].iloc[int(is_refused[:, d].argmax())])
+        not_allowed.append((density.names[d], text, float(share)))
+    values[is_refused] = np.nan
     if density.targets:  # a row without a target says nothing about p(y | x)
         values = values[~np.isnan(values[:, ~density.inputs]).any(axis=1)]
     if not len(values):
@@ -128,7 +142,8 @@ def _new(density: ArrayDensity, read: Read, scores: RowScores | None, why: str) 
     known = None
     if scores is not None and scores.digest is not None:
         known = int(np.isin(digests(values), scores.digest).sum())
-    return CheckedRows(values, np.full(len(values), EVERY), known=known, why=why)
+    fold = np.full(len(values), EVERY)
+    return CheckedRows(values, fold, known=known, why=why, not_allowed=not_allowed)
 
 
 def members_of(density: ArrayDensity, fold: int) -> Mask:
