@@ -8,7 +8,7 @@ RUN := PATH="$(BIN):$$PATH"
 # Two processes, which take whole files: the tests of a file share expensive fixtures.
 PYTEST := python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help repro test test-all lint format verify compare bench claims tables target digits alarms few_rows check site clean
+.PHONY: help repro test test-all lint format verify compare bench claims tables target digits alarms few_rows check site notebooks clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z_-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-13s %s\n", $$1, $$2 }'
@@ -57,8 +57,14 @@ check: .venv/ready-studies  ## repeat the quickest runs of each study, and compa
 	@$(RUN) sh -c 'for study in claims tables target digits alarms few_rows; do python -m studies check $$study || exit 1; done'
 
 # Material prints a notice about other programs, unless the variable is set.
-site: .venv-site/ready  ## build the documentation as web pages in build/site; a broken link or an undocumented argument is an error
+site: .venv-site/ready notebooks  ## build the documentation as web pages in build/site; a broken link or an undocumented argument is an error
 	NO_MKDOCS_2_WARNING=1 .venv-site/bin/python -m mkdocs build
+
+notebooks: build/notebooks/table.ipynb build/notebooks/plane.ipynb  ## run the notebooks of the documentation into build/notebooks
+
+build/notebooks/%.ipynb: docs/notebooks/%.py $(shell find flows -name '*.py') .venv/ready-tests
+	@mkdir -p $(@D)
+	cd $(@D) && PATH="$(CURDIR)/.venv/bin:$$PATH" MPLBACKEND= jupytext --quiet --to ipynb --execute --output $(@F) $(CURDIR)/$<
 
 clean:  ## remove files that the pipeline and the tests wrote, and that Git does not track
 	rm -rf .venv .venv-bench .venv-site build *.egg-info .pytest_cache .mypy_cache .ruff_cache dvc_plots

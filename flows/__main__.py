@@ -11,7 +11,7 @@ from flows.core.errors import UserError, errors_in_one_line, one_line
 from flows.tables.command_line.parser import parser
 from flows.tables.command_line.standard_input import standard_input
 
-OPTIONAL = ("pyarrow", "matplotlib", "PIL")  # packages of the extras `parquet` and `plot`
+OPTIONAL = ("pyarrow", "matplotlib", "PIL", "jinja2")  # packages of the extras `parquet` and `plot`
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import griffe
 import mmdr
+import nbconvert
 import ziamath
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import get_plugin_logger
@@ -31,6 +32,8 @@ LOG = get_plugin_logger("website")  # a warning fails the strict build
 LINK = re.compile(r"\[([^\[\]]+)\]\(([^()\s#:]+)\)")
 COPIED = (".css", ".csv", ".gif", ".json", ".png")  # files that a browser shows or saves
 STYLE = "tools/website.css"  # as in mkdocs.yml
+NOTEBOOKS = "docs/notebooks/"
+EXECUTED = ROOT / "build" / "notebooks"  # by `make notebooks`
 LANGUAGES = {"": "text", ".cff": "yaml", ".h": "c"}
 FROM_NETWORK = re.compile(
     r"""<(?:img|link|script|source)\b[^>]*\b(?:href|src)="?(?:https?:)?//[^>]*"""
@@ -57,7 +60,8 @@ def on_config(config: MkDocsConfig) -> None:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Return the pages of the navigation, the files that they link to, and pages of modules."""
-    pages = [name for name in leaves(config["nav"]) if not name.startswith("modules/")]
+    made = ("modules/", NOTEBOOKS)
+    pages = [name for name in leaves(config["nav"]) if not name.startswith(made)]
     links = {target(page, link[2]) for page in pages for link in LINK.finditer(text_of(page))}
     copied = {link for link in links if link.endswith(COPIED)}
     shown = {link for link in links - copied - {*pages, *MODULES} if (ROOT / link).exists()}
@@ -68,6 +72,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     found = [file for file in files if file.src_dir != config.docs_dir]  # of the theme
     for name in (*pages, *sorted(copied), STYLE):
         found.append(File(name, str(ROOT), config.site_dir, config.use_directory_urls))
+    written |= notebooks()
     for name, content in sorted(written.items()):
         found.append(File.generated(config, name, content=content))
     return Files(found)
@@ -139,6 +144,20 @@ def source_page(path: str) -> str:
     language = LANGUAGES.get(place.suffix, place.suffix[1:])
     head = f"---\nsearch: {{exclude: true}}\n---\n# {path}"
     return f'{head}\n\n``````{language} linenums="1"\n{lines}\n``````\n'
+
+
+def notebooks() -> dict[str, str | bytes]:
+    """Return the pages of the executed notebooks, their pictures and the notebooks, by path."""
+    found: dict[str, str | bytes] = {}
+    for path in sorted(EXECUTED.glob("*.ipynb")):
+        names = {"unique_key": path.stem, "output_files_dir": f"{path.stem}_files"}
+        body, resources = nbconvert.MarkdownExporter().from_filename(str(path), names)
+        title, _, rest = body.strip().partition("\n")
+        download = f"[Download this notebook]({path.name})"
+        found[f"{NOTEBOOKS}{path.stem}.md"] = f"{title}\n\n{download}\n{rest}"
+        found[f"{NOTEBOOKS}{path.name}"] = path.read_bytes()
+        found |= {NOTEBOOKS + name: data for name, data in resources["outputs"].items()}
+    return found
 
 
 # The API reference

@@ -1,17 +1,19 @@
 """The predictive distribution of a target along a column of its context."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from flows.core.arrays import Array
+from flows.core.arrays import Array, Mask
 from flows.plotting import by_column
 from flows.plotting.scene import Column, Scene
 from flows.plotting.style import (
     DATA_COLOR,
     STYLE,
+    WIDTH,
     add_legend,
     area_key,
     explain,
@@ -21,12 +23,20 @@ from flows.plotting.style import (
 )
 
 COLOR = "#0072B2"
+NEAR: Any = {"color": "black", "alpha": 0.8}  # dots of rows near the values of the other columns
+FAR: Any = {"color": DATA_COLOR, "alpha": 0.3}  # dots of other rows
 # Of labels, from Okabe and Ito's and Tol's palettes, for colour-blind readers
 LABEL_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#882255")
 
 
 def draw_along(
-    columns: Sequence[Column], rows: Array, d: int, x: Array, found: Sequence[Array]
+    columns: Sequence[Column],
+    rows: Array,
+    d: int,
+    x: Array,
+    found: Sequence[Array],
+    is_near: Mask,
+    width: float = WIDTH,
 ) -> Figure:
     """Draw the distribution of each target for values of one column; the other columns are fixed.
 
@@ -37,18 +47,21 @@ def draw_along(
         x: values of the column, ``(G,)``.
         found: for each target, its quantiles 0.05, 0.25, 0.5, 0.75 and 0.95, ``(G, 5)``, or the
             probabilities of its labels, ``(G, K)``.
+        is_near: which rows are near the values of the other columns, ``(n,)``; they are darker.
+        width: the width in inches.
     """
     scene = Scene(columns=columns, data=rows, test=rows)
     is_wide = by_column.is_wide(scene)
     targets = range(len(columns) - len(found), len(columns))
     with rc_context(STYLE):
-        sheet, axes = panels(len(found), 2, 3.4)
+        sheet, axes = panels(len(found), 2 if width == WIDTH else 1, 3.4, width=width)
         for axis, t, values in zip(axes, targets, found, strict=True):
             if columns[t].labels:
                 _probabilities(axis, columns[t], columns[d], x, values)
             else:
                 _bands(axis, x, values, bool(columns[d].labels))
-                axis.plot(rows[:, d], rows[:, t], "o", color=DATA_COLOR, ms=3, alpha=0.5, mew=0)
+                for own, how in ((~is_near, FAR), (is_near, NEAR)):
+                    axis.plot(rows[own, d], rows[own, t], "o", ms=3, mew=0, **how)
                 if is_wide[t]:
                     axis.set_yscale("log")
                 else:
@@ -62,16 +75,20 @@ def draw_along(
             margin = 0.5 if columns[d].labels else 0.0
             axis.set_xlim(x[0] - margin, x[-1] + margin)
         if any(not columns[t].labels for t in targets):
+            rest = [mark_key(f"{(~is_near).sum():,} other rows", "o", **FAR)]
             handles = [
                 line_key("median", color=COLOR),
                 area_key("middle 50%", COLOR, 0.45),
                 area_key("middle 90%", COLOR, 0.2),
-                mark_key(f"{len(rows):,} rows of data", "o", color=DATA_COLOR, alpha=0.7),
+                mark_key(f"{is_near.sum():,} rows near these values", "o", **NEAR),
+                *(rest if not is_near.all() else []),
             ]
-            add_legend(sheet, handles, 4)
+            add_legend(sheet, handles, 3 if width == WIDTH else 2)
         others = [c.name for k, c in enumerate(columns) if k not in (d, *targets)]
-        fixed = "the other columns are at their medians, or most frequent labels"
-        explain(sheet, fixed if others else "")
+        fixed = "with the other columns at their medians or most frequent labels"
+        names = " and ".join(by_column.short(columns[t].name) for t in targets)
+        title = f"{names} along {by_column.short(columns[d].name)}"
+        explain(sheet, f"{title},\n{fixed}" if others else title)
     return sheet
 
 

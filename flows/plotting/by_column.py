@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import scipy
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
@@ -22,6 +23,8 @@ from flows.core.arrays import Array, Mask
 from flows.plotting.scene import Column, Scene, figure
 from flows.plotting.style import (
     DATA_COLOR,
+    SMALL,
+    STYLE,
     TRUTH_COLOR,
     add_legend,
     explain,
@@ -155,6 +158,14 @@ def draw_column(axis: Axes, scene: Scene, k: int) -> None:
     set_ticks(axis, "x", scene, k, 2.6)
 
 
+def single(scene: Scene, k: int) -> Figure:
+    """Draw the histograms of column k as a small figure, of a scene that ``as_shown`` returned."""
+    with rc_context(STYLE):
+        sheet, (axis,) = panels(1, 1, 1.2, width=SMALL)
+        draw_column(axis, scene, k)
+    return sheet
+
+
 def histogram(axis: Axes, scene: Scene, k: int) -> None:
     """Draw a filled histogram of column k of the data, and an outlined one of the samples."""
     count = int(np.clip(np.sqrt(len(scene.data)), 8, 40))
@@ -224,8 +235,12 @@ def set_ticks(axis: Axes, way: Literal["x", "y"], scene: Scene, k: int, inches: 
 
 
 def short(name: str, letters: int = LETTERS) -> str:
-    """Return a name, or its beginning and an ellipsis if it has more than ``letters`` letters."""
-    return name if len(name) <= letters else f"{name[: letters - 1]}\u2026"
+    """Return a name, or its beginning and an ellipsis if it has more than ``letters`` letters.
+
+    Dollar signs are escaped, because matplotlib reads text between two of them as mathematics.
+    """
+    cut = name if len(name) <= letters else f"{name[: letters - 1]}\u2026"
+    return cut.replace("$", r"\$")
 
 
 def is_wide(scene: Scene) -> Mask:

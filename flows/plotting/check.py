@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from flows.plotting.style import (
     DATA_COLOR,
     STYLE,
     TRUTH_COLOR,
+    WIDTH,
     add_legend,
     area_key,
     line_key,
@@ -27,30 +29,41 @@ MARKS = {0.5: "o", 0.9: "s"}
 MOST = 20  # columns in the panel of cover
 
 
-def draw_check(check: Any) -> Figure:
+def draw_check(check: Any, parts: Sequence[str] = (), width: float = WIDTH) -> Figure:
     """Draw the result of a check.
 
     Args:
         check: the result, ``flows.tables.checking.result.Check``.
+        parts: the panels: ``"ranks"``, ``"cover"`` and ``"traces"``; by default all that there are.
+        width: the width in inches.
     """
     traces = check.traces
     if len(traces):
         traces = traces[traces["members"] == "networks"]
+    parts = parts or ("ranks", "cover", *(["traces"] if len(traces) else []))
     regions = list(dict.fromkeys(check.cover["region"]))[: MOST + 1]
+    keys = dict[str, list[Any]]()
+    keys["ranks"] = [
+        line_key("rows", color=COLOR),
+        line_key("a right density", "--", color=TRUTH_COLOR),
+        *([area_key("refits, 5% to 95%", DATA_COLOR)] if len(check.band) else []),
+    ]
+    keys["cover"] = [
+        mark_key(f"region of {level:.0%}", MARKS[level], color=COLOR) for level in MARKS
+    ]
     with rc_context(STYLE):
-        height = max(3.2, 0.25 * len(regions) + 1.4)
-        sheet, axes = panels(3 if len(traces) else 2, 3, height)
-        _ranks(axes[0], check)
-        _cover(axes[1], check, regions)
-        if len(traces):
-            _traces(axes[2], traces, check.auc)
-        handles = [
-            line_key("rows", color=COLOR),
-            line_key("a right density", "--", color=TRUTH_COLOR),
-            *([area_key("refits, 5% to 95%", DATA_COLOR)] if len(check.band) else []),
-            *(mark_key(f"region of {level:.0%}", MARKS[level], color=COLOR) for level in MARKS),
-        ]
-        add_legend(sheet, handles, len(handles))
+        height = max(3.2, 0.25 * len(regions) + 1.4) if "cover" in parts else 2.6
+        sheet, axes = panels(len(parts), 3, height, width=width)
+        for axis, part in zip(axes, parts, strict=True):
+            if part == "ranks":
+                _ranks(axis, check)
+            elif part == "cover":
+                _cover(axis, check, regions)
+            else:
+                _traces(axis, traces, check.auc)
+        handles = [key for part in parts for key in keys.get(part, ())]
+        if handles:
+            add_legend(sheet, handles, len(handles))
     return sheet
 
 

@@ -22,6 +22,7 @@ from flows.core import atomic
 DATA_COLOR = "#666666"
 TRUTH_COLOR = "#000000"
 WIDTH = 9.2  # inches
+NARROW, SMALL = 4.6, 2.6  # inches: of a picture for telephones, and of one of several columns
 STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -46,14 +47,16 @@ class Sheet(Figure):
         return png.getvalue()
 
 
-def panels(count: int, columns: int, height: float, **options: Any) -> tuple[Sheet, list[Axes]]:
+def panels(
+    count: int, columns: int, height: float, *, width: float = WIDTH, **options: Any
+) -> tuple[Sheet, list[Axes]]:
     """Return a grid of ``count`` panels, each ``height`` inches high, and its axes line by line.
 
     The lowest panel of each column has tick labels.
     """
     columns = min(columns, count)
     lines = -(-count // columns)
-    figure = Sheet(figsize=(WIDTH, height * lines + 0.6))
+    figure = Sheet(figsize=(width, height * lines + 0.6))
     axes = figure.subplots(lines, columns, squeeze=False, **options)
     for axis in axes.flat[count:]:
         axis.set_visible(False)

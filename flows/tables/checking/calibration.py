@@ -33,6 +33,7 @@ ROWS = 100  # rows for the ranks of values, at most; of a target, all rows
 TARGET_ROWS = 2_000  # rows for the ranks of a target, at most
 LEVELS = (0.5, 0.9)
 CONFIDENCE = 0.95
+BINS = 10  # of predicted probabilities
 
 
 class Ranks(NamedTuple):
@@ -201,6 +202,23 @@ def cover(ranks: Ranks, rows: CheckedRows, names: list[str]) -> pd.DataFrame:
                 low, high = binomial_interval(share, n)
                 lines.append((region, level, share, low, high, int(known.sum())))
     return pd.DataFrame(lines, columns=[*FRAMES["cover"]])
+
+
+def reliability(codes: Array, shares: Array) -> pd.DataFrame:
+    """Return how many rows have a label, in bins of the probability that was predicted.
+
+    The columns are ``predicted``, the mean of the probabilities of a bin, ``share``, the share of
+    rows that have the label, and ``low`` and ``high``, its interval of 95%.
+
+    Args:
+        codes: the codes of the labels of rows, ``(n,)``.
+        shares: the predicted probabilities of the labels, ``(n, K)``.
+    """
+    is_label, lines = codes[:, None] == np.arange(shares.shape[1]), []
+    for _, own in by_value(np.minimum(shares * BINS, BINS - 1).astype(np.int64).ravel()):
+        share = float(is_label.ravel()[own].mean())
+        lines.append((shares.ravel()[own].mean(), share, *binomial_interval(share, len(own))))
+    return pd.DataFrame(lines, columns=["predicted", "share", "low", "high"])
 
 
 def binomial_interval(share: float, n: float) -> tuple[float, float]:

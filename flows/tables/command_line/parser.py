@@ -214,6 +214,17 @@ MISSING = argument(
     default="keep",
 )
 
+REFITS = together(
+    argument(
+        "--refits",
+        "the number of fits to tables drawn from the density, which give p-values, such as 19 "
+        "(0); the environment variable FLOWS_WORKERS is the number of processes",
+        metavar="N",
+        type=_whole(0),
+        default=0,
+    ),
+    argument("--minutes", "the time that the refits may take", metavar="M", type=float),
+)
 INTERVAL = argument(
     "--interval",
     "the level of the interval that few rows leave in each result, such as 0.95: columns NAME_low "
@@ -368,18 +379,20 @@ VERBS: dict[str, tuple[Any, ...]] = {
         FORMAT,
         SEED,
         argument("-o, --output", "a picture of the check, .png", metavar="FILE", type=_file),
-        argument(
-            "--refits",
-            "the number of fits to tables drawn from the density, which give p-values, such as 19 "
-            "(0); the environment variable FLOWS_WORKERS is the number of processes",
-            metavar="N",
-            type=_whole(0),
-            default=0,
-        ),
-        argument("--minutes", "the time that the refits may take", metavar="M", type=float),
+        REFITS,
         argument(
             "--store", "write the result into MODEL, where info prints it", action="store_true"
         ),
+    ),
+    "report": (
+        "Write a report of a fit as one page of HTML: what to mind, columns, pairs, calibration "
+        "and the strangest rows.",
+        MODEL,
+        TABLE,
+        FILE,
+        FORMAT,
+        SEED,
+        REFITS,
     ),
     "export": (
         "Write a density to another file, for example without values of single rows.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from flows.core.arrays import Array
 from flows.core.errors import UserError
 from flows.core.progress import progress, timed
 from flows.tables.checking import check as checking
+from flows.tables.checking.rows import CheckedRows, read_rows
 from flows.tables.columns import files
 from flows.tables.columns.notices import Notice, TableError, show
 from flows.tables.columns.options import FitOptions
@@ -117,24 +119,51 @@ def score(
 
 def check(command: Command, seed: int, refits: int, minutes: float | None, store: bool) -> None:
     """Print the check of a fit, draw the check (--output), and keep it in the file (--store)."""
-    output, path = command.output, command.table
-    _check_picture(output)
-    density, written = command.density, command.format_in(path)
-    schema = density.schema
-
-    def read(kinds: Mapping[str, Any]) -> Table:
-        there = [*map(str, next(iter(files.stream(path, written, 1))))]
-        only = [name for name in there if name in schema.names]
-        return files.read(path, kinds, written, only=only or density.names, na=schema.na)
-
-    found = checking.check(density, read, refits, minutes, seed, store=store)
+    output = command.output
+    _check_ending(output, ".png", "a picture")
+    density = command.density
+    found = checking.check(density, _checked(command), refits, minutes, seed, store=store)
     print(found)
     if output is not None:
         from flows.plotting.style import save
 
         save(found.plot(), output)
     if store:
-        saving.save(density.population, command.model, density.record, schema.to_json())
+        saving.save(density.population, command.model, density.record, density.schema.to_json())
+
+
+def report(command: Command, seed: int, refits: int, minutes: float | None) -> None:
+    """Write the report of a fit as a page of HTML."""
+    from flows.tables.density import report as reports  # imports matplotlib and Jinja2
+
+    output, path = command.output, command.table
+    _check_ending(output, ".html", "a report")
+    density = command.density
+    found = reports.report(
+        density,
+        _checked(command),
+        rows_in(command, path, [*Score(tails=True).adds(density)]),
+        lambda number: number,
+        shell_words,
+        title=command.model.name,
+        repeat=f"flows verify {quote(str(command.model))} {quote(str(path))}",
+        refits=refits,
+        minutes=minutes,
+        seed=seed,
+    )
+    found.save(output)
+
+
+def _checked(command: Command) -> CheckedRows:
+    """Return the rows of the table of a command for a check."""
+    path, written, schema = command.table, command.format_in(command.table), command.density.schema
+
+    def read(kinds: Mapping[str, Any]) -> Table:
+        there = [*map(str, next(iter(files.stream(path, written, 1))))]
+        only = [name for name in there if name in schema.names]
+        return files.read(path, kinds, written, only=only or schema.learned, na=schema.na)
+
+    return read_rows(command.density, read)
 
 
 def ask(command: Command, given: Sequence[tuple[str, str]] = (), **settings: Any) -> None:
@@ -222,7 +251,7 @@ def plot(
     from flows.plotting.style import save
 
     output, path = command.output, command.table
-    _check_picture(output)
+    _check_ending(output, ".png", "a picture")
     density = command.density
     if anomalies is not None:
         from flows.plotting.single_rows import draw_odd_cells
@@ -240,10 +269,10 @@ def plot(
     save(figure, output)
 
 
-def _check_picture(path: Path | None) -> None:
-    """Raise ``UserError`` for a picture of another format than PNG."""
-    if path is not None and path.suffix.lower() != ".png":
-        raise UserError(f"{path}: a picture goes into a .png file")
+def _check_ending(path: Path | None, ending: str, what: str) -> None:
+    """Raise ``UserError`` for a file whose name has another ending."""
+    if path is not None and path.suffix.lower() != ending:
+        raise UserError(f"{path}: {what} goes into a {ending} file")
 
 
 def _anomalies(

@@ -24,8 +24,9 @@ from flows.networks.densities import Densities
 from flows.recipe.record import Record
 from flows.tables.checking.check import check
 from flows.tables.checking.result import Check
+from flows.tables.checking.rows import CheckedRows, read_rows
 from flows.tables.columns.field import Field
-from flows.tables.columns.notices import Notice, warn
+from flows.tables.columns.notices import Notice, python_words, warn
 from flows.tables.columns.parsing import Table, as_frame, from_user
 from flows.tables.columns.schema import Schema
 from flows.tables.density.anomalies import check_rate, discoveries
@@ -45,6 +46,8 @@ from flows.tables.questions.surprise import Surprise
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from flows.tables.density.report import Report
 
 
 class Density:
@@ -411,12 +414,43 @@ class Density:
             >>> list(density.check(frame).cover["region"].unique())
             ['regions of highest density', 'age', 'pressure']
         """
+        rows = self._checked(self._frame(frame))
+        return check(self._array, rows, refits, minutes, seed, store=store)
+
+    def report(
+        self, frame: Any, *, refits: int = 0, minutes: float | None = None, seed: int = 0
+    ) -> Report:
+        """Return a report of the fit as one page of HTML, which a notebook shows.
+
+        The page says what to mind, the worst first, and shows columns, pairs, calibration, the
+        strangest rows and, with a target, predictions. ``save`` writes the page to a file.
+
+        Args:
+            frame: the training table, or other rows, as in ``check``.
+            refits: the number of refits, as in ``check``.
+            minutes: the limit of time for the refits.
+            seed: the seed of all random numbers.
+
+        Raises the errors of ``check``, and ``UserError`` for a density that is not a model.
+
+        Examples:
+            >>> density.report(frame).save("report.html")
+        """
+        from flows.tables.density.report import report
+
         whole = self._frame(frame)
-
-        def read(kinds: Mapping[str, Any]) -> Table:
-            return from_user(whole, kinds, self.schema.na, self.schema.names)
-
-        return check(self._array, read, refits, minutes, seed, store=store)
+        return report(
+            self._array,
+            self._checked(whole),
+            UserRows([whole.set_axis(pd.RangeIndex(len(whole)))]),
+            lambda number: whole.index[number],
+            python_words,
+            title="Report of a fit",
+            repeat="flows.verify(density, frame)",
+            refits=refits,
+            minutes=minutes,
+            seed=seed,
+        )
 
     def ask(
         self, question: Question, frame: Any = None, *, given: Mapping[str, Any] | None = None
@@ -483,6 +517,14 @@ class Density:
         which: Any = {"row": row, "anomalies": anomalies, "along": along}
         return pictures.plot(self._array, self._frame(frame), self._on_notices, **which)
 
+    def _checked(self, frame: pd.DataFrame) -> CheckedRows:
+        """Return the rows of a frame for a check."""
+
+        def read(kinds: Mapping[str, Any]) -> Table:
+            return from_user(frame, kinds, self.schema.na, self.schema.names)
+
+        return read_rows(self._array, read)
+
     def _either(self, caller: str, frame: Any, given: Mapping[str, Any] | None) -> Any:
         """Return rows, or the region of conditions. Raises ``TypeError`` for both or neither."""
         if (frame is None) == (given is None):
@@ -498,4 +540,8 @@ class Density:
         return as_frame(rows, self._array.schema.names)
 
     def __repr__(self) -> str:
-        return describe(self.population, self.schema, self.record)
+        return str(describe(self.population, self.schema, self.record))
+
+    def _repr_html_(self) -> str:
+        """Return the table of the columns and the score for notebooks."""
+        return describe(self.population, self.schema, self.record).to_html()

@@ -12,11 +12,14 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from flows.core.arrays import Array
+from flows.core.arrays import Array, Mask, subsample
 from flows.core.errors import UserError
+from flows.core.rows import by_value
 from flows.networks import registry
+from flows.recipe.record import NEVER
+from flows.tables.checking.calibration import reliability
+from flows.tables.checking.rows import CheckedRows
 from flows.tables.columns.drawing import drawn
-from flows.tables.columns.field import Field
 from flows.tables.columns.notices import Notice
 from flows.tables.columns.parsing import numbers_of, parse_fields, refused
 from flows.tables.density.anomalies import least_likely
@@ -33,9 +36,13 @@ from flows.tables.questions.surprise import Surprise
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from flows.plotting.scene import Scene
+
 SAMPLES = 10_000  # least number of samples in a picture
 ALONG = 80  # values of a column along which the targets are drawn
+PREDICTED = 500  # held-out rows in a picture, at most
 BANDS = (0.05, 0.25, 0.5, 0.75, 0.95)
+NEAREST = 0.1  # share of the rows that are near the medians
 
 
 def plot(
@@ -70,28 +77,46 @@ def plot(
     rows = _rows(density, frame, source)
     if not density.targets:
         return _of_samples(density, rows)
-    d = None if along is None else density.schema.find(along)
-    if d is not None and density.columns[d].name in density.targets:
+    d = strongest(density, rows)[0] if along is None else density.schema.find(along)
+    if density.columns[d].name in density.targets:
         raise UserError(f"along = {along!r}: is a target; name another column")
+    return of_target(density, rows, d)
+
+
+def of_target(density: ArrayDensity, rows: Array, d: int, **how: float) -> Figure:
+    """Draw the distributions of the targets along column d of the context, over rows ``(n, D)``.
+
+    ``how`` has the ``width`` of the picture in inches; by default that of all pictures.
+    """
     from flows.plotting.along import draw_along
 
-    return draw_along(drawn(density.columns), rows, *target_along(density, rows, d))
+    x, found = target_along(density, rows, d)
+    is_near = near(density, rows, d)
+    return draw_along(drawn(density.columns), rows, d, x, found, is_near, **how)
 
 
 def _of_samples(density: ArrayDensity, rows: Array) -> Figure:
-    """Draw samples over rows ``(n, D)``. Raises ``UserError`` if the density is a reference."""
-    from flows.plotting import Row, Scene, draw
+    """Draw samples over rows ``(n, D)``."""
+    from flows.plotting import draw
+
+    scene = scene_of(density, rows, np.concatenate([*density.draw(max(len(rows), SAMPLES))]))
+    figure: Any = draw("pairs.png" if len(density.columns) > 1 else "margins.png", scene)
+    return figure
+
+
+def scene_of(density: ArrayDensity, rows: Array, samples: Array) -> Scene:
+    """Return a scene of samples ``(N, D)`` over rows ``(n, D)``.
+
+    Raises ``UserError`` if the density is a reference.
+    """
+    from flows.plotting.scene import Row, Scene
 
     name = density.population.description.get("model")
     if name not in registry.names():
         raise UserError("the density is a reference; only models can be drawn")
-    samples = {"samples": np.concatenate([*density.draw(max(len(rows), SAMPLES))])}
-    row = Row(
-        name, "the fit", registry.find(name).color, {}, pd.DataFrame(), samples, is_model=True
-    )
-    scene = Scene(rows=[row], columns=drawn(density.columns), data=rows, test=rows)
-    figure: Any = draw("pairs.png" if len(density.columns) > 1 else "margins.png", scene)
-    return figure
+    found, color = {"samples": samples}, registry.find(name).color
+    row = Row(name, "the fit", color, {}, pd.DataFrame(), found, is_model=True)
+    return Scene(rows=[row], columns=drawn(density.columns), data=rows, test=rows)
 
 
 def _of_row(
@@ -163,9 +188,23 @@ def _position(frame: pd.DataFrame, row: Any) -> int:
     return int(places[0])
 
 
-def target_along(
-    density: ArrayDensity, rows: Array, d: int | None = None
-) -> tuple[int, Array, list[Array]]:
+def strongest(density: ArrayDensity, rows: Array) -> list[int]:
+    """Return the columns of the context, the one with the largest correlation with a target first.
+
+    Args:
+        density: the density of the targets.
+        rows: rows of the table ``(n, D)``, ``NaN`` for values that are missing or not allowed.
+    """
+    return np.argsort([-each for each in _strengths(density, rows)], kind="stable").tolist()
+
+
+def _strengths(density: ArrayDensity, rows: Array) -> list[float]:
+    """Return the largest rank correlation of each column of the context with a target."""
+    context = int(density.inputs.sum())
+    return [_correlation(x, rows[:, context:]) for x in rows.T[:context]]
+
+
+def target_along(density: ArrayDensity, rows: Array, d: int) -> tuple[Array, list[Array]]:
     """Return the distributions of the targets along one column of the context.
 
     The other columns are at their medians or, for labels, at the most frequent label.
@@ -173,40 +212,98 @@ def target_along(
     Args:
         density: the density of the targets.
         rows: rows of the table ``(n, D)``, ``NaN`` for values that are missing or not allowed.
-        d: the column; ``None`` for the column with the largest rank correlation with a target.
+        d: the column.
 
-    Returns the column, its values ``(G,)`` and, for each target, the quantiles ``BANDS`` ``(G, 5)``
-    or the probabilities of its labels ``(G, K)``.
+    Returns the values of the column ``(G,)`` and, for each target, the quantiles ``BANDS``
+    ``(G, 5)`` or the probabilities of its labels ``(G, K)``.
     """
-    context = int(density.inputs.sum())
-    if d is None:
-        d = int(np.argmax([_correlation(x, rows[:, context:]) for x in rows.T[:context]]))
     if np.isnan(rows[:, d]).all():
         raise UserError(f"column {density.columns[d].name} holds no value to draw a target along")
-    known = [x[~np.isnan(x)] for x in rows.T]
-    typical = np.array([_typical(*each) for each in zip(density.columns, known, strict=True)])
+    known = rows[~np.isnan(rows[:, d]), d]
     if labels := density.columns[d].labels:
         along = np.arange(len(labels), dtype=np.float64)
     else:
-        low, high = np.quantile(known[d], [0.005, 0.995])
+        low, high = np.quantile(known, [0.005, 0.995])
         along = np.linspace(low, high, ALONG)
         if density.columns[d].is_discrete:
             along = np.unique(density.columns[d].round(along))
-    asked = np.tile(typical, (len(along), 1))
+    asked = np.tile(_typical(density, rows), (len(along), 1))
     asked[:, d] = along
     same_draws = np.zeros(len(asked), np.int64)  # so that curves of drawn targets are smooth
-    answer = Predict(density.targets, BANDS).answer(density, Region(asked, same_draws))
-    bands = [answer[name] for name in density.targets]
-    labels_of = [density.columns[density.schema.find(name)].labels for name in density.targets]
-    # Without the mean and the standard deviation
-    return d, along, [x if own else x[:, 2:] for x, own in zip(bands, labels_of, strict=True)]
+    return along, predicted(density, Region(asked, same_draws))
 
 
-def _typical(column: Field, x: Array) -> float:
-    """Return the median or the most frequent label of known values; ``NaN`` if there are none."""
-    if not len(x):
-        return np.nan
-    return float(np.bincount(x.astype(np.int64)).argmax() if column.labels else np.median(x))
+def predicted(density: ArrayDensity, rows: Region) -> list[Array]:
+    """Return, for each target, the quantiles ``BANDS`` ``(n, 5)`` or the shares ``(n, K)``.
+
+    The shares are the probabilities of its labels.
+    """
+    answer = Predict(density.targets, BANDS).answer(density, rows)
+    found = []
+    for name in density.targets:
+        is_category = bool(density.columns[density.schema.find(name)].labels)
+        found.append(answer[name] if is_category else answer[name][:, 2:])  # without mean and sd
+    return found
+
+
+def held_out(density: ArrayDensity, rows: CheckedRows) -> list[Figure]:
+    """Draw the predictions of complete rows by members that did not learn from them.
+
+    At most ``PREDICTED`` rows are predicted. Of a target of numbers, the residuals are drawn; of a
+    target of labels, the share of rows for each predicted probability.
+    """
+    from flows.plotting.held_out import draw_reliability, draw_residuals
+
+    complete = ~np.isnan(rows.values).any(axis=1) & (rows.fold != NEVER)
+    few = rows.take(subsample(np.flatnonzero(complete), PREDICTED))
+    targets = np.flatnonzero(~density.inputs).tolist()
+    found = [np.empty((len(few.values), len(density.columns[d].labels) or 5)) for d in targets]
+    for fold, own in by_value(few.fold):
+        asked = Region(few.values[own], own).hiding(targets)
+        for whole, part in zip(found, predicted(density.of_fold(fold), asked), strict=True):
+            whole[own] = part
+    pictures = []
+    for d, values in zip(targets, found, strict=True):
+        column, y = drawn(density.columns)[d], few.values[:, d]
+        if column.labels:
+            pictures.append(draw_reliability(column, reliability(y, values), len(y)))
+        else:
+            pictures.append(draw_residuals(column, y, values))
+    return pictures
+
+
+def near(density: ArrayDensity, rows: Array, d: int) -> Mask:
+    """Return which rows are near the medians of all columns of the context but d, ``(n,)``.
+
+    They are the tenth of the rows with the smallest mean distance between the ranks of their values
+    and of the medians; the weight of a column is its rank correlation with a target. A label that
+    is not the most frequent one has the largest distance, and so has a missing value.
+    """
+    typical, total = _typical(density, rows), np.zeros(len(rows))
+    for k, weight in enumerate(_strengths(density, rows)):
+        if k == d or weight <= 0:
+            continue
+        known = ~np.isnan(rows[:, k])
+        away = np.full(len(rows), 0.5)
+        if density.columns[k].labels:
+            away[rows[:, k] == typical[k]] = 0.0
+        else:
+            away[known] = np.abs(scipy.stats.rankdata(rows[known, k]) / known.sum() - 0.5)
+        total += weight * away
+    if not total.any():  # there is no other column
+        return np.ones(len(rows), bool)
+    return np.asarray(total <= np.quantile(total, NEAREST))
+
+
+def _typical(density: ArrayDensity, rows: Array) -> Array:
+    """Return the median or the most frequent label of each column, ``(D,)``; ``NaN`` for gaps."""
+    found = np.full(rows.shape[1], np.nan)
+    for d, column in enumerate(density.columns):
+        known = rows[~np.isnan(rows[:, d]), d]
+        if len(known):
+            codes = known.astype(np.int64) if column.labels else None
+            found[d] = np.median(known) if codes is None else np.bincount(codes).argmax()
+    return found
 
 
 def _correlation(x: Array, targets: Array) -> float:

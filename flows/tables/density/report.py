@@ -1,0 +1,350 @@
+"""A report of a fit: what it is, what to mind, and pictures, in one HTML file.
+
+The numbers and words are those of ``describe``, ``check`` and the notices of the fit, and the
+pictures those of ``pictures``. ``template.html`` is the page.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from html import escape
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import numpy as np
+
+from flows.core import atomic
+from flows.core.arrays import subsample
+from flows.core.plurals import counted
+from flows.core.progress import progress, show_state
+from flows.core.version import VERSION
+from flows.plotting import Scene, by_column, draw
+from flows.plotting.associations import draw_associations
+from flows.plotting.check import draw_check
+from flows.plotting.style import NARROW, SMALL, WIDTH
+from flows.tables.checking.check import check
+from flows.tables.checking.comparison import MOST_ROWS
+from flows.tables.checking.result import FAR, NAMES, Check
+from flows.tables.checking.rows import CheckedRows, draw_tables
+from flows.tables.columns.notices import TableError, Words, merged
+from flows.tables.density import pictures
+from flows.tables.density.anomalies import least_likely
+from flows.tables.density.description import FitSummary, describe
+from flows.tables.posterior.array_density import ArrayDensity
+from flows.tables.questions.asking import Asking
+from flows.tables.questions.reading import UserRows
+from flows.tables.questions.score import Score
+
+FIRST = 12  # lines of a list that are not folded
+CARDS = 24  # columns that are drawn, at most
+STRANGEST, SCORED = 10, 20_000  # rows that are shown, and rows that are scored, about
+ODD, ODDITIES = 1.0, 4  # nat: the least surprise of an odd value; odd values of a row, at most
+STRONGEST = 3  # columns along which a target is drawn, at most
+PACKAGES = ("torch", "numpy", "scipy", "pandas", "scikit-learn")
+UNUSUAL = 0.05  # a p-value of the fit that is put first
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report of a fit as a page of HTML, which a notebook shows.
+
+    Args:
+        html: the page, which loads nothing.
+    """
+
+    html: str
+
+    def save(self, path: str | Path) -> None:
+        """Write the page to a file, whole or not at all. Raises ``OSError``."""
+        with atomic.replacing(Path(path)) as unfinished:
+            unfinished.write_text(self.html, encoding="utf-8")
+
+    def _repr_html_(self) -> str:
+        """Return the page in a frame of its own, so that its style does not change a notebook."""
+        style = "width: 100%; height: 80vh; border: 1px solid #888"
+        return f'<iframe srcdoc="{escape(self.html)}" style="{style}"></iframe>'
+
+
+class Picture(NamedTuple):
+    """A picture in the page: its bytes as a URL, and its text for readers who do not see it."""
+
+    url: str
+    text: str
+    width: float  # inches
+
+
+class Card(NamedTuple):
+    """A column of the page.
+
+    Attributes:
+        name: the name.
+        kind: its kind, or why it is not learned.
+        missing: the number of rows that lack a value.
+        numbers: the statistics, each with that of samples and that of rows.
+        shares: the shares of values, as text.
+        picture: rows and samples; ``None`` if the column is folded, or not learned.
+    """
+
+    name: str
+    kind: str
+    missing: int
+    numbers: list[tuple[str, str, str]]
+    shares: list[str]
+    picture: Picture | None
+
+
+class OddRow(NamedTuple):
+    """A row with a small density.
+
+    Attributes:
+        name: its label, or its number in the file.
+        log_density: its log-density in nats.
+        tail: the probability of a smaller density; ``NaN`` if it is unknown.
+        values: the odd values, each with the column and the surprise in nats.
+    """
+
+    name: str
+    log_density: float
+    tail: float
+    values: list[tuple[str, str, float]]
+
+
+def report(
+    density: ArrayDensity,
+    rows: CheckedRows,
+    users: UserRows,
+    label: Callable[[int], Any],
+    words: Words,
+    *,
+    title: str,
+    repeat: str,
+    refits: int = 0,
+    minutes: float | None = None,
+    seed: int = 0,
+) -> Report:
+    """Return the report of a fit.
+
+    Args:
+        density: the density.
+        rows: the rows of a table, which ``read_rows`` returns.
+        users: the same rows as the user has them. The index holds their numbers.
+        label: returns how the user names the row of a number.
+        words: the words of a front end for remedies.
+        title: the name of the density.
+        repeat: the command that verifies the fit.
+        refits: the number of refits of the check.
+        minutes: the limit of time for the refits.
+        seed: the seed of all random numbers.
+
+    Raises the errors of ``check``, and ``UserError`` if the density is a reference.
+    """
+    checked = check(density, rows, refits, minutes, seed)
+    summary = describe(density.population, density.schema, density.record)
+    with progress("report", None, "part") as bar:
+        show_state(bar, "drawing")
+        scene = _scene(density, rows, seed)
+        content = {
+            "title": title,
+            "lead": _lead(density, summary),
+            "minds": _to_mind(summary, checked, rows, words),
+            "targets": _targets(density, rows),
+            "cards": _cards(density, checked, summary, scene),
+            "pairs": _pairs(density, checked, scene),
+            "check": checked,
+            "calibration": _check_pictures(checked),
+        }
+        bar.update()
+        show_state(bar, "scoring rows")
+        every = max(1, round(len(rows.values) / SCORED))
+        content |= {"strangest": _strangest(density, users, label, every), "every": every}
+        bar.update()
+    content |= {"repeat": repeat, "summary": summary, "versions": _versions(), "first": FIRST}
+    environment = jinja2.Environment(
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    )
+    environment.filters["capital"] = _capital
+    return Report(environment.get_template("report.html").render(content))
+
+
+def _lead(density: ArrayDensity, summary: FitSummary) -> str:
+    """Return the sentence that says what was fitted to what, and how good the fit is."""
+    record, targets = density.record, density.targets
+    columns = len(density.names) - len(targets)
+    what = f"{columns} columns"
+    if targets:
+        what = f"{' and '.join(targets)} given {columns} columns"
+    rows = "" if record is None else f" of {record.rows:,} rows"
+    members = re.split("[;,]", summary.model)[0]
+    text = f"{members}, fitted to {what}{rows}"
+    return f"{text}: {summary.gain}." if summary.gain else f"{text}."
+
+
+def _to_mind(summary: FitSummary, checked: Check, rows: CheckedRows, words: Words) -> list[str]:
+    """Return what a reader should mind, the worst first."""
+    found = [summary.gain] if summary.is_worse else []
+    if checked.p_fit <= UNUSUAL:
+        found.append(checked.tests().lines[0])
+    found += _differences(checked)
+    found += [*checked.alone(), *(checked.about() if checked.why else [])]
+    return found + [notice.text(words) for notice in merged(rows.notices)]
+
+
+def _differences(checked: Check) -> list[str]:
+    """Return the large differences between samples and rows, the largest first.
+
+    The statistics of a column are one line, which gives the two largest. A column that is in most
+    of three or more associations is named before these: such a column may have been permuted.
+    """
+    findings, found, said = checked.findings, list[str](), set[tuple[str, ...]]()
+    often = Counter(name for each in findings if each.of == "pair" for name in each.columns)
+    pairs = sum(each.of == "pair" for each in findings)
+    for each in findings:
+        if each.of == "column":
+            if each.columns not in said:
+                said.add(each.columns)
+                own = [other.text for other in findings if other[2:] == each[2:]]
+                more = counted(len(own) - 2, "more statistic")
+                found.append("; ".join([*own[:2], *([more] if own[2:] else [])]))
+            continue
+        if each.of == "pair" and pairs > 2:
+            name, count = often.most_common(1)[0]
+            if count > pairs / 2:
+                found.append(f"`{name}` is in {count} of {pairs} associations that differ:")
+            pairs = 0  # said
+        found.append(each.text)
+    return found or [f"no difference between samples and rows is above {FAR:g} standard errors"]
+
+
+def _scene(density: ArrayDensity, rows: CheckedRows, seed: int) -> Scene:
+    """Return samples over rows: drawn tables with the gaps and the context of the rows."""
+    few = rows.take(subsample(np.arange(len(rows.values)), MOST_ROWS))
+    count = 1 if density.targets else -(-pictures.SAMPLES // len(few.values))
+    samples = np.concatenate([*draw_tables(density, few, count, seed)])
+    return pictures.scene_of(density, few.values, samples)
+
+
+def _cards(density: ArrayDensity, checked: Check, summary: FitSummary, scene: Scene) -> list[Card]:
+    """Return the columns; those that are drawn come first.
+
+    They are the columns with the largest differences, in the order of the table.
+    """
+    shown = by_column.as_shown(scene)
+    numbers, shares = checked.statistics()
+    differences = checked.samples.assign(size=checked.samples["difference"].abs())
+    largest = differences.groupby("column")["size"].max()
+    names = [name for name in summary.columns["name"] if name in density.names]
+    order = sorted(names, key=lambda name: -float(largest.get(name, 0.0)))
+    is_drawn = {*order[:CARDS]}
+    cards = []
+    for line in summary.columns.itertuples():
+        own, picture = [], None
+        if line.name in numbers.index:
+            texts = numbers.loc[line.name].items()
+            own = [(NAMES.get(k, str(k)), *text.split("|", 1)) for k, text in texts if text]
+        if line.name in is_drawn:
+            d = density.schema.find(line.name)
+            inputs = density.inputs[d]
+            figure = by_column.single(replace(shown, rows=[]) if inputs else shown, d)
+            over = "Histogram of rows" if inputs else "Histograms of rows, filled, and of samples"
+            picture = _picture(figure, f"{over}: {line.name}", SMALL)
+        kind, share = str(line.kind), shares.get(line.name, [])
+        cards.append(Card(line.name, kind, line.missing, own, share, picture))
+    return sorted(cards, key=lambda card: card.picture is None)
+
+
+def _pairs(density: ArrayDensity, checked: Check, scene: Scene) -> dict[str, list[Picture]]:
+    """Return the pictures of pairs of columns: associations, and samples over rows."""
+    found: dict[str, list[Picture]] = {"associations": [], "plot": []}
+    if len(checked.pairs):
+        for of in ("rows", "samples"):
+            text = f"Associations of pairs of columns in {of}, as a matrix; the list has numbers"
+            figure = draw_associations(checked.pairs, of)
+            found["associations"].append(_picture(figure, text, NARROW))
+    if not density.targets and len(density.columns) > 1:
+        text = "Pairs of columns: samples over rows below the diagonal, counts of samples above"
+        found["plot"].append(_picture(draw("pairs.png", scene), text, WIDTH))
+    return found
+
+
+def _targets(density: ArrayDensity, rows: CheckedRows) -> dict[str, list[Picture]]:
+    """Return the pictures of targets: along the strongest columns, and of held-out rows."""
+    found: dict[str, list[Picture]] = {"along": [], "held_out": []}
+    if not density.targets:
+        return found
+    names = " and ".join(density.targets)
+    for d in pictures.strongest(density, rows.values)[:STRONGEST]:
+        if not np.isnan(rows.values[:, d]).all():
+            figure = pictures.of_target(density, rows.values, d, width=NARROW)
+            text = f"Predictions of {names} along {density.names[d]}, over the rows"
+            found["along"].append(_picture(figure, text, NARROW))
+    for figure in pictures.held_out(density, rows):
+        text = f"Predictions of {names} for held-out rows beside the values of the rows"
+        found["held_out"].append(_picture(figure, text, NARROW))
+    return found
+
+
+def _check_pictures(checked: Check) -> dict[str, Picture]:
+    """Return the pictures of the check."""
+    texts = {
+        "ranks": "Ranks of rows among draws, minus those of a right density; the line of the rows "
+        "stays near 0 if the density is right",
+        "cover": "Share of rows in regions of 50% and 90%, with intervals, for each column",
+        "traces": "The rows with the largest memorisation scores",
+    }
+    there = ["ranks", "cover"] if np.isfinite(checked.ranks).any() else ["cover"]
+    if len(checked.traces) and (checked.traces["members"] == "networks").any():
+        there.append("traces")
+    return {
+        name: _picture(draw_check(checked, [name], NARROW), texts[name], NARROW) for name in there
+    }
+
+
+def _strangest(
+    density: ArrayDensity, users: UserRows, label: Callable[[int], Any], every: int
+) -> list[OddRow]:
+    """Return the complete rows with the smallest densities among each ``every``-th row."""
+    thin = replace(users, pieces=(piece[::every] for piece in users.pieces))
+    question = Score(missing="drop", tails=True)
+    asking = Asking(question, density, thin, lambda notices: None)  # the check has the notices
+    try:
+        least, surprise = least_likely(asking, STRANGEST)
+    except TableError:  # no row is complete
+        return []
+    found = []
+    for (number, line), odd in zip(least.iterrows(), surprise, strict=True):
+        order = np.argsort(-np.nan_to_num(odd), kind="stable")[:ODDITIES]
+        values = [
+            (name, str(line[name]), float(odd[d]))
+            for d in order.tolist()
+            if odd[d] > ODD and (name := density.names[d])
+        ]
+        tail = float(line["tail_probability"])
+        found.append(OddRow(str(label(number)), float(line["log_density"]), tail, values))
+    return found
+
+
+def _picture(figure: Any, text: str, width: float) -> Picture:
+    """Return a figure as a picture of the page."""
+    url = "data:image/png;base64," + b64encode(figure._repr_png_()).decode()
+    return Picture(url, text, width)
+
+
+def _versions() -> str:
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return f"flows {VERSION}, Python {platform.python_version()}, {packages}"
+
+
+def _capital(text: str) -> str:
+    """Return a text with a capital, unless it begins with the name of a column."""
+    return text[:1].upper() + text[1:]
