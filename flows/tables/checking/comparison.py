@@ -15,7 +15,14 @@ import scipy
 
 from flows.core.arrays import Array, Whole, subsample
 from flows.core.plurals import counted
-from flows.tables.checking.result import FAR, FRAMES, MEASURES, SHARE_OF, SHOWN
+from flows.tables.checking.result import (
+    FAR,
+    FRAMES,
+    MEASURES,
+    NOT_ALLOWED,
+    SHARE_OF,
+    SHOWN,
+)
 from flows.tables.checking.rows import CheckedRows, draw_tables
 from flows.tables.columns.field import Field
 from flows.tables.columns.kinds.unlearned import computed
@@ -82,8 +89,7 @@ def compare(
     n = len(rows.values)
     for name, value, share in rows.not_allowed:
         if name in density.names and not density.inputs[density.schema.find(name)]:
-            value = f"{value}, or another value that its kind does not allow,"
-            lines.append((name, SHARE_OF + value, f"{share:.0%}", "0%"))
+            lines.append((name, SHARE_OF + NOT_ALLOWED + value, f"{share:.0%}", "0%"))
             found.append(np.append(share, np.zeros(count)))
     columns = _measured(pd.DataFrame(lines, columns=[*FRAMES["samples"][:4]]), found, n)
     pairs = _compare_pairs(density, tables)

@@ -21,6 +21,7 @@ FAR = 3.0  # standard errors from which a difference is put first
 REMEMBERED = 20.0  # nat: a memorisation score from which samples may nearly repeat a row
 SHOWN = 3  # pairs of columns in the text
 SHARE_OF = "share of "  # the beginning of the name of a statistic
+NOT_ALLOWED = "values that its kind does not allow, such as "  # the same, after SHARE_OF
 NAMES = {  # statistics in words
     "sd": "standard deviation",
     "q0.05": "5% quantile",
@@ -210,8 +211,8 @@ class Check:
             lines.append("the file does not tell training rows, whose cover is too high")
         elif self.known:
             lines.append(
-                f"{self.known} of the rows are training rows, which some members learned from, so "
-                "their cover is too high"
+                f"{self.known} of the {self.rows} rows are training rows, which some members "
+                "learned from, so their cover is too high"
             )
         return lines
 
@@ -357,6 +358,8 @@ def _of_column(line: Mapping[str, Any]) -> Finding:
     if name.startswith(SHARE_OF):
         value = name.removeprefix(SHARE_OF)
         text = f"{own} is {value} in {samples} of samples, {rows} of rows {how}"
+        if value.startswith(NOT_ALLOWED):
+            text = f"{own} holds {value}, in {rows} of rows; they count as gaps {how}"
     else:
         text = f"{own} has the {NAMES.get(name, name)} {samples} in samples, {rows} in rows {how}"
     return Finding(abs(line["difference"]), text, "column", (line["column"],))

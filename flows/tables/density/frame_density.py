@@ -445,7 +445,7 @@ class Density:
             UserRows([whole.set_axis(pd.RangeIndex(len(whole)))]),
             lambda number: whole.index[number],
             python_words,
-            title="Report of a fit",
+            title="a fit",
             repeat="flows.verify(density, frame)",
             refits=refits,
             minutes=minutes,

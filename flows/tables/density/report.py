@@ -101,16 +101,16 @@ class Card(NamedTuple):
 
 
 class OddRow(NamedTuple):
-    """A row with a small density.
+    """A row with a small density, or several that are odd for the same reason.
 
     Attributes:
-        name: its label, or its number in the file.
-        log_density: its log-density in nats.
+        names: their labels, or their numbers in the file.
+        log_density: the log-density in nats.
         tail: the probability of a smaller density; ``NaN`` if it is unknown.
         values: the odd values, each with the column and the surprise in nats.
     """
 
-    name: str
+    names: list[str]
     log_density: float
     tail: float
     values: list[tuple[str, str, float]]
@@ -330,7 +330,13 @@ def _strangest(
             if odd[d] > ODD and (name := density.names[d])
         ]
         tail = float(line["tail_probability"])
-        found.append(OddRow(str(label(number)), float(line["log_density"]), tail, values))
+        log_density = float(line["log_density"])
+        if np.isneginf(log_density):  # a value that is not allowed says all
+            values = [each for each in values if np.isinf(each[2])]
+        if found and (log_density, values) == (found[-1].log_density, found[-1].values):
+            found[-1].names.append(str(label(number)))
+        else:
+            found.append(OddRow([str(label(number))], log_density, tail, values))
     return found
 
 
