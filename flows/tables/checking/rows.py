@@ -93,7 +93,7 @@ def read_rows(density: ArrayDensity, read: Read) -> CheckedRows:
     if not density.columns:
         raise UserError("a model of images has no columns to check")
     record = density.record
-    other = "the rows are not those of the training table"
+    other = "the rows are not exactly those of the training table"
     scores = None if record is None else record.row_scores
     if record is None or scores is None or scores.digest is None or not record.fit:
         why = "the density has no out-of-fold scores of single rows: the file was exported without "

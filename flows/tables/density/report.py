@@ -214,7 +214,7 @@ def _differences(checked: Check) -> list[str]:
             if each.columns not in said:
                 said.add(each.columns)
                 own = [other.text for other in findings if other[2:] == each[2:]]
-                more = counted(len(own) - 2, "more statistic")
+                more = f"and {counted(len(own) - 2, 'more statistic')} of this column"
                 found.append("; ".join([*own[:2], *([more] if own[2:] else [])]))
             continue
         if each.of == "pair" and pairs > 2:

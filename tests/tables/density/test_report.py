@@ -123,7 +123,7 @@ def test_a_report_names_a_column_that_was_permuted_against_the_others():
     wrong = right.assign(c=np.random.default_rng(1).permutation(right["c"]))
     found = to_mind(flows.fit(wrong, **QUICK), right)
     assert re.search(r"`c` is in [34] of \d associations that differ", found)
-    assert "the rows are not those of the training table" in found
+    assert "the rows are not exactly those of the training table" in found
 
 
 @pytest.mark.slow
