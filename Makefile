@@ -64,7 +64,7 @@ notebooks: build/notebooks/table.ipynb build/notebooks/plane.ipynb  ## run the n
 
 build/notebooks/%.ipynb: docs/notebooks/%.py $(shell find flows -name '*.py') .venv/ready-tests
 	@mkdir -p $(@D)
-	cd $(@D) && PATH="$(CURDIR)/.venv/bin:$$PATH" MPLBACKEND= jupytext --quiet --to ipynb --execute --output $(@F) $(CURDIR)/$<
+	cd $(@D) && PATH="$(CURDIR)/.venv/bin:$$PATH" MPLBACKEND= jupytext --quiet --set-kernel python3 --to ipynb --execute --output $(@F) $(CURDIR)/$<
 
 clean:  ## remove files that the pipeline and the tests wrote, and that Git does not track
 	rm -rf .venv .venv-bench .venv-site build *.egg-info .pytest_cache .mypy_cache .ruff_cache dvc_plots

@@ -19,6 +19,7 @@ from typing import Any
 import griffe
 import mmdr
 import nbconvert
+import nbformat
 import ziamath
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import get_plugin_logger
@@ -150,12 +151,16 @@ def notebooks() -> dict[str, str | bytes]:
     """Return the pages of the executed notebooks, their pictures and the notebooks, by path."""
     found: dict[str, str | bytes] = {}
     for path in sorted(EXECUTED.glob("*.ipynb")):
+        notebook = nbformat.read(path, nbformat.NO_CONVERT)
+        for cell in notebook.cells:  # progress bars and notices go to standard error
+            if cell.cell_type == "code":
+                cell.outputs = [each for each in cell.outputs if each.get("name") != "stderr"]
         names = {"unique_key": path.stem, "output_files_dir": f"{path.stem}_files"}
-        body, resources = nbconvert.MarkdownExporter().from_filename(str(path), names)
+        body, resources = nbconvert.MarkdownExporter().from_notebook_node(notebook, names)
         title, _, rest = body.strip().partition("\n")
         download = f"[Download this notebook]({path.name})"
         found[f"{NOTEBOOKS}{path.stem}.md"] = f"{title}\n\n{download}\n{rest}"
-        found[f"{NOTEBOOKS}{path.name}"] = path.read_bytes()
+        found[f"{NOTEBOOKS}{path.name}"] = nbformat.writes(notebook)
         found |= {NOTEBOOKS + name: data for name, data in resources["outputs"].items()}
     return found
 

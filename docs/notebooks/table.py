@@ -84,7 +84,7 @@ density.probability({"flipper": (215, None)}, given={"species": "Adelie"})
 
 # %%
 two = pd.DataFrame({"species": ["Gentoo", "Adelie"], "flipper": [220, 190]})
-density.predict(two, "mass", interval=0.95).round(0)[["q0.05", "mean", "mean_low", "mean_high", "q0.95"]]
+density.predict(two, "mass", interval=0.95).round(0).filter(regex="mean|q0.05|q0.95")
 
 # %%
 unknown = frame[frame["sex"].isna() & frame["mass"].notna()]
@@ -95,7 +95,8 @@ density.predict(unknown, "sex").round(2).head(4)
 
 # %%
 strange = frame.assign(tail=density.tail_probability(frame)).nsmallest(3, "tail")
-strange.join(density.surprise(strange)[["mass", "flipper", "egg"]].add_prefix("surprise of "))
+surprise = density.surprise(strange)
+strange.assign(oddest=surprise.idxmax(axis=1), surprise=surprise.max(axis=1)).round(3)
 
 # %% [markdown]
 # ## Share
