@@ -66,7 +66,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     links = {target(page, link[2]) for page in pages for link in LINK.finditer(text_of(page))}
     copied = {link for link in links if link.endswith(COPIED)}
     shown = {link for link in links - copied - {*pages, *MODULES} if (ROOT / link).exists()}
-    written = {f"source/{link}.md": source_page(link) for link in shown}
+    written: dict[str, str | bytes] = {f"source/{link}.md": source_page(link) for link in shown}
     for module in MODULES.values():
         options = "    options: {show_root_heading: false, show_root_toc_entry: true}"
         written[f"modules/{module}.md"] = f"# {module}\n\n::: {module}\n{options}"

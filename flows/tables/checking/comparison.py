@@ -87,9 +87,9 @@ def compare(
             lines.append((column.name, name, *texts))
             found.append(values)
     n = len(rows.values)
-    for name, value, share in rows.not_allowed:
+    for name, refused_value, share in rows.not_allowed:
         if name in density.names and not density.inputs[density.schema.find(name)]:
-            lines.append((name, SHARE_OF + NOT_ALLOWED + value, f"{share:.0%}", "0%"))
+            lines.append((name, SHARE_OF + NOT_ALLOWED + refused_value, f"{share:.0%}", "0%"))
             found.append(np.append(share, np.zeros(count)))
     columns = _measured(pd.DataFrame(lines, columns=[*FRAMES["samples"][:4]]), found, n)
     pairs = _compare_pairs(density, tables)

@@ -321,7 +321,7 @@ def _strangest(
         least, surprise = least_likely(asking, STRANGEST)
     except TableError:  # no row is complete
         return []
-    found = []
+    found = list[OddRow]()
     for (number, line), odd in zip(least.iterrows(), surprise, strict=True):
         order = np.argsort(-np.nan_to_num(odd), kind="stable")[:ODDITIES]
         values = [
