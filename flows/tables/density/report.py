@@ -6,6 +6,7 @@ pictures those of ``pictures``. ``template.html`` is the page.
 
 from __future__ import annotations
 
+import json
 import platform
 import re
 from base64 import b64encode
@@ -165,7 +166,9 @@ def report(
         every = max(1, round(len(rows.values) / SCORED))
         content |= {"strangest": _strangest(density, users, label, every), "every": every}
         bar.update()
-    content |= {"repeat": repeat, "summary": summary, "versions": _versions(), "first": FIRST}
+    options = json.dumps(density.record.fit) if density.record is not None else ""
+    content |= {"repeat": repeat, "options": options, "summary": summary, "versions": _versions()}
+    content["first"] = FIRST
     environment = jinja2.Environment(
         autoescape=True,
         trim_blocks=True,
