@@ -18,13 +18,12 @@ from flows.core.version import VERSION
 def test_every_name_of_the_library_is_imported_when_it_is_used():
     assert {"fit", "load", "train", "NSF"} <= {*flows.__all__} <= {*dir(flows)}
     assert all(getattr(flows, name).__name__ == name for name in flows.__all__)
-    with pytest.raises(AttributeError, match=r"'lod'; it has: Architecture, .*, verify$"):
+    with pytest.raises(AttributeError, match="flows attribute lod"):
         flows.lod  # noqa: B018
 
 
 def test_the_version_is_a_text_and_no_further_name_comes_with_it():
     assert flows.__version__ == VERSION
-    assert "__version__" in dir(flows)
     assert not {"VERSION", "__version__"} & {*flows.__all__}
 
 
