@@ -85,7 +85,7 @@ clean:  ## remove files that the pipeline and the tests wrote, and that Git does
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	touch $@
 
-# The site is built from the text of `flows`, which is not imported, so torch is not needed.
+# The site is built from the text of `flows`: only its options are imported, and torch is not needed.
 .venv-site/ready: requirements-site.txt
 	@$(NEWER)
 	$(PYTHON) -m venv .venv-site
