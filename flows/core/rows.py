@@ -121,6 +121,18 @@ def effective_rows(row_ids: Whole) -> float:
     return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
+def standard_error(x: Array, groups: Whole) -> float:
+    """Return the standard error of the mean of ``x`` ``(n,)``, whose rows depend within groups.
+
+    The rows of a group count as copies of one row.
+
+    Args:
+        x: the values of the rows, ``(n,)``.
+        groups: the group of each row, ``(n,)``.
+    """
+    return float(x.std() / np.sqrt(effective_rows(groups)))
+
+
 def by_value(numbers: Whole) -> Iterator[tuple[int, Whole]]:
     """Yield each number of ``numbers`` ``(n,)`` in rising order, and the indices of its places."""
     for number in np.unique(numbers).tolist():

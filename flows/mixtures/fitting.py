@@ -29,7 +29,7 @@ from flows.mixtures.mixture import Mixture
 
 # Numbers of components to choose from, about evenly spaced in the logarithm
 COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 36, 54)
-RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
+RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)  # of references; those of the recipe are in its settings
 FIRST_RIDGE = 1e-3  # with which ``search`` chooses the number of components
 PATIENCE = 3  # ``search`` ends after three numbers of components in a row without a better score
 ENOUGH = 10  # rows per component and column of a filler, at least
@@ -85,7 +85,7 @@ def search(
     score: Callable[[int, float], float],
     components: Sequence[int],
     goes_on: Callable[[], bool] = lambda: True,
-    ridges: Sequence[float] = RIDGES,
+    ridges: Sequence[float] = (),
     *,
     patience: int = PATIENCE,
 ) -> tuple[int, float]:

@@ -15,6 +15,7 @@ from flows.core.seeds import Generators, generator_of
 from flows.networks.backend import backend
 from flows.networks.base_distribution import Base
 from flows.networks.network_population import DensityPopulation, Objective
+from flows.networks.population import ensemble_log_prob
 
 
 class Flow(DensityPopulation):
@@ -230,6 +231,17 @@ class Flow(DensityPopulation):
             )
         member = self.choose_members(len(drawn), generator)
         return drawn[torch.arange(len(drawn)), torch.from_numpy(member)]
+
+    def ensemble_log_prob(self, value: Any, context: Any = None) -> Tensor:
+        """Return log-densities ``(n,)`` of the ensemble in nats.
+
+        Args:
+            value: points in the user's units, ``(n, *event)`` or ``(n, M, *event)``.
+            context: the context of each point, ``(n, d)``, if the population has a context.
+
+        Raises ``ValueError`` if ``context`` is missing, and if the population has no context.
+        """
+        return ensemble_log_prob(self.log_prob(value, context), self.member_weights)
 
     @torch.no_grad()
     def encode(self, value: Any, context: Any = None) -> Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,6 +13,7 @@ from flows.plotting import by_column
 from flows.plotting.scene import Column, Scene
 from flows.plotting.style import (
     DATA_COLOR,
+    DENSITY_COLOR,
     STYLE,
     WIDTH,
     add_legend,
@@ -22,7 +24,6 @@ from flows.plotting.style import (
     panels,
 )
 
-COLOR = "#0072B2"
 NEAR: Any = {"color": "black", "alpha": 0.8}  # dots of rows near the values of the other columns
 FAR: Any = {"color": DATA_COLOR, "alpha": 0.3}  # dots of other rows
 # Of labels, from Okabe and Ito's and Tol's palettes, for colour-blind readers
@@ -42,7 +43,7 @@ def draw_along(
 
     Args:
         columns: the columns of the table, the targets last.
-        rows: the rows of the table, ``(n, D)``; ``NaN`` for a missing value.
+        rows: the rows of the table that are drawn, ``(n, D)``.
         d: the column of the context along which the targets are drawn.
         x: values of the column, ``(G,)``.
         found: for each target, its quantiles 0.05, 0.25, 0.5, 0.75 and 0.95, ``(G, 5)``, or the
@@ -77,9 +78,9 @@ def draw_along(
         if any(not columns[t].labels for t in targets):
             rest = [mark_key(f"{(~is_near).sum():,} other rows", "o", **FAR)]
             handles = [
-                line_key("median", color=COLOR),
-                area_key("middle 50%", COLOR, 0.45),
-                area_key("middle 90%", COLOR, 0.2),
+                line_key("median", color=DENSITY_COLOR),
+                area_key("middle 50%", DENSITY_COLOR, 0.45),
+                area_key("middle 90%", DENSITY_COLOR, 0.2),
                 mark_key(f"{is_near.sum():,} rows near these values", "o", **NEAR),
                 *(rest if not is_near.all() else []),
             ]
@@ -96,27 +97,38 @@ def _bands(axis: Axes, x: Array, quantiles: Array, is_category: bool) -> None:
     """Draw bands between quantiles ``(G, 5)``, as boxes over labels."""
     if is_category:
         for place, (low, lower, middle, upper, high) in zip(x, quantiles, strict=True):
-            axis.bar(place, high - low, 0.5, low, color=COLOR, alpha=0.2)
-            axis.bar(place, upper - lower, 0.5, lower, color=COLOR, alpha=0.3)
-            axis.hlines(middle, place - 0.25, place + 0.25, color=COLOR)
+            axis.bar(place, high - low, 0.5, low, color=DENSITY_COLOR, alpha=0.2)
+            axis.bar(place, upper - lower, 0.5, lower, color=DENSITY_COLOR, alpha=0.3)
+            axis.hlines(middle, place - 0.25, place + 0.25, color=DENSITY_COLOR)
         return
     low, lower, middle, upper, high = quantiles.T
-    axis.fill_between(x, low, high, color=COLOR, alpha=0.2, linewidth=0)
-    axis.fill_between(x, lower, upper, color=COLOR, alpha=0.3, linewidth=0)
-    axis.plot(x, middle, color=COLOR)
+    axis.fill_between(x, low, high, color=DENSITY_COLOR, alpha=0.2, linewidth=0)
+    axis.fill_between(x, lower, upper, color=DENSITY_COLOR, alpha=0.3, linewidth=0)
+    axis.plot(x, middle, color=DENSITY_COLOR)
 
 
 def _probabilities(axis: Axes, target: Column, along: Column, x: Array, shares: Array) -> None:
-    """Draw the probabilities of labels, ``(G, K)``, one line or group of bars per label."""
-    for k, label in enumerate(target.labels):
-        name = by_column.short(str(label), by_column.LABEL)
-        color = LABEL_COLORS[k % len(LABEL_COLORS)]
-        style = ("-", "--", ":", "-.")[k // len(LABEL_COLORS) % 4]
+    """Draw the probabilities of labels, ``(G, K)``, one line or group of bars per label.
+
+    Of many labels, those with the largest mean probabilities are drawn, and the sum of the others.
+    """
+    most, labels = len(LABEL_COLORS), target.labels
+    own = [*range(len(labels))]
+    if len(labels) > most:
+        own = sorted(np.argsort(-shares.mean(axis=0), kind="stable")[:most].tolist())
+    # matplotlib leaves a name that begins with _ out of a legend
+    texts = [f" {labels[k]}" if str(labels[k]).startswith("_") else str(labels[k]) for k in own]
+    names = [by_column.short(text, by_column.LABEL) for text in texts]
+    lines = [*zip(names, LABEL_COLORS, shares.T[[*own]], strict=False)]
+    if len(labels) > most:
+        rest = 1 - shares[:, own].sum(axis=1)
+        lines.append((f"{len(labels) - most} others", DATA_COLOR, rest))
+    for k, (name, color, share) in enumerate(lines):
         if along.labels:
-            width = 0.8 / len(target.labels)
-            place = x + width * (k - (len(target.labels) - 1) / 2)
-            axis.bar(place, shares[:, k], width, color=color, label=name)
+            width = 0.8 / len(lines)
+            place = x + width * (k - (len(lines) - 1) / 2)
+            axis.bar(place, share, width, color=color, label=name)
         else:
-            axis.plot(x, shares[:, k], style, color=color, label=name)
+            axis.plot(x, share, color=color, label=name)
     axis.set(ylim=(0, 1), ylabel=f"probability of {by_column.short(target.name)}")
     axis.legend(ncols=2, fontsize=8)

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from flows.plotting import by_column
 from flows.plotting.style import NARROW, STYLE, explain, panels
 
-MOST = 20  # columns
 WRITTEN = 8  # columns up to which cells hold their number
 CELL = 0.26  # inches: least height of a cell
 
@@ -18,7 +17,7 @@ CELL = 0.26  # inches: least height of a cell
 def draw_associations(pairs: pd.DataFrame, of: str) -> Figure:
     """Draw the associations of pairs of columns, of rows or of samples.
 
-    If there are more than ``MOST`` columns, those with the largest differences are drawn. With a
+    If there are more than ``LISTED`` columns, those with the largest differences are drawn. With a
     target, each pair has a target, and the matrix has a column per target.
 
     Args:
@@ -26,7 +25,7 @@ def draw_associations(pairs: pd.DataFrame, of: str) -> Figure:
         of: ``"rows"`` or ``"samples"``.
     """
     both = pairs[["first", "second"]].to_numpy()
-    shown = [*dict.fromkeys(both.ravel())][:MOST]
+    shown = [*dict.fromkeys(both.ravel())][: by_column.LISTED]
     own = pairs[np.isin(both, shown).all(axis=1)]
     matrix = own.pivot_table(index="first", columns="second", values=of, sort=False)
     is_square = len(own) == len(shown) * (len(shown) - 1) // 2

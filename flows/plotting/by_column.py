@@ -8,10 +8,10 @@ contain the same number of steps. Otherwise cells with one step more would look 
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 import scipy
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from flows.core.arrays import Array, Mask
+from flows.core.associations import associations
 from flows.plotting.scene import Column, Scene, figure
 from flows.plotting.style import (
     DATA_COLOR,
@@ -35,6 +36,7 @@ from flows.plotting.style import (
 )
 
 SINGLE, PAIRED = 12, 6  # most columns in a figure of single columns, and in a figure of pairs
+LISTED = 20  # most columns in a figure with a line per column
 DOTS = 1_000  # most rows, and most samples, that a panel shows as dots
 CELLS = 30  # of a two-dimensional histogram, along each axis
 LETTERS, LABEL = 18, 10  # most letters of a column's name, and of a label
@@ -97,9 +99,7 @@ def pairs(scene: Scene) -> Figure:
     scene = as_shown(scene)
     row = min(scene.rows, key=lambda row: row.headline.get("test_nll") or np.inf)
     scene = replace(scene, rows=[row])
-    correlation = pd.DataFrame(scene.data).corr("spearman").abs()
-    strength = (correlation - np.eye(len(correlation))).max().fillna(0)
-    shown = sorted(strength.nlargest(PAIRED).index)
+    shown = _most_associated(scene, PAIRED)
     boxes = np.array([ends(scene, k) for k in range(len(scene.columns))])
     steps, samples, side = _steps(scene), row.arrays["samples"], 8.2 / len(shown)
     data = _spread(np.random.default_rng(0).permutation(scene.data)[:DOTS], 0.8 * steps)
@@ -150,6 +150,16 @@ def _dots(axis: Axes, points: Array, box: Array, *, size: float, color: str) -> 
     axis.scatter(x, y, s=size, color=color, alpha=0.5, linewidths=0)
 
 
+def _most_associated(scene: Scene, count: int) -> list[int]:
+    """Return the columns with the largest association with another one, at most ``count``."""
+    sizes = [len(column.labels) for column in scene.columns]
+    links = [*combinations(range(len(sizes)), 2)]
+    largest = np.zeros(len(sizes))
+    for each, link in zip(associations(scene.data, sizes, links), links, strict=True):
+        largest[[*link]] = np.maximum(largest[[*link]], abs(each))
+    return sorted(np.argsort(-largest, kind="stable")[:count].tolist())
+
+
 def draw_column(axis: Axes, scene: Scene, k: int) -> None:
     """Draw the histograms of column k into the panel ``axis``."""
     histogram(axis, scene, k)
@@ -170,10 +180,15 @@ def histogram(axis: Axes, scene: Scene, k: int) -> None:
     """Draw a filled histogram of column k of the data, and an outlined one of the samples."""
     count = int(np.clip(np.sqrt(len(scene.data)), 8, 40))
     form: Any = {"bins": edges(scene, k, count), "density": True}
-    axis.hist(scene.data[:, k], color=DATA_COLOR, alpha=0.35, label="data", **form)
+    lines: list[tuple[Array, Any]] = [
+        (scene.data, {"color": DATA_COLOR, "alpha": 0.35, "label": "data"})
+    ]
     for row in scene.rows:
-        drawn = row.arrays["samples"][:, k]
-        axis.hist(drawn, histtype="step", linewidth=1.3, color=row.color, label=row.label, **form)
+        how = {"histtype": "step", "linewidth": 1.3, "color": row.color, "label": row.label}
+        lines.append((row.arrays["samples"], how))
+    for values, how in lines:
+        if not np.isnan(values[:, k]).all():
+            axis.hist(values[:, k], **how, **form)
     axis.set_xlim(ends(scene, k))
 
 
@@ -186,7 +201,7 @@ def edges(scene: Scene, k: int, count: int) -> list[float]:
     if not step:
         return np.linspace(low, high, count + 1).tolist()
     width = step if scene.columns[k].labels else step * np.ceil((high - low) / step / count)
-    half = np.nanmin(scene.data[:, k]) - step / 2
+    half = _known(scene, k).min() - step / 2
     return np.arange(half + step * np.floor((low - half) / step), high + width, width).tolist()
 
 
@@ -194,13 +209,23 @@ def ends(scene: Scene, k: int) -> tuple[float, float]:
     """Return the ends of the axis of column k: all labels, or the middle 99% and a margin."""
     if labels := scene.columns[k].labels:
         return -0.6, len(labels) - 0.4
-    values = scene.data[:, k]
-    low, high = np.nanquantile(values, [0.005, 0.995])
-    if low == high:
-        low, high = np.nanmin(values), np.nanmax(values)
+    low, high = middle(_known(scene, k))
     margin = 0.15 * (high - low) or 0.5  # 0.5 for a column of a single value
     margin = max(margin, 0.6 * _steps(scene)[k])
     return low - margin, high + margin
+
+
+def middle(x: Array) -> tuple[float, float]:
+    """Return the ends of the middle 99% of values ``(n,)``, or of all if these ends are equal."""
+    low, high = np.quantile(x, [0.005, 0.995]).tolist()
+    return (low, high) if low < high else (float(x.min()), float(x.max()))
+
+
+def _known(scene: Scene, k: int) -> Array:
+    """Return the values of column k, ``(n,)``; of a column without a value, 0."""
+    values = scene.data[:, k]
+    known = values[~np.isnan(values)]
+    return known if len(known) else np.zeros(1)
 
 
 def _steps(scene: Scene) -> Array:
@@ -245,8 +270,11 @@ def short(name: str, letters: int = LETTERS) -> str:
 
 def is_wide(scene: Scene) -> Mask:
     """Return whether each column is shown on a logarithmic scale, ``(D,)``."""
-    low, high = np.nanquantile(scene.data, [0.005, 0.995], axis=0)
-    return (np.nanmin(scene.data, axis=0) > 0) & (high > 100 * low)
+    known = [_known(scene, k) for k in range(len(scene.columns))]
+    ends = [np.quantile(each, [0.005, 0.995]) for each in known]
+    return np.array(
+        [x.min() > 0 and high > 100 * low for x, (low, high) in zip(known, ends, strict=True)]
+    )
 
 
 def as_shown(scene: Scene) -> Scene:

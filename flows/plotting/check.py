@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from flows.plotting import by_column
 from flows.plotting.style import (
     DATA_COLOR,
+    DENSITY_COLOR,
     STYLE,
     TRUTH_COLOR,
     WIDTH,
@@ -24,9 +25,8 @@ from flows.plotting.style import (
     panels,
 )
 
-COLOR, TRACE_COLOR = "#0072B2", "#D55E00"
-MARKS = {0.5: "o", 0.9: "s"}
-MOST = 20  # columns in the panel of cover
+TRACE_COLOR = "#D55E00"
+MARKS = ("o", "s")  # of levels
 
 
 def draw_check(check: Any, parts: Sequence[str] = (), width: float = WIDTH) -> Figure:
@@ -34,22 +34,25 @@ def draw_check(check: Any, parts: Sequence[str] = (), width: float = WIDTH) -> F
 
     Args:
         check: the result, ``flows.tables.checking.result.Check``.
-        parts: the panels: ``"ranks"``, ``"cover"`` and ``"traces"``; by default all that there are.
+        parts: the panels: ``"ranks"``, ``"cover"`` and ``"traces"``; by default the first two, and
+            the third if there are traces of networks.
         width: the width in inches.
     """
     traces = check.traces
     if len(traces):
         traces = traces[traces["members"] == "networks"]
     parts = parts or ("ranks", "cover", *(["traces"] if len(traces) else []))
-    regions = list(dict.fromkeys(check.cover["region"]))[: MOST + 1]
+    regions = _shown(check.cover)
     keys = dict[str, list[Any]]()
     keys["ranks"] = [
-        line_key("rows", color=COLOR),
+        line_key("rows", color=DENSITY_COLOR),
         line_key("a right density", "--", color=TRUTH_COLOR),
         *([area_key("refits, 5% to 95%", DATA_COLOR)] if len(check.band) else []),
     ]
+    marks = dict(zip(sorted(check.cover["level"].unique()), MARKS, strict=True))
     keys["cover"] = [
-        mark_key(f"region of {level:.0%}", MARKS[level], color=COLOR) for level in MARKS
+        mark_key(f"region of {level:.0%}", mark, color=DENSITY_COLOR)
+        for level, mark in marks.items()
     ]
     with rc_context(STYLE):
         height = max(3.2, 0.25 * len(regions) + 1.4) if "cover" in parts else 2.6
@@ -58,13 +61,21 @@ def draw_check(check: Any, parts: Sequence[str] = (), width: float = WIDTH) -> F
             if part == "ranks":
                 _ranks(axis, check)
             elif part == "cover":
-                _cover(axis, check, regions)
+                _cover(axis, check, regions, marks)
             else:
                 _traces(axis, traces, check.auc)
         handles = [key for part in parts for key in keys.get(part, ())]
         if handles:
             add_legend(sheet, handles, len(handles))
     return sheet
+
+
+def _shown(cover: pd.DataFrame) -> list[str]:
+    """Return the regions that are drawn: of whole rows, and of the columns with most deviation."""
+    away = (cover["cover"] - cover["level"]).abs().groupby(cover["region"], sort=False).max()
+    columns = [*away.index[1:]]
+    largest = sorted(columns, key=lambda name: -away[name])[: by_column.LISTED]
+    return [*away.index[:1], *(name for name in columns if name in largest)]
 
 
 def _ranks(axis: Axes, check: Any) -> None:
@@ -78,21 +89,21 @@ def _ranks(axis: Axes, check: Any) -> None:
     if len(known):
         ends = np.concatenate([[0], known, [1]])
         share = np.concatenate([[0], np.arange(1, len(known) + 1) / len(known), [1]])
-        axis.step(ends, share - ends, where="post", color=COLOR)
+        axis.step(ends, share - ends, where="post", color=DENSITY_COLOR)
     axis.axhline(0, color=TRUTH_COLOR, linestyle="--", linewidth=0.8)
     axis.set(xlim=(0, 1), xlabel="rank of a row's density", ylabel="share of rows \u2212 rank")
     axis.set_title("ranks of rows among draws", fontsize=10)
 
 
-def _cover(axis: Axes, check: Any, regions: list[str]) -> None:
+def _cover(axis: Axes, check: Any, regions: list[str], marks: dict[float, str]) -> None:
     """Draw the cover of regions with intervals."""
     places = {region: -k for k, region in enumerate(regions)}
-    for level, mark in MARKS.items():
+    for level, mark in marks.items():
         own = check.cover[(check.cover["level"] == level) & check.cover["region"].isin(regions)]
         y = [places[region] for region in own["region"]]
         x = own["cover"].to_numpy()
         reach = np.array([x - own["low"], own["high"] - x]).clip(min=0)
-        axis.errorbar(x, y, xerr=reach, fmt=mark, color=COLOR, markersize=5, linewidth=1)
+        axis.errorbar(x, y, xerr=reach, fmt=mark, color=DENSITY_COLOR, markersize=5, linewidth=1)
         axis.axvline(level, color=TRUTH_COLOR, linestyle="--", linewidth=0.8)
     names = ["all columns" if each == check.WHOLE else by_column.short(each) for each in regions]
     axis.set_yticks([*places.values()], names)

@@ -12,6 +12,7 @@ from flows.plotting import by_column
 from flows.plotting.scene import Column
 from flows.plotting.style import (
     DATA_COLOR,
+    DENSITY_COLOR,
     NARROW,
     STYLE,
     TRUTH_COLOR,
@@ -23,16 +24,15 @@ from flows.plotting.style import (
     panels,
 )
 
-COLOR = "#0072B2"
 
-
-def draw_residuals(target: Column, y: Array, quantiles: Array) -> Figure:
+def draw_residuals(target: Column, y: Array, quantiles: Array, of: str) -> Figure:
     """Draw targets minus their predicted medians along the medians.
 
     Args:
         target: the column.
         y: the targets of rows, ``(n,)``.
         quantiles: the quantiles 0.05, 0.25, 0.5, 0.75 and 0.95 of their predictions, ``(n, 5)``.
+        of: what the rows are, such as ``"held-out"``.
     """
     order = np.argsort(quantiles[:, 2], kind="stable")
     y, (low, lower, middle, upper, high) = y[order], quantiles[order].T
@@ -40,24 +40,27 @@ def draw_residuals(target: Column, y: Array, quantiles: Array) -> Figure:
     name = by_column.short(target.name)
     with rc_context(STYLE):
         sheet, (axis,) = panels(1, 1, 3.2, width=NARROW)
-        axis.vlines(middle, low - middle, high - middle, color=COLOR, alpha=0.15, linewidth=1.5)
-        axis.vlines(middle, lower - middle, upper - middle, color=COLOR, alpha=0.25, linewidth=1.5)
+        axis.vlines(
+            middle, low - middle, high - middle, color=DENSITY_COLOR, alpha=0.15, linewidth=1.5
+        )
+        axis.vlines(
+            middle, lower - middle, upper - middle, color=DENSITY_COLOR, alpha=0.25, linewidth=1.5
+        )
         axis.plot(middle, y - middle, "o", color=DATA_COLOR, ms=3, mew=0, alpha=0.7)
         axis.axhline(0, color=TRUTH_COLOR, linestyle="--", linewidth=0.8)
         axis.set(xlabel=f"predicted median of {name}", ylabel=f"{name} \u2212 median")
         axis.locator_params(nbins=6)
         handles = [
-            mark_key("held-out row", "o", color=DATA_COLOR, alpha=0.7),
-            area_key("middle 50%", COLOR, 0.4),
-            area_key("middle 90%", COLOR, 0.15),
+            mark_key(f"{of} row", "o", color=DATA_COLOR, alpha=0.7),
+            area_key("middle 50%", DENSITY_COLOR, 0.4),
+            area_key("middle 90%", DENSITY_COLOR, 0.15),
         ]
         add_legend(sheet, handles, 3)
-        text = f"{len(y):,} held-out rows; {within:.0%} lie in their interval of 90%"
-        explain(sheet, text)
+        explain(sheet, f"{len(y):,} {of} rows; {within:.0%} lie in their interval of 90%")
     return sheet
 
 
-def draw_reliability(target: Column, bins: pd.DataFrame, rows: int) -> Figure:
+def draw_reliability(target: Column, bins: pd.DataFrame, rows: int, of: str) -> Figure:
     """Draw the share of rows that have a label along the probability that was predicted.
 
     Args:
@@ -65,20 +68,21 @@ def draw_reliability(target: Column, bins: pd.DataFrame, rows: int) -> Figure:
         bins: a line per bin of probabilities: the mean of the ``predicted`` probabilities, the
             ``share`` of rows that have the label, and its interval from ``low`` to ``high``.
         rows: the number of rows.
+        of: what the rows are, such as ``"held-out"``.
     """
     x, share = bins["predicted"], bins["share"]
     reach = np.array([share - bins["low"], bins["high"] - share]).clip(min=0)
     with rc_context(STYLE):
         sheet, (axis,) = panels(1, 1, 3.2, width=NARROW)
         axis.plot([0, 1], [0, 1], "--", color=TRUTH_COLOR, linewidth=0.8)
-        axis.errorbar(x, share, yerr=reach, fmt="o", color=COLOR, markersize=5, linewidth=1)
+        axis.errorbar(x, share, yerr=reach, fmt="o", color=DENSITY_COLOR, markersize=5, linewidth=1)
         name = by_column.short(target.name)
         axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="share of rows with the label")
         axis.set_xlabel(f"predicted probability of a label of {name}")
         handles = [
-            mark_key("rows, with a 95% interval", "o", color=COLOR),
+            mark_key("rows, with a 95% interval", "o", color=DENSITY_COLOR),
             line_key("calibrated", "--", color=TRUTH_COLOR),
         ]
         add_legend(sheet, handles, 2)
-        explain(sheet, f"{rows:,} held-out rows, all labels together")
+        explain(sheet, f"{rows:,} {of} rows, all labels together")
     return sheet

@@ -18,6 +18,7 @@ from flows.plotting import by_column
 from flows.plotting.scene import Column, Scene
 from flows.plotting.style import (
     DATA_COLOR,
+    DENSITY_COLOR,
     STYLE,
     WIDTH,
     add_legend,
@@ -30,7 +31,7 @@ from flows.plotting.style import (
 LINES, COLUMNS = 40, 24  # most rows and columns of the picture of surprises
 LINE, LEFT = 0.27, 2.2  # inches: height of a row, and width of the text beside the cells
 LEAST, MOST = 3.0, 10.0  # nats: limits of the end of the colour scale
-COLOR, OWN_COLOR = "#0072B2", "#D55E00"  # of a density, and of the value in the row
+OWN_COLOR = "#D55E00"  # of the value in the row
 
 
 def draw_odd_cells(
@@ -127,15 +128,15 @@ def draw_conditionals(
             if labels:
                 ends = np.nan_to_num(np.abs(np.stack([low, high]) - density))
                 bars = {"ecolor": "black", "elinewidth": 1.0, "capsize": 2.0}
-                axis.bar(x, density, 0.5, yerr=ends, color=COLOR, alpha=0.7, error_kw=bars)
+                axis.bar(x, density, 0.5, yerr=ends, color=DENSITY_COLOR, alpha=0.7, error_kw=bars)
             elif columns[d].is_discrete:
                 between, reach = (x[1:] + x[:-1]) / 2, np.gradient(x) / 2
                 edges = [x[0] - reach[0], *between, x[-1] + reach[-1]]
-                axis.stairs(high, edges, baseline=low, fill=True, color=COLOR, alpha=0.25)
-                axis.stairs(density, edges, color=COLOR)
+                axis.stairs(high, edges, baseline=low, fill=True, color=DENSITY_COLOR, alpha=0.25)
+                axis.stairs(density, edges, color=DENSITY_COLOR)
             else:
-                axis.fill_between(x, low, high, color=COLOR, alpha=0.25, linewidth=0)
-                axis.plot(x, density, color=COLOR)
+                axis.fill_between(x, low, high, color=DENSITY_COLOR, alpha=0.25, linewidth=0)
+                axis.plot(x, density, color=DENSITY_COLOR)
             low, high = axis.get_xlim()
             if not np.isnan(own):
                 axis.axvline(own, color=OWN_COLOR, linestyle="--", linewidth=1.5)
@@ -145,12 +146,12 @@ def draw_conditionals(
             how = "" if np.isnan(surprise[d]) else f"; surprise {_signed(surprise[d])} nat"
             axis.set_title(f"{by_column.short(str(value), by_column.LABEL)}{how}", fontsize=9)
         handles = [
-            line_key(f"density given the rest\nof row {label}", color=COLOR),
+            line_key(f"density given the rest\nof row {label}", color=DENSITY_COLOR),
             line_key(f"value in row {label}", "--", color=OWN_COLOR),
             area_key(f"{len(rows):,} rows of data", DATA_COLOR, 0.35),
         ]
         if has_band:
-            handles.insert(1, area_key("its 95% interval\nof few rows", COLOR, 0.25))
+            handles.insert(1, area_key("its 95% interval\nof few rows", DENSITY_COLOR, 0.25))
         add_legend(sheet, handles, len(handles))
         text = f"what the rest of row {label} says of each column"
         explain(

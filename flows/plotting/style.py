@@ -21,6 +21,7 @@ from flows.core import atomic
 
 DATA_COLOR = "#666666"
 TRUTH_COLOR = "#000000"
+DENSITY_COLOR = "#0072B2"  # of the density of a table
 WIDTH = 9.2  # inches
 NARROW, SMALL = 4.6, 2.6  # inches: of a picture for telephones, and of one of several columns
 STYLE: Any = {

@@ -233,12 +233,12 @@ def _labels_alone(folds: Sequence[Fold]) -> list[Mixture]:
         return expectation.fit(few, count, 0.0, starts)
 
     def score(count: int, ridge: float) -> float:
-        each = [_log_labels(fitted(f, count, recipe.searched_rows, 1), f) for f in folds]
+        each = [_log_labels(fitted(f, count, *_effort(recipe, is_last=False)), f) for f in folds]
         return float(np.concatenate(each).mean())
 
     counts = components(recipe.components, fewest)
     count, _ = search(score, counts, ridges=())
-    last = [fitted(fold, count, recipe.fitted_rows, recipe.starts) for fold in folds]
+    last = [fitted(fold, count, *_effort(recipe, is_last=True)) for fold in folds]
     return [each.to_nine_digits() for each in last]
 
 

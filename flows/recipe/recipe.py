@@ -17,14 +17,13 @@ values. docs/choices.md reports the gain of each part.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from flows.core.arrays import Array, Whole
-from flows.core.rows import effective_rows, equal_rows
+from flows.core.rows import equal_rows, standard_error
 from flows.core.seeds import numpy_generator
 from flows.core.settings import FOLDS
 from flows.mixtures import expectation
@@ -135,16 +134,13 @@ def held_out_fields(
     """
     gaps, is_held_out = np.isnan(learned.rows), fold_of >= 0
     unseen = held_out[is_held_out]
-    evidence: float = len(np.unique(group[is_held_out]))  # copies add none
-    if learned.copies is not None:
-        evidence = effective_rows(group[is_held_out])
     state = np.full(len(learned.rows), RowState.SCORED.value)
     state[gaps[:, learned.context :].any(axis=1)] = RowState.MISSING_VALUES
     state[~is_held_out] = RowState.NOT_HELD_OUT
     scored = np.where(state == RowState.SCORED, held_out, np.nan)
     return {
         "held_out": float(unseen.mean()),
-        "held_out_se": float(unseen.std() / math.sqrt(evidence)),
+        "held_out_se": standard_error(unseen, group[is_held_out]),
         "gaps": gaps.sum(axis=0).tolist() if gaps.any() else (),
         "row_scores": RowScores(fold_of, state, scored),
     }

@@ -168,6 +168,16 @@ def test_ensemble_log_prob_is_equal_for_arrays_and_tensors_and_a_weight_may_be_0
     assert_close(expected, (weights * members.exp()).sum(-1).log())
 
 
+def test_the_ensemble_with_a_context_has_the_density_of_its_members():
+    flow = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3, context=1)
+    rng = np.random.default_rng(0)
+    y, x = rng.normal(size=(5, 2)), rng.normal(size=(5, 1))
+    expected = flow.log_prob(y, x).exp().mean(dim=1)
+    assert_close(flow.ensemble_log_prob(y, x).exp(), expected)
+    with pytest.raises(ValueError, match="pass context=x"):
+        flow.ensemble_log_prob(y)
+
+
 def test_ensemble_samples_with_a_context_need_its_number_of_rows():
     flow = flows.build(flows.RealNVP(couplings=2, hidden=4), (2,), members=3, context=1)
     x, rng = np.zeros((5, 1)), np.random.default_rng(0)

@@ -18,7 +18,6 @@ import scipy
 from flows.core.arrays import Array, Whole, subsample
 from flows.core.rows import by_value, effective_rows
 from flows.core.seeds import numpy_generator
-from flows.recipe.record import EVERY
 from flows.tables.checking.result import FRAMES, Check
 from flows.tables.checking.rows import CheckedRows, members_of
 from flows.tables.columns.field import Field
@@ -65,7 +64,7 @@ def rank(
         seed: the seed of the draws and of the ties.
         on_part: called after the values of each fold, such as ``bar.update``.
     """
-    held_out, dim = np.flatnonzero(rows.fold >= EVERY), len(density.columns)
+    held_out, dim = np.flatnonzero(rows.is_held_out), len(density.columns)
     places = subsample(held_out, TARGET_ROWS if density.targets else ROWS)
     generator, values = numpy_generator(seed, "metric"), np.full((len(places), dim), np.nan)
     outputs = np.flatnonzero(~density.inputs)

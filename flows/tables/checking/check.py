@@ -24,6 +24,7 @@ from flows.tables.checking.refits import (
 from flows.tables.checking.result import FRAMES, Check
 from flows.tables.checking.rows import CheckedRows
 from flows.tables.checking.traces import trace
+from flows.tables.fitting.fit_request import check_minutes
 from flows.tables.posterior.array_density import ArrayDensity
 
 LARGEST = 10  # memorisation scores that are listed
@@ -62,8 +63,10 @@ def check(
     """
     if refits < 0:
         raise UserError(f"refits = {refits}: must be 0 or more")
-    if minutes is not None and not 0 < minutes < np.inf:
-        raise UserError(f"minutes = {minutes}: must be a finite number above 0")
+    try:
+        check_minutes(minutes)
+    except ValueError as error:
+        raise UserError(f"minutes = {minutes!r}: {error}") from None
     if minutes is not None and not refits:
         raise UserError(f"minutes = {minutes}: limits the time of refits, and refits = 0")
     if store and density.record is None:

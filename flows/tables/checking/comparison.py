@@ -11,9 +11,9 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-import scipy
 
 from flows.core.arrays import Array, Whole, subsample
+from flows.core.associations import associations
 from flows.core.plurals import counted
 from flows.tables.checking.result import (
     FAR,
@@ -188,7 +188,8 @@ def _compare_pairs(density: ArrayDensity, tables: Array) -> pd.DataFrame:
     outputs = {*np.flatnonzero(~density.inputs).tolist()}
     pairs = [pair for pair in combinations(range(len(density.columns)), 2) if {*pair} & outputs]
     names = [(density.names[a], density.names[b]) for a, b in pairs]
-    together = np.array([associations(density.columns, own, pairs) for own in tables])
+    sizes = [len(column.labels) for column in density.columns]
+    together = np.array([associations(own, sizes, pairs) for own in tables])
     frame = pd.DataFrame(names, columns=[*FRAMES["pairs"][:2]])
     return _measured(frame, [*together.T], tables.shape[1])
 
@@ -225,55 +226,6 @@ def repeated(column: Field, x: Array) -> list[float]:
     often = counts >= many_rows(len(known))
     most = np.argsort(-counts[often], kind="stable")[:VALUES]
     return np.sort(values[often][most]).tolist()
-
-
-def associations(
-    columns: Sequence[Field], values: Array, pairs: Sequence[tuple[int, int]]
-) -> Array:
-    """Return the association of each pair of columns, ``(P,)``.
-
-    It is the rank correlation of two columns of numbers, from -1 to 1. With a column of labels, it
-    is the correlation ratio of ranks; of two such columns, Cramer's V; both from 0 to 1. All are
-    the same formula ``|U_a' U_b| / sqrt(min(k_a, k_b))`` of the scaled columns U and their ranks k
-    as matrices (``_scaled``). A missing value counts as the mean.
-
-    Args:
-        columns: the D columns.
-        values: the rows of a table, ``(n, D)``.
-        pairs: the indices of both columns of each pair.
-    """
-    parts, ranks = zip(*map(_scaled, columns, values.T), strict=True)
-    sizes = np.array([part.shape[1] for part in parts])
-    together, first = np.concatenate(parts, axis=1), sizes.cumsum() - sizes
-    products = together.T @ together
-    squares = np.add.reduceat(np.add.reduceat(products**2, first, axis=0), first, axis=1)
-    found = np.zeros(len(pairs))
-    for k, (a, b) in enumerate(pairs):
-        if least := min(ranks[a], ranks[b]):
-            are_numbers = not (columns[a].labels or columns[b].labels)
-            whole = products[first[a], first[b]] if are_numbers else np.sqrt(squares[a, b])
-            found[k] = whole / np.sqrt(least)
-    return found
-
-
-def _scaled(column: Field, x: Array) -> tuple[Array, int]:
-    """Return the values ``x`` ``(n,)`` of a column as a matrix U, and the rank of U.
-
-    U has the ranks of numbers, ``(n, 1)``, with mean 0 and norm 1; or an indicator of each of the
-    K labels, ``(n, K)``, with mean 0, divided by the root of the number of its rows. All singular
-    values of U are 0 or 1.
-    """
-    known = ~np.isnan(x)
-    if column.labels:
-        is_label = x[:, None] == np.arange(len(column.labels))
-        counts = is_label.sum(axis=0)
-        centred = is_label - known[:, None] * counts / max(1, known.sum())
-        return centred / np.sqrt(np.maximum(counts, 1)), max(0, int((counts > 0).sum()) - 1)
-    u, ordered = np.zeros((len(x), 1)), scipy.stats.rankdata(x[known])
-    if not known.any() or np.ptp(ordered) == 0:
-        return u, 0
-    u[known, 0] = ordered - ordered.mean()
-    return u / np.linalg.norm(u), 1
 
 
 def _measured(frame: pd.DataFrame, found: Sequence[Array], n: int) -> pd.DataFrame:

@@ -174,13 +174,13 @@ class Check:
     def _repr_html_(self) -> str:
         """Return the check as HTML for notebooks, the largest differences first."""
         found = [each.text for each in self.findings] or [f"none above {FAR:g} standard errors"]
-        rest = [part for part in self.parts() if part.title != self.beside().title]
+        rest = [self.computed(), self.calibration(), self.tests(), self.memory()]
         numbers, shares = self.statistics()
         lines = [f"{name}: {', '.join(own)}" for name, own in shares.items()]
         return "".join(
             [
                 markup.lines("; ".join([*self.about(), *self.alone()]), found),
-                *(markup.lines(*part) for part in rest),
+                *(markup.lines(*part) for part in rest if part.lines),
                 markup.lines("samples|rows", lines),
                 numbers.to_html(),
             ]
@@ -193,12 +193,15 @@ class Check:
         They are statistics of columns and associations of pairs above ``FAR`` standard errors, and
         means given a label above ``far_of(count)``, as there are many of these.
         """
-        columns = [_of_column(line) for _, line in self.samples.iterrows()]
-        pairs = [_of_pair(line) for _, line in self.pairs.iterrows()]
-        far = [each for each in columns + pairs if each.errors > FAR]
-        means = [_of_label(line) for _, line in self.by_label.iterrows()]
-        far += [each for each in means if each.errors > far_of(len(means))]
-        return sorted(far, key=lambda each: -each.errors)
+        found = list[Finding]()
+        for frame, worded, limit in (
+            (self.samples, _of_column, FAR),
+            (self.pairs, _of_pair, FAR),
+            (self.by_label, _of_label, far_of(len(self.by_label))),
+        ):
+            is_far = frame["difference"].abs().to_numpy(float) > limit
+            found += [worded(line) for _, line in frame[is_far].iterrows()]
+        return sorted(found, key=lambda each: -each.errors)
 
     def about(self) -> list[str]:
         """Return lines that say which rows were checked."""

@@ -11,7 +11,7 @@ import numpy as np
 from flows.core.arrays import Array, Mask, Whole
 from flows.core.errors import UserError
 from flows.core.rows import digests, matched
-from flows.recipe.record import EVERY, RowScores
+from flows.recipe.record import EVERY, NEVER, RowScores
 from flows.tables.columns.learning import Sample, fit_schema
 from flows.tables.columns.notices import Notice, TableError
 from flows.tables.columns.parsing import (
@@ -27,6 +27,7 @@ from flows.tables.fitting.fit_request import FitRequest
 from flows.tables.posterior.array_density import ArrayDensity
 from flows.tables.posterior.region import Region
 from flows.tables.questions.draw import Draw
+from flows.tables.questions.reading import broken_by
 
 Read = Callable[[Mapping[str, Any]], Table]  # parses the table with these kinds of columns
 
@@ -40,6 +41,8 @@ class CheckedRows:
             gaps.
         fold: the fold of each row, ``(n,)``, whose members did not learn from the row; ``EVERY``
             for new rows, and less for rows that all members learned from.
+        labels: how the user names each row, ``(n,)``: the index of a frame, or the numbers of the
+            rows of a file.
         sample: the training rows with their copies, groups and labels; ``None`` for new rows.
         known: the number of new rows that are among the training rows; ``None`` if the file does
             not tell.
@@ -51,6 +54,7 @@ class CheckedRows:
 
     values: Array
     fold: Whole
+    labels: Sequence[Any] = ()
     sample: Sample | None = None
     known: int | None = 0
     why: str = ""
@@ -62,7 +66,13 @@ class CheckedRows:
         """Return the rows that a density was fitted to."""
         assert density.record is not None
         assert density.record.row_scores is not None
-        return cls(sample.values, density.record.row_scores.held_out_in, sample)
+        fold = density.record.row_scores.held_out_in
+        return cls(sample.values, fold, sample.labels, sample)
+
+    @property
+    def is_held_out(self) -> Mask:
+        """Whether members that did not learn from a row can be asked about it, ``(n,)``."""
+        return self.fold != NEVER
 
     @property
     def copies(self) -> Whole:
@@ -71,11 +81,10 @@ class CheckedRows:
 
     def take(self, places: Whole) -> CheckedRows:
         """Return some of the rows, of which copies stay copies."""
-        if self.sample is None:
-            return replace(self, values=self.values[places], fold=self.fold[places])
-        copies = self.sample.copies[places]
-        sample = self.sample._replace(values=self.values[places], copies=copies)
-        return CheckedRows(self.values[places], self.fold[places], sample)
+        sample = None if self.sample is None else self.sample.take(places)
+        labels = [self.labels[k] for k in places.tolist()] if len(self.labels) else ()
+        values, fold = self.values[places], self.fold[places]
+        return replace(self, values=values, fold=fold, labels=labels, sample=sample)
 
 
 def read_rows(density: ArrayDensity, read: Read) -> CheckedRows:
@@ -110,7 +119,8 @@ def read_rows(density: ArrayDensity, read: Read) -> CheckedRows:
     places = matched(digests(values), scores.digest)
     if places is None:
         return _new(density, read, scores, other)
-    return CheckedRows(values, scores.held_out_in[places], sample, notices=notices)
+    fold = scores.held_out_in[places]
+    return CheckedRows(values, fold, sample.labels, sample, notices=notices)
 
 
 def _new(density: ArrayDensity, read: Read, scores: RowScores | None, why: str) -> CheckedRows:
@@ -134,16 +144,20 @@ def _new(density: ArrayDensity, read: Read, scores: RowScores | None, why: str) 
         text = label_text(table.frame[density.names[d]].iloc[int(is_refused[:, d].argmax())])
         not_allowed.append((density.names[d], text, float(share)))
     values[is_refused] = np.nan
+    labels = table.frame.index.to_numpy()
     if density.targets:  # a row without a target says nothing about p(y | x)
-        values = values[~np.isnan(values[:, ~density.inputs]).any(axis=1)]
+        is_known = ~np.isnan(values[:, ~density.inputs]).any(axis=1)
+        values, labels = values[is_known], labels[is_known]
     if not len(values):
         which = " with a target" if density.targets else ""
         raise UserError(f"the table has no rows{which}")
     known = None
     if scores is not None and scores.digest is not None:
         known = int(np.isin(digests(values), scores.digest).sum())
-    fold = np.full(len(values), EVERY)
-    return CheckedRows(values, fold, known=known, why=why, not_allowed=not_allowed)
+    found = CheckedRows(values, np.full(len(values), EVERY), labels.tolist(), known=known, why=why)
+    broken = zip(density.constraints.each, density.constraints.broken(values).T, strict=True)
+    notices = [broken_by(int(own.sum()), each.text) for each, own in broken if own.any()]
+    return replace(found, notices=notices, not_allowed=not_allowed)
 
 
 def members_of(density: ArrayDensity, fold: int) -> Mask:

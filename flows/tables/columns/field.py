@@ -1,8 +1,7 @@
 """A field: one column of a table, with all that its kind decides.
 
-The classes in ``flows/tables/columns/kinds`` are the kinds. Other code asks a field for what its
-kind decides; only ``constraint.py`` and ``checking.py`` ask for a kind. ``docs/extending.md`` shows
-how to add a kind.
+The classes in ``flows/tables/columns/kinds`` are the kinds. Code asks a field for what its kind
+decides. ``docs/extending.md`` shows how to add a kind.
 """
 
 from __future__ import annotations

@@ -72,6 +72,15 @@ class Sample(NamedTuple):
         """Whether a row is a copy of another one, in the table or by its weight."""
         return bool((self.copies != np.arange(len(self.copies))).any())
 
+    def take(self, places: Whole) -> Sample:
+        """Return some of the rows, of which copies stay copies and groups stay groups."""
+        return self._replace(
+            values=self.values[places],
+            copies=self.copies[places],
+            groups=self.groups[places],
+            labels=[self.labels[k] for k in places.tolist()] if len(self.labels) else (),
+        )
+
 
 def fit_schema(
     table: Table, options: InspectOptions | FitOptions

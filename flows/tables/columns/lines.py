@@ -144,7 +144,7 @@ class SquareRoot:
 
         g(y) = log (e^(2 sqrt(y / c)) - 1),     g^-1(z) = c (log(1 + e^z) / 2)^2
 
-    c is the width of a cell.
+    c is the width of a cell, or the value below which a positive number has the logarithm.
     """
 
     cell: float

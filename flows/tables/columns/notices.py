@@ -8,7 +8,6 @@ shell users an option, and users of the pipeline edit a key.
 from __future__ import annotations
 
 import inspect
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -223,9 +222,3 @@ def warn(notices: Iterable[Notice]) -> None:
         frame, level = frame.f_back, level + 1
     for notice in merged(notices):
         warnings.warn(notice.text(python_words), TableNotice, stacklevel=level)
-
-
-def show(notices: Iterable[Notice], words: Words) -> None:
-    """Print notices, ``merged``, on standard error, with remedies in the ``words``."""
-    for notice in merged(notices):
-        print(notice.text(words), file=sys.stderr)

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypedDict, TypeVar, cast, get_args, get_type_hints
 
-Missing = Literal["learn", "drop", "stop"]  # the policies for rows with missing values
+Missing = Literal["learn", "drop", "stop"]  # what a fit does with rows with missing values
+MissingAsked = Literal["keep", "stop", "drop"]  # what a question does with such rows
 TABLE_RECIPES = ("auto", "quick")  # those of ``TrainingSettings`` that a fit of a table takes
 
 

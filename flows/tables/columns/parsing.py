@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
@@ -21,10 +21,11 @@ from flows.tables.columns.notices import (
     TableError,
     collecting,
 )
+from flows.tables.columns.options import MissingAsked
 from flows.tables.columns.order import ORDER
 from flows.tables.columns.spelling import Spelling, find_spelling, has_leading_zeros
 from flows.tables.columns.types import type_of
-from flows.tables.columns.values import PLAIN, Format, missing_values, parse_values
+from flows.tables.columns.values import PLAIN, Format, missing_values, parse_values, without_marks
 
 KEEP_ZEROS = ("", "time")  # kinds of users for which text with leading zeros stays text
 
@@ -117,13 +118,14 @@ def parse(
     names, parsed = list(map(str, frame.columns)), dict[str, pd.Series]()
     spellings, padded = dict[str, Spelling](), set[str]()
     for name, word in kinds.items():
-        column, is_category = frame.iloc[:, position(names, name, source)], reads_labels(word)
+        column = without_marks(frame.iloc[:, position(names, name, source)], na)
+        is_category = reads_labels(word)
         if word in KEEP_ZEROS and has_leading_zeros(column):
             padded.add(name)
             is_category = True
         spelling = word.spelling if isinstance(word, Field) else None
         if not isinstance(word, Field) and not is_category and not _is_for_users(word, column):
-            spelling = find_spelling(column, written, na)
+            spelling = find_spelling(column, written)
         if spelling is not None:
             spellings[name] = spelling
         parsed[name] = parse_values(
@@ -131,7 +133,6 @@ def parse(
             is_category=is_category,
             text_is_missing=isinstance(word, Field) and word.text_is_missing,
             written=written,
-            na=na,
             signed=None if spelling is None else spelling.read(column),
         )
     found = pd.DataFrame(parsed, index=frame.index)
@@ -173,8 +174,11 @@ def apply_missing_policy(table: Table, missing: str = "stop") -> Table:
     """Return a table after the policy ``missing`` is applied to its missing values.
 
     ``"stop"`` raises ``TableError`` for a missing value, ``"drop"`` drops rows with a missing
-    value, and ``"keep"`` keeps all rows, with ``NaN`` for missing values.
+    value, and ``"keep"`` keeps all rows, with ``NaN`` for missing values. Raises ``ValueError`` for
+    another word.
     """
+    if missing not in get_args(MissingAsked):
+        raise ValueError(f"missing = {missing!r}: must be 'keep', 'stop' or 'drop'")
     is_missing = missing_mask(table.frame)
     if missing == "keep":
         return Table(table.frame.mask(is_missing), table.source)

@@ -104,7 +104,7 @@ def _parts(value: Any) -> _Parts | None:
     return _Parts(before, after, minus + (number or size))
 
 
-def find_spelling(column: pd.Series, written: Format, na: Sequence[str] = ()) -> Spelling | None:
+def find_spelling(column: pd.Series, written: Format) -> Spelling | None:
     """Return the spelling of a column in which each value is a number with the same sign.
 
     The result is ``None`` for any other column, and for numbers that the format does not allow.
@@ -112,7 +112,6 @@ def find_spelling(column: pd.Series, written: Format, na: Sequence[str] = ()) ->
     Args:
         column: the values.
         written: the format of numbers without their sign.
-        na: marks of missing values.
     """
     if column.dtype.kind in "biufmM" or isinstance(column.dtype, pd.CategoricalDtype):
         return None
@@ -121,7 +120,7 @@ def find_spelling(column: pd.Series, written: Format, na: Sequence[str] = ()) ->
         return None
     for value in dict.fromkeys(map(str, known)):
         text = value.strip()
-        if text.lower() in MISSING or text in (UNKNOWN, *MARKS, *na):
+        if text.lower() in MISSING or text in (UNKNOWN, *MARKS):
             continue
         if (own := _parts(value)) is None or (parts and own.sign != parts[0].sign):
             return None

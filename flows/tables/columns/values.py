@@ -59,7 +59,6 @@ def parse_values(
     is_category: bool,
     text_is_missing: bool = False,
     written: Format = PLAIN,
-    na: Sequence[str] = (),
     signed: Array | None = None,
 ) -> pd.Series:
     """Return a column with numbers in place of text.
@@ -74,11 +73,8 @@ def parse_values(
         is_category: whether numbers in text are labels.
         text_is_missing: whether text that is a number in no format counts as missing.
         written: the format of text.
-        na: further marks of missing values; a number is a mark in whatever way it is written.
         signed: the numbers of values with a currency or percent sign, and ``NaN`` for others.
     """
-    if na:
-        column = column.mask(_are_marks(column, na))
     if are_durations(column):
         return pd.to_timedelta(column).dt.total_seconds()
     if isinstance(column.dtype, pd.CategoricalDtype) or column.dtype.kind in "mM":
@@ -116,14 +112,19 @@ def are_durations(column: pd.Series) -> bool:
     return pd.api.types.infer_dtype(column, skipna=True) == "timedelta"
 
 
-def _are_marks(column: pd.Series, na: Sequence[str]) -> Mask:
-    """Return which values are one of the marks ``na`` of missing values, ``(n,)``."""
+def without_marks(column: pd.Series, na: Sequence[str]) -> pd.Series:
+    """Return a column with ``NaN`` in place of the marks ``na`` of missing values.
+
+    A number is a mark in whatever way it is written.
+    """
+    if not na:
+        return column
     is_mark = column.astype(str).str.strip().isin([*na]).to_numpy(bool)
-    if column.dtype.kind in "mM":
-        return is_mark
-    numbers = as_numbers(pd.Series([*na], dtype=object))
-    found = as_numbers(column.astype(object))
-    return is_mark | np.isin(found, numbers[~np.isnan(numbers)])
+    if column.dtype.kind not in "mM":
+        numbers = as_numbers(pd.Series([*na], dtype=object))
+        found = as_numbers(column.astype(object))
+        is_mark = is_mark | np.isin(found, numbers[~np.isnan(numbers)])
+    return column.mask(is_mark)
 
 
 def missing_values(values: pd.Series) -> Mask:

@@ -19,6 +19,7 @@ from flows.tables.columns.options import (
     FitOptions,
     InspectOptions,
     Missing,
+    MissingAsked,
     options_of,
 )
 
@@ -210,7 +211,7 @@ SEED = argument("--seed", "the seed of all random numbers (0)", type=_whole(0), 
 MISSING = argument(
     "--missing",
     "keep rows with missing values (default), stop at the first one, or drop and count such rows",
-    choices=["keep", "stop", "drop"],
+    choices=[*get_args(MissingAsked)],
     default="keep",
 )
 
@@ -435,7 +436,7 @@ VERBS: dict[str, tuple[Any, ...]] = {
             anomalies("draw the values of the N least likely rows, coloured by their surprise"),
             argument(
                 "--along",
-                "draw the target along a column (by default the most correlated one)",
+                "draw the target along a column (by default the most associated one)",
                 metavar="NAME",
             ),
         ),

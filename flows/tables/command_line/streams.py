@@ -10,10 +10,10 @@ import pandas as pd
 from flows.core.errors import UserError
 from flows.core.progress import progress, timed
 from flows.tables.columns import files
-from flows.tables.columns.notices import Notice, show
+from flows.tables.columns.notices import Notice
 from flows.tables.columns.values import as_numbers
 from flows.tables.command_line.command import Command
-from flows.tables.command_line.wording import shell_words
+from flows.tables.command_line.wording import show
 from flows.tables.questions.asking import Asking
 from flows.tables.questions.question import Question
 from flows.tables.questions.reading import UserRows
@@ -29,7 +29,7 @@ def answers(command: Command, question: Question, path: Path) -> Iterator[pd.Dat
     with progress(command.verb, files.count_rows(path), "row") as bar:
         rows = rows_in(command, path, question.adds(command.density))
         yield from Asking(question, command.density, rows, said.extend, timed(bar)).rows()
-    show(said, shell_words)  # below the bar
+    show(said)  # below the bar
 
 
 def rows_in(command: Command, path: Path, added: Sequence[str]) -> UserRows:

@@ -22,12 +22,12 @@ from flows.core.progress import progress, timed
 from flows.tables.checking import check as checking
 from flows.tables.checking.rows import CheckedRows, read_rows
 from flows.tables.columns import files
-from flows.tables.columns.notices import Notice, TableError, show
+from flows.tables.columns.notices import Notice, TableError
 from flows.tables.columns.options import FitOptions
 from flows.tables.columns.parsing import Table, apply_missing_policy, rows_left_out
 from flows.tables.command_line.command import Command, once
 from flows.tables.command_line.streams import answers, rows_in, write
-from flows.tables.command_line.wording import shell_words
+from flows.tables.command_line.wording import shell_words, show
 from flows.tables.density import pictures, verifying
 from flows.tables.density.anomalies import check_rate, least_likely
 from flows.tables.density.description import describe
@@ -66,8 +66,8 @@ def fit(
             "such as table.flow"
         )
     options = command.options(FitOptions, given)
-    read, say = partial(command.read, options, only, drop), partial(show, words=shell_words)
-    density = fit_table(read, FitRequest.of(architecture, options), on_notices=say)
+    read = partial(command.read, options, only, drop)
+    density = fit_table(read, FitRequest.of(architecture, options), on_notices=show)
     density.save(output)
     print(density)
 
@@ -90,7 +90,7 @@ def sample(
     said = list[Notice]()
     with progress("sample", n, "row") as bar:
         write(command, Sampling(density, n, seed, region, said.extend, timed(bar)))
-    show(said, shell_words)  # below the bar
+    show(said)  # below the bar
 
 
 def score(
@@ -136,17 +136,14 @@ def report(command: Command, seed: int, refits: int, minutes: float | None) -> N
     """Write the report of a fit as a page of HTML."""
     from flows.tables.density import report as reports  # imports matplotlib and Jinja2
 
-    output, path = command.output, command.table
+    output = command.output
     _check_ending(output, ".html", "a report")
-    density = command.density
     found = reports.report(
-        density,
+        command.density,
         _checked(command),
-        rows_in(command, path, [*Score(tails=True).adds(density)]),
-        lambda number: number,
         shell_words,
         title=command.model.name,
-        repeat=f"flows verify {quote(str(command.model))} {quote(str(path))}",
+        repeat=f"flows verify {quote(str(command.model))} TABLE",
         refits=refits,
         minutes=minutes,
         seed=seed,
@@ -175,8 +172,7 @@ def ask(command: Command, given: Sequence[tuple[str, str]] = (), **settings: Any
     if command.table is not None:
         return write(command, answers(command, question, command.table))
     region = conditions(density, parse_conditions(density, once("--given", given)))
-    say = partial(show, words=shell_words)
-    write(command, [*Asking(question, density, region, say).rows()])
+    write(command, [*Asking(question, density, region, show).rows()])
 
 
 def _impute(command: Command, seed: int, draws: int) -> Question:
@@ -265,7 +261,7 @@ def plot(
     said = rows_left_out(len(table.frame) - len(kept))
     which: Any = {"row": row, "along": along, "source": str(path)}
     figure = pictures.plot(density, kept, said.extend, **which)
-    show(said, shell_words)
+    show(said)
     save(figure, output)
 
 
@@ -282,7 +278,7 @@ def _anomalies(
     frame, surprise = _least_likely(command, given, missing, count, rate)
     frame = frame.reset_index(names="row")
     if not given and len(frame) and frame["tail_probability"].isna().all():
-        show([NO_TAIL], shell_words)
+        show([NO_TAIL])
     most = np.nan_to_num(surprise, nan=-np.inf, posinf=np.inf)
     names = np.array(command.density.names)[most.argmax(axis=1)]
     most = most.max(axis=1)
@@ -306,5 +302,5 @@ def _least_likely(
         rows = rows_in(command, path, [*question.adds(density), *ODDITY])
         asking = Asking(question, density, rows, said.extend, timed(bar))
         found = least_likely(asking, count, rate, first=1)
-    show(said, shell_words)  # below the bar
+    show(said)  # below the bar
     return found

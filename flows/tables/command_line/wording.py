@@ -1,7 +1,9 @@
-"""The remedies of notices, as options of the command line."""
+"""Notices on standard error, with remedies as options of the command line."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from shlex import quote
 
 from flows.core.plurals import listed
@@ -10,11 +12,13 @@ from flows.tables.columns.notices import (
     DropColumn,
     DropIncompleteRows,
     Inspect,
+    Notice,
     ReadAsMissing,
     Remedy,
     Replace,
     SetFormat,
     SetKind,
+    merged,
 )
 
 
@@ -38,3 +42,9 @@ def shell_words(remedy: Remedy) -> str:
             return "run flows inspect"
         case CheckFit():
             return "run flows check"
+
+
+def show(notices: Iterable[Notice]) -> None:
+    """Print notices, ``merged``, on standard error."""
+    for notice in merged(notices):
+        print(notice.text(shell_words), file=sys.stderr)

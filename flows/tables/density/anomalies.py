@@ -28,8 +28,11 @@ def least_likely(
             then adds tail probabilities.
         first: the label of the first row in the index.
 
-    Raises ``TableError`` if no row is complete and the score leaves out other rows.
+    Raises ``TableError`` if no row is complete and the score leaves out other rows, and
+    ``UserError`` for a learned column that has the name of a score.
     """
+    for name in {*asking.question.adds(asking.density)} & {*asking.density.names}:
+        raise UserError(f"column {name}: the scores have a column of this name; rename yours")
     least = pd.DataFrame()
     for scored in asking.rows():
         least = pd.concat([least, scored])

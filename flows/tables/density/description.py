@@ -133,22 +133,24 @@ def _members(members: Sequence[MemberRecord], weights: Sequence[float]) -> list[
 
 
 def _gain(held_out: float, references: Mapping[str, float]) -> tuple[str, bool]:
-    """Return how much better a score is than that of the last reference, and whether it is worse.
+    """Return how much better a score is than that of the best reference, and whether it is worse.
 
-    The last reference is one Gaussian or, for a target, a linear one or the frequencies of labels.
     exp of a mean difference of log-densities is the geometric mean of the ratios of the densities.
     """
     if not references:
         return "", False
-    name, reference = [*references.items()][-1]
-    nat = held_out - reference
-    power = abs(nat) / np.log(10)
-    factor = f"{10**power:.3g}" if power < 4 else f"10^{power:.0f}"
-    how = "more" if nat >= 0 else "less"
+    name, reference = max(references.items(), key=lambda each: each[1])
+    nat = round(held_out - reference, 2)
+    power, how = abs(nat) / np.log(10), "as likely as"
+    if nat:
+        factor = f"10^{power:.0f}"
+        if power < 4:
+            factor = f"{10**power:.3g}" if power < 2 else f"{10**power:,.0f}"
+        how = f"{factor} times {'more' if nat > 0 else 'less'} likely than"
     return (
-        f"a held-out row is {factor} times {how} likely than under {name} ({nat:+.2f} nat per row, "
-        "geometric mean)"
-    ), nat < 0
+        f"a held-out row is {how} under {name} ({nat:+.2f} nat per row, geometric mean)",
+        nat < 0,
+    )
 
 
 def words_of(settings: Mapping[str, Any]) -> str:

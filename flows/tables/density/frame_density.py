@@ -438,12 +438,9 @@ class Density:
         """
         from flows.tables.density.report import report
 
-        whole = self._frame(frame)
         return report(
             self._array,
-            self._checked(whole),
-            UserRows([whole.set_axis(pd.RangeIndex(len(whole)))]),
-            lambda number: whole.index[number],
+            self._checked(self._frame(frame)),
             python_words,
             title="a fit",
             repeat="flows.verify(density, frame)",
@@ -503,7 +500,7 @@ class Density:
             anomalies: draw the surprise of each value of this number of least likely rows. Rows
                 with a missing value are left out.
             along: the column along which the targets are drawn, by default the one with the largest
-                rank correlation with a target. The other columns are at their medians.
+                association with a target. The other columns are at their medians.
 
         Raises ``TypeError`` for more than one of ``row``, ``anomalies`` and ``along``,
         ``UserError`` for a wrong value of these, and ``TableError`` for a missing column.

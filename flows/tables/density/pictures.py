@@ -6,6 +6,7 @@ matplotlib is imported when a picture is drawn.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +14,10 @@ import pandas as pd
 import scipy
 
 from flows.core.arrays import Array, Mask, subsample
+from flows.core.associations import associations
 from flows.core.errors import UserError
 from flows.core.rows import by_value
 from flows.networks import registry
-from flows.recipe.record import NEVER
 from flows.tables.checking.calibration import reliability
 from flows.tables.checking.rows import CheckedRows
 from flows.tables.columns.drawing import drawn
@@ -91,8 +92,10 @@ def of_target(density: ArrayDensity, rows: Array, d: int, **how: float) -> Figur
     from flows.plotting.along import draw_along
 
     x, found = target_along(density, rows, d)
-    is_near = near(density, rows, d)
-    return draw_along(drawn(density.columns), rows, d, x, found, is_near, **how)
+    targets = np.flatnonzero(~density.inputs)
+    shown = rows[~np.isnan(rows[:, [d, *targets]]).any(axis=1)]
+    is_near = near(density, shown, d)
+    return draw_along(drawn(density.columns), shown, d, x, found, is_near, **how)
 
 
 def _of_samples(density: ArrayDensity, rows: Array) -> Figure:
@@ -189,7 +192,7 @@ def _position(frame: pd.DataFrame, row: Any) -> int:
 
 
 def strongest(density: ArrayDensity, rows: Array) -> list[int]:
-    """Return the columns of the context, the one with the largest correlation with a target first.
+    """Return the columns of the context, the one with the largest association with a target first.
 
     Args:
         density: the density of the targets.
@@ -199,9 +202,15 @@ def strongest(density: ArrayDensity, rows: Array) -> list[int]:
 
 
 def _strengths(density: ArrayDensity, rows: Array) -> list[float]:
-    """Return the largest rank correlation of each column of the context with a target."""
-    context = int(density.inputs.sum())
-    return [_correlation(x, rows[:, context:]) for x in rows.T[:context]]
+    """Return the largest association of each column of the context with a target.
+
+    It is -1 for a column without a value.
+    """
+    inputs, targets = np.flatnonzero(density.inputs), np.flatnonzero(~density.inputs)
+    pairs = [*product(inputs.tolist(), targets.tolist())]
+    sizes = [len(column.labels) for column in density.columns]
+    found = np.abs(associations(rows, sizes, pairs)).reshape(len(inputs), -1).max(axis=1)
+    return np.where(np.isnan(rows[:, inputs]).all(axis=0), -1.0, found).tolist()
 
 
 def target_along(density: ArrayDensity, rows: Array, d: int) -> tuple[Array, list[Array]]:
@@ -223,8 +232,12 @@ def target_along(density: ArrayDensity, rows: Array, d: int) -> tuple[Array, lis
     if labels := density.columns[d].labels:
         along = np.arange(len(labels), dtype=np.float64)
     else:
-        low, high = np.quantile(known, [0.005, 0.995])
-        along = np.linspace(low, high, ALONG)
+        from flows.plotting import by_column
+        from flows.plotting.scene import Scene
+
+        scene = Scene(columns=drawn(density.columns), data=rows, test=rows)
+        low, high = by_column.middle(known)
+        along = (np.geomspace if by_column.is_wide(scene)[d] else np.linspace)(low, high, ALONG)
         if density.columns[d].is_discrete:
             along = np.unique(density.columns[d].round(along))
     asked = np.tile(_typical(density, rows), (len(along), 1))
@@ -247,15 +260,17 @@ def predicted(density: ArrayDensity, rows: Region) -> list[Array]:
 
 
 def held_out(density: ArrayDensity, rows: CheckedRows) -> list[Figure]:
-    """Draw the predictions of complete rows by members that did not learn from them.
+    """Draw the predictions of complete rows; those of training rows are out of fold.
 
     At most ``PREDICTED`` rows are predicted. Of a target of numbers, the residuals are drawn; of a
     target of labels, the share of rows for each predicted probability.
     """
     from flows.plotting.held_out import draw_reliability, draw_residuals
 
-    complete = ~np.isnan(rows.values).any(axis=1) & (rows.fold != NEVER)
-    few = rows.take(subsample(np.flatnonzero(complete), PREDICTED))
+    complete = np.flatnonzero(~np.isnan(rows.values).any(axis=1) & rows.is_held_out)
+    if not len(complete):
+        return []
+    few, of = rows.take(subsample(complete, PREDICTED)), "new" if rows.why else "held-out"
     targets = np.flatnonzero(~density.inputs).tolist()
     found = [np.empty((len(few.values), len(density.columns[d].labels) or 5)) for d in targets]
     for fold, own in by_value(few.fold):
@@ -266,9 +281,9 @@ def held_out(density: ArrayDensity, rows: CheckedRows) -> list[Figure]:
     for d, values in zip(targets, found, strict=True):
         column, y = drawn(density.columns)[d], few.values[:, d]
         if column.labels:
-            pictures.append(draw_reliability(column, reliability(y, values), len(y)))
+            pictures.append(draw_reliability(column, reliability(y, values), len(y), of))
         else:
-            pictures.append(draw_residuals(column, y, values))
+            pictures.append(draw_residuals(column, y, values, of))
     return pictures
 
 
@@ -276,8 +291,8 @@ def near(density: ArrayDensity, rows: Array, d: int) -> Mask:
     """Return which rows are near the medians of all columns of the context but d, ``(n,)``.
 
     They are the tenth of the rows with the smallest mean distance between the ranks of their values
-    and of the medians; the weight of a column is its rank correlation with a target. A label that
-    is not the most frequent one has the largest distance, and so has a missing value.
+    and of the medians; the weight of a column is its association with a target. A label that is not
+    the most frequent one has the distance of the ends, and so has a missing value.
     """
     typical, total = _typical(density, rows), np.zeros(len(rows))
     for k, weight in enumerate(_strengths(density, rows)):
@@ -288,7 +303,8 @@ def near(density: ArrayDensity, rows: Array, d: int) -> Mask:
         if density.columns[k].labels:
             away[rows[:, k] == typical[k]] = 0.0
         else:
-            away[known] = np.abs(scipy.stats.rankdata(rows[known, k]) / known.sum() - 0.5)
+            ranks = scipy.stats.rankdata([*rows[known, k], typical[k]])
+            away[known] = np.abs(ranks[:-1] - ranks[-1]) / len(ranks)
         total += weight * away
     if not total.any():  # there is no other column
         return np.ones(len(rows), bool)
@@ -304,16 +320,3 @@ def _typical(density: ArrayDensity, rows: Array) -> Array:
             codes = known.astype(np.int64) if column.labels else None
             found[d] = np.median(known) if codes is None else np.bincount(codes).argmax()
     return found
-
-
-def _correlation(x: Array, targets: Array) -> float:
-    """Return the largest absolute rank correlation of ``x`` ``(n,)`` with a target ``(n, D)``.
-
-    It is 0 if fewer than three rows have different values, and -1 without a value of x.
-    """
-    found = [-1.0 if np.isnan(x).all() else 0.0]
-    for y in targets.T:
-        both = ~np.isnan(x) & ~np.isnan(y)
-        if both.sum() >= 3 and np.ptp(x[both]) > 0 and np.ptp(y[both]) > 0:
-            found.append(abs(float(scipy.stats.spearmanr(x[both], y[both]).statistic)))
-    return max(found)

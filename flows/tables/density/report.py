@@ -1,17 +1,17 @@
 """A report of a fit: what it is, what to mind, and pictures, in one HTML file.
 
 The numbers and words are those of ``describe``, ``check`` and the notices of the fit, and the
-pictures those of ``pictures``. ``template.html`` is the page.
+pictures those of ``pictures``. ``report.html`` is the page.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import platform
 import re
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from html import escape
 from importlib.metadata import version
@@ -34,14 +34,13 @@ from flows.tables.checking.check import check
 from flows.tables.checking.comparison import MOST_ROWS
 from flows.tables.checking.result import FAR, NAMES, Check
 from flows.tables.checking.rows import CheckedRows, draw_tables
-from flows.tables.columns.notices import TableError, Words, merged
+from flows.tables.columns.notices import Words, merged
 from flows.tables.density import pictures
-from flows.tables.density.anomalies import least_likely
 from flows.tables.density.description import FitSummary, describe
 from flows.tables.posterior.array_density import ArrayDensity
-from flows.tables.questions.asking import Asking
-from flows.tables.questions.reading import UserRows
+from flows.tables.posterior.region import Region
 from flows.tables.questions.score import Score
+from flows.tables.questions.surprise import Surprise
 
 FIRST = 12  # lines of a list that are not folded
 CARDS = 24  # columns that are drawn, at most
@@ -102,26 +101,26 @@ class Card(NamedTuple):
 
 
 class OddRow(NamedTuple):
-    """A row with a small density, or several that are odd for the same reason.
+    """A row with a small density, or several that break the same constraints.
 
     Attributes:
-        names: their labels, or their numbers in the file.
+        names: how the user names the rows.
         log_density: the log-density in nats.
         tail: the probability of a smaller density; ``NaN`` if it is unknown.
         values: the odd values, each with the column and the surprise in nats.
+        broken: the constraints that the rows break.
     """
 
     names: list[str]
     log_density: float
     tail: float
     values: list[tuple[str, str, float]]
+    broken: list[str]
 
 
 def report(
     density: ArrayDensity,
     rows: CheckedRows,
-    users: UserRows,
-    label: Callable[[int], Any],
     words: Words,
     *,
     title: str,
@@ -135,8 +134,6 @@ def report(
     Args:
         density: the density.
         rows: the rows of a table, which ``read_rows`` returns.
-        users: the same rows as the user has them. The index holds their numbers.
-        label: returns how the user names the row of a number.
         words: the words of a front end for remedies.
         title: the name of the density.
         repeat: the command that verifies the fit.
@@ -156,7 +153,7 @@ def report(
             "lead": _lead(density, summary),
             "minds": _to_mind(summary, checked, rows, words),
             "targets": _targets(density, rows),
-            "cards": _cards(density, checked, summary, scene),
+            "cards": _cards(density, rows, checked, summary, scene),
             "pairs": _pairs(density, checked, scene),
             "check": checked,
             "calibration": _check_pictures(checked),
@@ -164,11 +161,12 @@ def report(
         bar.update()
         show_state(bar, "scoring rows")
         every = max(1, round(len(rows.values) / SCORED))
-        content |= {"strangest": _strangest(density, users, label, every), "every": every}
+        content |= {"strangest": _strangest(density, rows, every), "every": every}
         bar.update()
-    options = json.dumps(density.record.fit) if density.record is not None else ""
-    content |= {"repeat": repeat, "options": options, "summary": summary, "versions": _versions()}
-    content["first"] = FIRST
+    record = density.record
+    options = json.dumps(record.fit) if record is not None and record.fit else ""
+    content |= {"repeat": repeat if options else "", "options": options, "summary": summary}
+    content |= {"versions": _versions(), "first": FIRST}
     environment = jinja2.Environment(
         autoescape=True,
         trim_blocks=True,
@@ -177,16 +175,16 @@ def report(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
     )
     environment.filters["capital"] = _capital
+    environment.globals |= {"counted": counted, "infinity": math.inf}
     return Report(environment.get_template("report.html").render(content))
 
 
 def _lead(density: ArrayDensity, summary: FitSummary) -> str:
     """Return the sentence that says what was fitted to what, and how good the fit is."""
     record, targets = density.record, density.targets
-    columns = len(density.names) - len(targets)
-    what = f"{columns} columns"
+    what = counted(len(density.names) - len(targets), "column")
     if targets:
-        what = f"{' and '.join(targets)} given {columns} columns"
+        what = f"{' and '.join(targets)} given {what}"
     rows = "" if record is None else f" of {record.rows:,} rows"
     members = re.split("[;,]", summary.model)[0]
     text = f"{members}, fitted to {what}{rows}"
@@ -195,11 +193,12 @@ def _lead(density: ArrayDensity, summary: FitSummary) -> str:
 
 def _to_mind(summary: FitSummary, checked: Check, rows: CheckedRows, words: Words) -> list[str]:
     """Return what a reader should mind, the worst first."""
-    found = [summary.gain] if summary.is_worse else []
+    found = [*(checked.about() if checked.why else [])]
+    if summary.is_worse:
+        found.append(summary.gain)
     if checked.p_fit <= UNUSUAL:
         found.append(checked.tests().lines[0])
-    found += _differences(checked)
-    found += [*checked.alone(), *(checked.about() if checked.why else [])]
+    found += [*checked.alone(), *_differences(checked)]
     return found + [notice.text(words) for notice in merged(rows.notices)]
 
 
@@ -211,7 +210,7 @@ def _differences(checked: Check) -> list[str]:
     """
     findings, found, said = checked.findings, list[str](), set[tuple[str, ...]]()
     often = Counter(name for each in findings if each.of == "pair" for name in each.columns)
-    pairs = sum(each.of == "pair" for each in findings)
+    pairs, is_first_pair = sum(each.of == "pair" for each in findings), True
     for each in findings:
         if each.of == "column":
             if each.columns not in said:
@@ -220,11 +219,10 @@ def _differences(checked: Check) -> list[str]:
                 more = f"and {counted(len(own) - 2, 'more statistic')} of this column"
                 found.append("; ".join([*own[:2], *([more] if own[2:] else [])]))
             continue
-        if each.of == "pair" and pairs > 2:
-            name, count = often.most_common(1)[0]
-            if count > pairs / 2:
+        if each.of == "pair" and is_first_pair:
+            is_first_pair, (name, count) = False, often.most_common(1)[0]
+            if pairs > 2 and count > pairs / 2:
                 found.append(f"`{name}` is in {count} of {pairs} associations that differ:")
-            pairs = 0  # said
         found.append(each.text)
     return found or [f"no difference between samples and rows is above {FAR:g} standard errors"]
 
@@ -237,7 +235,9 @@ def _scene(density: ArrayDensity, rows: CheckedRows, seed: int) -> Scene:
     return pictures.scene_of(density, few.values, samples)
 
 
-def _cards(density: ArrayDensity, checked: Check, summary: FitSummary, scene: Scene) -> list[Card]:
+def _cards(
+    density: ArrayDensity, rows: CheckedRows, checked: Check, summary: FitSummary, scene: Scene
+) -> list[Card]:
     """Return the columns; those that are drawn come first.
 
     They are the columns with the largest differences, in the order of the table.
@@ -251,7 +251,9 @@ def _cards(density: ArrayDensity, checked: Check, summary: FitSummary, scene: Sc
     is_drawn = {*order[:CARDS]}
     cards = []
     for line in summary.columns.itertuples():
-        own, picture = [], None
+        own, picture, missing = [], None, 0
+        if line.name in density.names:
+            missing = int(np.isnan(rows.values[:, density.schema.find(line.name)]).sum())
         if line.name in numbers.index:
             texts = numbers.loc[line.name].items()
             own = [(NAMES.get(k, str(k)), *text.split("|", 1)) for k, text in texts if text]
@@ -262,7 +264,7 @@ def _cards(density: ArrayDensity, checked: Check, summary: FitSummary, scene: Sc
             over = "Histogram of rows" if inputs else "Histograms of rows, filled, and of samples"
             picture = _picture(figure, f"{over}: {line.name}", SMALL)
         kind, share = str(line.kind), shares.get(line.name, [])
-        cards.append(Card(line.name, kind, line.missing, own, share, picture))
+        cards.append(Card(line.name, kind, missing, own, share, picture))
     return sorted(cards, key=lambda card: card.picture is None)
 
 
@@ -313,33 +315,31 @@ def _check_pictures(checked: Check) -> dict[str, Picture]:
     }
 
 
-def _strangest(
-    density: ArrayDensity, users: UserRows, label: Callable[[int], Any], every: int
-) -> list[OddRow]:
+def _strangest(density: ArrayDensity, rows: CheckedRows, every: int) -> list[OddRow]:
     """Return the complete rows with the smallest densities among each ``every``-th row."""
-    thin = replace(users, pieces=(piece[::every] for piece in users.pieces))
-    question = Score(missing="drop", tails=True)
-    asking = Asking(question, density, thin, lambda notices: None)  # the check has the notices
-    try:
-        least, surprise = least_likely(asking, STRANGEST)
-    except TableError:  # no row is complete
+    places = np.flatnonzero(~np.isnan(rows.values).any(axis=1))[::every]
+    places = np.intersect1d(places, rows.copies)  # a row and its copies count once
+    if not len(places):
         return []
-    found = list[OddRow]()
-    for (number, line), odd in zip(least.iterrows(), surprise, strict=True):
-        order = np.argsort(-np.nan_to_num(odd), kind="stable")[:ODDITIES]
+    scored = Score(tails=True).answer(density, Region(rows.values[places], places))
+    least = np.argsort(scored["log_density"], kind="stable")[:STRANGEST]
+    few = rows.values[places[least]]
+    surprise = Surprise().answer(density, Region(few, places[least]))["surprise"]
+    broken, found = density.constraints.broken(few), list[OddRow]()
+    for k, place in enumerate(least.tolist()):
+        name = str(rows.labels[places[place]])
+        lost = [density.constraints.each[c].text for c in np.flatnonzero(broken[k]).tolist()]
+        if lost and found and found[-1].broken == lost:
+            found[-1].names.append(name)
+            continue
+        order = np.argsort(-np.nan_to_num(surprise[k]), kind="stable")[:ODDITIES].tolist()
         values = [
-            (name, str(line[name]), float(odd[d]))
-            for d in order.tolist()
-            if odd[d] > ODD and (name := density.names[d])
+            (density.names[d], density.columns[d].short_text(few[k, d]), float(surprise[k, d]))
+            for d in order
+            if surprise[k, d] > ODD and not lost
         ]
-        tail = float(line["tail_probability"])
-        log_density = float(line["log_density"])
-        if np.isneginf(log_density):  # a value that is not allowed says all
-            values = [each for each in values if np.isinf(each[2])]
-        if found and (log_density, values) == (found[-1].log_density, found[-1].values):
-            found[-1].names.append(str(label(number)))
-        else:
-            found.append(OddRow([str(label(number))], log_density, tail, values))
+        tail = float(scored["tail_probability"][place])
+        found.append(OddRow([name], float(scored["log_density"][place]), tail, values, lost))
     return found
 
 
@@ -355,5 +355,5 @@ def _versions() -> str:
 
 
 def _capital(text: str) -> str:
-    """Return a text with a capital, unless it begins with the name of a column."""
+    """Return a text with a capital; a name in backticks at its beginning stays as it is."""
     return text[:1].upper() + text[1:]

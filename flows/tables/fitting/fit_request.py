@@ -49,7 +49,8 @@ USED = {"recipe", "learning_rate", "clip", "batch_size"}
 RESERVED = TrainingSettings.model_fields.keys() - USED
 
 
-def _check_minutes(value: Any) -> Any:
+def check_minutes(value: Any) -> Any:
+    """Return a limit of time in minutes, or ``None``. Raises ``ValueError`` for other values."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if value is not None and not (is_number and 0 < value < math.inf):
         raise ValueError("must be a finite number above 0")
@@ -94,7 +95,7 @@ class FitRequest(Section):
     mixtures: Literal[0, 1, 2]
     target: list[str]
     seed: Seed
-    minutes: Annotated[Any, AfterValidator(_check_minutes)] = Field(None, exclude=True)
+    minutes: Annotated[Any, AfterValidator(check_minutes)] = Field(None, exclude=True)
     cuts: Cuts | None = Field(None, exclude=True)
 
     @classmethod

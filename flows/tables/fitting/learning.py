@@ -128,8 +128,7 @@ def _learned(
     most = request.recipe.rescored_rows
     if isinstance(population, TargetPopulation):
         if is_rescored:
-            own = sample.values, learned.copies
-            record = rescored(population, schema, record, *own, clock, most)
+            record = rescored(population, schema, record, sample, clock, most)
     else:
         record = with_peaks(population, schema, record, sample.values, most)
     if late := clock.late():

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from flows.core.arrays import Array, Whole, subsample
-from flows.core.rows import effective_rows
+from flows.core.rows import standard_error
 from flows.networks.densities import Densities
 from flows.recipe import stacking
 from flows.recipe.clock import Clock
 from flows.recipe.record import DECIMALS, Record, RowScores, RowState
+from flows.tables.columns.learning import Sample
 from flows.tables.columns.schema import Schema
 from flows.tables.posterior.region import Region
 from flows.tables.posterior.target_density import density_of
@@ -28,8 +29,7 @@ def rescored(
     population: TargetPopulation,
     schema: Schema,
     record: Record,
-    values: Array,
-    copies: Whole | None,
+    sample: Sample,
     clock: Clock,
     most: int,
 ) -> Record:
@@ -44,17 +44,17 @@ def rescored(
         population: the ensemble, which gets the new weights.
         schema: the schema of the table, with its constraints.
         record: the record of the recipe.
-        values: the training rows ``(n, D)``, with codes for labels.
-        copies: the index of the first copy of each row, ``(n,)``; ``None`` if no row is a copy.
+        sample: the training rows.
         clock: decides how many rows are scored.
         most: the largest number of rows that are scored.
 
     Returns the record with the new scores.
     """
-    own, folds = record.row_scores, record.folds
+    own, folds, values = record.row_scores, record.folds, sample.values
     assert own is not None
     assert folds is not None
-    density, scored = density_of(population, schema), np.flatnonzero(own.state == RowState.SCORED)
+    density = density_of(population, schema, record)
+    scored = np.flatnonzero(own.state == RowState.SCORED)
 
     def score(count: int) -> tuple[Whole, Array]:
         few = subsample(scored, count)
@@ -75,16 +75,12 @@ def rescored(
         population.flow.weights.copy_(torch.from_numpy(weights))
     state, scores = own.state.copy(), np.full(len(own.state), np.nan)
     state[scored], state[places] = RowState.NOT_RESCORED, RowState.SCORED
-    for f in np.unique(fold):
-        members = record.out_of_fold_members(f)
-        scores[places[fold == f]] = density.ensemble(log_q[fold == f], members).round(DECIMALS)
-    found = scores[places]
-    evidence = len(found) if copies is None else effective_rows(copies[places])
+    found = scores[places] = density.out_of_fold(log_q, fold).round(DECIMALS)
     record = replace(
         record,
         row_scores=RowScores(own.fold, state, scores),
         held_out=float(found.mean()),
-        held_out_se=float(found.std() / np.sqrt(evidence)),
+        held_out_se=standard_error(found, sample.groups[places]),
     )
     if clock.is_recorded and len(places):
         record = replace(record, cuts={**record.cuts, "rescored": len(places)})

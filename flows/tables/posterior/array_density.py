@@ -390,16 +390,27 @@ class ArrayDensity:
             seed: the seed of the random streams.
             goal: when drawing ends, as in ``posteriors``.
         """
+        found, others = self.known_exactly(region)
+        for place, posterior in self.posteriors(region.take(others), seed, goal):
+            found.put(int(others[place]), posterior)
+        return found
+
+    def known_exactly(self, region: Region) -> tuple[Evidence, Whole]:
+        """Return the log-densities of known values as far as these need no draws.
+
+        A row without known values has probability 1; ``closed_form`` has other rows.
+
+        Args:
+            region: the rows and the conditions.
+
+        Returns the evidence, and the indices of the rows that are not in it yet, ``(m,)``.
+        """
         found = Evidence.empty(len(region), self.population.members)
-        # A row without known values has probability 1
-        some = np.asarray(~region.uses.any(axis=1))
+        is_open = np.asarray(region.uses.any(axis=1))
         closed, log_p = self.closed_form(region)
         found.put_exact(closed, log_p)
-        some[closed] = True
-        known = np.flatnonzero(~some)
-        for place, posterior in self.posteriors(region.take(known), seed, goal):
-            found.put(int(known[place]), posterior)
-        return found
+        is_open[closed] = False
+        return found, np.flatnonzero(is_open)
 
     def closed_form(self, region: Region) -> tuple[Whole, Array]:
         """Return the log-densities of known values that have a closed form.
@@ -417,7 +428,7 @@ class ArrayDensity:
         places = np.flatnonzero(self._is_of_labels(region) & region.uses.any(axis=1))
         return places, given.log_prob(region.rows[places], given.sets(region.intervals))
 
-    def label_probabilities(self, region: Region, d: int) -> tuple[Whole, Array]:
+    def closed_label_probabilities(self, region: Region, d: int) -> tuple[Whole, Array]:
         """Return the probabilities of labels of rows of which labels alone are known or restricted.
 
         Args:

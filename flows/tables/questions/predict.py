@@ -95,7 +95,7 @@ class Predict(Question):
                 ]
         for name, d in places.items():
             if density.columns[d].labels:
-                exact, shares = density.label_probabilities(region, d)
+                exact, shares = density.closed_label_probabilities(region, d)
                 answers[name][:, :, exact] = shares[: len(views)]
                 if len(places) == 1:
                     effective[exact] = np.inf

@@ -109,7 +109,7 @@ class Reader:
         self.columns, self.schema = density.columns, density.schema
         self._unmatched = list[Notice]()  # on names that no column has; at most one notice
         self._carried, self._far = Tally(_carried), Tally(_far)
-        self._refused, self._broken = Tally(_refused), Tally(_broken)
+        self._refused, self._broken = Tally(_refused), Tally(broken_by)
         self._labels = Counter[tuple[str, str]]()  # the name of a column, and an unknown label
         self._left_out = 0  # rows
 
@@ -314,7 +314,8 @@ def _refused(count: int, name: str, row: Any, problem: str, consequence: str) ->
     return Notice(f"{problem}; {are} {consequence}", name, row)
 
 
-def _broken(count: int, text: str) -> Notice:
+def broken_by(count: int, text: str) -> Notice:
+    """Return a notice on ``count`` rows that break the constraint ``text``."""
     rows, verb = counted(count, "row"), "break" if count > 1 else "breaks"
     problem = f"{rows} {verb} the constraint {text!r}; the log-density is minus infinity there"
     return Notice(problem)

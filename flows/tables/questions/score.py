@@ -184,10 +184,7 @@ def _known(density: ArrayDensity, region: Region, is_given: Mask, joint: Evidenc
         joint: the log-densities of all known values of the rows.
     """
     known = region.hiding(np.flatnonzero(~is_given).tolist())
-    found = Evidence.empty(len(region), density.population.members)
-    closed, log_p = density.closed_form(known)
-    found.put_exact(closed, log_p)
-    others = np.setdiff1d(np.arange(len(region)), closed)
+    found, others = density.known_exactly(known)
     for place, posterior in density.posteriors(known.take(others), own=region.rows[others]):
         k = int(others[place])
         found.put(k, posterior)

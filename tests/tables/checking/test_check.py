@@ -63,13 +63,15 @@ def test_training_rows_are_found_in_any_order_and_beside_other_columns(fitted: f
 def test_other_rows_and_some_of_the_training_rows_are_new_rows(fitted: flows.Density):
     for rows, known in ((numbers(30), 30), (numbers() + 1, 0), (numbers()[["a", "b"]][::2], 50)):
         found = fitted.check(rows)
-        assert "not those of the training table" in found.why
+        assert "not exactly those of the training table" in found.why
         assert found.known == known
         assert len(found.ranks) == len(rows)
         assert np.isnan(found.auc)
         assert ("training rows, which some members learned from" in str(found)) == bool(known)
     message = error_message(fitted.check, numbers(30), 2)
-    assert message.startswith("refits = 2: need the training table, but the rows are not those")
+    assert message.startswith(
+        "refits = 2: need the training table, but the rows are not exactly those"
+    )
 
 
 def test_a_file_without_its_record_says_what_it_cannot_show(fitted: flows.Density, tmp_path: Path):
@@ -94,6 +96,8 @@ def test_wrong_numbers_and_rows_are_refused(fitted: flows.Density):
     assert error_message(fitted.check, numbers(), -1) == "refits = -1: must be 0 or more"
     message = error_message(fitted.check, numbers(), 1, minutes=0)
     assert message == "minutes = 0: must be a finite number above 0"
+    message = error_message(fitted.check, numbers(), 1, minutes="5")
+    assert message == "minutes = '5': must be a finite number above 0"
     message = error_message(fitted.check, numbers(), minutes=1)
     assert message == "minutes = 1: limits the time of refits, and refits = 0"
     assert error_message(fitted.check, numbers()[:0]) == "the table has no rows"

@@ -10,44 +10,16 @@ import pytest
 from frames import clinic
 from helpers import field, short_recipe
 from scipy.stats import spearmanr
-from scipy.stats.contingency import association
 
 import flows
 from flows.core.arrays import Array
 from flows.mixtures.mixture import Mixture
 from flows.recipe import mixture_candidate
 from flows.tables.checking import comparison
-from flows.tables.checking.comparison import associations, compare, lost_associations, repeated
+from flows.tables.checking.comparison import compare, lost_associations, repeated
 from flows.tables.checking.rows import EVERY, CheckedRows, draw_tables, read_rows
 from flows.tables.columns.notices import python_words
 from flows.tables.columns.parsing import from_user
-
-
-def test_associations_are_rank_correlations_ratios_and_cramers_v():
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=200)
-    a, b = rng.integers(0, 3, 200), rng.integers(0, 2, 200)
-    b[a == 1] = 1
-    columns = [
-        field("x"),
-        field("y"),
-        *(field(n, "category", labels=("p", "q", "r")) for n in "ab"),
-    ]
-    values = np.column_stack([x, -x + rng.normal(size=200), a, b])
-    pairs = [(0, 1), (2, 3), (0, 2)]
-    found = associations(columns, values, pairs)
-    assert found[0] == pytest.approx(spearmanr(x, values[:, 1]).statistic)
-    table = np.array([[((a == i) & (b == j)).sum() for j in range(2)] for i in range(3)])
-    assert found[1] == pytest.approx(association(table, method="cramer"))
-    ranks = x.argsort().argsort()
-    between = sum((a == i).sum() * (ranks[a == i].mean() - ranks.mean()) ** 2 for i in range(3))
-    assert found[2] == pytest.approx(np.sqrt(between / np.square(ranks - ranks.mean()).sum()))
-
-
-def test_gaps_and_constant_columns_have_no_association_of_their_own():
-    values = np.array([[1.0, 5.0], [2.0, 5.0], [np.nan, 5.0], [4.0, 5.0]])
-    columns = [field("x"), field("y")]
-    assert associations(columns, values, [(0, 1)])[0] == 0.0
 
 
 def test_repeated_values_are_those_of_many_rows_and_all_labels():

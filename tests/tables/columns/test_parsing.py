@@ -55,3 +55,9 @@ def test_marks_of_missing_values_are_labels_in_columns_of_text(tmp_path, label):
     columns, values, *_ = learned(found, {}, missing="drop")
     assert columns[0].labels == tuple(sorted({label, "mild", "severe"}))
     assert len(values) == 23
+
+
+def test_a_question_refuses_another_policy_for_missing_values():
+    frame = pd.DataFrame({"x": [1.0, np.nan]})
+    with pytest.raises(ValueError, match="missing = 'learn': must be 'keep', 'stop' or 'drop'"):
+        parsing.apply_missing_policy(parsing.from_user(frame, {}), "learn")

@@ -83,6 +83,19 @@ def test_samples_and_answers_have_the_sign_of_the_column():
     assert filled.loc[4, "share"].endswith("%")
 
 
+@pytest.mark.parametrize(
+    ("texts", "mark", "kind"),
+    [
+        ([f"${50 + k * k % 29}" for k in range(29)] + ["-999.0"], "-999", "integer"),
+        ([str(50 + k * k % 29) for k in range(29)] + ["0999"], "0999", "integer"),
+    ],
+)
+def test_marks_of_missing_values_are_no_numbers_with_a_sign_or_zeros(texts, mark, kind):
+    frame = pd.DataFrame({"c": texts, "x": rng().normal(size=30)})
+    found = flows.inspect(frame, na=[mark])
+    assert found.loc["c", "kind"].startswith((kind, "count"))
+
+
 def test_conditions_and_rows_may_have_the_sign_or_not():
     frame = money()
     density = quick_fit(frame)

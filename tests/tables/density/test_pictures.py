@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from frames import clinic, prices
-from helpers import SHORT, answered, further
+from helpers import SHORT, answered, further, quick_fit
 from matplotlib.figure import Figure
 
 import flows
 from flows.__main__ import main
 from flows.core.errors import UserError
 from flows.tables.columns.notices import TableError
-from flows.tables.density.pictures import target_along
+from flows.tables.density.pictures import near, strongest, target_along
 from flows.tables.questions.surprise import Surprise
 
 pytestmark = pytest.mark.usefixtures("few_samples")
@@ -101,5 +101,44 @@ def test_a_target_is_plotted_over_rows_with_a_new_label_in_another_column(of_vis
     array = of_visits._array
     numbers = np.tile(answered(of_visits, Surprise(), rows)[0].region.rows, (2, 1))
     numbers[:, array.names.index("ward")] = np.nan
-    _, _, [bands] = target_along(array, numbers)
+    _, [bands] = target_along(array, numbers, array.names.index("age"))
     assert np.isfinite(bands).all()
+
+
+def test_the_strongest_column_may_be_labels_whose_middle_one_differs():
+    rng = np.random.default_rng(0)
+    ward = rng.choice(["a", "b", "c"], 200)
+    x = rng.normal(size=200)
+    frame = pd.DataFrame({"x": x, "ward": ward, "y": 0.3 * x + 10 * (ward == "b")})
+    density = quick_fit(frame, target="y")
+    rows = answered(density, Surprise(), frame)[0].region.rows
+    assert density._array.names[strongest(density._array, rows)[0]] == "ward"
+
+
+def test_rows_near_the_median_have_its_value_where_many_rows_hold_it():
+    rng = np.random.default_rng(0)
+    count = rng.choice([0.0, 1.0, 2.0], 200, p=[0.6, 0.25, 0.15])
+    frame = pd.DataFrame({"count": count, "x": rng.normal(size=200)})
+    frame["y"] = frame["count"] + rng.normal(size=200)
+    density = quick_fit(frame, target="y", columns={"count": "integer"})
+    rows = answered(density, Surprise(), frame)[0].region.rows
+    is_near = near(density._array, rows, density._array.names.index("x"))
+    assert set(rows[is_near, density._array.names.index("count")]) == {0.0}
+
+
+def test_of_many_labels_the_most_probable_are_drawn():
+    rng = np.random.default_rng(0)
+    towns = rng.choice([f"_{k}" for k in range(30)], 200)
+    frame = pd.DataFrame({"x": rng.normal(size=200), "town": towns})
+    figure = quick_fit(frame, target="town", columns={"town": "category"}).plot(frame)
+    names = [each.get_text() for each in figure.axes[0].get_legend().get_texts()]
+    assert len(names) == 8
+    assert names[0].startswith(" _")
+    assert names[-1] == "23 others"
+
+
+def test_a_learned_column_with_the_name_of_a_score_has_no_picture_of_anomalies():
+    values = np.random.default_rng(0).normal(size=(50, 2))
+    frame = pd.DataFrame(values, columns=["x", "log_density"])
+    with pytest.raises(UserError, match="log_density: the scores have a column of this name"):
+        quick_fit(frame).plot(frame, anomalies=3)

@@ -112,3 +112,13 @@ def test_the_deviation_of_a_mistyped_row_is_empty():
         assert density.ask(Score(), frame)["log_density_sd"].notna().all()
         if target is None:
             assert density.ask(Score(given=["x"]), odd)["log_density_sd"].notna().all()
+
+
+def test_the_score_given_an_unknown_value_is_that_of_the_other_values():
+    covariance = np.array([[[1.0, 0.8], [0.8, 1.0]]])
+    density = flows.Density(flows.GaussianMixture([1.0], np.zeros((1, 2)), covariance))
+    region = Region(np.array([[np.nan, 1.0], [np.nan, -2.0]]), np.arange(2))
+    plain, given = (s.answer(density._array, region) for s in (Score(), Score(given=["x0"])))
+    np.testing.assert_array_equal(given["log_density"], plain["log_density"])
+    np.testing.assert_allclose(given["log_density"], stats.norm.logpdf([1.0, -2.0]), rtol=2e-4)
+    assert (given["error"] == 0).all()

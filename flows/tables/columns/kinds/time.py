@@ -171,10 +171,6 @@ class Time(Whole):
         return self.short_text
 
     @property
-    def word(self) -> str:
-        return self.kind
-
-    @property
     def closed(self) -> str:
         return ""
 
@@ -182,9 +178,6 @@ class Time(Whole):
     def details(self) -> str:
         step = f", samples are multiples of {self.multiple:g} minutes" if self.multiple else ""
         return f", HHMM{step}"
-
-    def refusal(self, x: float) -> str:
-        return f"which its kind, {self.word}, does not allow"
 
 
 def are_clock_digits(x: Array) -> Mask:

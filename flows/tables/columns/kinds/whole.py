@@ -73,7 +73,7 @@ class Whole(Number):
 
     def fitted(self, x: Array, *, is_rounded: bool) -> Self:
         ends = [end for end in self.ends if math.isfinite(end)]
-        cell = self.cell or 1.0
+        cell = self.cell
         found = replace(self, peak=find_peak(x, cell, ends))
         if len(ends) == 2:
             return replace(found, edge=EDGE * cell)
@@ -93,7 +93,7 @@ class Whole(Number):
 
     @property
     def cell(self) -> float:
-        return self.multiple or self.step or 0.0
+        return self.multiple or self.step or 1.0
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -102,21 +102,21 @@ class Whole(Number):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        half = (self.cell or 1.0) / 2  # a value stands for its cell
+        half = self.cell / 2  # a value stands for its cell
         return self.ends[0] - half, self.ends[1] + half
 
     @property
     def peak_cell(self) -> tuple[float, float] | None:
         if self.peak is None:
             return None
-        half = (self.cell or 1.0) / 2
+        half = self.cell / 2
         return self.peak.value - half, self.peak.value + half
 
     @property
     def breaks(self) -> tuple[float, ...]:
         from flows.tables.columns.lines import Around
 
-        found, cell, (low, high), line = set[float](), self.cell or 1.0, self.bounds, self.line
+        found, cell, (low, high), line = set[float](), self.cell, self.bounds, self.line
         if isinstance(line, Around):
             found |= {*line.breaks}
         elif self.peak is not None and self.peak_cell is not None:
@@ -141,7 +141,7 @@ class Whole(Number):
             StraightBetween,
         )
 
-        (low, high), cell = self.bounds, self.cell or 1.0
+        (low, high), cell = self.bounds, self.cell
         at_end = self.peak is not None and self.peak.value in self.ends
         line: Line = Straight()
         if math.isfinite(low) and math.isfinite(high):
@@ -180,8 +180,7 @@ class Whole(Number):
 
     def _on_steps(self, x: Any) -> Any:
         """Return numbers rounded to multiples of the cell, an array or a tensor."""
-        if not (cell := self.cell):
-            return x
+        cell = self.cell
         # + 0.0 turns -0.0 into 0.0
         count, inverse = (x / cell).round() + 0.0, round(1 / cell)
         # 3 / 10 is 0.3; 3 * 0.1 is 0.30000000000000004
@@ -195,12 +194,12 @@ class Whole(Number):
         return found.clip(max(low, -LARGEST_WHOLE), min(high, LARGEST_WHOLE))
 
     def range_of(self, low: float, high: float) -> tuple[float, float]:
-        cell = self.cell or 1.0
+        cell = self.cell
         first, last = count_steps(np.array([low, high]), cell)
         return super().range_of((np.ceil(first) - 0.5) * cell, (np.floor(last) + 0.5) * cell)
 
     def cells_of(self, x: Array) -> Array:
-        multiples = count_steps(x, self.cell or 1.0)
+        multiples = count_steps(x, self.cell)
         for value in x[multiples != np.round(multiples)][:1]:
             given = f"{value:.15g}" if self.is_numeric else self.text(value)
             why = f"is given as {given}, and samples are multiples of {self.cell:.15g}"
