@@ -62,7 +62,7 @@ site: .venv-site/ready notebooks  ## build the documentation as web pages in bui
 
 notebooks: build/notebooks/table.ipynb build/notebooks/plane.ipynb  ## run the notebooks of the documentation into build/notebooks
 
-build/notebooks/%.ipynb: docs/notebooks/%.py $(shell find flows -name '*.py') .venv/ready-tests
+build/notebooks/%.ipynb: docs/notebooks/%.py $(shell find flows -name '*.py' 2> /dev/null) .venv/ready-tests
 	@mkdir -p $(@D)
 	cd $(@D) && PATH="$(CURDIR)/.venv/bin:$$PATH" MPLBACKEND= jupytext --quiet --set-kernel python3 --to ipynb --execute --output $(@F) $(CURDIR)/$<
 

@@ -46,7 +46,8 @@ def main() -> None:
             bar.update()
     table = sizes.join(pd.DataFrame(measured))
     storage.write_csv(FOLDER / "fits.csv", table, "%.4g")
-    storage.write_bytes(FOLDER / "fits.md", document(table).encode())
+    written = pd.read_csv(FOLDER / "fits.csv", keep_default_na=False)  # rounded
+    storage.write_bytes(FOLDER / "fits.md", document(written).encode())
 
 
 def measure(target: str, **sizes: Any) -> dict[str, float]:

@@ -27,6 +27,7 @@ from flows.tables.checking.traces import trace
 from flows.tables.fitting.fit_request import check_minutes
 from flows.tables.posterior.array_density import ArrayDensity
 
+DRAWN = 10_000  # drawn rows that a check keeps for pictures, about
 LARGEST = 10  # memorisation scores that are listed
 PARTS = ("statistic", "deviation", "difference")  # the statistics of a fit
 # The statistic of each p-value
@@ -75,7 +76,7 @@ def check(
         raise UserError(f"refits = {refits}: need the training table, but {rows.why}")
     with progress("check", None, "part") as bar:
         show_state(bar, "comparing samples and rows")
-        samples, pairs, by_label = compare(density, rows, seed)
+        beside = compare(density, rows, seed)
         bar.update()
         show_state(bar, "ranking values and rows")
         ranks = rank(density, rows, seed, bar.update)
@@ -85,9 +86,10 @@ def check(
         "rows": len(rows.values),
         "why": rows.why,
         "known": rows.known,
-        "samples": samples,
-        "pairs": pairs,
-        "by_label": by_label,
+        "samples": beside.samples,
+        "pairs": beside.pairs,
+        "by_label": beside.by_label,
+        "drawn": np.concatenate(beside.drawn[: -(-DRAWN // beside.drawn.shape[1])]),
         "carried": compare_carried(density, seed),
         "cover": cover(ranks, rows, density.names),
         "ranks": ranks.rows,
@@ -97,7 +99,7 @@ def check(
     found |= traces
     if refits:
         again = refits_of(density, rows, refits, minutes, seed)
-        own = Statistics.of(ranks, (samples, pairs))
+        own = Statistics.of(ranks, beside[:2])
         found |= {"asked": refits, **_refits(density, own, again)}
     result = Check(**found)
     if store and density.record is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -50,17 +51,31 @@ NUMBERS: dict[str, Callable[[Array], Array]] = {  # of tables (R, n), one number
 }
 
 
-def compare(
-    density: ArrayDensity, rows: CheckedRows, seed: int
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Return statistics of rows and of drawn tables, by column, by pair of columns and by label.
+class Comparison(NamedTuple):
+    """Statistics of rows and of drawn tables, by column, by pair of columns and by label.
 
-    The columns ``rows`` and ``samples`` are the statistics, ``error`` is the standard error of
-    a table of this size, and ``difference`` is (rows - samples) / error. The first frame has
-    the columns ``column``, ``statistic``, ``of_rows`` and ``of_samples``, the statistics as text;
-    the second ``first`` and ``second``; the third, means of a ``column`` of numbers given a
-    ``label`` of the column ``labels``, has ``of_rows`` and ``of_samples``, too. With targets, only
-    targets are compared, and pairs that have a target.
+    The columns ``rows`` and ``samples`` are the statistics, ``error`` is the standard error of a
+    table of this size, and ``difference`` is (rows - samples) / error.
+
+    Args:
+        samples: statistics of columns, with ``column``, ``statistic``, ``of_rows`` and
+            ``of_samples``, the statistics as text.
+        pairs: associations of ``first`` and ``second``, the largest difference first.
+        by_label: means of a ``column`` of numbers given a ``label`` of the column ``labels``, with
+            ``of_rows`` and ``of_samples``, the largest difference first.
+        drawn: the drawn tables, ``(R, n, D)``.
+    """
+
+    samples: pd.DataFrame
+    pairs: pd.DataFrame
+    by_label: pd.DataFrame
+    drawn: Array
+
+
+def compare(density: ArrayDensity, rows: CheckedRows, seed: int) -> Comparison:
+    """Return rows beside tables that are drawn like the rows (``draw_tables``).
+
+    With targets, only targets are compared, and pairs that have a target.
 
     Args:
         density: the density.
@@ -94,7 +109,8 @@ def compare(
     columns = _measured(pd.DataFrame(lines, columns=[*FRAMES["samples"][:4]]), found, n)
     pairs = _compare_pairs(density, tables)
     order = np.argsort(-pairs["difference"].abs().to_numpy(), kind="stable")
-    return columns, pairs.iloc[order].reset_index(drop=True), _by_label(density, tables)
+    pairs = pairs.iloc[order].reset_index(drop=True)
+    return Comparison(columns, pairs, _by_label(density, tables), tables[1:])
 
 
 def _by_label(density: ArrayDensity, tables: Array) -> pd.DataFrame:

@@ -103,6 +103,8 @@ class Check:
         samples: statistics of samples beside those of rows (``compare``).
         pairs: associations of pairs of columns, the largest difference first (``compare``).
         by_label: means of columns of numbers given a label, the largest difference first.
+        drawn: about 10,000 drawn rows ``(N, D)``, with the gaps of the rows and the context of a
+            target, for pictures.
         carried: the columns that samples compute, with their formula, the values that the column
             allows, and the share of samples within its bounds.
         cover: how many rows lie in regions of 50% and 90% (``calibration.cover``).
@@ -139,6 +141,7 @@ class Check:
     pairs: pd.DataFrame
     cover: pd.DataFrame
     by_label: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=FRAMES["by_label"]))
+    drawn: Sequence[Sequence[float]] = ()
     carried: pd.DataFrame = field(default_factory=pd.DataFrame)
     ranks: Sequence[float] = ()
     traces: pd.DataFrame = field(default_factory=pd.DataFrame)

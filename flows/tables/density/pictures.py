@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     from flows.plotting.scene import Scene
 
 SAMPLES = 10_000  # least number of samples in a picture
-ALONG = 80  # values of a column along which the targets are drawn
+ALONG = 80  # values of a column along which a target is drawn
 PREDICTED = 500  # held-out rows in a picture, at most
+FEW = 25  # the same numbers for several targets, whose predictions are drawn
 BANDS = (0.05, 0.25, 0.5, 0.75, 0.95)
 NEAREST = 0.1  # share of the rows that are near the medians
 
@@ -237,7 +238,8 @@ def target_along(density: ArrayDensity, rows: Array, d: int) -> tuple[Array, lis
 
         scene = Scene(columns=drawn(density.columns), data=rows, test=rows)
         low, high = by_column.middle(known)
-        along = (np.geomspace if by_column.is_wide(scene)[d] else np.linspace)(low, high, ALONG)
+        count = ALONG if len(density.targets) == 1 else FEW
+        along = (np.geomspace if by_column.is_wide(scene)[d] else np.linspace)(low, high, count)
         if density.columns[d].is_discrete:
             along = np.unique(density.columns[d].round(along))
     asked = np.tile(_typical(density, rows), (len(along), 1))
@@ -262,15 +264,17 @@ def predicted(density: ArrayDensity, rows: Region) -> list[Array]:
 def held_out(density: ArrayDensity, rows: CheckedRows) -> list[Figure]:
     """Draw the predictions of complete rows; those of training rows are out of fold.
 
-    At most ``PREDICTED`` rows are predicted. Of a target of numbers, the residuals are drawn; of a
-    target of labels, the share of rows for each predicted probability.
+    At most ``PREDICTED`` rows are predicted, or ``FEW`` rows for several targets. Of a target of
+    numbers, the residuals are drawn; of a target of labels, the share of rows for each predicted
+    probability.
     """
     from flows.plotting.held_out import draw_reliability, draw_residuals
 
     complete = np.flatnonzero(~np.isnan(rows.values).any(axis=1) & rows.is_held_out)
     if not len(complete):
         return []
-    few, of = rows.take(subsample(complete, PREDICTED)), "new" if rows.why else "held-out"
+    count = PREDICTED if len(density.targets) == 1 else FEW
+    few, of = rows.take(subsample(complete, count)), "new" if rows.why else "held-out"
     targets = np.flatnonzero(~density.inputs).tolist()
     found = [np.empty((len(few.values), len(density.columns[d].labels) or 5)) for d in targets]
     for fold, own in by_value(few.fold):

@@ -33,7 +33,7 @@ from flows.plotting.style import NARROW, SMALL, WIDTH
 from flows.tables.checking.check import check
 from flows.tables.checking.comparison import MOST_ROWS
 from flows.tables.checking.result import FAR, NAMES, Check
-from flows.tables.checking.rows import CheckedRows, draw_tables
+from flows.tables.checking.rows import CheckedRows
 from flows.tables.columns.notices import Words, merged
 from flows.tables.density import pictures
 from flows.tables.density.description import FitSummary, describe
@@ -147,7 +147,8 @@ def report(
     summary = describe(density.population, density.schema, density.record)
     with progress("report", None, "part") as bar:
         show_state(bar, "drawing")
-        scene = _scene(density, rows, seed)
+        few = rows.values[subsample(np.arange(len(rows.values)), MOST_ROWS)]
+        scene = pictures.scene_of(density, few, np.asarray(checked.drawn))
         content = {
             "title": title,
             "lead": _lead(density, summary),
@@ -227,14 +228,6 @@ def _differences(checked: Check) -> list[str]:
     return found or [f"no difference between samples and rows is above {FAR:g} standard errors"]
 
 
-def _scene(density: ArrayDensity, rows: CheckedRows, seed: int) -> Scene:
-    """Return samples over rows: drawn tables with the gaps and the context of the rows."""
-    few = rows.take(subsample(np.arange(len(rows.values)), MOST_ROWS))
-    count = 1 if density.targets else -(-pictures.SAMPLES // len(few.values))
-    samples = np.concatenate([*draw_tables(density, few, count, seed)])
-    return pictures.scene_of(density, few.values, samples)
-
-
 def _cards(
     density: ArrayDensity, rows: CheckedRows, checked: Check, summary: FitSummary, scene: Scene
 ) -> list[Card]:
@@ -288,7 +281,8 @@ def _targets(density: ArrayDensity, rows: CheckedRows) -> dict[str, list[Picture
     if not density.targets:
         return found
     names = " and ".join(density.targets)
-    for d in pictures.strongest(density, rows.values)[:STRONGEST]:
+    count = STRONGEST if len(density.targets) == 1 else 1  # several targets are drawn
+    for d in pictures.strongest(density, rows.values)[:count]:
         if not np.isnan(rows.values[:, d]).all():
             figure = pictures.of_target(density, rows.values, d, width=NARROW)
             text = f"Predictions of {names} along {density.names[d]}, over the rows"

@@ -30,7 +30,7 @@ def test_repeated_values_are_those_of_many_rows_and_all_labels():
 
 def test_rows_of_the_density_are_within_three_errors(of_truth: flows.Density, truth: Mixture):
     drawn = truth.sample(300, np.random.default_rng(2))
-    columns, pairs, _ = compare(of_truth._array, CheckedRows(drawn, np.full(300, EVERY)), 0)
+    columns, pairs, *_ = compare(of_truth._array, CheckedRows(drawn, np.full(300, EVERY)), 0)
     assert (columns["difference"].abs() < 3).mean() > 0.95
     assert (pairs["difference"].abs() < 3).mean() > 0.9
     mean = columns[columns["statistic"] == "mean"]
@@ -43,7 +43,7 @@ def test_rows_of_the_density_are_within_three_errors(of_truth: flows.Density, tr
 def test_another_mean_and_another_dependence_come_first(of_truth: flows.Density, rows: Array):
     far = rows + np.eye(6)[2] * 3
     far[:, 0] = np.random.default_rng(0).permutation(far[:, 0])
-    columns, pairs, _ = compare(of_truth._array, CheckedRows(far, np.full(len(far), EVERY)), 0)
+    columns, pairs, *_ = compare(of_truth._array, CheckedRows(far, np.full(len(far), EVERY)), 0)
     worst = columns.iloc[columns["difference"].abs().argmax()]
     assert worst["column"] == "x2"
     assert worst["difference"] > 10

@@ -154,7 +154,7 @@ def test_a_report_names_a_label_whose_numbers_are_wrong():
         (wards()[["bmi"]], {}),
         (clinic(), {"target": "visits"}),
         further(clinic(), {"target": "state"}),
-        further(clinic(), {"target": ["visits", "dose"]}),
+        further(clinic(60), {"target": ["visits", "dose"]}),
         further(every_sort(), {}),
         further(wards(), {"require": ["share <= age"]}),
     ],
