@@ -212,7 +212,7 @@ def test_tables_of_all_sorts_are_checked(options: dict[str, Any], left_out: list
     assert found.cover["region"].drop_duplicates().tolist() == [Check.WHOLE, *asked]
     assert set(found.samples["column"]) == set(asked)
     rows = density.check(frame[:40])
-    assert "not those of the training table" in rows.why
+    assert "not exactly those of the training table" in rows.why
 
 
 def test_a_share_that_differs_comes_first_in_words(fitted: flows.Density):
