@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flows.plotting.check import MOST, draw_check
+from flows.plotting.by_column import LISTED
+from flows.plotting.check import draw_check
 from flows.tables.checking.result import FRAMES, Check
 
 
@@ -42,5 +43,5 @@ def test_many_columns_are_cut():
     lines = [(f"c{k}", level, level, 0.4, 0.95, 9) for k in range(30) for level in (0.5, 0.9)]
     cover = pd.DataFrame(lines, columns=[*FRAMES["cover"]])
     axis = draw_check(result(cover=cover)).axes[1]
-    assert len(axis.get_yticks()) == MOST + 1
+    assert len(axis.get_yticks()) == LISTED + 1
     assert "without 9 columns" in axis.get_title()
