@@ -64,9 +64,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = [name for name in leaves(config["nav"]) if not name.startswith(("modules/", NOTEBOOKS))]
     links = {target(page, link[2]) for page in pages for link in LINK.finditer(text_of(page))}
     copied = {link for link in links if link.endswith(COPIED)}
-    known = {*pages, *copied, *MODULES}
-    shown = {link for link in links - known if (ROOT / link).exists()}
-    shown = {link for link in shown if not link.startswith(NOTEBOOKS)}
+    others = {link for link in links - copied if not link.startswith(NOTEBOOKS)}
+    shown = {link for link in others - {*pages, *MODULES} if (ROOT / link).exists()}
     written: dict[str, str | bytes] = {f"source/{link}.md": source_page(link) for link in shown}
     for module in MODULES.values():
         options = "    options: {show_root_heading: false, show_root_toc_entry: true}"

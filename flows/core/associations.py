@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import scipy
 
-from flows.core.arrays import Array
+from flows.core.arrays import Array, subsample
+
+MOST_ROWS = 10_000  # rows whose associations are computed, at most
 
 
 def associations(values: Array, sizes: Sequence[int], pairs: Sequence[tuple[int, int]]) -> Array:
@@ -19,11 +21,13 @@ def associations(values: Array, sizes: Sequence[int], pairs: Sequence[tuple[int,
     as matrices (``_scaled``). A missing value counts as the mean.
 
     Args:
-        values: the rows of a table, ``(n, D)``, with codes for labels and ``NaN`` for gaps.
+        values: the rows of a table, ``(n, D)``, with codes for labels and ``NaN`` for gaps. At most
+            ``MOST_ROWS`` evenly spaced rows are used.
         sizes: the number of labels of each column, D numbers; 0 for a column of numbers.
         pairs: the indices of both columns of each pair.
     """
-    parts, ranks = zip(*map(_scaled, sizes, values.T), strict=True)
+    few = values[subsample(np.arange(len(values)), MOST_ROWS)]
+    parts, ranks = zip(*map(_scaled, sizes, few.T), strict=True)
     widths = np.array([part.shape[1] for part in parts])
     together, first = np.concatenate(parts, axis=1), widths.cumsum() - widths
     products = together.T @ together

@@ -110,7 +110,8 @@ def _bands(axis: Axes, x: Array, quantiles: Array, is_category: bool) -> None:
 def _probabilities(axis: Axes, target: Column, along: Column, x: Array, shares: Array) -> None:
     """Draw the probabilities of labels, ``(G, K)``, one line or group of bars per label.
 
-    Of many labels, those with the largest mean probabilities are drawn, and the sum of the others.
+    Of more than seven labels, those with the largest mean probabilities are drawn, and the sum of
+    the others.
     """
     most, labels = len(LABEL_COLORS), target.labels
     own = [*range(len(labels))]

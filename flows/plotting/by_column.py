@@ -37,6 +37,7 @@ from flows.plotting.style import (
 
 SINGLE, PAIRED = 12, 6  # most columns in a figure of single columns, and in a figure of pairs
 LISTED = 20  # most columns in a figure with a line per column
+MIDDLE = (0.005, 0.995)  # shares of the values below the ends of an axis
 DOTS = 1_000  # most rows, and most samples, that a panel shows as dots
 CELLS = 30  # of a two-dimensional histogram, along each axis
 LETTERS, LABEL = 18, 10  # most letters of a column's name, and of a label
@@ -217,7 +218,7 @@ def ends(scene: Scene, k: int) -> tuple[float, float]:
 
 def middle(x: Array) -> tuple[float, float]:
     """Return the ends of the middle 99% of values ``(n,)``, or of all if these ends are equal."""
-    low, high = np.quantile(x, [0.005, 0.995]).tolist()
+    low, high = np.quantile(x, MIDDLE).tolist()
     return (low, high) if low < high else (float(x.min()), float(x.max()))
 
 
@@ -271,7 +272,7 @@ def short(name: str, letters: int = LETTERS) -> str:
 def is_wide(scene: Scene) -> Mask:
     """Return whether each column is shown on a logarithmic scale, ``(D,)``."""
     known = [_known(scene, k) for k in range(len(scene.columns))]
-    ends = [np.quantile(each, [0.005, 0.995]) for each in known]
+    ends = [np.quantile(each, MIDDLE) for each in known]
     return np.array(
         [x.min() > 0 and high > 100 * low for x, (low, high) in zip(known, ends, strict=True)]
     )

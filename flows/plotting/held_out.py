@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
@@ -40,12 +42,9 @@ def draw_residuals(target: Column, y: Array, quantiles: Array, of: str) -> Figur
     name = by_column.short(target.name)
     with rc_context(STYLE):
         sheet, (axis,) = panels(1, 1, 3.2, width=NARROW)
-        axis.vlines(
-            middle, low - middle, high - middle, color=DENSITY_COLOR, alpha=0.15, linewidth=1.5
-        )
-        axis.vlines(
-            middle, lower - middle, upper - middle, color=DENSITY_COLOR, alpha=0.25, linewidth=1.5
-        )
+        for bottom, top, alpha in ((low, high, 0.15), (lower, upper, 0.25)):
+            how: Any = {"color": DENSITY_COLOR, "alpha": alpha, "linewidth": 1.5}
+            axis.vlines(middle, bottom - middle, top - middle, **how)
         axis.plot(middle, y - middle, "o", color=DATA_COLOR, ms=3, mew=0, alpha=0.7)
         axis.axhline(0, color=TRUTH_COLOR, linestyle="--", linewidth=0.8)
         axis.set(xlabel=f"predicted median of {name}", ylabel=f"{name} \u2212 median")

@@ -110,14 +110,13 @@ def check(
 def _traces(density: ArrayDensity, rows: CheckedRows) -> dict[str, Any]:
     """Return the AUC, and the rows with the largest memorisation scores, each row once."""
     traces = trace(density, rows)
-    assert rows.sample is not None
     lines = []
     for kind, scores in traces.scores.items():
         order = np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")
         order = order[np.isfinite(scores[order])]
         _, first = np.unique(rows.copies[order], return_index=True)
         order = order[np.sort(first)][:LARGEST]
-        lines += [(kind, plain(rows.sample.labels[k]), scores[k]) for k in order]
+        lines += [(kind, plain(rows.labels[k]), scores[k]) for k in order]
     listed = pd.DataFrame(lines, columns=[*FRAMES["traces"]])
     return {"traces": listed, "auc": traces.auc, "auc_error": traces.error}
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from flows.core.arrays import Array, Whole, subsample
-from flows.core.associations import associations
+from flows.core.associations import MOST_ROWS, associations
 from flows.core.plurals import counted
 from flows.tables.checking.result import (
     FAR,
@@ -31,7 +31,6 @@ from flows.tables.columns.notices import CheckFit, Notice
 from flows.tables.columns.rounding import many_rows
 from flows.tables.posterior.array_density import ArrayDensity
 
-MOST_ROWS = 10_000  # rows that are compared, at most
 DRAWN_ROWS = 100_000  # drawn rows together, about
 TABLES = (20, 100)  # the least and the largest number of drawn tables
 VALUES = 5  # repeated values of a column of numbers, at most

@@ -23,6 +23,7 @@ import numpy as np
 
 from flows.core import atomic
 from flows.core.arrays import subsample
+from flows.core.associations import MOST_ROWS
 from flows.core.plurals import counted
 from flows.core.progress import progress, show_state
 from flows.core.version import VERSION
@@ -31,7 +32,6 @@ from flows.plotting.associations import draw_associations
 from flows.plotting.check import draw_check
 from flows.plotting.style import NARROW, SMALL, WIDTH
 from flows.tables.checking.check import check
-from flows.tables.checking.comparison import MOST_ROWS
 from flows.tables.checking.result import FAR, NAMES, Check
 from flows.tables.checking.rows import CheckedRows
 from flows.tables.columns.notices import Words, merged
@@ -194,7 +194,7 @@ def _lead(density: ArrayDensity, summary: FitSummary) -> str:
 
 def _to_mind(summary: FitSummary, checked: Check, rows: CheckedRows, words: Words) -> list[str]:
     """Return what a reader should mind, the worst first."""
-    found = [*(checked.about() if checked.why else [])]
+    found = checked.about() if checked.why else []
     if summary.is_worse:
         found.append(summary.gain)
     if checked.p_fit <= UNUSUAL:
