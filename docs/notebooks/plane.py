@@ -99,8 +99,8 @@ for key, line in (("train_nll", "--"), ("test_nll", "-")):
         axis.plot(
             fit.history["epoch"], fit.history[key].mean(axis=1), line, color=color, label=label
         )
-for points, line, name in ((train, "--", "train"), (test, "-", "test")):
-    nll = -truth.log_prob(points).mean()
+for rows, line, name in ((train, "--", "train"), (test, "-", "test")):
+    nll = -truth.log_prob(rows).mean()
     axis.axhline(nll, color="black", linestyle=line, linewidth=0.8, label=f"truth, {name} points")
 axis.set(xlabel="epoch", ylabel="NLL (nat)", ylim=(3.4, 3.9))
 axis.legend()
