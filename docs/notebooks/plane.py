@@ -103,7 +103,7 @@ for rows, line, name in ((train, "--", "train"), (test, "-", "test")):
     nll = -truth.log_prob(rows).mean()
     axis.axhline(nll, color="black", linestyle=line, linewidth=0.8, label=f"truth, {name} points")
 axis.set(xlabel="epoch", ylabel="NLL (nat)", ylim=(3.4, 3.9))
-axis.legend()
+axis.legend(loc="upper right")
 
 # %%
 draw({"with noise": fits["NSF"], "without noise": broken})
