@@ -166,6 +166,8 @@ class Flow(DensityPopulation):
 
     @torch.no_grad()
     def draw_given(self, context: Array, generator: Generator, *, is_rounded: bool = True) -> Array:
+        if not context.shape[-1]:
+            return super().draw_given(context, generator, is_rounded=is_rounded)
         noise = self.base.sample(len(context), generator, self.dtype).movedim(-1, 0)
         size, decode = self.piece(len(context)), partial(self.decode, is_rounded=is_rounded)
         pieces = zip(noise.split(size), torch.from_numpy(context).split(size), strict=True)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from torch import Tensor
 
 from flows.core.arrays import Array, Shape, Whole, as_tensor
@@ -178,6 +179,14 @@ class NetworkPopulation(Population, ABC):
         with torch.no_grad():
             z = self.generate(shape.numel(), generator_of(generator))
             return self.rows_first(self.restore(z), shape)
+
+    @torch.no_grad()
+    def draw_given(self, context: Array, generator: Generator, *, is_rounded: bool = True) -> Array:
+        if context.shape[-1]:
+            return super().draw_given(context, generator, is_rounded=is_rounded)
+        z = self.generate(len(context), generator).double()
+        x = self.restore(z) if is_rounded else self.preprocessing.inverse(z)[0]
+        return self.rows_first(x, torch.Size([len(context)])).cpu().numpy()
 
     def joined(self, value: Any, context: Any = None) -> Tensor:
         """Return points in the user's units, joined to their context.

@@ -177,11 +177,11 @@ class Population(nn.Module, Distribution, Densities):
         """Draw a point given each context from each member, ``(n, M, D)``.
 
         Args:
-            context: the contexts, ``(n, M or 1, d)``.
+            context: the contexts, ``(n, M or 1, d)``; with d = 0 for a model without a context.
             generator: the source of the draws.
             is_rounded: whether the points are rounded like samples.
 
-        Raises ``NotImplementedError`` if the model takes no context.
+        Raises ``NotImplementedError`` if the model takes no context of d values, or does not draw.
         """
         raise NotImplementedError(f"{type(self).__name__} takes no context")
 

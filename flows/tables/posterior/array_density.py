@@ -19,7 +19,7 @@ from flows.core.errors import UserError
 from flows.core.rows import digests
 from flows.core.seeds import numpy_generator
 from flows.networks.densities import Along, Densities
-from flows.networks.population import ensemble_log_prob
+from flows.networks.population import Population, ensemble_log_prob
 from flows.recipe.ensemble import Ensemble
 from flows.recipe.mass import log_mass, share_possible
 from flows.recipe.record import EVERY, Record
@@ -423,8 +423,6 @@ class ArrayDensity:
         Returns the indices of these rows ``(m,)``, and the members' log-densities, ``(m, M)``.
         """
         given = self._given_labels
-        if given is None:
-            return np.arange(0), np.empty((0, self.population.members))
         places = np.flatnonzero(self._is_of_labels(region) & region.uses.any(axis=1))
         return places, given.log_prob(region.rows[places], given.sets(region.intervals))
 
@@ -439,8 +437,6 @@ class ArrayDensity:
         and the probabilities of the K labels of the column in each of the ``views``, ``(V, n, K)``.
         """
         given, count = self._given_labels, len(self.columns[d].labels)
-        if given is None:
-            return np.arange(0), np.empty((len(self.views), 0, count))
         places = np.flatnonzero(self._is_of_labels(region))
         rows = region.rows[places].repeat(count, axis=0)
         rows[:, d] = np.tile(np.arange(count), len(places))
@@ -490,8 +486,10 @@ class ArrayDensity:
         return JointPosteriors(self._log_possible, self._along, *how, self._given_labels)
 
     @cached_property
-    def _given_labels(self) -> GivenLabels | None:
-        """The members given labels; ``None`` if no labels have a density of their own."""
-        if isinstance(self.population, Ensemble) and self.population.labels:
-            return GivenLabels(self.population, self.log_mass)
-        return None
+    def _given_labels(self) -> GivenLabels:
+        """The members given labels."""
+        members = self.population
+        if not isinstance(members, Ensemble):
+            assert isinstance(members, Population)
+            members = Ensemble([members], members.member_weights)
+        return GivenLabels(members, self.log_mass)

@@ -109,6 +109,22 @@ class Distilled:
         inside = (low < x) & (x < np.nextafter(high, low))
         return x, np.where(inside, log_slope, -np.inf)
 
+    def set_numbers(self, points: Array, places: Sequence[int], z: Array) -> Array:
+        """Set columns of ``points`` ``(n, D)`` to the values with the normal scores ``z``.
+
+        Return the sum of log dx/dz over the columns, ``(n,)``.
+
+        Args:
+            points: rows in the user's units, which are changed.
+            places: the indices of the columns.
+            z: the normal scores, ``(n, U)``.
+        """
+        log_slope = np.zeros(len(points))
+        for d, scores in zip(places, z.T.copy(), strict=True):
+            points[:, d], slope = self.values(d, scores)
+            log_slope += slope
+        return log_slope
+
     def ends(self, d: int, intervals: Array) -> Array:
         """Return the normal scores of the ends of intervals ``(..., 2)`` of column ``d``.
 

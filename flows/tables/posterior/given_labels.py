@@ -1,12 +1,14 @@
-"""Exact draws of a joint density given labels alone.
+"""Exact draws of a joint density given labels alone, or given nothing.
 
 A member knows the probability of any labels, and draws numbers given labels. With ``o`` the known
 labels of a row, A the sets in which unknown labels lie, and w the weights of the members::
 
-    P_m(o, A) = P_m(c_o, c_u in A)            in closed form
+    P_m(o, A) = P_m(c_o, c_u in A)            in closed form; 1 without labels
     r(c, x)   = sum_m s_m q_m(c, x | c_o, c_u in A),    s_m = w_m P_m(o, A) / sum_k w_k P_k(o, A)
+              = sum_m w_m q_m(c, x) / sum_k w_k P_k(o, A)                 if c agrees with o and A
 
-Draws from r have equal weights in the ensemble. Without constraints, all of them are effective.
+Draws from r have equal weights in the ensemble. Without constraints, and without intervals of
+numbers, all of them are effective.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from flows.core.arrays import Array, Whole
 from flows.core.rows import Rows, codes_of
 from flows.mixtures.mixture import Mixture
 from flows.mixtures.truncated_mixture import codes_inside
+from flows.networks.population import ensemble_log_prob
 from flows.recipe.ensemble import Ensemble, different
 from flows.tables.posterior.region import Intervals
 
@@ -30,12 +33,13 @@ class GivenLabels:
     """The members of an ensemble given known labels, and sets of unknown labels.
 
     Args:
-        ensemble: the ensemble, with labels.
+        ensemble: the ensemble.
         log_mass: the members' log-probabilities of the constraints, ``(M,)``.
     """
 
     def __init__(self, ensemble: Ensemble, log_mass: Array) -> None:
         self.ensemble, self.log_mass, self.sizes = ensemble, log_mass, ensemble.sizes
+        self.member_weights = ensemble.member_weights.numpy()
 
     def codes(self, rows: Array) -> Whole:
         """Return the codes of the labels of rows ``(n, D)``, ``(n, C)``; -1 for unknown labels."""
@@ -48,13 +52,13 @@ class GivenLabels:
 
     def log_prob(self, rows: Array, sets: Sets) -> Array:
         """Return log P_m(o, A) of rows ``(n, D)``, ``(n, M)``."""
+        if not self.sizes:
+            return np.zeros((len(rows), self.ensemble.members))
         codes = self.codes(rows)
         log_p = {id(each): self._inside(each, sets, codes)[1] for each in self._densities}
         return np.stack([log_p[id(each)] for each in self.ensemble.labels], axis=1)
 
-    def draw(
-        self, row: Array, sets: Sets, count: int, generator: Generator
-    ) -> tuple[Array, Array, Array]:
+    def draw(self, row: Array, sets: Sets, count: int, generator: Generator) -> Array:
         """Draw complete rows from r, ``(count, D)``, which are not rounded.
 
         Some of the rows may break the constraints.
@@ -64,15 +68,11 @@ class GivenLabels:
             sets: the allowed labels.
             count: the number of rows.
             generator: the source of the draws.
-
-        Returns the rows, the members' log-densities given the constraints, ``(count, M)``, and
-        log r, ``(count,)``.
         """
         log_p = self.log_prob(row[None], sets)[0]
         with np.errstate(divide="ignore"):
-            log_w = np.log(self.ensemble.member_weights.numpy()) + log_p
-        log_shares = log_w - np.logaddexp.reduce(log_w)
-        shares = np.exp(log_shares)
+            log_w = np.log(self.member_weights) + log_p
+        shares = np.exp(log_w - np.logaddexp.reduce(log_w))
         member = generator.choice(len(shares), size=count, p=shares / shares.sum())
         known, codes = self.codes(row[None]), np.empty((count, len(self.sizes)), np.int64)
         for density in self._densities:
@@ -82,11 +82,18 @@ class GivenLabels:
                 inside, _ = self._inside(density, sets, known)
                 given = Rows.of_labels(known.repeat(len(own), axis=0), self.sizes)
                 codes[own] = inside.draw_missing(given, generator)[0].codes
-        rows = np.column_stack([codes, self.ensemble.draw_given(codes, member, generator)])
-        log_q = self.ensemble.score(rows)
-        possible = np.isfinite(log_shares)
-        log_r = np.logaddexp.reduce((log_shares + log_q - log_p)[:, possible], axis=1)
-        return rows, log_q - self.log_mass, log_r
+        return np.column_stack([codes, self.ensemble.draw_given(codes, member, generator)])
+
+    def log_proposal(self, log_q: Array, row: Array, sets: Sets) -> Array:
+        """Return log r, ``(n,)``, of rows with the labels that are known or allowed.
+
+        Args:
+            log_q: the members' log-densities of the rows given the constraints, ``(n, M)``.
+            row: the row of ``draw``, ``(D,)``.
+            sets: the allowed labels.
+        """
+        log_p = ensemble_log_prob(self.log_prob(row[None], sets), self.member_weights)
+        return ensemble_log_prob(log_q + self.log_mass, self.member_weights) - log_p
 
     @property
     def _densities(self) -> list[Mixture]:

@@ -5,7 +5,10 @@ of all draws use the mixture of all proposals (deterministic mixture weights, Ow
 
     w_i = q(z_i) / sum_t (N_t / N) r_t(z_i),        N = sum_t N_t
 
-The caller chooses the first proposal, and keeps it while at least ``GOOD`` of the draws are
+The first two proposals are the caller's. The members of the ensemble, where they draw the known
+values, bound the weights: if they make the share a of the draws, no weight is above 1 / a, so a
+poor second proposal makes an error that the effective number of draws shows (defensive importance
+sampling, Hesterberg 1995). The second proposal is kept while at least ``GOOD`` of its draws are
 effective. Any other proposal is Student's t distribution with the weighted mean and covariance of
 all earlier draws (Cornuet, Marin, Mira and Robert 2012). If a few draws have most of the weight,
 the weights for this mean and covariance are tempered to w^a, where a is the largest power up to 1
@@ -30,9 +33,10 @@ FREEDOM = 8  # degrees of freedom of a proposal
 class Draws:
     """The weighted draws of one row.
 
-    ``z`` ``(N, U)`` are the drawn numbers, ``log_first`` ``(N,)`` the log-densities of the
-    first proposal, ``log_q`` ``(N, M)`` the log-densities of the members, and ``values`` ``(N, D)``
-    the complete rows. ``log_weights`` ``(N, M)`` are the log importance weights.
+    ``z`` ``(N, U)`` are the drawn numbers, ``log_own`` and ``log_first`` ``(N,)`` the log-densities
+    of the members' own draws and of the first proposal, ``log_q`` ``(N, M)`` the log-densities of
+    the members, and ``values`` ``(N, D)`` the complete rows. ``log_weights`` ``(N, M)`` are the log
+    importance weights.
 
     Args:
         generator: the source of random numbers.
@@ -41,26 +45,55 @@ class Draws:
 
     def __init__(self, generator: np.random.Generator, member_weights: Array) -> None:
         self.generator, self.member_weights = generator, member_weights
-        self.counts = [0]  # the number of draws from each proposal
+        self.counts = [0, 0]  # the number of draws from each proposal: first the members'
         self.adapted: list[Any] = []  # the proposals after the first
         self.drawn: list[Array] = []
 
     def add(self, *new: Array) -> None:
-        """Add the ``new`` draws of one round: ``z``, ``log_first``, ``log_q`` and ``values``."""
+        """Add ``new`` draws: ``z``, ``log_members``, ``log_first``, ``log_q`` and ``values``."""
         old = self.drawn or [each[:0] for each in new]
         self.drawn = [np.concatenate(pair) for pair in zip(old, new, strict=True)]
-        self.z, self.log_first, self.log_q, self.values = self.drawn
-        log_r = self.log_proposal(self.z, self.log_first)[:, None]
+        self.z, self.log_members, self.log_first, self.log_q, self.values = self.drawn
+        log_r = self.log_proposal(self.z, self.log_members, self.log_first)[:, None]
         with np.errstate(invalid="ignore"):  # of impossible draws
             self.log_weights = np.where(np.isneginf(self.log_q), -np.inf, self.log_q - log_r)
 
-    def log_proposal(self, z: Array, log_first: Array) -> Array:
+    def add_of_members(self, *new: Array) -> None:
+        """Add ``new`` draws of the members, as ``add``."""
+        self.counts[0] += len(new[0])
+        self.add(*new)
+
+    def rescore(self, z: Array, log_first: Array, change: Array) -> None:
+        """Set what depends on the first proposal, of all draws.
+
+        Args:
+            z: the drawn numbers, ``(N, U)``.
+            log_first: the log-densities of the first proposal, ``(N,)``.
+            change: what to add to the other log-densities, ``(N,)``.
+        """
+        log_q = self.log_q + change[:, None]
+        self.drawn = []
+        self.add(z, self.log_members + change, log_first, log_q, self.values)
+
+    def __len__(self) -> int:
+        """Return the number of draws."""
+        return sum(self.counts)
+
+    @property
+    def effective(self) -> float:
+        """The effective number of draws."""
+        return effective(self.log_ensemble_weights)
+
+    def log_proposal(self, z: Array, log_members: Array, log_first: Array) -> Array:
         """Return the log-density ``(n,)`` of the mixture of all proposals at ``z`` ``(n, U)``.
 
-        ``log_first`` ``(n,)`` is the log-density of the first proposal.
+        ``log_members`` and ``log_first`` ``(n,)`` are the log-densities of the members' draws and
+        of the first proposal.
         """
-        parts = [log_first, *(each.logpdf(z).reshape(len(z)) for each in self.adapted)]
-        log_shares = np.log(np.array(self.counts) / sum(self.counts))
+        adapted = [each.logpdf(z).reshape(len(z)) for each in self.adapted]
+        parts = [log_members, log_first, *adapted]
+        with np.errstate(divide="ignore"):  # of proposals without draws
+            log_shares = np.log(np.array(self.counts) / sum(self.counts))
         return logsumexp(np.stack(parts, axis=1) + log_shares, axis=1)
 
     @property
@@ -74,12 +107,12 @@ class Draws:
         Args:
             goal: the goal.
         """
-        return goal.is_met(effective(self.log_ensemble_weights), len(self.z))
+        return goal.is_met(self.effective, len(self))
 
     def propose(self, count: int) -> Array | None:
         """Return ``count`` draws from a proposal that is adapted to all draws, ``(count, U)``.
 
-        Return ``None`` if the first proposal is good, or if too few draws are possible. The
+        Return ``None`` if the draws so far are good, or if too few of them are possible. The
         caller then takes ``count`` draws from the first proposal, which are counted here.
 
         Args:
@@ -89,7 +122,7 @@ class Draws:
         is_good = effective(log_w) >= GOOD * len(log_w)
         # A covariance needs some different draws
         if is_good or np.isfinite(log_w).sum() < 2 * (self.z.shape[1] + 1) or not self.z.shape[1]:
-            self.counts[0] += count
+            self.counts[1] += count
             return None
         weights = _tempered(log_w)
         mean = weights @ self.z

@@ -6,8 +6,8 @@ integrated out. The unknown columns have the conditional density::
     q(x_o) = integral of q(x_o, x_u) dx_u,        q(x_u | x_o) = q(x_o, x_u) / q(x_o)
 
 - *Unknown labels* alone are summed, if they have at most ``MOST_COMBINATIONS`` combinations.
-- *All numbers unknown*, and unrestricted: the members draw them given the known labels
-  (``given_labels.py``).
+- *All numbers unknown*: the members draw them given the known labels (``given_labels.py``), as
+  long as many of these draws lie inside the intervals.
 - *One unknown number* is integrated over its normal score by adaptive quadrature
   (``quadrature.py``), inside the intervals that constraints and conditions allow.
 - *Other unknown columns* are integrated by importance sampling
@@ -16,8 +16,9 @@ integrated out. The unknown columns have the conditional density::
 
       q(x_o) ~ 1/N sum_i w_i,      w_i = q(x_o, x_i) / r(x_i | x_o),      x_i ~ r( . | x_o)
 
-  The number of draws is doubled until they reach a goal, by default ``ENOUGH`` effective draws. If
-  few draws are effective, the proposal of the unknown numbers is adapted to the earlier draws
+  If no number is known, the members draw a part of the rows, which bounds the weights. The number
+  of draws is doubled until they reach a goal, by default ``ENOUGH`` effective draws. If few draws
+  are effective, the proposal of the unknown numbers is adapted to the earlier draws
   (``importance.py``). Unknown labels are drawn from the mixture given all numbers and the known
   labels. Constrained numbers are drawn one after another, each inside the intervals that the
   constraints allow given the known values and the draws before it.
@@ -29,35 +30,28 @@ mean of the density over the cell, and each draw has its own noise over the cell
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
-from numpy.random import Generator
 
 from flows.core.arrays import Array, Whole, rounded
 from flows.core.rows import by_value, with_values
-from flows.core.seeds import numpy_generator
 from flows.mixtures.mixture import patterns
-from flows.mixtures.truncated_mixture import BoxProposal, Limit, codes_inside, restriction
+from flows.mixtures.truncated_mixture import codes_inside
 from flows.networks.densities import Along
 from flows.networks.population import ensemble_log_prob
 from flows.tables.columns.constraint import Constraints
 from flows.tables.columns.field import Field
 from flows.tables.posterior.distillation import Distilled
-from flows.tables.posterior.given_labels import GivenLabels, Sets
-from flows.tables.posterior.importance import Draws
+from flows.tables.posterior.given_labels import GivenLabels
 from flows.tables.posterior.peaks import Peaks
 from flows.tables.posterior.posterior import FIRST, Goal, Posterior
 from flows.tables.posterior.quadrature import Curves, Line, Nodes, integrate
 from flows.tables.posterior.region import Region
+from flows.tables.posterior.sampler import POINTS, LogDensity, Sampler
 
-# From rows (n, D), with codes for labels, to log-densities (n, M) of the members of an ensemble
-LogDensity = Callable[[Array], Array]
-
-POINTS = 20_000  # draws that are weighted at a time: limits the memory
 INTEGRALS = 500  # rows whose unknown number is integrated over at a time: limits the memory
 MOST_COMBINATIONS = 1_024  # of unknown labels that are summed
 TOLERANCE = 5e-3  # the sum of the differences of two rules; the error is mostly far smaller
@@ -81,7 +75,7 @@ class JointPosteriors:
         constraints: the constraints that cut the density.
         log_mass_se: the standard errors of the members' log-probabilities of the constraints,
             ``(M,)``.
-        given_labels: the members given labels; ``None`` for a density without labels.
+        given_labels: the members given labels.
     """
 
     def __init__(
@@ -93,12 +87,13 @@ class JointPosteriors:
         member_weights: Array,
         constraints: Constraints,
         log_mass_se: Array,
-        given_labels: GivenLabels | None = None,
+        given_labels: GivenLabels,
     ) -> None:
         self.log_density, self.along = log_density, along
         self.distilled, self.peaks = distilled, peaks
         self.constraints, self.log_mass_se = constraints, log_mass_se
-        self.given_labels = given_labels
+        how = distilled, peaks, member_weights, constraints, given_labels
+        self.sampler = Sampler(log_density, *how)
         self.columns: Sequence[Field] = distilled.columns
         self.member_weights = member_weights
 
@@ -128,8 +123,6 @@ class JointPosteriors:
             places, part = np.flatnonzero(unknown).tolist(), region.take(some).of_gaps()
             if not places or self._combinations(places) <= MOST_COMBINATIONS:
                 found = self._listed(part, places)
-            elif self._is_of_labels(part):
-                found = self._of_labels(part, seed, goal)
             else:
                 found = self._drawn(part, seed, goal, own[some])
             yield from zip(some.tolist(), found, strict=True)
@@ -141,22 +134,6 @@ class JointPosteriors:
             (gaps.sum(axis=1) == 1) & gaps[:, self.distilled.numbers].any(axis=1)
         )
         return found[np.argsort(gaps[found].argmax(axis=1), kind="stable")]
-
-    def _set_numbers(self, points: Array, places: Sequence[int], z: Array) -> Array:
-        """Set columns of ``points`` ``(n, D)`` to the values with the normal scores ``z``.
-
-        Return the sum of log dx/dz over the columns, ``(n,)``.
-
-        Args:
-            points: rows in the user's units, which are changed.
-            places: the indices of the columns.
-            z: the normal scores, ``(n, U)``.
-        """
-        log_slope = np.zeros(len(points))
-        for d, scores in zip(places, z.T.copy(), strict=True):
-            points[:, d], slope = self.distilled.values(d, scores)
-            log_slope += slope
-        return log_slope
 
     def _combinations(self, places: list[int]) -> float:
         """Return the number of combinations of the labels; infinity if a column has numbers."""
@@ -184,35 +161,6 @@ class JointPosteriors:
             log_q = np.where(is_met[:, None], log_q, -np.inf)
         parts = zip(np.split(values, len(rows)), np.split(log_q, len(rows)), strict=True)
         return [self._posterior(*part, is_exact=True) for part in parts]
-
-    def _is_of_labels(self, region: Region) -> bool:
-        """Return whether labels alone are known or restricted in rows that lack the same values."""
-        first = len(self.distilled.sizes)
-        # Draws of numbers that constraints cut are mostly rejected
-        are_free = all(d < first for d in self.constraints.places)
-        return self.given_labels is not None and not region.uses[0, first:].any() and are_free
-
-    def _of_labels(self, region: Region, seed: int, goal: Goal) -> list[Posterior]:
-        """Return posteriors given labels alone, of draws from the members (``given_labels.py``)."""
-        assert self.given_labels is not None
-        sets, found = self.given_labels.sets(region.intervals), list[Posterior]()
-        errors, shares = self.log_mass_se, self.member_weights
-        for row, number in zip(region.rows, region.row_numbers.tolist(), strict=True):
-            draw = partial(self._draw_given_labels, region, row, sets)
-            stream = numpy_generator(seed, "unknown", number)
-            own = Posterior.doubled(partial(draw, stream), self.member_weights, goal)
-            found.append(replace(own, log_mass_se=errors, mass_shares=shares))
-        return found
-
-    def _draw_given_labels(
-        self, region: Region, row: Array, sets: Sets, generator: Generator, count: int
-    ) -> tuple[Array, Array]:
-        """Return ``count`` draws given the labels of a row, and log-weights ``(count, M)``."""
-        assert self.given_labels is not None
-        drawn, log_q, log_r = self.given_labels.draw(row, sets, count, generator)
-        if self.constraints:
-            log_q = np.where(self.constraints.met(drawn, row)[:, None], log_q, -np.inf)
-        return drawn, log_q + region.log_share(self.columns, drawn)[:, None] - log_r[:, None]
 
     def _integrated(self, region: Region) -> list[Posterior]:
         """Return posteriors of rows that lack one number each, which is integrated over.
@@ -334,142 +282,12 @@ class JointPosteriors:
                 log_mass[of_k, :, m] += np.interp(x[of_k], own_levels, each)
         return nodes._replace(log_mass=log_mass)
 
-    def _limits(self, region: Region) -> dict[int, Limit]:
-        """Return the limits of constrained unknown numbers, by their place among the numbers.
-
-        Args:
-            region: rows that lack the same values, and intervals of these values.
-        """
-        distilled, gaps = self.distilled, np.isnan(region.rows[0])
-        unknown = [d for d in distilled.numbers if gaps[d]]
-        order = self.constraints.order(unknown, np.flatnonzero(~gaps).tolist())
-
-        def limit(j: int) -> Limit:
-            d, earlier = order[j], order[:j]
-
-            def inside(row: Whole, before: Array) -> Array:
-                is_of_rows = bool(np.isnan(before).all())  # and not of earlier draws
-                rows = region.rows if is_of_rows else region.rows[row]
-                if not is_of_rows:
-                    drawn = rows.copy()
-                    self._set_numbers(drawn, earlier, before)
-                    rows = self.constraints.written(drawn, rows)
-                allowed = self.constraints.allowed(rows, d, region.intervals.get(d))
-                ends = distilled.ends(d, allowed)
-                return ends[row] if is_of_rows else ends
-
-            return inside
-
-        return {distilled.numbers.index(d): limit(j) for j, d in enumerate(order)}
-
     def _drawn(self, region: Region, seed: int, goal: Goal, own: Array) -> list[Posterior]:
-        """Draw the unknown values of rows that lack the same values, until the goal of each row.
-
-        ``log_own`` is computed for each complete row of ``own`` ``(n, D)``.
-        """
-        distilled, row_numbers = self.distilled, region.row_numbers.tolist()
-        limits, sets = restriction(region.intervals, distilled.sizes, distilled.ends)
-        if self.constraints:
-            cut = self._limits(region)
-            limits = cut | limits | cut  # the constrained numbers come first
-        proposal = BoxProposal(distilled.mixture, distilled.known(region.rows), limits, sets)
-        streams = [numpy_generator(seed, "unknown", number) for number in row_numbers]
-        draws = [Draws(stream, self.member_weights) for stream in streams]
-        waiting, count, total = np.arange(len(region)), FIRST, 0
-        while len(waiting) and total < goal.most:
-            for some in np.array_split(waiting, -(-count * len(waiting) // POINTS)):
-                self._draw(region, proposal, some, [draws[k] for k in some], count)
-            total += count
-            count = min(total, POINTS, goal.most - total)  # doubles the draws
-            waiting = waiting[[not draws[k].reach(goal) for k in waiting]]
-        log_own = np.full(len(region), np.nan)
-        for k in np.flatnonzero(~np.isnan(own).any(axis=1)):
-            log_own[k] = self._log_own(own[k : k + 1], int(k), proposal, draws[k])
+        """Return posteriors of draws of the unknown values of rows that lack the same values."""
         return [
-            self._posterior(each.values, each.log_weights - np.log(len(each.z)), log_own=log_w)
-            for each, log_w in zip(draws, log_own, strict=True)
+            self._posterior(each.values, each.log_weights - np.log(len(each)), log_own=log_own)
+            for each, log_own in self.sampler.draw(region, seed, goal, own)
         ]
-
-    def _draw(
-        self,
-        region: Region,
-        proposal: BoxProposal,
-        some: Whole,
-        draws: Sequence[Draws],
-        count: int,
-    ) -> None:
-        """Add ``count`` draws to each of ``draws``, which belong to ``some`` rows of a region."""
-        distilled, row, width = self.distilled, some.repeat(count), len(proposal.places)
-        z = np.empty((len(row), width))
-        places = np.split(np.arange(len(row)), len(some))
-        levels, noise, is_first = np.empty((len(row), proposal.uniforms)), z.copy(), []
-        for each, own in zip(draws, places, strict=True):
-            adapted = each.propose(count)
-            is_first.append(np.full(count, adapted is None))
-            if adapted is not None:
-                z[own] = adapted
-            else:
-                levels[own] = each.generator.random((count, proposal.uniforms))
-                noise[own] = each.generator.standard_normal((count, width))
-        first = np.flatnonzero(np.concatenate(is_first))
-        z[first] = proposal.sample(row[first], levels[first], noise[first])
-        log_first, log_labels = proposal.log_prob(row, z), np.zeros(len(row))
-        points = region.rows[row]
-        if (proposal.known.codes < 0).any():
-            for each, own in zip(draws, places, strict=True):
-                filled, log_labels[own] = proposal.with_labels(row[own], z[own], each.generator)
-                points[own, : len(distilled.sizes)] = filled.codes
-        numbers = [distilled.numbers[place] for place in proposal.places]
-        log_slope = self._set_numbers(points, numbers, z) - log_labels
-        log_q = np.full((len(row), len(self.member_weights)), -np.inf)
-        inside = np.isfinite(log_first)
-        if self.constraints:
-            inside &= self.constraints.met(points, region.rows[row])
-        spread, log_weights = self._spread(region.rows[some], points, draws, places)
-        log_slope += log_weights
-        log_q[inside] = self.log_density(spread[inside]) + log_slope[inside, None]
-        log_q += region.log_share(self.columns, points)[:, None]
-        for each, own in zip(draws, places, strict=True):
-            each.add(z[own], log_first[own], log_q[own], points[own])
-
-    def _spread(
-        self, known: Array, points: Array, draws: Sequence[Draws], places: Sequence[Whole]
-    ) -> tuple[Array, Array]:
-        """Return points with noise over the cells of known values that many rows hold.
-
-        Also return the log-weights of the noise, ``(N,)``.
-
-        Args:
-            known: the known values of the rows, ``(n, D)``.
-            points: complete rows ``(N, D)``.
-            draws: the draws of each row.
-            places: their places among the ``points``.
-        """
-        at, found, log_weights = self.peaks.at(known), points, np.zeros(len(points))
-        for each, own, own_at in zip(draws, places, at, strict=True):
-            if own_at.any():
-                found = points.copy() if found is points else found
-                u = each.generator.random((len(own), len(own_at)))
-                found[own], log_weights[own] = self.peaks.spread(points[own], own_at, u)
-        return found, log_weights
-
-    def _log_own(self, row: Array, k: int, proposal: BoxProposal, draws: Draws) -> float:
-        """Return ``-log r``, in the user's units, of the values of a complete row in gaps of row k.
-
-        Args:
-            row: the complete row, ``(1, D)``.
-            k: the index of the row among the rows of the proposal.
-            proposal: the first proposal.
-            draws: the draws of the row.
-        """
-        distilled, mixture = self.distilled, proposal.mixture
-        own, codes = distilled.rows(row), proposal.known.codes[k : k + 1]
-        z = own.numbers[:, proposal.places]
-        log_r = draws.log_proposal(z, proposal.log_prob(np.array([k]), z))
-        for d in (distilled.numbers[place] for place in proposal.places):
-            log_r += distilled.scores(d, row[:, d])[1]
-        log_r += mixture.log_prob(own.numbers, own.codes) - mixture.log_prob(own.numbers, codes)
-        return -float(log_r[0])
 
     def _posterior(self, values: Array, log_weights: Array, **kind: Any) -> Posterior:
         # The draws of the ensemble that meet the constraints have one probability for all rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -137,15 +138,21 @@ class Evidence(NamedTuple):
 def log_evidence_error(effective: float, draws: int) -> float:
     """Return the standard error of the ensemble's log-evidence in nats, by the delta method::
 
-        error^2 = 1 / effective - 1 / draws
+        error^2 = max(1 / effective - 1 / draws, 1 / draws^2)
+
+    The floor is for draws that all have the same weight, such as those of the members if all of
+    them lie inside of an event: the probability of the others may be 1 / draws.
 
     Args:
-        effective: the effective number of the draws; with 0, the error is infinite.
+        effective: the effective number of the draws; with 0, the error is infinite, and with
+            infinity, 0.
         draws: the number of draws.
     """
     if not effective:
         return np.inf
-    return float(np.sqrt(max(0.0, 1 / effective - 1 / draws)))
+    if np.isinf(effective):
+        return 0.0
+    return float(np.sqrt(max(1 / effective - 1 / draws, 1 / draws**2)))
 
 
 @dataclass(frozen=True)
@@ -161,6 +168,11 @@ class Goal:
     effective: float = ENOUGH
     error: float = np.inf
     most: int = MOST
+
+    @property
+    def first(self) -> int:
+        """The number of the members' first draws, which most goals need."""
+        return min(self.most, max(FIRST, math.ceil(1 / self.error**2)))
 
     def is_met(self, effective: float, draws: int) -> bool:
         """Return whether draws reach the goal before their number does.

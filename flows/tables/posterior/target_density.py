@@ -88,6 +88,11 @@ class TargetDensity(ArrayDensity):
         places = np.flatnonzero(~self.fills_context(region) & lacks_targets & is_alone)
         return places, self._conditional.log_inside(region.take(places))
 
+    def closed_label_probabilities(self, region: Region, d: int) -> tuple[Whole, Array]:
+        """Return no probabilities: those of a label that is a target depend on numbers."""
+        count = len(self.columns[d].labels)
+        return np.arange(0), np.empty((len(self.views), 0, count))
+
     @cached_property
     def _conditional(self) -> TargetPosteriors:
         return TargetPosteriors(self.population, self.constraints)

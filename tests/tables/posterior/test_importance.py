@@ -20,7 +20,7 @@ def test_importance_sampling_adapts_to_a_wrong_first_proposal():
     for count in [512] * 8:
         adapted = draws.propose(count)
         z = first.rvs(count, random_state=generator) if adapted is None else adapted
-        draws.add(z, first.logpdf(z), target.logpdf(z)[:, None], z)
+        draws.add(z, np.full(count, -np.inf), first.logpdf(z), target.logpdf(z)[:, None], z)
     weights = np.exp(draws.log_weights[:, 0])
     assert effective(draws.log_weights[:, 0]) > 1000
     assert weights.mean() == pytest.approx(1, abs=0.05)
