@@ -1,11 +1,13 @@
 """Draws inside a box near a mixture of Gaussians, as a proposal for importance sampling::
 
-    r(z) = sum_k s_k r_k(z),      s_k = 0.95 v_k Q_k / sum_l v_l Q_l + 0.05 v_k
+    r(z) = sum_k s_k r_k(z),      s_k = 0.95 v_k Q_k / sum_l v_l Q_l + 0.05 u_k
 
 k are the K components of the mixture given the known values of a row, with v_k = 0.9 w_k, and
-copies of these components with 4 times the covariance, with v_k = 0.1 w_k. Q_k is the product of
-the probabilities of the intervals under the margins of component k. Without intervals, r is the
-mixture itself.
+copies of these components with 4 times the covariance, with v_k = 0.1 w_k. w_k is the weight of
+component k given the known values; u_k is v_k with its weight given nothing, because far away from
+the data, the mixture errs about the component to which a row belongs. Q_k is the product of
+the probabilities of the intervals under the margins of component k. Without intervals, Q_k is 1,
+and there are no copies.
 
 The coordinates of a draw from a component are drawn one after another, each from the normal
 distribution given the coordinates before it. A restricted coordinate is drawn inside its intervals.
@@ -40,7 +42,7 @@ from flows.mixtures.mixture import Mixture
 Limit = Callable[[Whole, Array], Array]
 
 WIDE, WIDER = 0.1, 4.0  # weight of the copies of the components, and the factor of the covariances
-ANY = 0.05  # share of the draws whose component is selected without regard to the box
+ANY = 0.05  # share of the draws whose component is selected without regard to the row and the box
 
 
 class BoxProposal:
@@ -72,22 +74,23 @@ class BoxProposal:
         self.limits = list(limits.values())
         self.means = given.means[:, :, order]  # (n, K, U)
         covariances, log_shares = given.covariances[:, order][:, :, order], given.log_weights
+        anywhere = np.log(self.mixture.weights)
         if limits:
             self.means = np.concatenate([self.means, self.means], axis=1)
             covariances = np.concatenate([covariances, WIDER * covariances])
-            wide = [log_shares + np.log1p(-WIDE), log_shares + np.log(WIDE)]
-            prior = np.concatenate(wide, axis=1)
+            log_wide = np.log1p(-WIDE), np.log(WIDE)
+            prior = np.concatenate([log_shares + each for each in log_wide], axis=1)
+            anywhere = np.concatenate([anywhere + each for each in log_wide])
             inside = prior.copy()
             rows = np.arange(len(self.means))
             for j, limit in enumerate(self.limits):
                 own = limit(rows, np.full((len(rows), j), np.nan))
                 inside += _log_mass(own, self.means[:, :, j], np.sqrt(covariances[:, j, j]))
             is_empty = np.isneginf(inside).all(axis=1, keepdims=True)  # nothing is possible
-            inside = np.where(is_empty, prior, inside)
-            log_shares = np.logaddexp(
-                np.log(1 - ANY) + log_softmax(inside, axis=1), np.log(ANY) + prior
-            )
-        self.log_shares = log_shares - np.logaddexp.reduce(log_shares, axis=1, keepdims=True)
+            log_shares = np.where(is_empty, prior, inside)
+        self.log_shares = np.logaddexp(
+            np.log(1 - ANY) + log_softmax(log_shares, axis=1), np.log(ANY) + anywhere
+        )
         mirrored = covariances.transpose(0, 2, 1)
         self.factors = np.asarray(np.linalg.cholesky((covariances + mirrored) / 2), np.float64)
 
