@@ -63,3 +63,14 @@ def test_the_intervals_of_a_number_may_depend_on_the_numbers_before_it() -> None
     inside = ((ends[:, 0] <= drawn[:, 2:3]) & (drawn[:, 2:3] <= ends[:, 1])).any(axis=1)
     share = (inside & (drawn[:, 0] <= drawn[:, 2])).mean()
     assert weights.mean() == pytest.approx(share, rel=0.03)
+
+
+def test_each_component_is_proposed_to_a_row_far_away() -> None:
+    truth = some_numbers(0, dim=4)
+    far = np.array([[60.0, np.nan, np.nan, np.nan]])
+    for limits in ({}, {1: fixed(np.array([[0.0, INF]]))}):
+        proposal = BoxProposal(truth, Rows.of_numbers(far), limits)
+        count = len(truth.weights)
+        shares = np.exp(proposal.log_shares[0]).reshape(-1, count).sum(axis=0)
+        assert (shares >= 0.05 * truth.weights - 1e-12).all()
+        assert shares.sum() == pytest.approx(1)

@@ -47,7 +47,7 @@ from flows.tables.columns.field import Field
 from flows.tables.posterior.distillation import Distilled
 from flows.tables.posterior.given_labels import GivenLabels
 from flows.tables.posterior.peaks import Peaks
-from flows.tables.posterior.posterior import FIRST, Goal, Posterior
+from flows.tables.posterior.posterior import BATCHES, FIRST, Goal, Posterior
 from flows.tables.posterior.quadrature import Curves, Line, Nodes, integrate
 from flows.tables.posterior.region import Region
 from flows.tables.posterior.sampler import POINTS, LogDensity, Sampler
@@ -173,6 +173,7 @@ class JointPosteriors:
         rows, d = region.rows, region.gaps.argmax(axis=1)
         mean, scale, row, limits, ends = self._intervals(region, d)
         nothing = np.full((1, len(self.member_weights)), -np.inf)
+        no_draw = nothing.repeat(BATCHES, axis=0)
         if not len(row):
             return [self._posterior(each[None], nothing, is_exact=True) for each in rows]
         line, along = Line(*ends.T), self.along(rows, d)
@@ -203,7 +204,10 @@ class JointPosteriors:
             own = own[np.argsort(edges[own, 0], kind="stable")]
             curve = partial(curves.of, own)
             if not curves.shares(self.member_weights)[own].any():
-                found.append(self._posterior(each[None], nothing, is_exact=True))
+                if len(own):  # all densities underflow, so the error is unknown, as without draws
+                    found.append(self._posterior(np.tile(each, (BATCHES, 1)), no_draw))
+                else:
+                    found.append(self._posterior(each[None], nothing, is_exact=True))
                 continue
             parts = (some[own].reshape(-1, some.shape[2]) for some in (values, nodes.log_mass))
             found.append(self._posterior(*parts, is_exact=True, along=int(d[k]), curve=curve))

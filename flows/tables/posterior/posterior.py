@@ -138,21 +138,22 @@ class Evidence(NamedTuple):
 def log_evidence_error(effective: float, draws: int) -> float:
     """Return the standard error of the ensemble's log-evidence in nats, by the delta method::
 
-        error^2 = max(1 / effective - 1 / draws, 1 / draws^2)
+        error^2 = 1 / (effective - 1) - 1 / draws
 
-    The floor is for draws that all have the same weight, such as those of the members if all of
-    them lie inside of an event: the probability of the others may be 1 / draws.
+    One is subtracted because the mean weight is estimated, too. With one effective draw, the
+    error is unknown; with n draws of the same weight, it is 1 / n, the share of the weight that
+    another draw might have had.
 
     Args:
-        effective: the effective number of the draws; with 0, the error is infinite, and with
-            infinity, 0.
+        effective: the effective number of the draws; with at most 1, the error is infinite, and
+            with infinity, 0.
         draws: the number of draws.
     """
-    if not effective:
-        return np.inf
     if np.isinf(effective):
         return 0.0
-    return float(np.sqrt(max(1 / effective - 1 / draws, 1 / draws**2)))
+    if effective <= 1:
+        return np.inf
+    return float(np.sqrt(max(1 / (effective - 1) - 1 / draws, 0.0)))
 
 
 @dataclass(frozen=True)

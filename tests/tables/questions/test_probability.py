@@ -168,3 +168,21 @@ def test_events_of_labels_and_of_one_target_are_not_drawn(with_labels):
     found = with_labels.probability(event, given=given)
     assert found.probability == pytest.approx(mass_of(event | given) / mass_of(given))
     assert (found.draws, found.integration_error) == (0, 0)
+
+
+def test_probabilities_are_right_where_columns_nearly_satisfy_an_equation():
+    """A distilled mixture is a poor proposal there: the weights of its draws vary by many nats."""
+    parts = np.array([[1.0, 0, 0, 0], [0, 1.0, 0, 0], [1.0, 1.0, 1e-4, 0], [0.5, 0, 0, 1.0]])
+    truth = flows.GaussianMixture([1.0], np.zeros((1, 4)), (parts @ parts.T)[None])
+    density = flows.Density(truth)
+    for event, expected in [((1, None), 0.1587), ((None, 1), 0.8413), ((2, None), 0.0228)]:
+        found = density.probability({"x0": event})
+        assert abs(found.probability - expected) < max(4 * found.integration_error, 1e-4)
+        assert found.integration_error < 0.1 * expected
+
+
+def test_an_event_that_holds_all_draws_has_an_error():
+    truth = flows.GaussianMixture([1.0], np.zeros((1, 3)), np.eye(3)[None])
+    found = flows.Density(truth).probability({"x0": (-6, None), "x1": (-6, None)})
+    assert found.probability == pytest.approx(1, abs=1e-6)
+    assert 0 < found.integration_error < 1e-3
