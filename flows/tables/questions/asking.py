@@ -55,6 +55,7 @@ class Asking:
         """Yield the rows with the answers, piece by piece."""
         reader = Reader(self.question, self.density)
         rough, count = list[float](), 0  # effective numbers of draws, and the number of rows
+        unanswered = 0  # the number of rows without an answer
         without = list[tuple[Mask, Mask]]()  # which rows lack an interval, and are filled
         for asked in self._asked(reader):
             parts = []
@@ -64,9 +65,15 @@ class Asking:
             answer = Answer.joined(parts)
             rough += answer.effective[answer.effective < self.question.enough].tolist()
             count += len(asked.region)
+            unanswered += self.question.unanswered(self.density, asked.region).sum()
             without.append((answer.lacks_interval, self.density.fills_context(asked.region)))
             yield asked, answer
         notices = reader.notices()
+        if unanswered:
+            targets, noun = self.density.targets, self.question.noun
+            which = targets[0] if len(targets) == 1 else f"one of {', '.join(targets)}"
+            problem = f"rows without a value of {which} have no {noun}: {unanswered} of {count}"
+            notices.append(Notice(problem))
         if rough:
             notices.append(Notice(self.question.roughness(len(rough), count, min(rough))))
         lacks, is_filled = map(np.concatenate, zip(*without, strict=True))

@@ -184,6 +184,15 @@ class Question(ABC):
         """
         return rows
 
+    def unanswered(self, density: ArrayDensity, region: Region) -> Mask:
+        """Return which rows have no answer, because they lack a target, ``(n,)``; by default none.
+
+        Args:
+            density: the density.
+            region: the rows.
+        """
+        return np.zeros(len(region), bool)
+
     @abstractmethod
     def answer(self, density: ArrayDensity, region: Region) -> Answer:
         """Return the answer for the rows of a region.

@@ -65,6 +65,10 @@ class Score(Question):
     def given_rows(self, density: ArrayDensity, rows: Array) -> Array | None:
         return np.where(self._is_given(density), rows, np.nan) if self.given else None
 
+    def unanswered(self, density: ArrayDensity, region: Region) -> Mask:
+        lacks_output = region.missing[:, ~density.inputs].any(axis=1)
+        return np.asarray(lacks_output & bool(density.targets))
+
     def answer(self, density: ArrayDensity, region: Region) -> Answer:
         n, outputs, is_given = len(region), ~density.inputs, self._is_given(density)
         members = np.full((n, density.population.members), -np.inf)
@@ -77,7 +81,7 @@ class Score(Question):
         answers = np.full(shape, -np.inf)
         impossible = region.refused[:, outputs].any(axis=1)
         impossible |= density.constraints.broken(region.rows).any(axis=1)
-        lacking = region.missing[:, outputs].any(axis=1) & bool(density.targets)
+        lacking = self.unanswered(density, region)
         direct = ~impossible & ~region.gaps.any(axis=1) & (not is_given.any())
         if direct.any():
             rows = region.rows[direct]
@@ -102,7 +106,8 @@ class Score(Question):
         for values in results.values():
             values[lacking] = np.nan
         if self.tails:
-            results["tail_probability"][:] = density.tail_probability(members, fold)
+            tails = density.tail_probability(members, fold)
+            results["tail_probability"][:] = np.where(lacking, np.nan, tails)
         if self.interval is None:
             return found
         answers[0, 0] = results["log_density"]  # perhaps out of fold

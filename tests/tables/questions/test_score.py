@@ -122,3 +122,17 @@ def test_the_score_given_an_unknown_value_is_that_of_the_other_values():
     np.testing.assert_array_equal(given["log_density"], plain["log_density"])
     np.testing.assert_allclose(given["log_density"], stats.norm.logpdf([1.0, -2.0]), rtol=2e-4)
     assert (given["error"] == 0).all()
+
+
+def test_a_row_that_lacks_a_target_has_no_score_and_a_notice(capsys):
+    rows = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 3)), columns=list("abc"))
+    settings = {"recipe": short_recipe(), "hidden": 8}
+    density = flows.fit(rows, members=5, settings=settings, target=["b", "c"])
+    rows.loc[1, "c"] = np.nan
+    rows.loc[2, "a"] = np.nan
+    capsys.readouterr()
+    found = density.ask(Score(tails=True), rows[:3])
+    for column in ("log_density", "tail_probability"):
+        assert found[column].isna().tolist() == [False, True, False]
+    expected = "rows without a value of one of b, c have no log-densities: 1 of 3\n"
+    assert capsys.readouterr().err == expected
