@@ -58,3 +58,17 @@ def test_a_label_that_no_row_held_is_no_event(of_cities):
 def test_wrong_conditions_are_one_clear_error(of_pressures, event, given, message):
     with pytest.raises(TableError, match=message):
         of_pressures.probability(event, given=given)
+
+
+def test_a_range_that_ends_at_a_rounded_value_holds_its_cell(capsys):
+    rng = np.random.default_rng(0)
+    price = np.round(rng.gamma(4, 3, 300) / 0.25) * 0.25 + 0.5
+    frame = pd.DataFrame({"price": price, "x": rng.normal(size=300)})
+    density = flows.fit(frame, columns={"price": "real"}, settings={"recipe": "quick"})
+    [column, _] = density.columns
+    assert column.cell == 0.25
+    assert column.range_of(12, 12) == (11.875, 12.125)
+    assert column.range_of(-INF, 12.1) == (-INF, 12.1)
+    end = float(np.median(price))
+    found = density.probability({"price": (None, end)}).probability
+    assert found == pytest.approx((price <= end).mean(), abs=0.03)

@@ -91,6 +91,17 @@ class Number(Field):
     def cell(self) -> float:
         return self.step or 0.0
 
+    def range_of(self, low: float, high: float) -> tuple[float, float]:
+        # Values that rows hold are multiples of the step, and noise spreads them over their cells
+        below, above = (self.cell / 2 if self._is_on_step(end) else 0.0 for end in (low, high))
+        return super().range_of(low - below, high + above)
+
+    def _is_on_step(self, x: float) -> bool:
+        """Return whether a value is a multiple of the step of rounded values."""
+        if self.is_discrete or not self.step or not math.isfinite(x):
+            return False  # whole numbers have their own cells
+        return math.isclose(round(x / self.step) * self.step, x, rel_tol=1e-9)
+
     def shown(self, x: Array) -> Array:
         if self.decimals is None:
             return x
