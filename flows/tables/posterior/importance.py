@@ -5,14 +5,16 @@ of all draws use the mixture of all proposals (deterministic mixture weights, Ow
 
     w_i = q(z_i) / sum_t (N_t / N) r_t(z_i),        N = sum_t N_t
 
-The first two proposals are the caller's. The members of the ensemble, where they draw the known
-values, bound the weights: if they make the share a of the draws, no weight is above 1 / a, so a
-poor second proposal makes an error that the effective number of draws shows (defensive importance
-sampling, Hesterberg 1995). The second proposal is kept while at least ``GOOD`` of its draws are
-effective. Any other proposal is Student's t distribution with the weighted mean and covariance of
-all earlier draws (Cornuet, Marin, Mira and Robert 2012). If a few draws have most of the weight,
-the weights for this mean and covariance are tempered to w^a, where a is the largest power up to 1
-with enough effective draws.
+Two proposals are the caller's: the members of the ensemble themselves, which may draw rows of which
+no number is known, and *the first proposal*. If the members make the share a of the draws, the
+weights of the ensemble are at most P / a, where P is the probability of the known labels and sets,
+divided by that of the constraints. A poor first proposal then makes an error that the effective
+number of draws shows (defensive importance sampling, Hesterberg 1995).
+
+The first proposal is kept while at least ``GOOD`` of all draws are effective. Any other proposal is
+Student's t distribution with the weighted mean and covariance of all earlier draws (Cornuet, Marin,
+Mira and Robert 2012). If a few draws have most of the weight, the weights for this mean and
+covariance are tempered to w^a, where a is the largest power up to 1 with enough effective draws.
 """
 
 from typing import Any

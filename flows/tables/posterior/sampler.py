@@ -2,9 +2,9 @@
 
 Two sources propose values:
 
-- If no number is known, *the members* draw them given the known labels (``given_labels.py``). As
-  long as ``INSIDE`` of these draws lie in the region, there are no others; then, they are the share
-  ``BESIDE_OTHERS`` of the draws, which bounds the weights.
+- If no number is known, *the members* draw them given the known labels (``given_labels.py``). There
+  are no other draws as long as the share ``INSIDE`` of these draws lies in the region. Otherwise
+  the members make the share ``BESIDE_OTHERS`` of the draws, which bounds the weights.
 - *The distilled mixture* draws them given the known values (``distillation.py``), inside the
   region (``truncated_mixture.py``). Constrained numbers are drawn one after another, each inside
   the intervals that the constraints allow given the known values and the draws before it. Unknown
@@ -95,16 +95,15 @@ class Sampler:
         return bool(region.gaps[:, self.distilled.numbers].all())
 
     def _are_enough(self, region: Region, k: int, draws: Draws, goal: Goal) -> bool:
-        """Let the members draw row k until the goal, while most draws are inside the region.
+        """Let the members draw row k until the goal, while enough draws lie in the region.
 
-        Return whether other draws are not needed.
+        Return whether the draws of the members are enough.
         """
         count = goal.first
         while count:
             values, log_q, log_members = self._of_members(region, k, draws.generator, count)
-            # Without other draws, normal scores are not needed
-            nothing = values[:, :0], np.zeros(count)
-            draws.add_of_members(nothing[0], log_members, nothing[1], log_q, values)
+            # Normal scores and a first proposal are needed beside other draws alone
+            draws.add_of_members(values[:, :0], log_members, np.zeros(count), log_q, values)
             if draws.reach(goal):
                 return True
             if draws.effective < INSIDE * len(draws):
@@ -128,12 +127,8 @@ class Sampler:
             inside &= self.constraints.met(values, row)
         log_q = np.full((count, len(self.member_weights)), -np.inf)
         log_q[inside] = self.log_density(values[inside])  # others have the weight 0
-        log_members = self._log_members(region, k, log_q)
-        return (
-            values,
-            log_q + region.log_share(self.distilled.columns, values)[:, None],
-            log_members,
-        )
+        log_share = region.log_share(self.distilled.columns, values)
+        return values, log_q + log_share[:, None], self._log_members(region, k, log_q)
 
     def _inside(self, region: Region, values: Array) -> Mask:
         """Return which complete rows ``(n, D)`` have numbers inside the intervals, ``(n,)``."""
@@ -329,5 +324,7 @@ class Sampler:
             draws: the draws of the row.
         """
         z, log_first, change = self._in_scores(row, k, proposal)
-        log_members = self._log_members(region, k, self.log_density(row)) + change
+        log_members = np.full(1, -np.inf)
+        if self._members_draw(region):
+            log_members = self._log_members(region, k, self.log_density(row)) + change
         return float((change - draws.log_proposal(z, log_members, log_first))[0])
