@@ -130,8 +130,8 @@ def check(
         different = len(np.unique(copies[own]))
         is_rounded = len(np.unique(x[own])) < DISTINCT * different
         fitted.append(field.fitted(x[own], is_rounded=is_rounded))
-        if is_rounded and (not targets or field.name in targets):  # no other column gets noise
-            notices += fitted[-1].about_rounding(x[own])
+        if not targets or field.name in targets:
+            notices += fitted[-1].about_samples(x[own], is_rounded=is_rounded)
         notices += fitted[-1].about_values(x[own])
     return Checked(fitted, values, copies, carried, notices)
 

@@ -48,7 +48,7 @@ class Field:
     A missing value is ``NaN``. The numbers of labels are codes: 0 stands for the first label.
 
     A fit calls ``choose``, or ``named`` and ``with_values`` for the kind of a user's word; then
-    ``numbers``, ``holds``, ``fitted``, ``about_rounding`` and ``about_values``. Samples are made
+    ``numbers``, ``holds``, ``fitted``, ``about_samples`` and ``about_values``. Samples are made
     with ``round``, ``shown`` and ``restored``, in this order.
 
     Args:
@@ -163,13 +163,14 @@ class Field:
         """
         return []
 
-    def about_rounding(self, x: Array) -> list[Notice]:
-        """Return a notice if rounded numbers get noise, and samples are not rounded.
+    def about_samples(self, x: Array, *, is_rounded: bool) -> list[Notice]:
+        """Return notices on how samples of a learned column differ from the values.
 
         The field is the result of ``fitted``.
 
         Args:
             x: the known numbers ``(n,)``.
+            is_rounded: whether many rows hold equal numbers.
         """
         return []
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -117,11 +119,35 @@ def test_a_rounded_column_gets_its_step_and_a_notice_with_advice(start, step, sa
 
 
 def test_a_distance_that_is_no_step_is_not_called_one():
-    (column,), (notice,) = checked([field("age")], 0.5 + rows_of("count"))
+    (column,), (notice,) = checked([field("age")], math.pi + rows_of("count"))
     assert column.step == 1
     assert notice.endswith(
         "rows; equal values have no density, so training adds uniform noise to them"
     )
+
+
+def test_few_prices_far_apart_are_advised_their_step_and_labels():
+    """The most common gap is 0.25, and one price is no multiple of it."""
+    prices = np.repeat([9.75, 10.0, 10.25, 12.0, 16.5, 17.95, 20.25, 25.5], 25)
+    _, said = inspected(prices)
+    assert "in steps of 0.05; equal values" in said
+    assert said.endswith("to draw only these values, pass columns={'x': 'category'}")
+    _, said = inspected(prices[::2])  # fewer than 20 rows of each price
+    assert "category" not in said
+
+
+@pytest.mark.parametrize(("sign", "side"), [(1, "below"), (-1, "above")])
+def test_a_notice_says_that_samples_of_amounts_may_have_another_sign(sign, side):
+    amounts = np.arange(0.01, 400, 2.0).round(2)
+    _, said = inspected(sign * np.append(amounts, 0))
+    kind = "count:0.01" if sign == 1 else "integer::0:0.01"
+    assert said == (
+        f"column x holds 0 in 1 of 201 rows and no value {side} 0, but samples may be; "
+        f"to draw no sample {side} 0, pass columns={{'x': '{kind}'}}"
+    )
+    column, _ = inspected(sign * np.append(amounts, 0), kind)
+    assert column.ends[0 if sign == 1 else 1] == 0
+    assert "but samples may be" not in inspected(sign * np.append(amounts, [0, -5]))[1]
 
 
 def test_constant_and_duplicate_categories_are_carried():

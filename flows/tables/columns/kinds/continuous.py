@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from flows.core.arrays import Array, rounded
+from flows.tables.columns.closed_ends import are_far
 from flows.tables.columns.field import Choice, Field, Label
 from flows.tables.columns.lazy import pd
 from flows.tables.columns.notices import Advice, Notice, ReadAsMissing, SetKind, leave_out
-from flows.tables.columns.rounding import common_step
+from flows.tables.columns.rounding import common_step, decimal_steps
 from flows.tables.columns.types import LARGEST_WHOLE, are_seconds, cast, to_durations
 from flows.tables.columns.values import are_same_in_single, to_floats
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 NINES = "hold a number of nines, far from all other values"
 ROUNDED = "are rounded, so training adds uniform noise to them"
 NUMBERED = "hold a different whole number in each row, as identifiers do"
+ZEROS = "hold 0 and no other sign, but samples may have both signs"
+PER_LABEL = 20  # rows of each value of a column that may be a category, on average
 FEW = 20  # values of a column about which there are notices, at least
 FACTOR = 5  # numbers above 0 are positive if the largest is more than this many times the smallest
 SKEWED = 10  # the largest of skewed numbers above 0 is more than this many times their median
@@ -71,21 +74,38 @@ class Number(Field):
                 return [Notice(problem, self.name, advice=advice, together=NINES)]
         return []
 
-    def about_rounding(self, x: Array) -> list[Notice]:
-        step = float(rounded(self.step, 6))
+    def about_samples(self, x: Array, *, is_rounded: bool) -> list[Notice]:
+        if not is_rounded:
+            return []
+        distinct = np.unique(x)
         advice: Advice = ()
-        problem = f"holds {len(np.unique(x))} distinct values in {len(x)} rows"
-        # A kind that keeps the sign: samples of an integer may be below and above 0
-        word = f"count:{step!r}" if x.min() >= 0 else f"integer:{step!r}"
-        if x.max() <= 0:
-            word = f"integer::0:{step!r}"
-        whole = Field.parse(self.name, word)
-        if whole.holds(x).all():
-            problem += f", in steps of {step:g}"
+        problem = f"holds {len(distinct)} distinct values in {len(x)} rows"
+        if whole := self._as_whole(x):
+            problem += f", in steps of {whole.cell:g}"
             if self.may_be_whole:
-                advice = ((f"draw samples in steps of {step:g}", SetKind(self.name, whole.word)),)
+                to_steps = SetKind(self.name, whole.word)
+                advice = ((f"draw samples in steps of {whole.cell:g}", to_steps),)
+                if PER_LABEL * len(distinct) <= len(x) and are_far(distinct, whole.cell):
+                    advice += (("draw only these values", SetKind(self.name, "category")),)
         problem += "; equal values have no density, so training adds uniform noise to them"
         return [Notice(problem, self.name, advice=advice, together=ROUNDED)]
+
+    def _as_whole(self, x: Array) -> Field | None:
+        """Return the kind of multiples of a step that holds all values ``x`` ``(n,)``, if any.
+
+        The kind keeps the sign: samples of an integer may be below and above 0.
+        """
+        steps = [float(rounded(self.step, 6))] if self.step else []
+        if decimal := decimal_steps(np.unique(x)):
+            steps.append(decimal[1])
+        for step in steps:
+            word = f"count:{step!r}" if x.min() >= 0 else f"integer:{step!r}"
+            if x.max() <= 0:
+                word = f"integer::0:{step!r}"
+            whole = Field.parse(self.name, word)
+            if whole.holds(x).all():
+                return whole
+        return None
 
     @property
     def cell(self) -> float:
@@ -162,6 +182,19 @@ class Real(Number):
         problem = "holds a different whole number in each row, as an identifier does"
         notice = Notice(problem, name, advice=(leave_out(name),), together=NUMBERED)
         return Choice(cls(name), notice)
+
+    def about_samples(self, x: Array, *, is_rounded: bool) -> list[Notice]:
+        """Also return a notice on numbers that end at 0, such as amounts of money."""
+        notices = super().about_samples(x, is_rounded=is_rounded)
+        rows = int((x == 0).sum())
+        whole = self._as_whole(x) if rows and 0 in (x.min(), x.max()) else None
+        if whole is None:
+            return notices
+        side = "below" if x.min() == 0 else "above"
+        problem = f"holds 0 in {rows} of {len(x)} rows and no value {side} 0"
+        problem += ", but samples may be"
+        advice = ((f"draw no sample {side} 0", SetKind(self.name, whole.word)),)
+        return [*notices, Notice(problem, self.name, advice=advice, together=ZEROS)]
 
 
 @dataclass(frozen=True)

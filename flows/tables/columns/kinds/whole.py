@@ -84,7 +84,7 @@ class Whole(Number):
                 return replace(found, edge=EDGE * cell)
         return found
 
-    def about_rounding(self, x: Array) -> list[Notice]:
+    def about_samples(self, x: Array, *, is_rounded: bool) -> list[Notice]:
         return []
 
     @property
