@@ -145,6 +145,31 @@ def seconds() -> str:
     return report.seconds(Study("tables"))
 
 
+def covers() -> str:
+    """Return the table of the shares of intervals of few rows that hold the truth."""
+    from studies.engine import Study  # imported here because `make repro` does not need it
+    from studies.few_rows import report
+
+    answers, _ = report.read(Study("few_rows"))
+    return report.sizes(answers[answers["half"] == "test"])
+
+
+def false_alarms() -> str:
+    """Return the table of the alarms of checks, for fits that miss nothing."""
+    from studies.alarms import report  # imported here because `make repro` does not need it
+    from studies.engine import Study
+
+    return report.level_table(Study("alarms"))
+
+
+def alarms() -> str:
+    """Return the table of the shares of alarms, for fits that miss a part of a table."""
+    from studies.alarms import report  # imported here because `make repro` does not need it
+    from studies.engine import Study
+
+    return report.power_table(Study("alarms"))
+
+
 def scores_over_data_sets() -> dict[str, pd.DataFrame]:
     """Return the scores of one network per data set of the study of claims, by model.
 
@@ -196,6 +221,9 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "fits": partial(measured, "fits"),
     "speed": speed,
     "seconds": seconds,
+    "covers": covers,
+    "false alarms": false_alarms,
+    "alarms": alarms,
 }
 
 
