@@ -308,6 +308,7 @@ def positive() -> flows.Density:
     return fit(frame, columns={"x": "positive", "y": "positive"}, require=["x <= y"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("x", [1e-6, 1.0, 1e3, further(1e-9), further(30.0), further(1e6)])
 def test_positive_columns_are_integrated_at_any_distance(positive: flows.Density, x: float) -> None:
     exact = curve(positive, "y", [x * np.exp(away(0, 40))], {"x": x})
@@ -352,6 +353,7 @@ def test_answers_about_two_targets_agree_with_a_grid(two_targets: flows.Density,
         assert drawn[name].mean() == pytest.approx(mean, abs=4 * sd / np.sqrt(n) + 0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("require", [[], further(["b <= 8"])])
 def test_an_event_of_the_second_target_alone_agrees_with_draws(require: list[str]) -> None:
     rng = np.random.default_rng(0)
@@ -382,6 +384,7 @@ def stays(target: str | None = None) -> flows.Density:
     return fit(pd.DataFrame({"start": start, "end": end}), target=target, require=require)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [None, "end"])
 @pytest.mark.parametrize("start", ["2015-01-01", further("2020-06-01"), further("2100-01-01")])
 def test_the_difference_of_dates_is_limited(target: str | None, start: str) -> None:
@@ -465,6 +468,7 @@ def test_a_label_limits_a_number(target: str | None, z: float) -> None:
         np.testing.assert_allclose(predicted[["north", "south"]], shares, rtol=0.4, atol=0.12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [None, "ward"])
 def test_a_number_limits_a_label(target: str | None) -> None:
     density = wards(target)
@@ -488,6 +492,7 @@ def of_values(*values: int, target: str | None = None) -> flows.Density:
     return fit(frame, target=target, columns={"x": "count"}, require=require)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "values", "y"),
     [
@@ -519,6 +524,7 @@ def without_three(target: str | None = None) -> flows.Density:
     return fit(frame, target=target, columns={"x": "count"}, require=["x != 3"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "y"), [(None, 60.0), ("x", 20.0), further(None, 3.0), further("x", 3.0)]
 )
@@ -537,6 +543,7 @@ def two_intervals(target: str | None = None) -> flows.Density:
     return fit(frame, target=target, require=["not (1 < x < 2)"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "y"),
     [
@@ -570,6 +577,7 @@ def chain() -> flows.Density:
     return fit(frame, require=["a <= b <= c"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("known", "value"),
     [("c", -8.0), ("a", -12.0), further("c", 3.0), further("c", 12.0), further("a", 6.0)],
@@ -655,6 +663,7 @@ def wide() -> flows.Density:
     return fit(frame, target="y", settings={"recipe": "quick"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("x0", [3.0, further(0.0)])
 def test_a_wide_context_with_gaps_is_averaged(x0: float) -> None:
     predicted = wide().predict(given={"x0": x0}, quantiles=LEVELS).iloc[0]
@@ -684,6 +693,7 @@ def narrow() -> flows.Density:
     return fit(pd.DataFrame({"x": x, "z": z, "y": y}), target="y", require=["x + z <= y"])
 
 
+@pytest.mark.slow
 def test_a_range_of_the_target_is_a_part_of_its_distribution() -> None:
     known = {"x": 0.5, "z": 1.5}
     exact = curve(narrow(), "y", [away(2, 30)], known)
@@ -700,6 +710,7 @@ def test_a_range_of_the_target_is_a_part_of_its_distribution() -> None:
     assert predicted["mean"] == pytest.approx(inside.mean, abs=error + 0.005)
 
 
+@pytest.mark.slow
 def test_a_range_of_the_context_weights_its_completions() -> None:
     """Draws with x above 1 among draws under a range that holds all x are draws given x > 1."""
     drawn = narrow().sample(2_000, given={"x": (-50, 50)})

@@ -192,6 +192,7 @@ def test_a_hostile_file_runs_no_code(density: Density, tmp_path: Any, hostile: s
     assert not touched.exists()
 
 
+@pytest.mark.slow
 def test_rows_that_break_a_constraint_are_named(density: Density, capsys: Any) -> None:
     frame = paid(20)
     frame.loc[7, "end"] = frame.loc[9, "end"] = pd.Timestamp("2019-01-01")

@@ -143,6 +143,7 @@ def test_mmd_and_energy_distance_agree_with_loops_over_all_pairs():
     assert samples.energy_distance(real, fake) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 5])
 @pytest.mark.parametrize(("n", "dim"), [(12, 1), (50, 2), further(200, 2), further(400, 3)])
 def test_precision_recall_density_and_coverage_agree_with_their_authors_package(

@@ -190,6 +190,7 @@ def test_draws_in_gaps_have_the_density_that_is_returned():
 # In the automatic recipe
 
 
+@pytest.mark.slow
 def test_a_fit_has_two_families_of_networks_and_classes_and_its_scores_are_out_of_fold(
     frame: pd.DataFrame,
 ):
@@ -222,6 +223,7 @@ def test_a_file_keeps_a_density_with_labels_to_the_bit(frame: pd.DataFrame, tmp_
     assert (tmp_path / "one.flow").read_bytes() == (tmp_path / "two.flow").read_bytes()
 
 
+@pytest.mark.slow
 def test_labels_and_numbers_of_the_density_sum_to_one(frame: pd.DataFrame):
     density = flows.fit(frame, SMALL, members=2, settings=SHORT_RECIPE)
     grid = np.linspace(-12, 15, 3_001)

@@ -122,6 +122,7 @@ def test_the_probabilities_of_all_small_images_sum_to_1(flow):
     np.testing.assert_allclose(several, -np.log2(probability) / 4, rtol=0, atol=0.1)
 
 
+@pytest.mark.slow
 @every_flow
 def test_training_lowers_the_bits_and_everything_survives_a_checkpoint(flow, tmp_path):
     images = np.broadcast_to(np.arange(8) * 2, (60, 1, 8, 8)) + whole(60, levels=2)

@@ -158,12 +158,14 @@ def test_a_written_figure_gives_no_warning_and_is_not_blank(name: str, tmp_path:
         assert np.asarray(picture.convert("L"), dtype=np.float64).std() > 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", [further("one member"), "wide"])
 def test_all_possible_figures_are_drawn_without_warnings(which: str):
     for name in possible(SCENES[which]):
         assert plotting.draw(name, SCENES[which])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", plotting.FIGURES)
 def test_the_declared_needs_of_a_figure_are_sufficient(name: str):
     needs, _ = plotting.FIGURES[name]
@@ -316,6 +318,7 @@ def normal(seed: int, count: int = 200) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(count)
 
 
+@pytest.mark.slow
 def test_columns_of_any_kind_are_drawn_without_warnings():
     columns = {
         "far away": 1e9 + normal(1),

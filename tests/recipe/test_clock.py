@@ -103,6 +103,7 @@ def test_the_clock_may_end_the_cooling_and_the_record_repeats_the_fit(
         assert values.equal(again.state_dict()[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("frame", "options"),
     [

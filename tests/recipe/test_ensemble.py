@@ -150,6 +150,7 @@ def lacking_one(rows: Array, numbers: list[int]) -> tuple[Array, Array]:
     return found, columns
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["of_rows", "of_labels"])
 def test_the_densities_along_an_unknown_number_are_those_of_complete_rows(
     density: flows.Density, name: str

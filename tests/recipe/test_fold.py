@@ -28,6 +28,7 @@ def ways(density: flows.Density) -> set[str]:
     return {str(member.settings["preprocessing"]) for member in density.record.members}
 
 
+@pytest.mark.slow
 def test_a_smooth_target_is_learned_with_processes_and_saved_with_them(tmp_path):
     rows, new = frame(200), frame(200, seed=1)
     how = {"members": 2, "settings": {"recipe": short_recipe(steps=200)}}

@@ -196,6 +196,7 @@ def test_an_invalid_number_of_members_is_rejected(members: int, said: str):
         flows.fit(rows(), members=members)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "dim"), [(13, 1), further(13, 3), (20, 30)])
 def test_small_tables_of_any_shape_give_finite_numbers(n: int, dim: int):
     x = np.random.default_rng(2).standard_normal((n, dim))

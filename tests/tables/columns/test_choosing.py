@@ -87,6 +87,7 @@ arithmetic = given(
 how: Any = {"derandomize": True, "database": None, "suppress_health_check": list(HealthCheck)}
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=50, **how)
 @arithmetic
 def test_a_chosen_kind_holds_the_values_that_chose_it(**arguments: Any) -> None:

@@ -109,6 +109,7 @@ def wide(n: int = 200) -> pd.DataFrame:
     return frame
 
 
+@pytest.mark.slow
 def test_a_fit_of_thirty_columns_says_at_most_ten_lines():
     frame = wide()
     assert frame.shape[1] == 30

@@ -96,6 +96,7 @@ def test_marks_of_missing_values_are_no_numbers_with_a_sign_or_zeros(texts, mark
     assert found.loc["c", "kind"].startswith((kind, "count"))
 
 
+@pytest.mark.slow
 def test_conditions_and_rows_may_have_the_sign_or_not():
     frame = money()
     density = quick_fit(frame)
@@ -129,6 +130,7 @@ def test_a_file_keeps_the_sign(tmp_path):
     assert again.sample(20).equals(density.sample(20))
 
 
+@pytest.mark.slow
 def test_the_command_line_reads_and_writes_signs(tmp_path):
     frame = money().assign(pay=[f"${1000 + k:,}" for k in rng().permutation(N) * 37])
     path, fit = tmp_path / "t.csv", tmp_path / "t.flow"

@@ -89,6 +89,7 @@ def whole_numbers():
     return pd.DataFrame(rows, columns=["x", "y"]).drop_duplicates(ignore_index=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frame", [parabola(), whole_numbers()], ids=["numbers", "whole numbers"])
 def test_a_table_with_whole_weights_is_the_same_as_its_rows_repeated(frame):
     count = np.arange(len(frame)) % 3 + 1

@@ -180,6 +180,7 @@ def test_errors_come_without_notices_and_notices_before_training(tmp_path, capsy
     assert len(notices) == 4
 
 
+@pytest.mark.slow
 def test_fit_and_score_accept_the_same_format_options(tmp_path):
     frame = prices().rename(columns={"bmi": "größe"}).assign(who="x", id=range(120))
     frame.to_csv(tmp_path / "plain.csv", index=False)
@@ -330,6 +331,7 @@ def test_impute_keeps_other_fields_and_writes_numbers_in_the_format_of_the_file(
     assert after["bmi"].str.fullmatch(r"\d+,\d+").all()
 
 
+@pytest.mark.slow
 def test_anomalies_name_the_column_of_the_largest_surprise(folder_of_wards, of_wards, gaps, capsys):
     gaps.loc[2, "bmi"], gaps.loc[5, "share"] = 400.0, 1.5
     gaps.to_csv("odd.csv", index=False)

@@ -82,6 +82,7 @@ def test_a_wrong_rate_and_a_density_without_scores_are_refused(of_truth: flows.D
     assert "needs out-of-fold scores" in error_message(of_truth.discoveries, np.zeros((2, 6)))
 
 
+@pytest.mark.slow
 def test_discoveries_do_not_depend_on_the_pieces_in_which_rows_are_read():
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 2)), columns=["a", "b"])
     density = flows.fit(frame, members=5, settings={"recipe": short_recipe()})

@@ -34,6 +34,7 @@ def frame(count: int = 60) -> pd.DataFrame:
     return pd.DataFrame({"height": height, "weight": weight, "visits": 1.0 * rng.poisson(3, count)})
 
 
+@pytest.mark.slow
 def test_the_estimator_passes_the_checks_of_scikit_learn():
     found = check_estimator(estimator(members=1), on_skip=None)
     assert {each["check_name"] for each in found if each["status"] != "passed"} == {
@@ -62,6 +63,7 @@ def test_samples_after_an_array_are_arrays_and_differ_between_calls_without_a_se
     np.testing.assert_array_equal(fitted.sample(5, random_state=1), fitted.sample(5, 1))
 
 
+@pytest.mark.slow
 def test_a_pipeline_and_a_search_over_two_settings_run():
     rows = frame().to_numpy()
     line = make_pipeline(StandardScaler(), estimator()).fit(rows)
@@ -117,6 +119,7 @@ def test_an_architecture_equals_its_name_with_settings():
         flows.fit(frame(), flows.NSF)
 
 
+@pytest.mark.slow
 def test_a_search_says_each_notice_once():
     rng = np.random.default_rng(0)
     columns = {"a": rng.integers(0, 9, 90) + 0.5, "b": rng.normal(size=90).round(1)}

@@ -23,6 +23,7 @@ def test_an_array_and_one_column_can_be_fitted():
     assert list(density.sample(5).columns) == ["x0"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [1000, 1 / 7])
 def test_another_unit_shifts_log_densities_by_the_logarithm_of_the_factor(factor):
     """One of the columns is rounded, and the step has the new unit, too."""
@@ -94,6 +95,7 @@ def test_a_column_without_a_value_in_a_subsample_is_learned(options, has_labels)
     assert np.isfinite(density.log_prob(table.iloc[:5])).all()
 
 
+@pytest.mark.slow
 def test_a_notice_says_that_a_target_of_many_labels_is_learned_on_a_line():
     towns = [f"t{k:02}" for k in np.arange(210) % 21]
     frame = pd.DataFrame({"town": towns, "x": np.random.default_rng(0).normal(size=210)})

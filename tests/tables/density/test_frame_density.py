@@ -29,6 +29,7 @@ def positive() -> Density:
     return flows.fit(patients(), columns=kinds, members=2, settings=settings)
 
 
+@pytest.mark.slow
 def test_an_extreme_value_gives_finite_results(positive):
     """Normal scores of a positive column can be so large that the value overflows."""
     row = pd.DataFrame({"age": [np.nan, 50.0], "price": [1e3, 1e3], "size": [np.nan, np.nan]})

@@ -31,6 +31,7 @@ def test_plots_show_pairs_of_columns_or_the_margin_of_one_column(names, labels):
     assert len(figure.axes) == len(names) ** 2, figure.axes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "arguments"),
     [
@@ -50,6 +51,7 @@ def test_plots_in_python_have_the_bytes_of_the_command_line(
     assert figure._repr_png_() == (folder_of_wards / "a.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_plots_name_rows_by_their_labels_and_take_dates_and_numbered_columns(of_wards, gaps):
     named = gaps.set_axis([f"patient {k}" for k in range(12)])
     figure = of_wards.plot(named, row="patient 4")
@@ -87,6 +89,7 @@ def test_invalid_arguments_of_plot_are_named(of_wards, gaps, error, change, argu
         of_wards.plot(gaps, **arguments)
 
 
+@pytest.mark.slow
 def test_a_target_is_plotted_over_rows_with_a_new_label_in_another_column(of_visits):
     rows = clinic(4, seed=8).assign(age=[30.0, 40.0, 50.0, 60.0], visits=[1, 2, 3, 2.5])
     new, unknown = (

@@ -49,6 +49,7 @@ def test_the_regressor_returns_means_quantiles_densities_and_samples():
         quick_regressor(kind="category").fit(X, y)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names:UserWarning")
 @pytest.mark.parametrize("names", [["ward", "a"], [3, 1]])
 def test_arrays_are_read_by_position_after_a_fit_to_a_frame(names):

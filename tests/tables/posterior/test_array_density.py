@@ -27,6 +27,7 @@ def test_the_tail_probability_follows_its_formula(of_prices):
 FAR = [1e20, 1e39, 1e80, 1e200, 1.7e308]  # single precision ends at 3.4e38
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["age", "bmi", "price"])
 def test_rows_beyond_single_precision_are_far(of_prices, column):
     of_prices, first = with_folds(of_prices), prices().iloc[[0] * len(FAR)]
@@ -41,6 +42,7 @@ def test_rows_beyond_single_precision_are_far(of_prices, column):
     assert 0 <= of_prices.probability({column: (1e100, None)}).probability < 1e-6
 
 
+@pytest.mark.slow
 def test_an_independent_number_does_not_depend_on_a_far_value():
     """Its distribution is the one at the middle, and the factors multiply to the joint density."""
     rows = np.random.default_rng(0).normal(size=(300, 2))

@@ -73,6 +73,7 @@ def test_the_probabilities_of_labels_given_labels_are_exact(with_labels: flows.D
     assert np.isnan(found["effective_draws"])
 
 
+@pytest.mark.slow
 def test_a_fit_predicts_numbers_from_one_of_sixty_labels():
     """A mixture that approximates the fit would not know the labels."""
     rng = np.random.default_rng(0)

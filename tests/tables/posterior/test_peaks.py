@@ -70,6 +70,7 @@ def density(table) -> flows.Density:
     return flows.fit(table, members=5, settings=SETTINGS)
 
 
+@pytest.mark.slow
 def test_the_density_of_a_peak_is_its_probability(density, table):
     rows = table.head(6).assign(paid=0.0)
     log_q = density.log_prob(rows, given=["z"])
@@ -82,6 +83,7 @@ def test_the_density_of_a_peak_is_its_probability(density, table):
     assert own == pytest.approx(found.probability, abs=3 * found.integration_error + 0.01)
 
 
+@pytest.mark.slow
 def test_the_densities_of_all_cells_sum_to_1():
     paid = np.round(amounts(300, 0.5, 1).paid)
     density = flows.fit(pd.DataFrame({"paid": paid}), members=5, settings=SETTINGS)
@@ -103,6 +105,7 @@ def test_an_unknown_number_is_integrated_with_the_mean_over_the_cell(density):
     assert found == pytest.approx(wanted, abs=0.02)
 
 
+@pytest.mark.slow
 def test_draws_of_unknown_values_use_the_mean_over_the_cell():
     r = rng(5)
     frame = pd.DataFrame(r.normal(size=(300, 3)), columns=[*"abc"])

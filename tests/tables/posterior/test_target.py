@@ -16,6 +16,7 @@ from flows.tables.questions.predict import Predict
 QUICK = {"recipe": "quick"}
 
 
+@pytest.mark.slow
 def test_draws_beside_the_ends_of_a_target_are_as_frequent_as_their_probabilities():
     rng = np.random.default_rng(0)
     x = rng.normal(size=400)

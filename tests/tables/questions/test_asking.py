@@ -458,6 +458,7 @@ def assert_same(found: pd.DataFrame, expected: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(*map(pd.read_csv, texts), **how)
 
 
+@pytest.mark.slow
 @every(divisions, quick=[kinds])
 def test_an_answer_does_not_depend_on_the_division_of_the_rows(table, case, own):
     (size, block), expected = DIVISIONS[own], whole(table, case)
@@ -492,6 +493,7 @@ def test_every_front_end_gives_the_same_answer(table, case, own, tmp_path, monke
         assert err == expected.notices
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", CASES)
 def test_the_policy_drop_gives_the_scores_of_complete_rows(table):
     found, expected = whole(table, SCORE_COMPLETE), whole(table, SCORE)
@@ -557,6 +559,7 @@ def test_a_rare_label_that_is_drawn_does_not_depend_on_other_rows():
 # Fits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("front_end", ["frame", "scikit-learn", "csv", "parquet"])
 def test_a_fit_with_the_policy_drop_is_a_fit_of_the_complete_rows(
     front_end, tmp_path, monkeypatch, capsys

@@ -133,6 +133,7 @@ def every_type(n: int = 60) -> pd.DataFrame:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_samples")
 @pytest.mark.filterwarnings("error::FutureWarning")
 def test_a_column_without_a_value_is_filled_whatever_its_type(tmp_path, monkeypatch):

@@ -107,6 +107,7 @@ def test_a_range_of_a_decimal_step_has_the_probability_up_to_its_end():
     assert (density.sample(200, given={"b": (0.3, 0.3)}).b == 0.3).all()
 
 
+@pytest.mark.slow
 def test_a_rare_label_has_its_share_of_the_pool(of_cities):
     counts = cities().city.value_counts()
     rare = [name for name in counts.index if name.startswith("small")]
@@ -170,6 +171,7 @@ def test_events_of_labels_and_of_one_target_are_not_drawn(with_labels):
     assert (found.draws, found.integration_error) == (0, 0)
 
 
+@pytest.mark.slow
 def test_probabilities_are_right_where_columns_nearly_satisfy_an_equation():
     """A distilled mixture is a poor proposal there: the weights of its draws vary by many nats."""
     parts = np.array([[1.0, 0, 0, 0], [0, 1.0, 0, 0], [1.0, 1.0, 1e-4, 0], [0.5, 0, 0, 1.0]])

@@ -57,6 +57,7 @@ def test_rows_with_repeated_index_labels_are_scored_as_if_they_were_numbered(of_
     assert len(found.frame) == (5 if missing == "drop" else 6)
 
 
+@pytest.mark.slow
 def test_rows_with_repeated_index_labels_are_answered_as_if_they_were_numbered(of_sorts):
     frame = every_sort()[:6].copy()
     frame.loc[2, "a"] = np.nan

@@ -99,6 +99,7 @@ def test_the_score_given_columns_is_a_difference_of_closed_forms(with_labels: De
     within(log_q, expected, error, 0.02)
 
 
+@pytest.mark.slow
 def test_the_deviation_of_a_mistyped_row_is_empty():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"year": 1960.0 + rng.integers(0, 60, 80), "x": rng.normal(size=80)})
@@ -124,6 +125,7 @@ def test_the_score_given_an_unknown_value_is_that_of_the_other_values():
     assert (given["error"] == 0).all()
 
 
+@pytest.mark.slow
 def test_a_row_that_lacks_a_target_has_no_score_and_a_notice(capsys):
     rows = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 3)), columns=list("abc"))
     settings = {"recipe": short_recipe(), "hidden": 8}

@@ -41,6 +41,7 @@ def dates():
     return frame, quick_fit(frame)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
 def test_dates_are_found_drawn_and_predicted_in_their_format(dates, form):
     frame, density = dates
@@ -71,6 +72,7 @@ def of_durations():
     return frame, quick_fit(frame, columns={"rest": "count:3600"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "of_hours", [lambda h: pd.Timedelta(h, "h"), lambda h: datetime.timedelta(hours=h)]
 )
@@ -94,6 +96,7 @@ def test_durations_may_be_given_as_values_ranges_and_sets(of_durations, of_hours
         )
 
 
+@pytest.mark.slow
 def test_durations_are_predicted_as_durations(of_durations, tmp_path):
     frame, density = of_durations
     names = ["mean", "sd", "q0.05", "q0.5", "q0.95"]

@@ -106,6 +106,7 @@ def test_samples_and_answers_are_clock_times():
     assert "column dep: time, HHMM" in repr(density)
 
 
+@pytest.mark.slow
 def test_probabilities_agree_with_shares_of_minutes():
     frame = flights(1_000)
     density = quick_fit(frame)
@@ -151,6 +152,7 @@ def test_a_schedule_in_steps_of_minutes_keeps_its_steps():
     assert "samples are multiples of 5 minutes" in repr(quick_fit(frame))
 
 
+@pytest.mark.slow
 def test_text_keeps_its_zeros(tmp_path, capsys):
     path = tmp_path / "t.csv"
     frame = flights().assign(dep=lambda x: [f"{each:04d}" for each in x.dep])
