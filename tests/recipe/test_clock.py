@@ -108,7 +108,7 @@ def test_the_clock_may_end_the_cooling_and_the_record_repeats_the_fit(
     ("frame", "options"),
     [
         (with_labels(), {"model": SMALL}),
-        further(with_labels(), {"target": "y", "settings": {"hidden": 4}}),
+        (with_labels(), {"target": "y", "settings": {"hidden": 4}}),
     ],
     ids=["labels", "target"],
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from frames import clinic, prices
-from helpers import SHORT, answered, further, quick_fit
+from helpers import SHORT, answered, quick_fit
 from matplotlib.figure import Figure
 
 import flows
@@ -36,8 +36,8 @@ def test_plots_show_pairs_of_columns_or_the_margin_of_one_column(names, labels):
     ("option", "arguments"),
     [
         ("", {}),
-        further("--anomalies 3", {"anomalies": 3}),
-        further("--row 5", {"row": 5}),
+        ("--anomalies 3", {"anomalies": 3}),
+        ("--row 5", {"row": 5}),
     ],
 )
 def test_plots_in_python_have_the_bytes_of_the_command_line(

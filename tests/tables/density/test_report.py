@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from frames import clinic, every_sort, wards
-from helpers import few_samples, further
+from helpers import few_samples
 
 import flows
 from flows.__main__ import main
@@ -156,10 +156,10 @@ def test_a_report_names_a_label_whose_numbers_are_wrong():
         (wards()[:10], {}),
         (wards()[["bmi"]], {}),
         (clinic(), {"target": "visits"}),
-        further(clinic(), {"target": "state"}),
-        further(clinic(60), {"target": ["visits", "dose"]}),
-        further(every_sort(), {}),
-        further(wards(), {"require": ["share <= age"]}),
+        (clinic(), {"target": "state"}),
+        (clinic(60), {"target": ["visits", "dose"]}),
+        (every_sort(), {}),
+        (wards(), {"require": ["share <= age"]}),
     ],
 )
 def test_reports_of_tables_of_every_sort(frame, options):

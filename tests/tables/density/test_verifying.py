@@ -70,7 +70,6 @@ def test_a_second_fit_from_the_file_alone_has_the_same_bytes(name: str, tmp_path
     assert flows.verify(path, frame) is None
 
 
-@pytest.mark.slow
 def test_every_option_is_recorded_but_the_limit_of_time():
     _, options = FITS["automatic"]
     density = flows.fit(grouped(), **options)
@@ -94,7 +93,6 @@ def test_every_option_is_recorded_but_the_limit_of_time():
     assert FitRequest.recorded(of_0_4) == found
 
 
-@pytest.mark.slow
 def test_the_first_difference_is_said():
     frame = prices()
     density = flows.fit(frame, settings=SHORT, members=2)
@@ -133,7 +131,6 @@ def test_a_file_of_another_release_names_the_arguments_that_it_lacks(tmp_path: P
         flows.verify(tmp_path / "networks.flow", prices())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
     [
@@ -154,7 +151,6 @@ def test_a_record_of_a_fit_that_nobody_could_ask_for_is_refused_in_one_line(chan
         FitRequest.recorded(replace(record, fit={**record.fit, **changed}))
 
 
-@pytest.mark.slow
 def test_a_table_without_a_column_and_one_with_another_type_are_named(tmp_path: Path):
     frame = prices().assign(ward=np.resize(["a", "b"], len(prices())))
     density = flows.fit(frame, settings=SHORT, members=2)
