@@ -30,8 +30,10 @@ def weights(log_q: Array) -> Array:
     w = np.full(log_q.shape[1], 1 / log_q.shape[1])
     shares = np.exp(log_q - log_q.max(axis=1, keepdims=True))
     for _ in range(STEPS):
-        joint = shares * w
+        before, joint = w, shares * w
         w = (joint / joint.sum(axis=1, keepdims=True)).mean(axis=0)
+        if (w == before).all():  # further steps would change nothing
+            break
     w = rounded(w, DIGITS)
     return np.asarray(w / w.sum())
 
