@@ -186,7 +186,8 @@ def clone(finished: Clone) -> Iterator[Clone]:
         finished.dvc("checkout", "--force")
 
 
-LONGEST = """stages/test_pipeline test_workers stages/test_table_pipeline
+LONGEST = """stages/test_pipeline test_brute_force tables/density/test_report test_workers
+stages/test_table_pipeline
 tables/questions/test_asking test_require tables/columns/kinds/test_whole plotting/test_plotting
 networks/test_image_flow mixtures/test_gaussian_mixture tables/command_line/test_verbs"""
 

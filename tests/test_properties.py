@@ -21,7 +21,7 @@ from scipy.special import expit, logsumexp
 import flows
 from flows.core.arrays import Array
 
-TABLES, MORE_TABLES = 4, 60
+TABLES, MORE_TABLES = 3, 60
 ROWS = 80  # of a table
 FIRST_DAY, DAY = pd.Timestamp("2020-01-01"), pd.Timedelta("1D")
 LEVELS = (0.1, 0.5, 0.9)
@@ -386,7 +386,7 @@ def ask(check: Any, table: int, seed: int, far: float) -> None:
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@drawn(TABLES, 5)
+@drawn(TABLES, 3)
 def test_answers_about_random_tables(check: Any, table: int, seed: int, far: float) -> None:
     ask(check, table, seed, far)
 

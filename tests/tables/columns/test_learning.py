@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from closed_forms import gappy
 from frames import gappy_labels
-from helpers import field, learned, quick_fit, rng, taken
+from helpers import field, further, learned, quick_fit, rng, taken
 
 import flows
 from flows.core.errors import UserError
@@ -138,7 +138,7 @@ def test_the_column_that_keeps_its_equation_and_its_bounds_is_computed(
     assert any("so samples must meet" in text for text in said) == bool(require)
 
 
-@pytest.mark.parametrize("first", ["time", "minute"])
+@pytest.mark.parametrize("first", ["time", further("minute")])
 def test_samples_keep_the_equation_and_the_bounds_of_computed_columns(first):
     frame = times()
     frame = frame[[first, *(name for name in frame if name != first)]]
@@ -181,6 +181,7 @@ def test_a_computed_value_is_not_moved_to_a_bound():
     assert free.log_prob(pd.DataFrame({"a": [80.0], "b": [90.0], "c": [-70.0]})) > -np.inf
 
 
+@pytest.mark.slow
 def test_bounds_that_hardly_any_draw_meets_are_dropped_with_a_notice(monkeypatch, capsys):
     monkeypatch.setattr("flows.recipe.mass.LEAST", 1.1)
     density = quick_fit(shares())

@@ -78,6 +78,7 @@ def density() -> flows.Density:
     return flows.fit(frame, members=2, settings=QUICK)
 
 
+@pytest.mark.slow
 def test_the_probabilities_of_twenty_labels_sum_to_the_density_of_the_rest(density):
     (column,) = [each for each in density.columns if each.kind == "category"]
     assert len(column.labels) == 20

@@ -60,6 +60,7 @@ def test_an_independent_number_does_not_depend_on_a_far_value():
     assert "row 1 is too far outside of the table for draws of its unknown values" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["visits", "dose", "age"])
 def test_targets_and_contexts_beyond_single_precision_have_log_densities(of_number, column):
     rows = clinic().iloc[[0] * len(FAR)].assign(**{column: FAR})

@@ -94,6 +94,7 @@ def test_a_fit_predicts_numbers_from_one_of_sixty_labels():
     assert found["sd"].median() < 0.4
 
 
+@pytest.mark.slow
 def test_5040_combinations_of_labels_are_drawn_and_summed_with_their_errors():
     """Three columns of 105, 16 and 3 labels, and two numbers."""
     rng, sizes = np.random.default_rng(4), (105, 16, 3)

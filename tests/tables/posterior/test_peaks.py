@@ -92,6 +92,7 @@ def test_the_densities_of_all_cells_sum_to_1():
     assert q.sum() == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.slow
 def test_an_unknown_number_is_integrated_with_the_mean_over_the_cell(density):
     """Beside the mean of integrals over the unknown number, each for one point of the cell."""
     array, rows = density._array, np.array([[0.0, np.nan]])
@@ -141,6 +142,7 @@ def test_stored_scores_are_those_of_new_rows(density, table):
     assert scores.log_density[zero] == pytest.approx(log_q[zero], abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [None, "paid"])
 def test_draws_hold_a_peak_and_the_values_beside_it_as_often_as_probabilities_say(table, target):
     """The table has no amount between 0 and 0.7."""

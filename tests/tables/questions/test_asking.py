@@ -473,7 +473,7 @@ def test_an_answer_does_not_depend_on_the_division_of_the_rows(table, case, own)
     assert found.notices == expected.notices
 
 
-@every(front_ends, quick=[kinds])
+@every(front_ends, quick=[target])
 def test_every_front_end_gives_the_same_answer(table, case, own, tmp_path, monkeypatch, capsys):
     expected = whole(table, case)
     monkeypatch.chdir(tmp_path)
@@ -503,7 +503,7 @@ def test_the_policy_drop_gives_the_scores_of_complete_rows(table):
     assert f"{(~is_complete).sum()} rows with a missing value are left out\n" in found.notices
 
 
-@pytest.mark.parametrize("table", CASES)
+@pytest.mark.parametrize("table", [further(numbers), further(kinds), target, further(targets)])
 def test_a_written_deviation_is_that_of_the_log_densities_of_the_members(table):
     members = table().density.log_prob_members(table().rows)
     is_possible = ~np.isneginf(members).any(axis=1)

@@ -38,6 +38,7 @@ def test_ranges_of_decimal_steps_hold_their_ends():
                 assert found == pytest.approx(np.array([[low, high]]), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_a_label_that_no_row_held_is_no_event(of_cities):
     with pytest.raises(TableError, match="city holds 'nowhere', which no row of the fitted table"):
         of_cities.probability({"city": "nowhere"})
@@ -60,6 +61,7 @@ def test_wrong_conditions_are_one_clear_error(of_pressures, event, given, messag
         of_pressures.probability(event, given=given)
 
 
+@pytest.mark.slow
 def test_a_range_that_ends_at_a_rounded_value_holds_its_cell(capsys):
     rng = np.random.default_rng(0)
     price = np.round(rng.gamma(4, 3, 300) / 0.25) * 0.25 + 0.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import answered
+from helpers import answered, further
 
 from flows.tables.questions import curve
 from flows.tables.questions.curve import Curve
@@ -13,7 +13,7 @@ from flows.tables.questions.surprise import Surprise
 pytestmark = pytest.mark.usefixtures("few_samples")
 
 
-@pytest.mark.parametrize("row", [0, 1, 4])
+@pytest.mark.parametrize("row", [0, further(1), further(4)])
 def test_curve_has_the_moments_of_the_prediction(of_wards, gaps, row, monkeypatch):
     """Also if the rest of the row has a missing value. The tolerance is 0.3 deviations."""
     monkeypatch.setattr(curve, "COMPLETIONS", 512)

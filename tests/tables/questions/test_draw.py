@@ -70,6 +70,7 @@ def test_a_rare_condition_is_sampled_without_rejection(of_pressures):
     assert (drawn["pressure"] >= high).all()
 
 
+@pytest.mark.slow
 def test_samples_hold_the_rare_labels_that_are_given(of_cities):
     given = {"city": ["big 3", "small 5", "small 4"]}
     found = of_cities.sample(4_000, given=given).city.value_counts()

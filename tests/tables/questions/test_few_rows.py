@@ -142,6 +142,7 @@ def test_scores_of_complete_rows_and_of_gaps_have_intervals(fitted):
         assert np.isnan(fitted.ask(Score(interval=0.95), far)["log_density_low"]).all()
 
 
+@pytest.mark.slow
 def test_a_target_has_intervals_unless_a_model_fills_its_context(of_target):
     rows = rows_of(4, 4)
     found = of_target.predict(rows, interval=0.95)
@@ -159,6 +160,7 @@ def test_one_member_has_no_interval():
     assert np.isnan([found.low, found.high]).all()
 
 
+@pytest.mark.slow
 def test_a_probability_from_draws_near_1_has_no_interval_of_noise(fitted):
     for seed in range(4):
         found = fitted.probability({"a": (-6, None)}, seed=seed)

@@ -165,6 +165,7 @@ def test_a_column_without_a_value_is_filled_whatever_its_type(tmp_path, monkeypa
             assert np.isfinite(density.log_prob(read(out))).all()
 
 
+@pytest.mark.slow
 def test_a_column_of_numbers_with_a_gap_is_filled_with_numbers():
     frame = every_type()
     density = flows.fit(frame, members=1, settings=SHORT)

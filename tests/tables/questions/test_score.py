@@ -44,6 +44,7 @@ def test_standard_errors_for_several_unknown_columns_are_honest(truth, of_truth,
     assert error.mean() < 0.06
 
 
+@pytest.mark.slow
 def test_the_chain_rule_holds_in_two_orders(of_truth, rows):
     few, array = rows[:30], ArrayDensity(of_truth.population)
 

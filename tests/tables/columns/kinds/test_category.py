@@ -96,6 +96,7 @@ def test_sixty_labels_of_text_are_labels(of_sorts):
     assert not city.pooled
 
 
+@pytest.mark.slow
 def test_rare_labels_are_pooled_drawn_by_frequency_and_given_as_they_are(of_cities):
     city = of_cities.columns[0]
     assert len(city.labels) == 200
