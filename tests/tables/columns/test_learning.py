@@ -153,6 +153,7 @@ def test_samples_keep_the_equation_and_the_bounds_of_computed_columns(first):
     assert f"; 100.0% of samples are within its bounds ({ALLOWED})" in str(found)
 
 
+@pytest.mark.slow
 def test_samples_keep_the_equation_of_labels():
     """Three columns of 0 and 1, of which one is 1, are labels."""
     one = np.eye(3)[np.random.default_rng(0).integers(0, 3, 200)].astype(int)

@@ -43,6 +43,7 @@ def test_samples_have_the_type_of_the_column(samples_of_many_types, name):
     assert str(samples_of_many_types[name].dtype) == str(of_many_types()[name].dtype)
 
 
+@pytest.mark.slow
 def test_samples_of_a_parquet_file_have_its_types(tmp_path):
     pq = pytest.importorskip("pyarrow.parquet")
     table = every_sort()

@@ -51,6 +51,7 @@ def test_text_among_many_numbers_counts_as_missing():
     assert "pass na=['.']" in said["x"]
 
 
+@pytest.mark.slow
 def test_text_among_numbers_counts_as_missing_in_questions_too(tmp_path):
     x, y = (np.random.default_rng(seed).normal(size=240) for seed in (0, 1))
     frame = pd.DataFrame({"x": x.astype(object), "y": y})

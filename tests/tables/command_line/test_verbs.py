@@ -413,6 +413,7 @@ def refused(*words: str) -> str:
     return error_message(main, words, error=SystemExit)
 
 
+@pytest.mark.slow
 def test_the_verbs_of_the_command_line_know_the_target(tmp_path, capsys):
     source, model, picture = (str(tmp_path / name) for name in ("t.csv", "t.flow", "p.png"))
     clinic(80).dropna().to_csv(source, index=False)

@@ -119,6 +119,7 @@ def test_draws_of_unknown_values_use_the_mean_over_the_cell():
     assert np.exp(found[0]) * 0.01 == pytest.approx(wanted.probability, rel=tolerance)
 
 
+@pytest.mark.slow
 def test_if_many_rows_have_a_peak_a_part_of_all_rows_keeps_its_score(density, table):
     how = density.population, density.schema, density.record, table.to_numpy()
     found = with_peaks(*how, most=40).row_scores
@@ -132,6 +133,7 @@ def test_if_many_rows_have_a_peak_a_part_of_all_rows_keeps_its_score(density, ta
     np.testing.assert_array_equal(found.log_density[scored], before.log_density[scored])
 
 
+@pytest.mark.slow
 def test_stored_scores_are_those_of_new_rows(density, table):
     """The tail probability of a training row is its rank among the stored scores."""
     scores = density.record.row_scores

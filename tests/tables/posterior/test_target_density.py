@@ -195,6 +195,7 @@ def of_pressure_target() -> flows.Density:
     return flows.fit(pressures(), target="pressure", members=2, settings=settings, columns=kinds)
 
 
+@pytest.mark.slow
 def test_targets_have_ranges_as_conditions_and_events(of_pressure_target):
     given = {"age": (60, 70), "ward": ["west"]}
     drawn = of_pressure_target.sample(2_000, given=given)

@@ -102,6 +102,7 @@ def by_hand(density: flows.Density, frame: pd.DataFrame, x: Array) -> Array:
     return np.array(found)
 
 
+@pytest.mark.slow
 def test_folds_of_a_mean_and_of_a_label_agree_with_sums_on_a_grid(fitted):
     row = rows_of(3, 1)[:1].reset_index(drop=True)
     x = np.linspace(-9, 9, 4_001)
@@ -170,6 +171,7 @@ def test_a_probability_from_draws_near_1_has_no_interval_of_noise(fitted):
     assert 0 < opposite.low < opposite.probability < opposite.high < 0.2
 
 
+@pytest.mark.slow
 def test_labels_that_are_called_like_ends_are_refused():
     rows = rows_of(60)[["a"]].assign(kind=np.tile(["x", "x_low"], 30))
     density = flows.fit(rows, **QUICK)

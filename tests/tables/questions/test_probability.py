@@ -88,6 +88,7 @@ def test_probabilities_of_all_labels_sum_to_1(of_pressures):
     assert total == pytest.approx(1, abs=0.03)
 
 
+@pytest.mark.slow
 def test_a_range_of_a_decimal_step_has_the_probability_up_to_its_end():
     b = np.round(np.random.default_rng(0).uniform(0, 2, 60), 1)
     frame = pd.DataFrame({"b": b, "x": np.arange(60) % 7 + 0.5})

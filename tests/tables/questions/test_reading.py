@@ -84,6 +84,7 @@ def test_a_given_value_far_outside_of_the_data_gets_a_notice(of_sorts, capsys):
     assert "column day is given as 01.01.2050, far outside" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_notices_and_progress_count_each_row_once_for_all_targets(capsys):
     how = {"members": 1, "settings": QUICK, "missing": "drop"}
     density = flows.fit(clinic(80), target=["visits", "state"], **how)

@@ -21,6 +21,7 @@ def test_a_swapped_value_has_the_largest_surprise(of_truth, rows):
     assert np.isnan(of_truth.surprise(frame.head(1))["x4"].iat[0])
 
 
+@pytest.mark.slow
 def test_the_surprise_of_a_label_uses_its_exact_probability(with_labels: Density) -> None:
     frame, *_ = drawn(20)
     found = with_labels.surprise(frame)["label0"]

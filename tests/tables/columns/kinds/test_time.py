@@ -120,6 +120,7 @@ def test_probabilities_agree_with_shares_of_minutes():
     )
 
 
+@pytest.mark.slow
 def test_a_logarithm_of_the_density_is_per_minute():
     """The probabilities of all minutes of a day sum to 1: none is lost between 0:59 and 1:00."""
     density = quick_fit(flights()[["dep"]].assign(x=rng().normal(size=N)))

@@ -241,6 +241,7 @@ def test_a_row_beyond_an_end_is_discovered():
     assert not density.discoveries(rows.assign(grade=np.nan), 0.1).any()
 
 
+@pytest.mark.slow
 def test_a_given_column_has_no_ends(capsys):
     table = pd.DataFrame({"stay": stays(), "y": rng().normal(size=300)})
     quick = {"recipe": "quick", "hidden": 4}
