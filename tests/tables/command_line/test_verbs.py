@@ -559,6 +559,7 @@ def test_check_takes_refits_within_minutes(checkable, capsys, short_recipe):
     assert "refits = 1: need the training table" in message
 
 
+@pytest.mark.slow
 def test_anomalies_can_be_kept_at_a_rate_of_false_discoveries(checkable, tmp_path, capsys):
     new = pd.read_csv(checkable / "t.csv").assign(a=lambda frame: frame["a"].iloc[::-1].to_numpy())
     new.loc[[3, 7, 9]] = [[9.0, -9.0], [-9.0, 9.0], [12.0, 12.0]]

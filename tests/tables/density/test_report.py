@@ -19,6 +19,7 @@ from flows.__main__ import main
 from flows.tables.density import report as reports
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.usefixtures("few_samples"),
     pytest.mark.filterwarnings("error::RuntimeWarning"),
 ]
@@ -89,7 +90,6 @@ def test_a_report_loads_nothing_and_describes_its_pictures(of_wards):
         assert len(each["alt"]) > 10
 
 
-@pytest.mark.slow
 def test_names_and_labels_of_a_user_are_escaped():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({HOSTILE: rng.normal(size=60), "ward": ["a", LABEL] * 30, "$x$": 1.0})
@@ -122,7 +122,6 @@ def planted() -> pd.DataFrame:
     return frame.assign(ward=np.where(a + rng.normal(size=300) > 0, "east", "west"), paid=paid)
 
 
-@pytest.mark.slow
 def test_a_report_names_a_column_that_was_permuted_against_the_others():
     right = planted()
     wrong = right.assign(c=np.random.default_rng(1).permutation(right["c"]))
@@ -131,7 +130,6 @@ def test_a_report_names_a_column_that_was_permuted_against_the_others():
     assert "the rows are not exactly those of the training table" in found
 
 
-@pytest.mark.slow
 def test_a_report_names_money_whose_zeros_were_lost():
     right = planted()
     wrong = right.assign(paid=np.where(right["paid"] == 0, 1.234, right["paid"]))
@@ -141,7 +139,6 @@ def test_a_report_names_money_whose_zeros_were_lost():
     )
 
 
-@pytest.mark.slow
 def test_a_report_names_a_label_whose_numbers_are_wrong():
     right = planted()
     wrong = right.assign(b=right["b"] + 4 * (right["ward"] == "west"))
@@ -149,7 +146,6 @@ def test_a_report_names_a_label_whose_numbers_are_wrong():
     assert re.search(r"`b` has the mean \S+ in samples, \S+ in rows where `ward` is west", found)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("frame", "options"),
     [
@@ -169,7 +165,6 @@ def test_reports_of_tables_of_every_sort(frame, options):
     assert "nan" not in found.text.lower().split()
 
 
-@pytest.mark.slow
 def test_many_columns_and_labels_are_folded(monkeypatch):
     monkeypatch.setattr(reports, "CARDS", 3)
     rng = np.random.default_rng(0)
@@ -181,7 +176,6 @@ def test_many_columns_and_labels_are_folded(monkeypatch):
     assert len(cards) == 3
 
 
-@pytest.mark.slow
 def test_columns_may_have_numbers_or_the_names_of_scores_as_names():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({0: rng.normal(size=80), "log_density": rng.normal(50, 10, 80)})
@@ -191,7 +185,6 @@ def test_columns_may_have_numbers_or_the_names_of_scores_as_names():
     assert not re.search(r"log_density = -", found)
 
 
-@pytest.mark.slow
 def test_new_rows_may_lack_all_values_of_a_column():
     frame = wards()
     found = page(frame, frame.assign(bmi=np.nan))
@@ -199,7 +192,6 @@ def test_new_rows_may_lack_all_values_of_a_column():
     assert "No row is complete" in found.text
 
 
-@pytest.mark.slow
 def test_new_rows_that_break_a_constraint_are_named_with_it():
     frame = wards()
     new = frame.assign(age=frame["age"].where(frame.index != 5, 0.0))
@@ -210,7 +202,6 @@ def test_new_rows_that_break_a_constraint_are_named_with_it():
     assert mind.index("new rows") < mind.index("breaks the constraint")
 
 
-@pytest.mark.slow
 def test_targets_without_a_complete_row_have_no_picture_of_held_out_rows():
     frame = clinic()
     gaps = frame.assign(
@@ -220,7 +211,6 @@ def test_targets_without_a_complete_row_have_no_picture_of_held_out_rows():
     assert not [each for each in found.all("img") if "beside the values of the rows" in each["alt"]]
 
 
-@pytest.mark.slow
 def test_the_command_writes_the_page_whole_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     wards().to_csv("w.csv", index=False)
@@ -249,7 +239,6 @@ def test_a_notebook_shows_a_report_in_a_frame_of_its_own():
     assert shown.all("iframe")[0]["srcdoc"] == "<p>a</p>"
 
 
-@pytest.mark.slow
 def test_a_page_of_30_columns_is_below_two_megabytes():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(200, 30))).add_prefix("column_")
@@ -257,7 +246,6 @@ def test_a_page_of_30_columns_is_below_two_megabytes():
     assert len(density.report(frame).html.encode()) < 2e6
 
 
-@pytest.mark.slow
 def test_a_browser_shows_every_part_without_an_error_or_a_scroll_bar(tmp_path):
     browser_path = shutil.which("chromium")
     if browser_path is None:

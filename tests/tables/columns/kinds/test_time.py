@@ -128,6 +128,7 @@ def test_a_logarithm_of_the_density_is_per_minute():
     assert np.exp(density.log_prob(whole)).sum() == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.slow
 def test_midnight_is_written_as_the_table_does():
     times = clock(rng().integers(1, 1441, N))
     times[:9] = 2400
