@@ -9,7 +9,8 @@ Case 2: some bytes changed. Without the kernels, or with another version of a li
 of results differ, and training amplifies the differences. The new ``kl`` of each model must then be
 within three standard errors of the difference of two means, 3 sqrt(2) kl_sd / sqrt(members), of the
 committed ``kl``, or within 0.001 nat if ``kl_sd`` is null or 0, as for a reference.
-Case 3, failure: a ``kl`` changed by more, or a file, or a key of a file, is missing or new.
+Case 3, failure: a ``kl`` changed by more, or a file, or a key of a file, is missing or new; or the
+committed ``dvc.lock`` names other code or parameters than those of the commit.
 
 ``git diff --stat`` lists the changed files. With ``--same``, case 2 is a failure, too.
 """
@@ -62,6 +63,10 @@ def say(words: str) -> None:
 
 def case(clone: Path, variables: dict[str, str]) -> int:
     """Run the pipeline of a clean clone, and print and return the number of the case."""
+    if changed := unsigned(clone):
+        what = f"dvc.lock holds the hash of another {', '.join(changed)}"
+        say(f"case 3: FAILED: {what}; run `make repro`, and commit dvc.lock")
+        return 3
     for folder in ("figures", "metrics"):  # DVC would not write files that exist
         shutil.rmtree(clone / folder)
     repro = [sys.executable, "-m", "tools.repro"]
@@ -84,6 +89,22 @@ def case(clone: Path, variables: dict[str, str]) -> int:
         return 3
     say(f"case 2: {OTHER_BITS}; every kl is within its tolerance")
     return 2
+
+
+def unsigned(clone: Path) -> list[str]:
+    """Return the files and folders of a clean clone of which ``dvc.lock`` holds another hash.
+
+    DVC calls them modified. Files that the pipeline writes and Git does not track are missing in a
+    clean clone, and DVC calls them deleted.
+    """
+    stages = json.loads(command.output("dvc", "status", "--json", cwd=clone)).values()
+    found = set()
+    for change in (change for stage in stages for change in stage if isinstance(change, dict)):
+        for path, state in change.get("changed deps", {}).items():
+            # The state of a file of parameters is a dictionary with the state of each parameter
+            if "modified" in (state.values() if isinstance(state, dict) else [state]):
+                found.add(path)
+    return sorted(found)
 
 
 def machines() -> dict[str, dict[str, str]]:

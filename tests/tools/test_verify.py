@@ -56,6 +56,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     commit(tmp_path, files)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(verify, "machines", lambda: {name: {} for name in "abc"})
+    monkeypatch.setattr(verify, "unsigned", lambda clone: [])  # the repository has no pipeline
     return tmp_path
 
 
@@ -121,6 +122,38 @@ def test_sigterm_ends_the_run(repository: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("CHANGE", f"import signal, sys, time; {stop}; time.sleep(60)")
     with pytest.raises(KeyboardInterrupt):
         verify.main(["--machines", "1"])
+
+
+@pytest.mark.slow
+def test_code_and_parameters_other_than_those_of_the_lock_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    files = {
+        ".dvc/config": "",
+        "code/one.py": "1",
+        "params.yaml": "epochs: 1\n",
+        "dvc.yaml": """\
+            stages:
+              a: {cmd: echo > out, deps: [code], params: [epochs], outs: [{out: {cache: false}}]}
+              b: {cmd: echo > last, deps: [out], outs: [last]}
+        """,
+    }
+    commit(tmp_path, files)
+    command.output("dvc", "repro", cwd=tmp_path)
+    (tmp_path / "last").unlink()
+    assert verify.unsigned(tmp_path) == []
+
+    (tmp_path / "code/one.py").write_text("2", encoding="utf-8")
+    assert verify.unsigned(tmp_path) == ["code"]
+    (tmp_path / "params.yaml").write_text("epochs: 2\n", encoding="utf-8")
+    assert verify.unsigned(tmp_path) == ["code", "params.yaml"]
+    command.git("add", "--all", cwd=tmp_path)
+    command.git(*IDENTITY, "commit", "--quiet", "--message", "Other code", cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert verify.main(["--machines", "1"]) == 1
+    last = capfd.readouterr().out.splitlines()[-1]
+    assert last.startswith("verify: case 3: FAILED")
+    assert "holds the hash of another code, params.yaml; run" in last
 
 
 @pytest.mark.slow
