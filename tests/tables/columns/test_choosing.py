@@ -64,8 +64,24 @@ def computed(seed: int, decimals: int, size: float, zeros: float, signs: bool, h
     return np.where(r.random(60) < zeros, 0.0, noisy)
 
 
-def check_choice(**arguments: Any) -> None:
-    """Check that the chosen field holds all values, also after it is written to a file."""
+@pytest.mark.slow
+@settings(
+    deadline=None,
+    max_examples=1_000,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(
+    seed=st.integers(0, 10**6),
+    decimals=st.integers(0, 9),
+    size=st.floats(-4, 9),
+    zeros=st.sampled_from([0, 0.1, 0.5, 0.9]),
+    signs=st.booleans(),
+    how=st.sampled_from(["sum", "difference", "product", "running", "digits"]),
+)
+def test_a_chosen_kind_holds_the_values_that_chose_it(**arguments: Any) -> None:
+    """Also after the field is written to a file."""
     x = computed(**arguments)
     rows, _ = taken(pd.DataFrame({"x": x, "y": rng(1).normal(size=len(x))}))
     for field in rows.columns:
@@ -74,31 +90,6 @@ def check_choice(**arguments: Any) -> None:
             assert again == field
             assert field.holds(x).all()
             assert field.holds(field.written(x)).all()
-
-
-arithmetic = given(
-    seed=st.integers(0, 10**6),
-    decimals=st.integers(0, 9),
-    size=st.floats(-4, 9),
-    zeros=st.sampled_from([0, 0.1, 0.5, 0.9]),
-    signs=st.booleans(),
-    how=st.sampled_from(["sum", "difference", "product", "running", "digits"]),
-)
-how: Any = {"derandomize": True, "database": None, "suppress_health_check": list(HealthCheck)}
-
-
-@pytest.mark.slow
-@settings(deadline=None, max_examples=50, **how)
-@arithmetic
-def test_a_chosen_kind_holds_the_values_that_chose_it(**arguments: Any) -> None:
-    check_choice(**arguments)
-
-
-@pytest.mark.slow
-@settings(deadline=None, max_examples=3_000, **how)
-@arithmetic
-def test_a_chosen_kind_holds_the_values_of_more_columns(**arguments: Any) -> None:
-    check_choice(**arguments)
 
 
 def test_the_kind_that_a_user_names_wins_over_the_rules():

@@ -153,7 +153,7 @@ def test_a_report_names_a_label_whose_numbers_are_wrong():
         (wards()[["bmi"]], {}),
         (clinic(), {"target": "visits"}),
         (clinic(), {"target": "state"}),
-        (clinic(60), {"target": ["visits", "dose"]}),
+        (clinic(20), {"target": ["visits", "dose"]}),
         (every_sort(), {}),
         (wards(), {"require": ["share <= age"]}),
     ],
