@@ -386,13 +386,13 @@ def ask(check: Any, table: int, seed: int, far: float) -> None:
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@drawn(TABLES, 2)
+@drawn(TABLES, 3)
 def test_answers_about_random_tables(check: Any, table: int, seed: int, far: float) -> None:
     ask(check, table, seed, far)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS)
-@drawn(MORE_TABLES, 20)
+@drawn(MORE_TABLES, 40)
 def test_answers_about_more_random_tables(check: Any, table: int, seed: int, far: float) -> None:
     ask(check, table, seed, far)

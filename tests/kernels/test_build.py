@@ -238,6 +238,7 @@ def test_a_driver_of_all_layers_has_one_hash(case: str, tmp_path: Path):
         check=True,
         capture_output=True,
     )
+    # Only the pragmas of OpenMP read the number of threads.
     for threads in ("1", "2") if "-fopenmp" in flags else ("1",):
         done = subprocess.run(
             [*emulator, str(tmp_path / "driver"), threads],

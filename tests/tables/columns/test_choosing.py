@@ -67,7 +67,7 @@ def computed(seed: int, decimals: int, size: float, zeros: float, signs: bool, h
 @pytest.mark.slow
 @settings(
     deadline=None,
-    max_examples=1_000,
+    max_examples=3_000,
     derandomize=True,
     database=None,
     suppress_health_check=list(HealthCheck),
@@ -81,7 +81,7 @@ def computed(seed: int, decimals: int, size: float, zeros: float, signs: bool, h
     how=st.sampled_from(["sum", "difference", "product", "running", "digits"]),
 )
 def test_a_chosen_kind_holds_the_values_that_chose_it(**arguments: Any) -> None:
-    """Also after the field is written to a file."""
+    """The field that is read back from a file holds the values, too."""
     x = computed(**arguments)
     rows, _ = taken(pd.DataFrame({"x": x, "y": rng(1).normal(size=len(x))}))
     for field in rows.columns:

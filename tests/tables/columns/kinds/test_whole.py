@@ -37,7 +37,10 @@ def test_samples_of_amounts_have_the_zeros_and_the_quartiles_of_the_table():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("rows", "zeros", "step"), [(300, 0.2, 1), (1_500, 0.9, 0.01)])
+@pytest.mark.parametrize(
+    ("rows", "zeros", "step"),
+    [(300, 0.2, 1), (300, 0.8, 0.01), (1_500, 0.2, 0.1), (1_500, 0.9, 0.01)],
+)
 def test_samples_have_the_zeros_and_quartiles_of_other_tables(rows, zeros, step):
     check_amounts(rows, zeros, step)
 
